@@ -1,0 +1,1 @@
+"""Find out which of your training examples matter."""
