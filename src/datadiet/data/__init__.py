@@ -1,0 +1,22 @@
+"""Sources -> `Examples` -> batches."""
+
+from datadiet.data.augment import Augmentation
+from datadiet.data.batches import Batch, Encoding, Store, open_store
+from datadiet.data.encoding import ImageEncoding, NgramEncoding, TokenEncoding, VectorEncoding
+from datadiet.data.examples import Examples, Part
+from datadiet.data.load import load
+
+__all__ = [
+    "Augmentation",
+    "Batch",
+    "Encoding",
+    "Examples",
+    "ImageEncoding",
+    "NgramEncoding",
+    "Part",
+    "Store",
+    "TokenEncoding",
+    "VectorEncoding",
+    "load",
+    "open_store",
+]

@@ -1,0 +1,213 @@
+"""Batches of examples with their ids: from one tensor in memory, or streamed by worker processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+import torch
+from torch import Tensor
+
+from datadiet.data.augment import Augmentation
+from datadiet.data.examples import IntArray, Part
+from datadiet.data.order import num_batches, order_of, shards
+from datadiet.data.rows import DenseRows, Rows
+from datadiet.errors import BadInputError
+
+Inputs = Tensor | dict[str, Tensor]
+
+
+class Encoding(Protocol):
+    """How raw rows become stored rows, and stored rows become the inputs of a model."""
+
+    def describe(self) -> dict[str, Any]:
+        """What enters the content address of a run."""
+        ...
+
+    def storage_bytes(self, part: Part) -> int:
+        """Memory that the whole part takes when encoded."""
+        ...
+
+    def encode(self, part: Part, positions: IntArray) -> Rows:
+        """The rows at `positions` of the part."""
+        ...
+
+    def encode_all(self, part: Part) -> Rows:
+        """All rows of the part."""
+        ...
+
+    def augmented(self, rows: Rows, augment: Augmentation, ids: Tensor, seed: int, epoch: int) -> Rows:
+        """The rows after random changes that depend on (seed, epoch, id) alone."""
+        ...
+
+    def prepare(
+        self, rows: Rows, device: torch.device | None = None, memory_format: torch.memory_format | None = None
+    ) -> Inputs:
+        """The inputs of a model."""
+        ...
+
+
+@dataclass
+class Batch:
+    """Some examples: `ids` int64 (batch,), `inputs`, `targets` int64 (batch,), all on one device."""
+
+    ids: Tensor
+    inputs: Inputs
+    targets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class Store:
+    """All examples of one part, ready to be batched; made by `open_store`.
+
+    `in_memory` says whether the rows are one tensor in memory or are read and decoded for each batch;
+    the batches are the same, bit for bit.
+    """
+
+    in_memory: bool
+
+    def __init__(self, part: Part, encoding: Encoding, device: torch.device) -> None:
+        self.part = part
+        self.encoding = encoding
+        self.device = device
+        self._ids = torch.from_numpy(part.ids.copy())
+        self._labels = torch.from_numpy(part.labels.copy())
+
+    @property
+    def ids(self) -> IntArray:
+        """The ids of all examples, increasing."""
+        return self.part.ids
+
+    def __len__(self) -> int:
+        return len(self.part)
+
+    def num_batches(self, num_ids: int, batch_size: int) -> int:
+        """Steps of an epoch over `num_ids` examples; the last, smaller batch counts."""
+        return num_batches(num_ids, batch_size)
+
+    def epoch(
+        self,
+        ids: npt.ArrayLike | None = None,
+        *,
+        batch_size: int,
+        seed: int | None = None,
+        epoch: int = 0,
+        augment: Augmentation | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+        start_batch: int = 0,
+        device: torch.device | str | None = None,
+        memory_format: torch.memory_format | None = None,
+    ) -> Iterator[Batch]:
+        """The batches of one epoch.
+
+        Args:
+            ids: the examples to see, all if left out; their order does not matter.
+            batch_size: examples of a global batch; this rank gets every `world_size`-th of it from `rank` on.
+                All ranks take the same number of steps; the share of a small last batch may be empty.
+            seed: seed of the order and of the augmentation; without it, examples come in id order.
+            epoch: counts up; each has its own order and its own augmentation.
+            augment: random changes of images.
+            start_batch: skips that many global batches without reading them.
+            device: where batches are wanted; the store's own if left out.
+            memory_format: e.g. `torch.channels_last`.
+
+        Raises:
+            BadInputError: unknown ids, or a batch size, rank or start that cannot be.
+        """
+        wanted = self.ids if ids is None else np.asarray(ids).reshape(-1)
+        if wanted.size and wanted.dtype.kind not in "iu":
+            raise BadInputError(f"Example ids are whole numbers, not {wanted.dtype}; pass an int64 array.")
+        try:
+            ordered = order_of(wanted, seed=seed, epoch=epoch)
+            steps = shards(
+                self.part.positions_of(ordered),
+                batch_size=batch_size,
+                rank=rank,
+                world_size=world_size,
+                start_batch=start_batch,
+            )
+        except ValueError as error:
+            raise BadInputError(str(error)) from error
+        target = self.device if device is None else torch.device(device)
+        return self._batches(steps, target, seed or 0, epoch, augment, memory_format)
+
+    def _batches(
+        self,
+        steps: list[IntArray],
+        device: torch.device,
+        seed: int,
+        epoch: int,
+        augment: Augmentation | None,
+        memory_format: torch.memory_format | None,
+    ) -> Iterator[Batch]:
+        positions = [torch.from_numpy(step) for step in steps]
+        for where, rows in zip(positions, self._rows(positions), strict=True):
+            ids = self._ids[where]
+            on_device = ids.to(device, non_blocking=True)
+            if isinstance(rows, DenseRows):
+                rows = DenseRows(rows.values.to(device, non_blocking=True))
+            if augment is not None:
+                rows = self.encoding.augmented(rows, augment, on_device, seed, epoch)
+            inputs = self.encoding.prepare(rows, device, memory_format)
+            yield Batch(on_device, inputs, self._labels[where].to(device, non_blocking=True))
+
+    def _rows(self, positions: list[Tensor]) -> Iterator[Rows]:
+        raise NotImplementedError
+
+
+class MemoryStore(Store):
+    """All rows encoded once and held in memory, on the device if they fit there; a batch is an index."""
+
+    in_memory = True
+
+    def __init__(self, part: Part, encoding: Encoding, device: torch.device) -> None:
+        super().__init__(part, encoding, device)
+        rows = encoding.encode_all(part)
+        if device.type == "cuda" and rows.nbytes <= torch.cuda.mem_get_info(device)[0] // 4:
+            rows = rows.to(device)
+        self.rows = rows
+
+    def _rows(self, positions: list[Tensor]) -> Iterator[Rows]:
+        for where in positions:
+            yield self.rows.take(where)
+
+
+def open_store(
+    part: Part,
+    encoding: Encoding,
+    *,
+    memory_limit: int | None = None,
+    num_workers: int = 0,
+    device: torch.device | str = "cpu",
+    start_method: str | None = None,
+) -> Store:
+    """A store of all examples of a part: in memory if they fit in `memory_limit` bytes, streamed otherwise.
+
+    Args:
+        memory_limit: bytes; a quarter of the available memory if left out; 0 streams always.
+        num_workers: processes that read and decode for a streaming store; 0 does it in this one.
+        device: where batches are delivered.
+        start_method: "fork", "spawn" or "forkserver" for the workers; the platform's own if left out.
+
+    >>> import datadiet.data
+    >>> from datadiet.data.image_encoding import ImageEncoding
+    >>> examples = datadiet.data.load("digits")
+    >>> store = open_store(examples.test, ImageEncoding.fit(examples))
+    >>> batch = next(store.epoch(batch_size=100, seed=0))
+    >>> store.in_memory, len(batch), batch.inputs.shape
+    (True, 100, torch.Size([100, 1, 8, 8]))
+    """
+    from datadiet.data.streaming import StreamingStore
+
+    limit = psutil.virtual_memory().available // 4 if memory_limit is None else memory_limit
+    target = torch.device(device)
+    if encoding.storage_bytes(part) <= limit:
+        return MemoryStore(part, encoding, target)
+    return StreamingStore(part, encoding, target, num_workers=num_workers, start_method=start_method)

@@ -1,0 +1,125 @@
+"""A labelled data set: its two parts, its roles and the fingerprint of its content."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from datadiet.errors import BadInputError
+
+if TYPE_CHECKING:
+    import datasets
+    import torch
+
+Kind = Literal["image", "text", "vector"]
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One of the two parts (train, test): rows, and for each its example id and its class index.
+
+    Row i of `dataset` has the id `ids[i]` (its position in the source, fixed for ever; strictly
+    increasing) and the class `labels[i]`. `decoded` holds pixels that are decoded already, by shape
+    `(channels, height, width)`; it does not travel to other processes.
+
+    >>> import datasets, numpy as np
+    >>> rows = datasets.Dataset.from_dict({"x": [0.1, 0.2, 0.3]})
+    >>> part = Part(rows, ids=np.array([2, 5, 9]), labels=np.array([0, 1, 0]), input_columns=("x",))
+    >>> part.positions_of([9, 2]).tolist()
+    [2, 0]
+    """
+
+    dataset: datasets.Dataset
+    ids: IntArray
+    labels: IntArray
+    input_columns: tuple[str, ...] = ()
+    kind: Kind = "vector"
+    decoded: dict[tuple[int, int, int], torch.Tensor] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        ids = np.ascontiguousarray(self.ids, dtype=np.int64)
+        labels = np.ascontiguousarray(self.labels, dtype=np.int64)
+        if not len(ids) == len(labels) == len(self.dataset):
+            raise BadInputError(
+                f"A part needs one id and one label a row, not {len(ids)} ids and {len(labels)} labels "
+                f"for {len(self.dataset)} rows."
+            )
+        if len(ids) > 1 and not bool((np.diff(ids) > 0).all()):
+            raise BadInputError("The ids of a part must be strictly increasing; sort its rows by id.")
+        object.__setattr__(self, "ids", ids)
+        object.__setattr__(self, "labels", labels)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def positions_of(self, ids: npt.ArrayLike) -> IntArray:
+        """Row positions in this part of the given example ids, in the order given.
+
+        Raises:
+            BadInputError: an id is not in this part; the message names the first few of them.
+        """
+        wanted = np.asarray(ids)
+        if wanted.size == 0:
+            return np.empty(0, dtype=np.int64)
+        if wanted.dtype.kind not in "iu":
+            raise BadInputError(f"Example ids are whole numbers, not {wanted.dtype}; pass an int64 array.")
+        wanted = wanted.astype(np.int64).reshape(-1)
+        positions = np.searchsorted(self.ids, wanted)
+        found = np.zeros(len(wanted), dtype=bool)
+        inside = positions < len(self.ids)
+        found[inside] = self.ids[positions[inside]] == wanted[inside]
+        if not found.all():
+            unknown = np.unique(wanted[~found])
+            raise BadInputError(
+                f"{len(unknown)} of the given ids are not in this part of the data (the first: "
+                f"{', '.join(str(value) for value in unknown[:5])}); use ids of the same data set."
+            )
+        return positions.astype(np.int64)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Decoded pixels can be gigabytes; another process decodes what it needs.
+        return {**self.__dict__, "decoded": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            object.__setattr__(self, name, value)
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """A labelled data set with its roles, its train and test parts, and a fingerprint of its content.
+
+    `fingerprint` is a SHA-256 (hex) over inputs, labels, ids and class names of both parts: the same
+    content from another path has the same fingerprint. `left_out` (train) and `left_out_test` hold the
+    ids of bad examples that were skipped. `notes` are sentences to tell the user. `image_shape` is the
+    `(channels, height, width)` that every image is brought to.
+
+    >>> import datadiet.data
+    >>> examples = datadiet.data.load("digits")
+    >>> examples.kind, examples.num_classes, len(examples.train), len(examples.test)
+    ('image', 10, 1438, 359)
+    """
+
+    name: str
+    kind: Kind
+    input_columns: tuple[str, ...]
+    label_column: str
+    class_names: tuple[str, ...]
+    train: Part
+    test: Part
+    fingerprint: str
+    source: str
+    holdout_seed: int | None
+    left_out: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
+    image_shape: tuple[int, int, int] | None = None
+    left_out_test: tuple[int, ...] = ()
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, also those that no example has."""
+        return len(self.class_names)

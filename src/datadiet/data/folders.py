@@ -1,0 +1,69 @@
+"""A folder of images, one sub-folder a class -> its train and test rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from datadiet.data.roles import IMAGE_SUFFIXES
+from datadiet.errors import BadInputError
+
+if TYPE_CHECKING:
+    import datasets
+
+_TEST_FOLDERS = ("test", "testing", "val", "validation", "valid", "dev")
+
+
+def read_image_folder(folder: Path) -> tuple[datasets.Dataset, datasets.Dataset | None, list[str]]:
+    """Rows (image, label) of `train/<class>/*` and `test/<class>/*`, or of `<class>/*`, sorted by path.
+
+    Raises:
+        BadInputError: there are no class folders with images.
+    """
+    children = {child.name.lower(): child for child in sorted(folder.iterdir()) if child.is_dir()}
+    notes: list[str] = []
+    train_folder = next((children[name] for name in ("train", "training") if name in children), None)
+    if train_folder is None:
+        return _rows(folder, notes), None, notes
+    test_folder = next((children[name] for name in _TEST_FOLDERS if name in children), None)
+    if test_folder is not None and test_folder.name.lower() != "test":
+        notes.append(f"The test part is the folder '{test_folder.name}'.")
+    test = _rows(test_folder, notes) if test_folder is not None else None
+    return _rows(train_folder, notes), test, notes
+
+
+def _rows(folder: Path, notes: list[str]) -> datasets.Dataset:
+    import datasets
+
+    from datadiet.data.tables import dataset_of
+
+    files: list[Path] = []
+    others = 0
+    for class_folder in sorted(child for child in folder.iterdir() if child.is_dir()):
+        if class_folder.name.startswith("."):
+            continue
+        found = [f for f in class_folder.rglob("*") if f.is_file() and not f.name.startswith(".")]
+        images = [f for f in found if f.suffix.lower() in IMAGE_SUFFIXES]
+        others += len(found) - len(images)
+        if not images:
+            notes.append(f"The class folder '{class_folder.name}' in '{folder}' holds no images.")
+        files += images
+    if not files:
+        raise BadInputError(
+            f"'{folder}' holds neither table files nor images in class folders; give a folder with "
+            "train/<class>/* or <class>/*, or one with .parquet, .csv or .jsonl files."
+        )
+    if others:
+        notes.append(f"{others} files in '{folder}' are no images and are not used.")
+    # By code point of the path inside the folder: the same order, so the same ids, on every machine.
+    files.sort(key=lambda file: file.relative_to(folder).as_posix())
+    paths = [str(file.resolve()) for file in files]
+    labels = [file.relative_to(folder).parts[0] for file in files]
+    image = pa.StructArray.from_arrays(
+        [pa.nulls(len(paths), pa.binary()), pa.array(paths, pa.string())], names=["bytes", "path"]
+    )
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("string")})
+    table = pa.table({"image": image, "label": pa.array(labels, pa.string())}, schema=features.arrow_schema)
+    return dataset_of(table)

@@ -1,0 +1,256 @@
+"""The whole job: score, keep, retrain, compare, decide, report."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datadiet.atomic import write_json
+from datadiet.comparison import Arm, Comparison, as_arms, compare_arms, random_arm, subset_arm
+from datadiet.data import Examples, load
+from datadiet.errors import BadInputError
+from datadiet.keeping import Kept
+from datadiet.keeping import keep as keep_ids
+from datadiet.report import safe_name, subset_key, verdict_sentence, write_report
+from datadiet.reporting import report_contents
+from datadiet.scores import ScoreTable
+from datadiet.scoring import DEFAULT_SEEDS, Scoring, score_with
+from datadiet.selection import kept_size, rule_card
+from datadiet.setup import Setup, prepare
+from datadiet.training.recipe import Recipe
+from datadiet.verdict import DEFAULT_TOLERANCE, decide
+
+DEFAULT_KEEP = (0.7, 0.5, 0.3)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a run came to: the content of `verdict.json`, and the folder that holds everything else.
+
+    Args:
+        data: see `datadiet.verdict.decide`.
+        folder: `verdict.json`, `results.parquet`, `recipe.yaml`, and after `run` also `scores.parquet`,
+            `kept/*.parquet` and `report.html`; None when nothing was asked to be written.
+    """
+
+    data: Mapping[str, Any]
+    folder: Path | None = None
+
+    @property
+    def recommended(self) -> Mapping[str, Any] | None:
+        """The smallest subset that holds; None when there is none, and `data["reason"]` says why."""
+        return self.data["recommended"]  # type: ignore[no-any-return]
+
+    def __str__(self) -> str:
+        return verdict_sentence(self.data)
+
+
+def run(
+    source: Any,
+    *,
+    scores: Sequence[str] = ("el2n",),
+    keep: Sequence[float] = DEFAULT_KEEP,
+    rule: str = "hardest",
+    rule_options: Mapping[str, Any] | None = None,
+    per_class: bool = False,
+    seeds: int = DEFAULT_SEEDS,
+    score_seeds: int | None = None,
+    seed: int = 0,
+    at_epoch: float | None = None,
+    grand_parameters: str = "all",
+    tolerance: float = DEFAULT_TOLERANCE,
+    recipe: str | Recipe = "fast",
+    workspace: str | Path = "runs",
+    out: str | Path | None = None,
+    load_options: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Verdict:
+    """Score the data, keep subsets, retrain on them beside full and random, and decide.
+
+    Args:
+        source: anything that `datadiet.load` takes, or `Examples`.
+        scores: the scores to choose subsets by.
+        keep: fractions that stay, each in (0, 1].
+        rule: how scores become subsets.
+        rule_options: options of the rule.
+        per_class: the same fraction of every class.
+        seeds: retrainings of each subset.
+        score_seeds: models that scores are averaged over; None for as many as `seeds`.
+        seed: base of all seeds.
+        at_epoch: epoch of the scores; None for the recipe's.
+        grand_parameters: which parameters `grand` is taken over.
+        tolerance: percentage points of accuracy that may be lost.
+        recipe: "fast", "paper", "finetune", a YAML file, or a `Recipe`.
+        workspace: where trainings live.
+        out: folder of the results; None for `workspace/<name of the data>`.
+        load_options: further arguments of `datadiet.load`.
+        options: further arguments of `datadiet.setup.prepare`.
+
+    Raises:
+        BadInputError: what cannot be used, before anything is trained.
+        RunFailedError: a training broke off; what was finished is found again by the next call.
+    """
+    fractions = checked_fractions(keep)
+    rule_card(rule)
+    check_tolerance(tolerance)
+    examples = source if isinstance(source, Examples) else load(source, **dict(load_options or {}))
+    for fraction in fractions:
+        kept_size(len(examples.train), fraction)
+    folder = Path(out) if out is not None else Path(workspace) / safe_name(examples.name)
+    setup = prepare(examples, recipe, workspace=workspace, **options)
+    try:
+        scoring = score_with(
+            setup,
+            scores,
+            seeds=seeds if score_seeds is None else score_seeds,
+            seed=seed,
+            at_epoch=at_epoch,
+            grand_parameters=grand_parameters,
+            also_free=True,
+        )
+        arms = _arms(setup, scoring.table, scores, fractions, rule, dict(rule_options or {}), per_class, seed)
+        comparison = compare_arms(setup, arms, seeds=seeds, seed=seed)
+        data = decide(comparison, tolerance=tolerance, scoring_seconds=scoring.seconds)
+        if setup.accelerator.is_main_process:
+            _write(folder, setup, scoring, comparison, data, scores)
+    finally:
+        setup.close()
+    return Verdict(data, folder)
+
+
+def compare(
+    examples: Examples,
+    kept: Mapping[str, Any],
+    recipe: str | Recipe = "fast",
+    *,
+    seeds: int = DEFAULT_SEEDS,
+    seed: int = 0,
+    tolerance: float = DEFAULT_TOLERANCE,
+    workspace: str | Path = "runs",
+    out: str | Path | None = None,
+    **options: Any,
+) -> Verdict:
+    """Retrain on given subsets beside full data and matched random, and decide.
+
+    Args:
+        examples: the data.
+        kept: name -> ids that stay.
+        recipe: as for `run`.
+        seeds: retrainings of each.
+        seed: base of all seeds.
+        tolerance: percentage points of accuracy that may be lost.
+        workspace: where trainings live.
+        out: folder for `verdict.json` and `results.parquet`; None to write neither.
+        options: further arguments of `datadiet.setup.prepare`.
+
+    Raises:
+        BadInputError: unknown or repeated ids, no subset at all.
+    """
+    check_tolerance(tolerance)
+    if not kept:
+        raise BadInputError("There is nothing to compare; give at least one set of kept ids.")
+    setup = prepare(examples, recipe, workspace=workspace, **options)
+    try:
+        comparison = compare_arms(setup, as_arms(setup, kept), seeds=seeds, seed=seed)
+        data = decide(comparison, tolerance=tolerance)
+        folder = Path(out) if out is not None else None
+        if folder is not None and setup.accelerator.is_main_process:
+            _write_results(folder, setup, comparison, data)
+    finally:
+        setup.close()
+    return Verdict(data, folder)
+
+
+def checked_fractions(keep: Sequence[float]) -> list[float]:
+    """Kept fractions from largest to smallest, each once.
+
+    Raises:
+        BadInputError: one is outside (0, 1], or there is none.
+
+    Example:
+        >>> checked_fractions([0.3, 0.7, 0.3])
+        [0.7, 0.3]
+    """
+    for fraction in keep:
+        if not 0 < fraction <= 1:
+            raise BadInputError(
+                f"keep is {fraction:g}; it is the fraction that stays and must be above 0 and at most 1."
+            )
+    if not keep:
+        raise BadInputError("keep is empty; give at least one fraction that stays, such as 0.5.")
+    return sorted({float(fraction) for fraction in keep}, reverse=True)
+
+
+def check_tolerance(tolerance: float) -> None:
+    """Raise `BadInputError` unless the tolerance is a number of percentage points from 0 to 100."""
+    if not 0 <= tolerance <= 100:
+        raise BadInputError(f"tolerance is {tolerance:g}; it is in percentage points of accuracy, from 0 to 100.")
+
+
+def _arms(
+    setup: Setup,
+    table: ScoreTable,
+    scores: Sequence[str],
+    fractions: Sequence[float],
+    rule: str,
+    rule_options: Mapping[str, Any],
+    per_class: bool,
+    seed: int,
+) -> list[Arm]:
+    arms = []
+    for fraction in fractions:
+        if kept_size(len(table), fraction) == len(table):
+            continue
+        for name in dict.fromkeys(scores):
+            if name == "random":
+                arms.append(random_arm(setup, fraction, kept_size(len(table), fraction), seed))
+                continue
+            ids = keep_ids(table, fraction, by=name, rule=rule, per_class=per_class, seed=seed, **rule_options)
+            arms.append(subset_arm(name, rule + (" per class" if per_class else ""), fraction, ids))
+    return arms
+
+
+def _write_results(folder: Path, setup: Setup, comparison: Comparison, data: Mapping[str, Any]) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        comparison.write(folder / "results.parquet")
+        setup.recipe.to_yaml(folder / "recipe.yaml")
+        write_json(folder / "verdict.json", data)
+    except OSError as error:
+        raise BadInputError(f"The folder {str(folder)!r} cannot be written to: {error.strerror}.") from error
+
+
+def _write(
+    folder: Path,
+    setup: Setup,
+    scoring: Scoring,
+    comparison: Comparison,
+    data: Mapping[str, Any],
+    scores: Sequence[str],
+) -> None:
+    _write_results(folder, setup, comparison, data)
+    scoring.table.write(folder / "scores.parquet")
+    digest = hashlib.sha256((folder / "scores.parquet").read_bytes()).hexdigest()
+    kept: dict[str, np.ndarray] = {}
+    for arm in comparison.arms[1:]:
+        ids = arm.ids_for(0)
+        assert ids is not None
+        about = {
+            "fingerprint": setup.examples.fingerprint,
+            "source": setup.examples.source,
+            "score": arm.score,
+            "rule": arm.rule,
+            "keep": arm.keep,
+            "n_from": len(setup.examples.train),
+            "scores_sha256": digest,
+        }
+        name = subset_key({"score": arm.score, "rule": arm.rule, "keep": arm.keep})
+        Kept(ids, about).write(folder / "kept" / f"{safe_name(name.replace(' ', '-'))}.parquet")
+        kept[name] = ids
+    compared = [name for name in dict.fromkeys(scores) if name in scoring.table.names and name != "random"]
+    write_report(report_contents(setup.examples, scoring.table, data, kept, compared), folder)

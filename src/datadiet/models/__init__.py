@@ -1,0 +1,27 @@
+"""Small, named model factories; anything else by "package.module:factory" or a Hugging Face folder."""
+
+from datadiet.models import mlp, ngrams, smallcnn
+from datadiet.models.registry import (
+    DEFAULTS,
+    ModelCard,
+    ModelContext,
+    build_model,
+    check_model,
+    is_pretrained,
+    model,
+    model_cards,
+)
+
+__all__ = [
+    "DEFAULTS",
+    "ModelCard",
+    "ModelContext",
+    "build_model",
+    "check_model",
+    "is_pretrained",
+    "mlp",
+    "model",
+    "model_cards",
+    "ngrams",
+    "smallcnn",
+]

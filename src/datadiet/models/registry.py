@@ -1,0 +1,145 @@
+"""From a model's name to a module: built-in names, `package.module:factory`, Hugging Face folders and ids."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from datadiet.errors import BadInputError
+
+
+@dataclass(frozen=True)
+class ModelContext:
+    """What a factory is told about the data.
+
+    Args:
+        kind: "image", "text" or "vector".
+        num_classes: number of classes, the width of the logits.
+        input_shape: (channels, height, width) of images, (features,) of vectors, () of texts.
+        vocabulary: number of token indices of texts, padding included; 0 otherwise.
+        sample: a batch of training inputs as the model will see them, for data-dependent initialisation
+            such as whitening; the same for every seed. None where there is none at hand.
+    """
+
+    kind: str
+    num_classes: int
+    input_shape: tuple[int, ...] = ()
+    vocabulary: int = 0
+    sample: Any = field(default=None, compare=False, repr=False)
+
+
+Factory = Callable[..., nn.Module]
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """A named model: the kinds of data it takes, one line about it, and its factory."""
+
+    name: str
+    kinds: tuple[str, ...]
+    summary: str
+    factory: Factory
+
+
+_CARDS: dict[str, ModelCard] = {}
+
+DEFAULTS: Mapping[str, str] = {"image": "smallcnn", "text": "ngrams", "vector": "mlp"}
+
+
+def model(name: str, *, kinds: tuple[str, ...], summary: str) -> Callable[[Factory], Factory]:
+    """Register `factory(context, **options) -> nn.Module` under a name.
+
+    Example:
+        >>> @model("constant", kinds=("vector",), summary="logits that do not depend on the input")
+        ... def constant(context):
+        ...     return nn.Linear(context.input_shape[0], context.num_classes)
+        >>> build_model("constant", ModelContext("vector", 3, (5,))).out_features
+        3
+        >>> _ = _CARDS.pop("constant")
+    """
+
+    def register(factory: Factory) -> Factory:
+        _CARDS[name] = ModelCard(name, kinds, summary, factory)
+        return factory
+
+    return register
+
+
+def model_cards() -> dict[str, ModelCard]:
+    """All registered models by name."""
+    return dict(_CARDS)
+
+
+def is_pretrained(name: str) -> bool:
+    """Whether a model's name means a Hugging Face folder or hub id, not a built-in or a factory."""
+    return name not in _CARDS and ":" not in name and (Path(name).is_dir() or "/" in name)
+
+
+def check_model(name: str, kind: str) -> None:
+    """Raise `BadInputError` if no model of that name exists or it does not take that kind of data."""
+    if ":" in name or is_pretrained(name):
+        return
+    if name not in _CARDS:
+        near = difflib.get_close_matches(name, _CARDS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise BadInputError(
+            f"There is no model {name!r}{hint} Known are {', '.join(sorted(_CARDS))}, any "
+            "'package.module:factory', and any Hugging Face folder or 'owner/name'."
+        )
+    if kind not in _CARDS[name].kinds:
+        fitting = sorted(n for n, card in _CARDS.items() if kind in card.kinds)
+        raise BadInputError(
+            f"The model {name!r} takes {' or '.join(_CARDS[name].kinds)} data, and this data set is of kind "
+            f"{kind!r}; choose one of {', '.join(fitting)}."
+        )
+
+
+def build_model(name: str, context: ModelContext, options: Mapping[str, Any] | None = None) -> nn.Module:
+    """The module of that name, freshly initialised from torch's current random state.
+
+    Args:
+        name: a built-in name, "package.module:factory", or a Hugging Face folder or id.
+        context: what is known of the data.
+        options: keyword arguments for the factory.
+
+    Raises:
+        BadInputError: the name is unknown, the model takes another kind of data, the factory cannot be
+            imported, or it refuses the options.
+    """
+    options = dict(options or {})
+    check_model(name, context.kind)
+    if is_pretrained(name):
+        from datadiet.models.pretrained import build_pretrained
+
+        return build_pretrained(name, context, **options)
+    factory = _import_factory(name) if ":" in name else _CARDS[name].factory
+    try:
+        built = factory(context, **options)
+    except TypeError as error:
+        raise BadInputError(
+            f"The model {name!r} could not be built: {error}. A factory is called as "
+            "factory(context, **model_options), see datadiet.models.ModelContext."
+        ) from error
+    if not isinstance(built, nn.Module):
+        raise BadInputError(f"The factory {name!r} returned {type(built).__name__}, not a torch.nn.Module.")
+    return built
+
+
+def _import_factory(name: str) -> Factory:
+    module_name, _, attribute = name.partition(":")
+    try:
+        factory = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise BadInputError(
+            f"The model factory {name!r} cannot be imported: {error}. Give it as 'package.module:factory', "
+            "importable from the current folder or the environment."
+        ) from error
+    if not callable(factory):
+        raise BadInputError(f"The model factory {name!r} is not callable.")
+    return factory  # type: ignore[no-any-return]

@@ -1,0 +1,248 @@
+"""Flags that several commands share: of the data, of the recipe, of the machine, of the output."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import typer
+
+from datadiet.errors import BadInputError, DataDietError
+from datadiet.training.recipe import Recipe
+
+Parameters = Mapping[str, tuple[Any, Any]]  # name -> (annotation, default)
+
+
+@dataclasses.dataclass(frozen=True)
+class OptionGroup:
+    """Flags that arrive at a command as one dictionary, without those that were not given."""
+
+    parameters: Parameters
+
+
+def _flag(annotation: Any, help: str, panel: str, **more: Any) -> Any:
+    return Annotated[annotation, typer.Option(help=help, rich_help_panel=panel, **more)]
+
+
+DATA = OptionGroup(
+    {
+        "input": (
+            _flag(str | None, "Input column or columns, separated by commas; found when not given.", "Data"),
+            None,
+        ),
+        "label": (_flag(str | None, "Label column; found when not given.", "Data"), None),
+        "test": (_flag(str | None, "Another source that holds the test part.", "Data"), None),
+        "test_fraction": (
+            _flag(float | None, "Share that is held out when there is no test part [0.2].", "Data"),
+            None,
+        ),
+        "holdout_seed": (_flag(int | None, "Seed of the held-out part [0].", "Data"), None),
+        "on_bad_example": (
+            _flag(str | None, "What a corrupt example does: error or skip [error].", "Data"),
+            None,
+        ),
+        "image_size": (_flag(int | None, "Side in pixels that images are brought to.", "Data"), None),
+    }
+)
+
+MACHINE = OptionGroup(
+    {
+        "workspace": (
+            _flag(Path, "Where trainings live and are found again.", "Machine", envvar="DATADIET_WORKSPACE"),
+            Path("runs"),
+        ),
+        "device": (_flag(str, "auto, cpu, cuda or mps.", "Machine"), "auto"),
+        "memory_limit": (
+            _flag(
+                str | None,
+                "Hold a part in memory up to this size, such as 4GB; larger ones are streamed.",
+                "Machine",
+            ),
+            None,
+        ),
+        "num_workers": (_flag(int | None, "Worker processes of data that is streamed [0].", "Machine"), None),
+        "checkpoint_every": (_flag(float | None, "Seconds between two checkpoints [30].", "Machine"), None),
+    }
+)
+
+
+def _recipe_parameters() -> Parameters:
+    """One flag a field of `Recipe`, with the field's own words as help."""
+    words = _field_descriptions()
+    hints = typing.get_type_hints(Recipe)
+    found: dict[str, tuple[Any, Any]] = {
+        "recipe": (_flag(str, "fast, paper, finetune, or a YAML file.", "Recipe"), "fast")
+    }
+    for field in dataclasses.fields(Recipe):
+        if field.name in ("name", "model_options"):
+            continue
+        annotation = _flag_type(hints[field.name])
+        found[field.name] = (_flag(annotation, words[field.name], "Recipe"), None)
+    found["model_option"] = (
+        _flag(list[str] | None, "An argument of the model, as key=value; may be repeated.", "Recipe"),
+        None,
+    )
+    return found
+
+
+def _flag_type(hint: Any) -> Any:
+    """The type of a flag that may be left out: `float | None` for a float, text for choices and lists."""
+    if get_origin(hint) in (typing.Union, types.UnionType):
+        hint = next(part for part in get_args(hint) if part is not type(None))
+    if get_origin(hint) is Literal or get_origin(hint) is tuple:
+        hint = str
+    return hint | None
+
+
+def _field_descriptions() -> dict[str, str]:
+    """Field name -> its sentence in the docstring of `Recipe`."""
+    text = inspect.getdoc(Recipe) or ""
+    section = text.split("Args:", 1)[1].split("Example:", 1)[0] if "Args:" in text else ""
+    pairs = re.findall(r"^    (\w+): (.*?)(?=^    \w+: |\Z)", section, flags=re.MULTILINE | re.DOTALL)
+    described = {name: " ".join(words.split()) for name, words in pairs}
+    return {field.name: described.get(field.name, "") for field in dataclasses.fields(Recipe)}
+
+
+RECIPE = OptionGroup(_recipe_parameters())
+
+
+def recipe_overrides(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Recipe fields from their flags: lists are split, `key=value` pairs are read.
+
+    Example:
+        >>> recipe_overrides({"lr": 0.1, "milestones": "0.5,0.75", "model_option": ["width=16"]})
+        {'lr': 0.1, 'milestones': (0.5, 0.75), 'model_options': {'width': 16}}
+    """
+    import yaml
+
+    fields = {key: value for key, value in given.items() if key not in ("recipe", "model_option")}
+    if "milestones" in fields:
+        fields["milestones"] = tuple(numbers(fields["milestones"], "milestones"))
+    if given.get("model_option"):
+        pairs = [pair.partition("=") for pair in given["model_option"]]
+        if any(not equals for _, equals, _ in pairs):
+            raise BadInputError("--model-option takes key=value, such as --model-option width=16.")
+        fields["model_options"] = {key: yaml.safe_load(value) for key, _, value in pairs}
+    return fields
+
+
+def data_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of `datadiet.load` from their flags."""
+    found = dict(given)
+    if "input" in found:
+        names = [name.strip() for name in found["input"].split(",")]
+        found["input"] = names[0] if len(names) == 1 else names
+    return found
+
+
+def machine_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of `datadiet.setup.prepare` from their flags."""
+    found = dict(given)
+    if "memory_limit" in found:
+        found["memory_limit"] = size_in_bytes(found["memory_limit"])
+    return found
+
+
+def size_in_bytes(text: str) -> int:
+    """Bytes of a size with a unit.
+
+    Example:
+        >>> size_in_bytes("2 GB"), size_in_bytes("512")
+        (2000000000, 512)
+    """
+    match = re.fullmatch(r"\s*([\d.]+)\s*([kmgt]?i?b?)\s*", text.lower())
+    if not match:
+        raise BadInputError(f"{text!r} is not a size; write it like 500MB or 4GB.")
+    unit = match[2].rstrip("b")
+    scale = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+    if unit not in scale:
+        raise BadInputError(f"{text!r} is not a size; write it like 500MB or 4GB.")
+    try:
+        return int(float(match[1]) * scale[unit])
+    except ValueError as error:
+        raise BadInputError(f"{text!r} is not a size; write it like 500MB or 4GB.") from error
+
+
+def names(values: str | list[str]) -> list[str]:
+    """Names from a flag that may be repeated or hold several, separated by commas.
+
+    Example:
+        >>> names(["el2n,aum", "margin"])
+        ['el2n', 'aum', 'margin']
+    """
+    given = [values] if isinstance(values, str) else values
+    return [name.strip() for value in given for name in value.split(",") if name.strip()]
+
+
+def numbers(values: str | list[str], flag: str) -> list[float]:
+    """Numbers from a flag that may be repeated or hold several, separated by commas.
+
+    Raises:
+        BadInputError: one is not a number.
+
+    Example:
+        >>> numbers("0.7,0.5", "keep")
+        [0.7, 0.5]
+    """
+    try:
+        return [float(name) for name in names(values)]
+    except ValueError as error:
+        raise BadInputError(f"--{flag} takes numbers, separated by commas: {error}.") from error
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Make a command of a function whose parameters may be annotated with an `OptionGroup`.
+
+    Each group becomes its flags; the function receives a dictionary of those that were given. Errors of
+    the package become one sentence on standard error and the exit status of their kind.
+    """
+    signature = inspect.signature(function)
+    hints = typing.get_type_hints(function, include_extras=True)
+    parameters: list[inspect.Parameter] = []
+    groups: dict[str, OptionGroup] = {}
+    for name, parameter in signature.parameters.items():
+        group = next((extra for extra in get_args(hints[name]) if isinstance(extra, OptionGroup)), None)
+        if group is None:
+            parameters.append(
+                parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
+            )
+            continue
+        groups[name] = group
+        parameters += [
+            inspect.Parameter(
+                flag, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+            )
+            for flag, (annotation, default) in group.parameters.items()
+        ]
+
+    @functools.wraps(function)
+    def wrapped(**arguments: Any) -> None:
+        for name, group in groups.items():
+            taken = {flag: arguments.pop(flag) for flag in group.parameters}
+            arguments[name] = {flag: value for flag, value in taken.items() if value is not None}
+        try:
+            function(**arguments)
+        except DataDietError as error:
+            typer.echo(f"datadiet: {_plain(str(error))}", err=True)
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt:
+            typer.echo("datadiet: interrupted; the same command goes on where this one stopped.", err=True)
+            raise typer.Exit(130) from None
+
+    wrapped.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": None}
+    return wrapped
+
+
+def _plain(text: str) -> str:
+    """A message without control characters: part of it may come from the data."""
+    from datadiet.report.safe_text import printable
+
+    return printable(text, limit=2_000)

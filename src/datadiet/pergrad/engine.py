@@ -1,0 +1,174 @@
+"""One batch through the watch: a forward pass, a backward pass, and the squared norms by parameter."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from datadiet.errors import BadInputError
+from datadiet.pergrad.factors import Dense, widened
+from datadiet.pergrad.layers import layer_rules
+from datadiet.pergrad.layout import NeedsPlanError, OpaqueError
+from datadiet.pergrad.ledger import Ledger, roots_of
+from datadiet.pergrad.watch import Plan, Watch
+
+# Losses of half precision are scaled so that small gradients do not vanish on the way back.
+HALF_SCALES = (1024.0, 1.0)
+
+# How often a plan may be remade; each time takes one example through the model.
+REPLANNINGS = 32
+
+Loss = Callable[[Any, Any], torch.Tensor]
+Forward = Callable[[nn.Module, Any], Any]
+
+
+@dataclass
+class Engine:
+    """Everything about a computation but its batch; remembers plans, so that later batches need none."""
+
+    model: nn.Module
+    forward: Forward
+    loss: Loss
+    chosen: dict[str, torch.Tensor]
+    autocast: torch.dtype | None
+    plans: dict[Any, Plan] = field(default_factory=dict)
+    warned: bool = False
+
+    def squared_norms(self, inputs: Any, targets: Any, batch: int) -> dict[str, torch.Tensor]:
+        """Squared gradient norm of each example by parameter name, each of shape (batch,)."""
+        try:
+            return self._planned(inputs, targets, batch)
+        except OpaqueError as reason:
+            if batch == 1:
+                raise BadInputError(f"Cannot take the gradient of one example: {reason}.") from reason
+            return self._one_at_a_time(inputs, targets, batch, str(reason))
+
+    def _planned(self, inputs: Any, targets: Any, batch: int) -> dict[str, torch.Tensor]:
+        """Run the batch, and one example before it where shapes alone leave a doubt.
+
+        A plan is remade when the batch shows that it copies a parameter for each example.
+        """
+        key = shape_key((inputs, targets))
+        plan = self.plans.get(key) if batch > 1 else None
+        for _ in range(REPLANNINGS):
+            try:
+                return self._attempt(inputs, targets, batch, plan)
+            except NeedsPlanError:
+                plan = self.plans[key] = Plan(repeated=set() if plan is None else plan.repeated)
+                part = take((inputs, targets), slice(0, 1), batch)
+                self._losses(self._watch(1, plan, recording=True), *part, 1)
+        raise OpaqueError("the model copies its parameters for each example in too many places")
+
+    def _one_at_a_time(self, inputs: Any, targets: Any, batch: int, reason: str) -> dict[str, torch.Tensor]:
+        if not self.warned:
+            self.warned = True
+            warnings.warn(
+                f"Gradient norms are taken one example at a time, which is exact but slow: {reason}.", stacklevel=2
+            )
+        parts = [take((inputs, targets), slice(i, i + 1), batch) for i in range(batch)]
+        rows = [self._attempt(*part, 1, None) for part in parts]
+        return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+
+    def _watch(self, batch: int, plan: Plan | None, recording: bool = False) -> Watch:
+        device = next(iter(self.chosen.values())).device
+        names = {id(p): name for name, p in self.model.named_parameters()}
+        return Watch(Ledger(self.chosen, batch, device), names, batch, plan, recording)
+
+    def _losses(self, watch: Watch, inputs: Any, targets: Any, batch: int) -> torch.Tensor:
+        given = (inputs, targets)
+        watch.mark(given)
+        try:
+            with torch.enable_grad(), self.precision(), layer_rules(self.model, watch), watch:
+                losses = self.loss(self.forward(self.model, inputs), targets)
+        finally:
+            watch.unmark(given)
+        return self.checked(losses, batch)
+
+    def plain_losses(self, inputs: Any, targets: Any) -> torch.Tensor:
+        """The losses without a watch, with autograd."""
+        with torch.enable_grad(), self.precision():
+            return self.loss(self.forward(self.model, inputs), targets)
+
+    def checked(self, losses: Any, batch: int) -> torch.Tensor:
+        """The losses, if there is one for each example."""
+        if not isinstance(losses, torch.Tensor) or tuple(losses.shape) != (batch,):
+            got = tuple(losses.shape) if isinstance(losses, torch.Tensor) else type(losses).__name__
+            raise BadInputError(
+                f"The loss must return one value for each of the {batch} examples, shape ({batch},), but returned "
+                f"{got}: use reduction='none' and sum or average over everything but the batch."
+            )
+        return losses
+
+    def _attempt(self, inputs: Any, targets: Any, batch: int, plan: Plan | None) -> dict[str, torch.Tensor]:
+        scales = HALF_SCALES if self.autocast == torch.float16 else (1.0,)
+        for scale in scales:
+            squared = self._run(inputs, targets, batch, plan, scale)
+            if scale == scales[-1] or all(bool(s.isfinite().all()) for s in squared.values()):
+                break
+        return {name: s / scale**2 for name, s in squared.items()} if scale != 1.0 else squared
+
+    def _run(
+        self, inputs: Any, targets: Any, batch: int, plan: Plan | None, scale: float
+    ) -> dict[str, torch.Tensor]:
+        watch = self._watch(batch, plan)
+        losses = self._losses(watch, inputs, targets, batch)
+        if not losses.requires_grad:
+            raise BadInputError(
+                "The loss does not depend on the chosen parameters: the model may run under torch.no_grad(), "
+                "or the parameters are not used in its forward pass."
+            )
+        missed = [leaf for leaf in roots_of(losses) if id(leaf) in watch.ledger.accounts]
+        if missed and batch > 1:
+            name = watch.names[id(missed[0])]
+            raise OpaqueError(f"`{name}` is used where torch functions do not show it ({self._owner(name)})")
+        watch.ledger.keep_open(missed)
+        total = losses.sum() * scale if scale != 1.0 else losses.sum()
+        del losses
+        found = torch.autograd.grad(total, [watch.seed, *missed], allow_unused=True)
+        for leaf, gradient in zip(missed, found[1:], strict=True):
+            if gradient is not None:
+                watch.ledger.add_missed(leaf, Dense(widened(gradient).unsqueeze(0)))
+        with torch.no_grad():
+            watch.ledger.close()
+        return watch.ledger.squared
+
+    def _owner(self, name: str) -> str:
+        owner = name.rpartition(".")[0]
+        return f"module `{owner}`, {type(self.model.get_submodule(owner)).__name__}" if owner else "the model itself"
+
+    @contextlib.contextmanager
+    def precision(self) -> Iterator[None]:
+        """The autocast context that was asked for."""
+        if self.autocast is None:
+            yield
+            return
+        with torch.autocast(next(iter(self.chosen.values())).device.type, dtype=self.autocast):
+            yield
+
+
+def take(value: Any, examples: slice, batch: int) -> Any:
+    """The examples' part of nested tensors whose first dimension is the batch."""
+    if isinstance(value, torch.Tensor):
+        return value[examples] if value.dim() and len(value) == batch else value
+    if isinstance(value, (tuple, list)):
+        return type(value)([take(v, examples, batch) for v in value])
+    if isinstance(value, dict):
+        return {key: take(v, examples, batch) for key, v in value.items()}
+    return value
+
+
+def shape_key(value: Any) -> Any:
+    """What a plan depends on: the shapes and types of the inputs of a batch."""
+    if isinstance(value, torch.Tensor):
+        return (tuple(value.shape), value.dtype)
+    if isinstance(value, (tuple, list)):
+        return tuple(shape_key(v) for v in value)
+    if isinstance(value, dict):
+        return tuple(sorted((str(key), shape_key(v)) for key, v in value.items()))
+    return type(value).__name__

@@ -1,0 +1,222 @@
+"""Per-example gradients of one parameter in the forms that layers give them, and their inner products."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+
+# A working buffer of this size stays near the caches; larger work is done in slices of the batch.
+WORKSPACE_BYTES = 32 * 2**20
+
+
+def compute_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Products are accumulated in float32, or in float64 for float64 models."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def widened(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor in the dtype in which norms are accumulated."""
+    return tensor.to(compute_dtype(tensor.dtype))
+
+
+def example_slices(batch: int, bytes_per_example: int) -> list[slice]:
+    """Slices of the batch whose working buffers fit in the workspace."""
+    step = max(1, min(batch, WORKSPACE_BYTES // max(1, bytes_per_example)))
+    return [slice(start, min(start + step, batch)) for start in range(0, batch, step)]
+
+
+class Factor(Protocol):
+    """The gradients of one parameter for every example of a batch, written out or not."""
+
+    @property
+    def batch(self) -> int:
+        """Number of examples."""
+        ...
+
+    def squared_norm(self) -> torch.Tensor:
+        """Squared L2 norm for each example, shape (batch,)."""
+        ...
+
+    def dense(self, examples: slice) -> torch.Tensor:
+        """The gradients of some examples written out, shape (examples, *parameter shape)."""
+        ...
+
+    def held_bytes(self) -> int:
+        """Bytes that this form keeps alive."""
+        ...
+
+
+class Dense:
+    """Gradients written out: `values` has shape (batch, *parameter shape)."""
+
+    def __init__(self, values: torch.Tensor) -> None:
+        self.values = values
+
+    @property
+    def batch(self) -> int:
+        return len(self.values)
+
+    def squared_norm(self) -> torch.Tensor:
+        if self.values.numel() == 0:
+            return self.values.new_zeros(self.batch)
+        return self.values.reshape(self.batch, -1).square().sum(1)
+
+    def dense(self, examples: slice) -> torch.Tensor:
+        return self.values[examples]
+
+    def held_bytes(self) -> int:
+        return self.values.numel() * self.values.element_size()
+
+
+class LowRank:
+    """Sums of outer products, `G_b = Σ_t left[b, t] right[b, t]ᵀ`: left (batch, T, p), right (batch, T, d).
+
+    The norm is `|leftᵀ right|²`, or, cheaper when T is small, the inner product of two T × T Gram matrices.
+    """
+
+    def __init__(self, left: torch.Tensor, right: torch.Tensor) -> None:
+        self.left = widened(left)
+        self.right = widened(right)
+
+    @property
+    def batch(self) -> int:
+        return len(self.left)
+
+    def squared_norm(self) -> torch.Tensor:
+        batch, tokens, p = self.left.shape
+        d = self.right.shape[2]
+        if tokens == 1:
+            return self.left.square().sum((1, 2)) * self.right.square().sum((1, 2))
+        size = self.left.element_size()
+        norms = []
+        if tokens * (p + d) <= p * d:
+            for part in example_slices(batch, 2 * tokens * tokens * size):
+                left, right = self.left[part], self.right[part]
+                gram = torch.bmm(left, left.mT)
+                norms.append(_inner(gram, torch.bmm(right, right.mT)))
+        else:
+            for part in example_slices(batch, p * d * size):
+                norms.append(self.dense(part).square().sum((1, 2)))
+        return torch.cat(norms)
+
+    def dense(self, examples: slice) -> torch.Tensor:
+        return torch.bmm(self.left[examples].mT, self.right[examples])
+
+    def held_bytes(self) -> int:
+        return (self.left.numel() + self.right.numel()) * self.left.element_size()
+
+    def inner(self, other: LowRank) -> torch.Tensor:
+        """Inner product with another sum of outer products for each example, shape (batch,)."""
+        return _inner(torch.bmm(self.left, other.left.mT), torch.bmm(self.right, other.right.mT))
+
+
+class Rows:
+    """Rows added at indices, `G_b[indices[b, t]] += values[b, t]`: indices (batch, T), values (batch, T, d)."""
+
+    def __init__(self, indices: torch.Tensor, values: torch.Tensor, num_rows: int) -> None:
+        self.indices = indices.long()
+        self.values = widened(values)
+        self.num_rows = num_rows
+
+    @property
+    def batch(self) -> int:
+        return len(self.indices)
+
+    def squared_norm(self) -> torch.Tensor:
+        batch, _, width = self.values.shape
+        example = torch.arange(batch, device=self.indices.device).unsqueeze(1)
+        keys, where = torch.unique(example * self.num_rows + self.indices, return_inverse=True)
+        sums = self.values.new_zeros(len(keys), width)
+        sums.index_add_(0, where.reshape(-1), self.values.reshape(-1, width))
+        owner = torch.div(keys, self.num_rows, rounding_mode="floor")
+        return self.values.new_zeros(batch).index_add_(0, owner, sums.square().sum(1))
+
+    def dense(self, examples: slice) -> torch.Tensor:
+        indices, values = self.indices[examples], self.values[examples]
+        count, _, width = values.shape
+        example = torch.arange(count, device=indices.device).unsqueeze(1)
+        rows = values.new_zeros(count * self.num_rows, width)
+        rows.index_add_(0, (example * self.num_rows + indices).reshape(-1), values.reshape(-1, width))
+        return rows.view(count, self.num_rows, width)
+
+    def held_bytes(self) -> int:
+        return self.values.numel() * self.values.element_size() + self.indices.numel() * 8
+
+    def inner(self, other: LowRank) -> torch.Tensor:
+        """`Σ_{t,s} (values_t · right_s) left_s[indices_t]` for each example: the cross term of tied weights."""
+        batch, tokens, _ = self.values.shape
+        picked = other.left.gather(2, self.indices.unsqueeze(1).expand(batch, other.left.shape[1], tokens))
+        return _inner(picked, torch.bmm(other.right, self.values.mT))
+
+
+class SquaredNorm:
+    """Only the squared norms, shape (batch,): for rules of layers whose parameters are used nowhere else."""
+
+    def __init__(self, values: torch.Tensor) -> None:
+        self.values = widened(values)
+
+    @property
+    def batch(self) -> int:
+        return len(self.values)
+
+    def squared_norm(self) -> torch.Tensor:
+        return self.values
+
+    def dense(self, examples: slice) -> torch.Tensor:
+        from datadiet.errors import BadInputError
+
+        raise BadInputError(
+            "A rule returned SquaredNorm for a parameter that is used more than once, whose cross terms need "
+            "the gradients themselves: return a tensor of shape (batch, *parameter shape) or LowRank instead."
+        )
+
+    def held_bytes(self) -> int:
+        return self.values.numel() * self.values.element_size()
+
+
+def _inner(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """Inner product of each pair of matrices, shape (batch,)."""
+    return (first * second).sum((1, 2))
+
+
+def _concatenated(factors: Sequence[LowRank]) -> LowRank:
+    if len(factors) == 1:
+        return factors[0]
+    return LowRank(torch.cat([f.left for f in factors], 1), torch.cat([f.right for f in factors], 1))
+
+
+def squared_norm_of_sum(factors: Sequence[Factor], parameter_numel: int) -> torch.Tensor:
+    """Squared norm of the sum of several gradients of the same parameter, cross terms included."""
+    if len(factors) == 1:
+        return factors[0].squared_norm()
+    products = [f for f in factors if isinstance(f, LowRank)]
+    rows = [f for f in factors if isinstance(f, Rows)]
+    if len(products) + len(rows) < len(factors):
+        return squared_norm_written_out(factors, parameter_numel)
+    total: torch.Tensor | float = 0.0
+    lookup = None
+    if rows:
+        lookup = Rows(
+            torch.cat([r.indices for r in rows], 1), torch.cat([r.values for r in rows], 1), rows[0].num_rows
+        )
+        total = total + lookup.squared_norm()
+    if products:
+        product = _concatenated(products)
+        total = total + product.squared_norm()
+        if lookup is not None:
+            total = total + 2.0 * lookup.inner(product)
+    assert isinstance(total, torch.Tensor)
+    return total
+
+
+def squared_norm_written_out(factors: Sequence[Factor], parameter_numel: int) -> torch.Tensor:
+    """The same by writing the summed gradients out, a few examples at a time."""
+    norms = []
+    for part in example_slices(factors[0].batch, parameter_numel * 8):
+        total = factors[0].dense(part)
+        for factor in factors[1:]:
+            total = total + factor.dense(part)
+        norms.append(total.reshape(len(total), -1).square().sum(1))
+    return torch.cat(norms)

@@ -1,0 +1,126 @@
+"""Where the examples of a batch lie inside a tensor, and how that is found out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+SAMPLES = 128
+
+
+class NeedsPlanError(Exception):
+    """The shapes alone do not say where the examples lie: one example must be run by itself first."""
+
+
+class OpaqueError(Exception):
+    """This batch cannot be taken apart along its examples; the message says which operation is to blame."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One dimension of a tensor holds the examples, `inner` consecutive rows of each (or strided, if minor).
+
+    `dim=None` means that the whole tensor belongs to the one example of a batch of one.
+    """
+
+    dim: int | None
+    batch: int
+    inner: int = 1
+    major: bool = True
+
+    def examples_first(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Shape (batch, *shape of one example's tensor); a view wherever strides allow."""
+        if self.dim is None:
+            return tensor.unsqueeze(0)
+        if self.inner == 1:
+            return tensor.movedim(self.dim, 0).unsqueeze(self.dim + 1)
+        if self.major:
+            return tensor.unflatten(self.dim, (self.batch, self.inner)).movedim(self.dim, 0)
+        return tensor.unflatten(self.dim, (self.inner, self.batch)).movedim(self.dim + 1, 0)
+
+
+@dataclass(frozen=True)
+class Print:
+    """Shape and a fixed sample of the values of one tensor in the run of a single example."""
+
+    shape: tuple[int, ...]
+    sample: torch.Tensor | None
+
+    @classmethod
+    def of(cls, tensor: torch.Tensor) -> Print:
+        shape = tuple(tensor.shape)
+        # A leading 1 can only grow into the batch dimension itself: no order of rows to tell apart.
+        if not shape or shape[0] == 1 or tensor.numel() == 0:
+            return cls(shape, None)
+        return cls(shape, tensor.detach()[_sample_index(shape, tensor.device)].clone())
+
+
+def _sample_index(shape: Sequence[int], device: torch.device) -> tuple[torch.Tensor, ...]:
+    """Coordinates of `SAMPLES` fixed positions, spread over the tensor by a multiplicative hash."""
+    numel = 1
+    for size in shape:
+        numel *= size
+    flat = torch.arange(SAMPLES, device=device) * 2654435761 % numel
+    return torch.unravel_index(flat, tuple(shape))
+
+
+def resolve(
+    tensor: torch.Tensor, batch: int, candidates: Sequence[int], planned: Print | None, where: str
+) -> Layout:
+    """The layout of a tensor that is known to hold the whole batch.
+
+    Without the run of a single example, only a shape that leaves no doubt is accepted: exactly one of the
+    candidate dimensions is divisible by the batch size, and equal to it. With it, the dimension that grew
+    is the one, and sampled values tell whether an example's rows are consecutive.
+    """
+    if batch == 1:
+        return Layout(None, 1)
+    shape = tuple(tensor.shape)
+    if planned is None:
+        divisible = [dim for dim in candidates if shape[dim] % batch == 0]
+        if len(divisible) == 1 and shape[divisible[0]] == batch:
+            return Layout(divisible[0], batch)
+        raise NeedsPlanError(where)
+    grown = [dim for dim in range(len(shape)) if len(planned.shape) == len(shape) and shape[dim] != planned.shape[dim]]
+    if len(grown) != 1 or grown[0] not in candidates or shape[grown[0]] != batch * planned.shape[grown[0]]:
+        raise OpaqueError(
+            f"{where}: a tensor of shape {shape} for the batch has shape {planned.shape} for one example, "
+            "so its rows cannot be assigned to examples"
+        )
+    dim, inner = grown[0], planned.shape[grown[0]]
+    if inner <= 1:
+        return Layout(dim, batch)
+    return Layout(dim, batch, inner, major=_is_major(tensor, dim, batch, planned, where))
+
+
+def _is_major(tensor: torch.Tensor, dim: int, batch: int, planned: Print, where: str) -> bool:
+    if planned.sample is None:
+        return True
+    index = list(_sample_index(planned.shape, tensor.device))
+    values = tensor.detach()
+    consecutive = _close(values[tuple(index)], planned.sample)
+    index[dim] = index[dim] * batch
+    strided = _close(values[tuple(index)], planned.sample)
+    if consecutive and strided:
+        # Masks and tables that are the same for every example: only the true layout makes them all equal.
+        consecutive, strided = (
+            _all_equal(Layout(dim, batch, planned.shape[dim], major), values) for major in (True, False)
+        )
+    if consecutive == strided:
+        raise OpaqueError(f"{where}: the rows of a tensor of shape {tuple(tensor.shape)} mix the examples")
+    return consecutive
+
+
+def _all_equal(layout: Layout, values: torch.Tensor) -> bool:
+    rows = layout.examples_first(values)
+    return bool((rows == rows[:1]).all())
+
+
+def _close(values: torch.Tensor, expected: torch.Tensor) -> bool:
+    if not values.is_floating_point():
+        return bool(torch.equal(values, expected))
+    tolerance = 5e-2 if values.dtype in (torch.float16, torch.bfloat16) else 1e-3
+    scale = expected.abs().amax()
+    return bool(((values - expected).abs().amax() <= tolerance * scale).item())

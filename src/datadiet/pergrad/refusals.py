@@ -1,0 +1,105 @@
+"""What cannot be taken apart example by example, found before or while the model runs, and said by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.modules.instancenorm import _InstanceNorm
+
+from datadiet.errors import BadInputError
+
+
+def refuse_model(model: nn.Module) -> None:
+    """Raise BadInputError if a module of the model mixes examples, draws at random or changes itself."""
+    if isinstance(model, torch.jit.ScriptModule):
+        raise BadInputError("The model is a TorchScript module, which cannot be looked into: pass the module it was made of.")
+    for name, module in model.named_modules():
+        reason = _reason(module)
+        if reason is not None:
+            label = f"`{name}` ({type(module).__name__})" if name else f"The model ({type(module).__name__})"
+            raise BadInputError(f"{label} {reason}")
+
+
+def _reason(module: nn.Module) -> str | None:
+    if isinstance(module, _BatchNorm):
+        if module.training:
+            return (
+                "is in training mode and normalises with the statistics of the batch, so an example has no "
+                "gradient of its own: call model.eval() first."
+            )
+        if module.running_mean is None:
+            return (
+                "keeps no running statistics and normalises with those of the batch, so an example has no "
+                "gradient of its own: use GroupNorm or a BatchNorm with track_running_stats=True."
+            )
+    if isinstance(module, _InstanceNorm) and module.training and module.track_running_stats:
+        return "is in training mode and would change its running statistics: call model.eval() first."
+    if isinstance(module, _DropoutNd) and module.training and module.p > 0:
+        return "is in training mode and would drop at random: call model.eval() first."
+    if isinstance(module, nn.RNNBase) and module.training and module.dropout > 0 and module.num_layers > 1:
+        return "is in training mode and would drop at random between its layers: call model.eval() first."
+    if isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
+        if module.scale_grad_by_freq:
+            return (
+                "has scale_grad_by_freq=True: its gradient depends on how often a token occurs in the batch, "
+                "so an example has none of its own. Set it to False."
+            )
+        if module.max_norm is not None:
+            return "has max_norm set and rewrites its weight in every forward pass: set it to None."
+    return None
+
+
+def refuse_function(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Raise BadInputError if a function call mixes examples or draws at random."""
+    check = _FUNCTION_CHECKS.get(func)
+    if check is not None:
+        check(args, kwargs)
+
+
+def _argument(args: tuple[Any, ...], kwargs: dict[str, Any], position: int, name: str, default: Any) -> Any:
+    if name in kwargs:
+        return kwargs[name]
+    return args[position] if len(args) > position else default
+
+
+def _batch_norm(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    functional = _argument(args, kwargs, 5, "training", False)
+    if functional or _argument(args, kwargs, 1, "running_mean", None) is None:
+        raise BadInputError(
+            "The model calls F.batch_norm with the statistics of the batch, so an example has no gradient of its "
+            "own: call model.eval() first, or pass training=False with running statistics."
+        )
+
+
+def _dropout(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    if _argument(args, kwargs, 2, "training", True) and _argument(args, kwargs, 1, "p", 0.5) > 0:
+        raise BadInputError(
+            "The model calls dropout with training=True and would drop at random: call model.eval() first."
+        )
+
+
+def _embedding(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    if _argument(args, kwargs, 5, "scale_grad_by_freq", False):
+        raise BadInputError(
+            "The model calls F.embedding with scale_grad_by_freq=True: the gradient depends on how often a token "
+            "occurs in the batch, so an example has none of its own. Set it to False."
+        )
+    if _argument(args, kwargs, 3, "max_norm", None) is not None:
+        raise BadInputError("The model calls F.embedding with max_norm, which rewrites the weight: set it to None.")
+
+
+_FUNCTION_CHECKS = {
+    F.batch_norm: _batch_norm,
+    F.dropout: _dropout,
+    F.dropout1d: _dropout,
+    F.dropout2d: _dropout,
+    F.dropout3d: _dropout,
+    F.alpha_dropout: _dropout,
+    F.feature_alpha_dropout: _dropout,
+    F.embedding: _embedding,
+}

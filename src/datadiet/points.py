@@ -1,0 +1,219 @@
+"""What is measured of every training example with the weights of one checkpoint, in one pass."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from datadiet.data import Batch
+from datadiet.errors import BadInputError, RunFailedError
+from datadiet.runs import Run
+from datadiet.scores import card
+from datadiet.scores.gradients import grand_last_layer
+from datadiet.scores.inputs import input_norm
+from datadiet.scores.outputs import measure
+from datadiet.setup import Setup
+from datadiet.training.checkpoint import read_tensors, weights_hash, write_tensors
+from datadiet.training.evaluation import evaluate, evaluation_mode
+from datadiet.workspace import content_address
+
+OUTPUT_COLUMNS = ("el2n", "l1_error", "entropy", "loss", "margin", "logit_margin")
+
+
+@dataclass(frozen=True)
+class Points:
+    """Columns over the training part in id order, the weights they come from, and what they cost.
+
+    Args:
+        columns: name -> float32 (n,).
+        weights: hash of the weights.
+        step: the step of these weights.
+        seconds: time of the pass.
+    """
+
+    columns: dict[str, np.ndarray]
+    weights: str
+    step: int
+    seconds: float
+
+
+def measure_points(setup: Setup, run: Run, step: int, names: Sequence[str] = ()) -> Points:
+    """Every score that one forward pass gives, in evaluation mode; read back where it was measured before.
+
+    Columns are the scores of the outputs, `grand_last_layer` where the model ends in a linear layer, and
+    `input_norm` where inputs are numbers; and those registered scores of outputs that `names` asks for.
+    """
+    extra = sorted(name for name in names if card(name).needs == "outputs" and name not in OUTPUT_COLUMNS)
+    kind = "outputs" if not extra else f"outputs-{content_address(extra)}"
+    return _remembered(setup, run, step, kind, lambda model: _outputs(setup, model, extra))
+
+
+def measure_grand(setup: Setup, run: Run, step: int, parameters: str = "all") -> Points:
+    """The exact gradient norm of every example's loss over the chosen parameters: column `grand`."""
+    kind = "grand" if parameters == "all" else f"grand-{content_address(parameters)}"
+    return _remembered(setup, run, step, kind, lambda model: _grand(setup, model, parameters))
+
+
+def load_weights(setup: Setup, run: Run, step: int) -> tuple[nn.Module, str]:
+    """The model with the weights of a step, on the device, and their hash, which is checked.
+
+    Raises:
+        RunFailedError: the file does not hold the weights that were saved.
+    """
+    state, facts = run.weights(step)
+    if facts["step"] != step or weights_hash(state) != facts["hash"]:
+        raise RunFailedError(
+            f"The checkpoint {str(run.folder.weights_path(step))!r} does not hold the weights of step {step} "
+            "that were saved there; delete the folder of this run and run again."
+        )
+    model = setup.build(run.seed)
+    model.load_state_dict(state)
+    model = model.to(setup.accelerator.device)
+    if setup.recipe.memory_format == "channels_last":
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model, str(facts["hash"])
+
+
+def _remembered(
+    setup: Setup, run: Run, step: int, kind: str, compute: Callable[[nn.Module], dict[str, torch.Tensor]]
+) -> Points:
+    path = run.folder.points_path(step, kind)
+    if not path.exists():
+        model, weights = load_weights(setup, run, step)
+        before = time.perf_counter()
+        with evaluation_mode(model):
+            columns = compute(model)
+        facts: dict[str, Any] = {"step": step, "hash": weights, "seconds": time.perf_counter() - before}
+        if setup.accelerator.is_main_process:
+            write_tensors(path, columns, facts)
+        setup.accelerator.wait_for_everyone()
+    columns, facts = read_tensors(path)
+    arrays = {name: column.numpy() for name, column in columns.items()}
+    return Points(arrays, facts["hash"], facts["step"], facts["seconds"])
+
+
+class _Columns:
+    """Full-length columns that every process fills its share of."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.part = setup.examples.train
+        self.columns: dict[str, torch.Tensor] = {}
+
+    def put(self, batch: Batch, values: dict[str, torch.Tensor]) -> None:
+        """Write one batch's values at its ids' places."""
+        places = torch.from_numpy(self.part.positions_of(batch.ids.cpu().numpy()))
+        for name, column in values.items():
+            if name not in self.columns:
+                self.columns[name] = torch.zeros(len(self.part), dtype=torch.float32)
+            self.columns[name][places] = column.detach().float().cpu()
+
+    def merged(self) -> dict[str, torch.Tensor]:
+        """The columns of all processes together: each id was measured by exactly one."""
+        accelerator = self.setup.accelerator
+        if accelerator.num_processes == 1:
+            return self.columns
+        return {
+            name: accelerator.reduce(column.to(accelerator.device), "sum").cpu()
+            for name, column in self.columns.items()
+        }
+
+
+def _outputs(setup: Setup, model: nn.Module, extra: Sequence[str]) -> dict[str, torch.Tensor]:
+    columns = _Columns(setup)
+    total = len(setup.examples.train)
+    with setup.display.step("scoring", total, unit="examples/s") as advance, _HeadInputs(model) as head:
+
+        def visit(batch: Batch, logits: torch.Tensor) -> None:
+            measured = measure(logits, batch.targets)
+            values = {name: measured[name] for name in OUTPUT_COLUMNS}
+            for name in extra:
+                function = card(name).function
+                assert function is not None
+                values[name] = function(logits, batch.targets)
+            features = head.features(logits)
+            if features is not None:
+                values["grand_last_layer"] = grand_last_layer(
+                    logits, batch.targets, features.float(), bias=head.has_bias
+                )
+            if isinstance(batch.inputs, torch.Tensor) and batch.inputs.is_floating_point():
+                values["input_norm"] = input_norm(batch.inputs)
+            columns.put(batch, values)
+            advance(len(batch))
+
+        evaluate(model, setup.train, setup.recipe, setup.accelerator, visit)
+    return columns.merged()
+
+
+def _grand(setup: Setup, model: nn.Module, parameters: str) -> dict[str, torch.Tensor]:
+    from datadiet.pergrad import gradient_norms
+
+    columns = _Columns(setup)
+    accelerator, recipe = setup.accelerator, setup.recipe
+    precision = torch.bfloat16 if recipe.precision == "bfloat16" else None
+    channels_last = recipe.memory_format == "channels_last"
+    batches = setup.train.epoch(
+        batch_size=min(recipe.batch_size, 128),
+        rank=accelerator.process_index,
+        world_size=accelerator.num_processes,
+        device=accelerator.device,
+        memory_format=torch.channels_last if channels_last else torch.contiguous_format,
+    )
+    total = len(setup.examples.train)
+    with setup.display.step("GraNd", total, unit="examples/s") as advance:
+        for index, batch in enumerate(batches):
+            if len(batch) == 0:
+                continue
+            norms = gradient_norms(
+                model,
+                batch.inputs,
+                batch.targets,
+                parameters=parameters,
+                autocast=precision,
+                verify_independence=index == 0,
+            )
+            columns.put(batch, {"grand": norms})
+            advance(len(batch))
+    return columns.merged()
+
+
+class _HeadInputs:
+    """Sees what goes into the linear layer that the logits come out of, while it is entered."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.seen: list[tuple[nn.Linear, torch.Tensor]] = []
+        self.has_bias = False
+
+    def __enter__(self) -> _HeadInputs:
+        def note(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+            assert isinstance(module, nn.Linear)
+            self.seen.append((module, inputs[0]))
+
+        def clear(module: nn.Module, inputs: Any) -> None:
+            self.seen.clear()
+
+        linears = [module for module in self.model.modules() if isinstance(module, nn.Linear)]
+        self.handles = [module.register_forward_hook(note) for module in linears]
+        self.handles.append(self.model.register_forward_pre_hook(clear))
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for handle in self.handles:
+            handle.remove()
+        self.seen.clear()
+
+    def features(self, logits: torch.Tensor) -> torch.Tensor | None:
+        """Inputs (batch, features) of the last linear layer that was called; None if it is no head."""
+        if not self.seen:
+            return None
+        module, features = self.seen[-1]
+        self.has_bias = module.bias is not None
+        fits = features.ndim == 2 and module.out_features == logits.shape[1]
+        return features if fits else None

@@ -1,0 +1,99 @@
+"""Progress of long work on standard error: what, how far, time left; silent where nobody watches."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+class ProgressDisplay:
+    """One bar for the whole of the work and one for the step at hand.
+
+    Args:
+        enabled: None for "when standard error is a terminal".
+
+    Example:
+        >>> with ProgressDisplay(enabled=False) as display, display.step("count", 3) as advance:
+        ...     for _ in range(3):
+        ...         advance(1)
+    """
+
+    def __init__(self, enabled: bool | None = None) -> None:
+        self.console = Console(stderr=True)
+        self.enabled = sys.stderr.isatty() if enabled is None else enabled
+        self._bars: Progress | None = None
+        self._whole: TaskID | None = None
+
+    def __enter__(self) -> ProgressDisplay:
+        if self.enabled:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.percentage:>3.0f} %"),
+                TextColumn("{task.fields[rate]}"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+            )
+            self._bars = Progress(*columns, console=self.console, transient=True)
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+            self._bars = self._whole = None
+
+    def plan(self, total: int, description: str = "all") -> None:
+        """Announce the size of the whole work, in the unit that the steps advance by."""
+        if self._bars is not None:
+            if self._whole is not None:
+                self._bars.remove_task(self._whole)
+            self._whole = self._bars.add_task(escape(description), total=total, rate="")
+
+    def skip(self, amount: int) -> None:
+        """Count work that turned out to be done already."""
+        if self._bars is not None and self._whole is not None:
+            self._bars.advance(self._whole, amount)
+
+    @contextmanager
+    def step(self, description: str, total: int, *, done: int = 0, unit: str = "") -> Iterator[Advance]:
+        """A bar for one step; inside, call `advance(amount)`. `unit` adds a rate, as in "examples/s"."""
+        if self._bars is None:
+            yield Advance(None, None, None, unit)
+            return
+        task = self._bars.add_task(escape(description), total=total, completed=done, rate="")
+        try:
+            yield Advance(self._bars, task, self._whole, unit)
+        finally:
+            self._bars.remove_task(task)
+
+    def say(self, sentence: str) -> None:
+        """A line on standard error that stays; only where a person watches."""
+        if self.enabled:
+            self.console.print(sentence, markup=False, highlight=False)
+
+
+class Advance:
+    """Moves the bar of a step, and with it the bar of the whole."""
+
+    def __init__(self, bars: Progress | None, task: TaskID | None, whole: TaskID | None, unit: str) -> None:
+        self._bars, self._task, self._whole, self._unit = bars, task, whole, unit
+
+    def __call__(self, amount: int = 1, *, examples: int | None = None) -> None:
+        if self._bars is None or self._task is None:
+            return
+        self._bars.advance(self._task, amount)
+        speed = self._bars.tasks[self._bars.task_ids.index(self._task)].speed
+        if self._unit and speed:
+            self._bars.update(self._task, rate=f"{speed:,.0f} {self._unit}")
+        if self._whole is not None:
+            self._bars.advance(self._whole, amount)

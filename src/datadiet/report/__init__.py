@@ -1,0 +1,18 @@
+"""The report room: tables become figures and one self-contained page; it knows nothing of runs."""
+
+from datadiet.report.contents import ExampleView, Gallery, ReportContents, subset_key
+from datadiet.report.plain import verdict_sentence, verdict_table
+from datadiet.report.safe_text import printable, safe_name
+from datadiet.report.writing import write_report
+
+__all__ = [
+    "ExampleView",
+    "Gallery",
+    "ReportContents",
+    "printable",
+    "safe_name",
+    "subset_key",
+    "verdict_sentence",
+    "verdict_table",
+    "write_report",
+]

@@ -1,0 +1,232 @@
+"""The verdict in words and as a table for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from datadiet.report.numbers import (
+    NOT_MEASURED,
+    count,
+    is_number,
+    percent,
+    percent_interval,
+    points,
+    points_interval,
+    share,
+    tolerance_points,
+)
+from datadiet.report.safe_text import printable, safe_name
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+__all__ = [
+    "budget_title",
+    "has_one_seed",
+    "holds_title",
+    "is_same_subset",
+    "points_with_interval",
+    "printable",
+    "safe_name",
+    "score_title",
+    "subset_title",
+    "verdict_sentence",
+    "verdict_table",
+]
+
+_SCORE_TITLES = {
+    "el2n": "EL2N",
+    "l1_error": "L1 error",
+    "aum": "AUM",
+    "dyn_unc": "Dyn-Unc",
+    "grand": "GraNd",
+    "grand_last_layer": "GraNd (last layer)",
+    "logit_margin": "logit margin",
+    "input_norm": "input norm",
+}
+_HOLDS = {True: "holds", False: "does not hold", None: "cannot be decided"}
+
+
+def score_title(name: str) -> str:
+    """A score's name as people write it.
+
+    >>> score_title("el2n"), score_title("my_score")
+    ('EL2N', 'my_score')
+    """
+    return _SCORE_TITLES.get(name, printable(name, limit=24))
+
+
+def subset_title(subset: Mapping[str, Any]) -> str:
+    """How a subset was chosen, in two words.
+
+    >>> subset_title({"score": "el2n", "rule": "hardest"})
+    'EL2N, hardest'
+    >>> subset_title({"score": "random", "rule": "random"})
+    'random'
+    """
+    score, rule = str(subset["score"]), printable(str(subset.get("rule", "")), limit=40)
+    return score_title(score) if score == "random" or rule in ("", score) else f"{score_title(score)}, {rule}"
+
+
+def holds_title(holds: bool | None) -> str:
+    """Whether a subset's loss is shown to stay within the tolerance, in words.
+
+    >>> holds_title(True), holds_title(None)
+    ('holds', 'cannot be decided')
+    """
+    return _HOLDS[None if holds is None else bool(holds)]
+
+
+def _chosen_how(subset: Mapping[str, Any]) -> str:
+    score, rule = str(subset["score"]), printable(str(subset.get("rule", "")), limit=40)
+    if score == "random":
+        return "chosen at random"
+    if rule == "window":
+        return f"a window of {score_title(score)}"
+    return f"{rule} by {score_title(score)}" if rule else f"by {score_title(score)}"
+
+
+def _difference(minus_full: Any, tolerance: float | None, minus: str) -> str:
+    if minus_full is None or not all(is_number(value) for value in minus_full):
+        return "the difference to full data was not measured"
+    mean, low, high = minus_full
+    decimals = 1
+    if tolerance is not None:
+        # One digit more where rounding would hide on which side of the tolerance the bound lies.
+        limit = -tolerance / 100
+        while decimals < 4 and low != limit and points(low, decimals) == points(limit, decimals):
+            decimals += 1
+    number = points(abs(mean), decimals).removeprefix("+")
+    side = f"{number} points {'below' if mean < 0 else 'above'} full data"
+    if float(number) == 0:
+        side = "equal to full data"
+    return f"{side} {points_interval(low, high, decimals, minus)}"
+
+
+def verdict_sentence(verdict: Mapping[str, Any], minus: str = "-") -> str:
+    """The verdict in one sentence, harmless in a terminal; `minus` is the sign used in intervals.
+
+    >>> verdict_sentence({
+    ...     "source": "digits", "n_train": 1437, "tolerance": 0.5,
+    ...     "recommended": {"score": "el2n", "rule": "hardest", "keep": 0.7, "n": 1006,
+    ...                     "minus_full": [-0.001, -0.004, 0.003]}})
+    'Keep 70 % of digits (1,006 of 1,437 examples, hardest by EL2N): 0.1 points below full data \
+[-0.4, +0.3], within the tolerance of 0.5 points.'
+    >>> verdict_sentence({"recommended": None, "reason": "two seeds are too few to decide"})
+    'No subset can be recommended: two seeds are too few to decide.'
+    """
+    subset = verdict.get("recommended")
+    if subset is None:
+        reason = printable(str(verdict.get("reason") or "no reason was recorded"), limit=300)
+        return f"No subset can be recommended: {reason}" + (
+            "" if reason.endswith((".", "!", "?", "…")) else "."
+        )
+    source = printable(str(verdict.get("source", "the data")), limit=60)
+    size = count(subset["n"])
+    if verdict.get("n_train") is not None:
+        size += f" of {count(verdict['n_train'])}"
+    tolerance = verdict.get("tolerance")
+    sentence = f"Keep {share(subset['keep'])} of {source} ({size} examples, {_chosen_how(subset)}): "
+    sentence += _difference(subset.get("minus_full"), tolerance, minus)
+    return sentence + (
+        f", within the tolerance of {tolerance_points(tolerance)}." if tolerance is not None else "."
+    )
+
+
+def points_with_interval(difference: Any, minus: str = "-") -> str:
+    """A difference [mean, low, high] in percentage points with its interval.
+
+    >>> points_with_interval([-0.001, -0.004, 0.003]), points_with_interval(None)
+    ('-0.1 [-0.4, +0.3]', 'not measured')
+    """
+    if difference is None or not all(is_number(value) for value in difference):
+        return NOT_MEASURED
+    mean, low, high = difference
+    return f"{points(mean, minus=minus)} {points_interval(low, high, minus=minus)}"
+
+
+def verdict_table(verdict: Mapping[str, Any]) -> Table:
+    """Full data and every subset with accuracy, differences and whether it holds, for `rich` to print.
+
+    Every cell is a `rich.text.Text`, so that brackets in a name are shown and not obeyed.
+
+    >>> verdict_table({"full": {"accuracy": 0.97, "interval": [0.96, 0.98], "seeds": 3, "n": 1437}}).row_count
+    1
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    recommended = verdict.get("recommended")
+    table = Table(caption=_caption(verdict), caption_justify="left", title_justify="left")
+    table.add_column("subset", overflow="fold")
+    for name in ("kept", "examples", "accuracy %", "minus full", "minus random"):
+        table.add_column(name, justify="right")
+    table.add_column("verdict")
+    full = verdict.get("full")
+    if full is not None:
+        accuracy = _accuracy(full)
+        table.add_row("full data", "100 %", count(full["n"]), Text(accuracy), "", "", "", style="bold")
+    for subset in verdict.get("subsets", ()):
+        chosen = recommended is not None and is_same_subset(subset, recommended)
+        is_random = subset["score"] == "random"
+        cells = [
+            subset_title(subset),
+            share(subset["keep"]),
+            count(subset["n"]),
+            _accuracy(subset),
+            points_with_interval(subset.get("minus_full")),
+            "" if is_random else points_with_interval(subset.get("minus_random")),
+            holds_title(subset.get("holds")) + (" ← recommended" if chosen else ""),
+        ]
+        table.add_row(*(Text(cell) for cell in cells), style="green" if chosen else None)
+    return table
+
+
+def is_same_subset(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two entries of a verdict are the same subset.
+
+    >>> is_same_subset({"score": "el2n", "rule": "hardest", "keep": 0.7, "n": 7}, {"score": "el2n"})
+    False
+    """
+    return all(one.get(key) == other.get(key) for key in ("score", "rule", "keep", "n"))
+
+
+def budget_title(verdict: Mapping[str, Any]) -> str:
+    """How long subsets were trained, in words.
+
+    >>> budget_title({"budget": "steps"})
+    'same steps: every subset is trained for as many steps as full data'
+    """
+    budget = verdict.get("budget")
+    if budget == "steps":
+        return "same steps: every subset is trained for as many steps as full data"
+    if budget == "epochs":
+        return "same epochs: every subset is trained for as many epochs as full data, hence for fewer steps"
+    return (
+        f"training budget: {printable(str(budget), limit=40)}" if budget else "training budget: not recorded"
+    )
+
+
+def has_one_seed(verdict: Mapping[str, Any]) -> bool:
+    """Whether some accuracy rests on one training, so that its interval knows test examples only.
+
+    >>> has_one_seed({"full": {"seeds": 3}, "subsets": [{"seeds": 1}]})
+    True
+    """
+    entries = [verdict.get("full") or {}, *verdict.get("subsets", ())]
+    return any(entry.get("seeds") == 1 for entry in entries)
+
+
+def _accuracy(entry: Mapping[str, Any]) -> str:
+    if not is_number(entry.get("accuracy")):
+        return NOT_MEASURED
+    return f"{percent(entry['accuracy'], sign=False)} {percent_interval(entry.get('interval'))}".strip()
+
+
+def _caption(verdict: Mapping[str, Any]) -> Text:
+    from rich.text import Text
+
+    seeds = "one seed: intervals from test examples only" if has_one_seed(verdict) else "95 % intervals"
+    return Text(f"{budget_title(verdict)}; differences in percentage points; {seeds}")

@@ -1,0 +1,179 @@
+"""Examples as a page can carry them: small images as data, short texts, vectors as a row of bars."""
+
+from __future__ import annotations
+
+import base64
+import io
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from datadiet.report.contents import ExampleView, Gallery
+
+MOST_CLASSES = 100
+MOST_EXAMPLES_A_SIDE = 12
+MOST_EXAMPLES = 3000
+MOST_IMAGE_BYTES = 12_000_000
+MOST_BARS = 64
+
+_LONGEST_SIDE = 192
+_MOST_PIXELS = 50_000_000
+_PIXEL_ART_SIDE = 72
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """One example on the page; what is None is not there, and `missing` says why an image cannot be shown."""
+
+    id: int
+    score: float
+    source: str | None = None
+    pixelated: bool = False
+    text: str | None = None
+    bars: tuple[tuple[float, float, float], ...] = ()
+    missing: str | None = None
+
+
+@dataclass(frozen=True)
+class ClassThumbnails:
+    """The hardest and the easiest examples of one class."""
+
+    name: str
+    hardest: tuple[Thumbnail, ...]
+    easiest: tuple[Thumbnail, ...]
+
+
+@dataclass(frozen=True)
+class GalleryThumbnails:
+    """One score's gallery, cut to what a page can carry; `left_out` says what was cut."""
+
+    score: str
+    classes: tuple[ClassThumbnails, ...]
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass
+class _Budget:
+    """Bytes of images that the page may still carry; one image in several galleries is encoded once."""
+
+    left: int = field(default_factory=lambda: MOST_IMAGE_BYTES)
+    refused: int = 0
+    encoded: dict[bytes, tuple[str | None, bool]] = field(default_factory=dict)
+
+    def image(self, png: bytes) -> tuple[str | None, bool]:
+        if png not in self.encoded:
+            self.encoded[png] = png_source(png)
+        source, pixelated = self.encoded[png]
+        if source is not None and len(source) > self.left:
+            self.refused += 1
+            return None, False
+        self.left -= len(source or "")
+        return source, pixelated
+
+
+def gallery_thumbnails(galleries: Sequence[Gallery]) -> list[GalleryThumbnails]:
+    """The galleries within the page's limits: at most `MOST_CLASSES` classes each, `MOST_EXAMPLES` in all.
+
+    >>> gallery = Gallery("el2n", {"cat": ([], [ExampleView(3, "cat", 1.2, text="a")])})
+    >>> gallery_thumbnails([gallery])[0].classes[0].name
+    'cat'
+    """
+    budget = _Budget()
+    sides = sum(2 * min(len(gallery.by_class), MOST_CLASSES) for gallery in galleries)
+    a_side = max(1, min(MOST_EXAMPLES_A_SIDE, MOST_EXAMPLES // max(sides, 1)))
+    shown = []
+    for gallery in galleries:
+        refused_before = budget.refused
+        names = list(gallery.by_class)[:MOST_CLASSES]
+        classes = []
+        cut = False
+        for name in names:
+            easiest, hardest = gallery.by_class[name]
+            cut = cut or max(len(easiest), len(hardest)) > a_side
+            classes.append(
+                ClassThumbnails(
+                    name, _thumbnails(hardest[:a_side], budget), _thumbnails(easiest[:a_side], budget)
+                )
+            )
+        left_out = []
+        if len(gallery.by_class) > len(names):
+            left_out.append(f"the first {len(names):,} of {len(gallery.by_class):,} classes are shown")
+        if cut:
+            left_out.append(f"at most {a_side} examples are shown on each side")
+        if budget.refused > refused_before:
+            left_out.append(f"{budget.refused - refused_before:,} images are left out to keep the page small")
+        shown.append(GalleryThumbnails(gallery.score, tuple(classes), tuple(left_out)))
+    return shown
+
+
+def _thumbnails(views: Iterable[ExampleView], budget: _Budget) -> tuple[Thumbnail, ...]:
+    return tuple(_thumbnail(view, budget) for view in views)
+
+
+def _thumbnail(view: ExampleView, budget: _Budget) -> Thumbnail:
+    number, score = int(view.id), float(view.score)
+    bars = () if view.vector is None else vector_bars(view.vector)
+    if view.image is None:
+        missing = None if view.text is not None or bars else "nothing to show"
+        return Thumbnail(number, score, text=view.text, bars=bars, missing=missing)
+    refused_before = budget.refused
+    source, pixelated = budget.image(view.image)
+    missing = None
+    if source is None:
+        missing = "image left out" if budget.refused > refused_before else "image cannot be read"
+    return Thumbnail(number, score, source, pixelated, view.text, bars, missing)
+
+
+def png_source(png: bytes) -> tuple[str | None, bool]:
+    """A data URI of the image, scaled down where it is large, and whether its pixels are to be seen.
+
+    The image is decoded and written again, so that nothing but pixels reaches the page. None for what
+    cannot be read as PNG, or is too large to decode safely.
+
+    >>> png_source(b"<svg onload=alert(1)>")
+    (None, False)
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
+                if image.width * image.height > _MOST_PIXELS:
+                    return None, False
+                pixelated = max(image.size) <= _PIXEL_ART_SIDE
+                small = image.convert("RGBA" if image.has_transparency_data else _plain_mode(image.mode))
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None, False
+    small.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
+    small.info.clear()
+    buffer = io.BytesIO()
+    small.save(buffer, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii"), pixelated
+
+
+def _plain_mode(mode: str) -> str:
+    return "L" if mode in ("1", "L", "LA") else "RGB"
+
+
+def vector_bars(vector: Any) -> tuple[tuple[float, float, float], ...]:
+    """Bars (x, y, height) in a box of 100 by 40 for the first `MOST_BARS` values, from the axis up or down.
+
+    >>> vector_bars([1.0, -1.0])
+    ((0.0, 0.0, 20.0), (50.0, 20.0, 20.0))
+    """
+    values = np.nan_to_num(np.asarray(vector, dtype=np.float64).ravel()[:MOST_BARS], posinf=0.0, neginf=0.0)
+    if not len(values):
+        return ()
+    low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
+    scale = max(abs(low), abs(high)) or 1.0
+    values, low, high = values / scale, low / scale, high / scale
+    span = (high - low) or 1.0
+    step = 100 / len(values)
+    bars = []
+    for place, value in enumerate(values):
+        top, bottom = (high - max(float(value), 0.0)) / span, (high - min(float(value), 0.0)) / span
+        bars.append((round(place * step, 3), round(40 * top, 3), round(40 * (bottom - top), 3)))
+    return tuple(bars)

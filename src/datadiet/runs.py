@@ -1,0 +1,230 @@
+"""One run: from its description, through training and interruption, to its finished folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from datadiet.data import Batch
+from datadiet.setup import Setup
+from datadiet.tracking import Recorder, Trace
+from datadiet.training.checkpoint import TrainingState, read_tensors, weights_hash, write_tensors
+from datadiet.training.evaluation import evaluate
+from datadiet.training.loop import Observer, TrainingLoop
+from datadiet.training.observers import Checkpointing, Recording, Showing
+from datadiet.workspace import RunFolder, ids_digest
+
+# Part of every run's address: raise it when a change of the code changes what a run computes.
+PROTOCOL = 1
+_NOT_TRAINING = ("name", "score_epoch", "budget", "epochs", "steps")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run in its folder, trained at least as far as was asked.
+
+    Args:
+        folder: where it is.
+        seed: its seed.
+        num_examples: how many examples it trains on.
+        total_steps: its whole length.
+        steps_per_epoch: steps in one pass over what it trains on.
+        result: accuracy and cost; None while it is trained only in part.
+        trained: whether anything was trained just now.
+    """
+
+    folder: RunFolder
+    seed: int
+    num_examples: int
+    total_steps: int
+    steps_per_epoch: int
+    result: dict[str, Any] | None
+    trained: bool
+
+    def weights(self, step: int) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """The model's state after `step` steps and its facts: `step`, `hash`, `seconds` of training."""
+        return read_tensors(self.folder.weights_path(step))
+
+    def trace(self) -> Trace:
+        """What the training pass saw, epoch by epoch."""
+        return Trace.open(self.folder.trace_path)
+
+    def test_predictions(self) -> dict[str, np.ndarray]:
+        """`ids`, `prediction` and `correct` on the test part, in id order."""
+        tensors, _ = read_tensors(self.folder.test_path)
+        return {name: tensor.numpy() for name, tensor in tensors.items()}
+
+
+def describe(setup: Setup, seed: int, ids: np.ndarray | None, record: bool) -> dict[str, Any]:
+    """What a run is, as plain data: its address is the hash of this."""
+    size = len(setup.examples.train) if ids is None else len(ids)
+    recipe = {k: v for k, v in setup.recipe.to_dict().items() if k not in _NOT_TRAINING}
+    return {
+        "protocol": PROTOCOL,
+        "data": setup.examples.fingerprint,
+        "encoding": setup.encoding.describe(),
+        "recipe": recipe,
+        "total_steps": setup.recipe.total_steps(size, len(setup.examples.train)),
+        "seed": seed,
+        "ids": ids_digest(ids),
+        "record": record,
+        "device": setup.accelerator.device.type,
+        "processes": setup.accelerator.num_processes,
+    }
+
+
+def train_run(
+    setup: Setup,
+    seed: int,
+    *,
+    ids: np.ndarray | None = None,
+    record: bool = False,
+    until: int | None = None,
+    weights_at: Iterable[int] = (),
+    label: str = "",
+) -> Run:
+    """Train a run as far as asked, going on from where it stands; a finished one is only read.
+
+    Args:
+        setup: data, recipe, machine.
+        seed: seed of initialisation, order, augmentation and dropout.
+        ids: the example ids to train on; None for all.
+        record: keep a trace of the training pass.
+        until: the step to train to; None for the end.
+        weights_at: steps whose weights are kept.
+        label: what the progress bar calls it.
+
+    Raises:
+        RunFailedError: the loss became NaN; what was finished is kept.
+    """
+    description = describe(setup, seed, ids, record)
+    total = int(description["total_steps"])
+    until = total if until is None else min(until, total)
+    wanted = sorted({min(step, total) for step in weights_at})
+    folder = setup.workspace.folder(description)
+    size = len(setup.examples.train) if ids is None else len(ids)
+    per_epoch = setup.recipe.steps_per_epoch(size)
+    accelerator = setup.accelerator
+
+    def as_run(trained: bool) -> Run:
+        return Run(folder, seed, size, total, per_epoch, folder.result(), trained)
+
+    def wait() -> None:
+        setup.display.say(f"Another process is training {label or 'this run'}; waiting for it.")
+
+    if accelerator.is_main_process:
+        with folder.locked(wait):
+            _settle(folder, wanted, until)
+            accelerator.wait_for_everyone()
+            trained = _train(setup, folder, seed, ids, record, until, total, wanted, label)
+            accelerator.wait_for_everyone()
+    else:
+        accelerator.wait_for_everyone()
+        trained = _train(setup, folder, seed, ids, record, until, total, wanted, label)
+        accelerator.wait_for_everyone()
+    return as_run(trained)
+
+
+def _settle(folder: RunFolder, wanted: list[int], until: int) -> None:
+    """Start over where kept weights are missing that lie behind the point the run has reached."""
+    missing = [step for step in wanted if not folder.weights_path(step).exists()]
+    if not missing:
+        return
+    finished = folder.result() is not None
+    if finished or (folder.state_path.exists() and TrainingState.read(folder.state_path).step > missing[0]):
+        folder.start_over()
+
+
+def _train(
+    setup: Setup,
+    folder: RunFolder,
+    seed: int,
+    ids: np.ndarray | None,
+    record: bool,
+    until: int,
+    total: int,
+    wanted: list[int],
+    label: str,
+) -> bool:
+    """Train what is missing; returns whether there was anything to do."""
+    stops = sorted({*[step for step in wanted if not folder.weights_path(step).exists()], until})
+    state = TrainingState.read(folder.state_path) if folder.state_path.exists() else None
+    if folder.result() is not None:
+        return False
+    if state is not None and state.step >= stops[-1] and len(stops) == 1 and until < total:
+        return False
+    main = setup.accelerator.is_main_process
+    watched = setup.examples.train.ids if ids is None else np.sort(ids)
+    recorder = Recorder(ids=watched, folder=folder.trace_path) if record else None
+    loop = TrainingLoop(
+        setup.recipe,
+        setup.build(seed),
+        setup.task,
+        setup.train,
+        ids=ids,
+        seed=seed,
+        total_steps=total,
+        accelerator=setup.accelerator,
+        augmentation=setup.augmentation,
+    )
+    if state is not None:
+        loop.load_state(step=state.step, seconds=state.seconds, model=state.model, optimizer=state.optimizer)
+        if recorder is not None:
+            recorder.load_state_dict(state.recorder)
+    checkpoints = Checkpointing(folder.state_path, recorder, setup.checkpoint_every)
+    with setup.display.step(label or f"seed {seed}", until, done=loop.step) as advance:
+        watching: list[Observer] = [Recording(recorder)] if recorder is not None else []
+        loop.observers = [*watching, checkpoints, Showing(advance)]
+        for stop in stops:
+            loop.run(stop)
+            if stop in wanted and main:
+                write_weights(folder, loop)
+    if loop.step < total:
+        if main:
+            checkpoints.write(loop)
+        return True
+    result = _test(setup, folder, loop)
+    if main:
+        folder.finish(result)
+    return True
+
+
+def write_weights(folder: RunFolder, loop: TrainingLoop) -> None:
+    """Keep the weights as they are now, with their hash."""
+    model = loop.model_state()
+    facts = {"step": loop.step, "hash": weights_hash(model), "seconds": loop.seconds}
+    write_tensors(folder.weights_path(loop.step), model, facts)
+
+
+def _test(setup: Setup, folder: RunFolder, loop: TrainingLoop) -> dict[str, Any]:
+    """Predict the test part, write the predictions, return the run's result."""
+    before = time.perf_counter()
+    part = setup.examples.test
+    prediction = torch.zeros(len(part), dtype=torch.int64)
+
+    def visit(batch: Batch, logits: torch.Tensor) -> None:
+        prediction[torch.from_numpy(part.positions_of(batch.ids.cpu().numpy()))] = logits.argmax(dim=-1).cpu()
+
+    evaluate(loop.bare_model, setup.test, setup.recipe, setup.accelerator, visit)
+    if setup.accelerator.num_processes > 1:
+        device = setup.accelerator.device
+        prediction = setup.accelerator.reduce(prediction.to(device), "sum").cpu()
+    correct = prediction == torch.from_numpy(part.labels)
+    if setup.accelerator.is_main_process:
+        tensors = {"ids": torch.from_numpy(part.ids), "prediction": prediction, "correct": correct}
+        write_tensors(folder.test_path, tensors, {"step": loop.step})
+    return {
+        "accuracy": float(correct.double().mean()),
+        "seconds": loop.seconds,
+        "test_seconds": time.perf_counter() - before,
+        "steps": loop.step,
+        "epochs": loop.step / loop.steps_per_epoch,
+        "weights": weights_hash(loop.model_state()),
+    }
+
+

@@ -1,0 +1,84 @@
+"""Scores that no model is needed for: the norm of the input, and chance."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+
+from datadiet.errors import BadInputError
+from datadiet.scores.outputs import Array
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_PURPOSE = np.uint64(0x5CA1AB1E0DDBA115)
+
+
+def input_norm(inputs: Array) -> Array:
+    """L2 norm of each input as the model sees it: `|| x ||_2` over everything but the first axis.
+
+    Args:
+        inputs: (batch, ...), torch on any device or numpy; integers are read as numbers.
+
+    Returns:
+        (batch,), at least 0, of the same kind; float64 for float64, else float32.
+
+    Raises:
+        BadInputError: there is no axis beside the batch.
+
+    Source: Kirsch, "Does 'Deep Learning on a Data Diet' reproduce?", 2023: GraNd at initialisation ranks
+    like this norm (Spearman 0.96 on CIFAR-10), so it is the baseline that GraNd has to beat.
+
+    Example:
+        >>> input_norm(np.array([[[3.0], [4.0]], [[0.0], [1.0]]]))
+        array([5., 1.])
+    """
+    given: Any = inputs
+    is_tensor = isinstance(given, torch.Tensor)
+    values: torch.Tensor = given.detach() if is_tensor else torch.tensor(np.asarray(given))
+    if values.ndim < 2:
+        raise BadInputError(f"inputs must be (batch, ...), got shape {tuple(values.shape)}.")
+    values = values.to(torch.float64 if values.dtype == torch.float64 else torch.float32)
+    result = torch.linalg.vector_norm(values.flatten(1), dim=1)
+    return cast(Array, result if is_tensor else result.numpy())
+
+
+def _scramble(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The finaliser of SplitMix64: every bit of the input moves every bit of the output."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def random(ids: ArrayLike, seed: int) -> NDArray[np.float64]:
+    """Uniform numbers in [0, 1), each a pure function of its id and the seed: no order, no global state.
+
+    An example keeps its number whatever batch, subset, machine or order it is asked in, and two seeds give
+    independent rankings.
+
+    Args:
+        ids: (n,) integer example ids.
+        seed: any integer; taken modulo 2^64.
+
+    Returns:
+        (n,) float64 in [0, 1).
+
+    Raises:
+        BadInputError: ids are not integers.
+
+    Source: SplitMix64, Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
+
+    Example:
+        >>> first = random([7, 3], seed=0)
+        >>> bool(first[1] == random([3], seed=0)[0])
+        True
+    """
+    numbers = np.asarray(ids)
+    if numbers.dtype.kind not in "iu" and numbers.size:
+        raise BadInputError(f"ids must be integers, got {numbers.dtype}.")
+    stream = _scramble(np.atleast_1d(np.uint64(int(seed) % 2**64)) ^ _PURPOSE)
+    mixed = _scramble(_scramble(numbers.astype(np.int64).view(np.uint64) * _GOLDEN + stream) ^ stream)
+    return (mixed >> np.uint64(11)).astype(np.float64) * 2.0**-53

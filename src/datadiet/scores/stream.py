@@ -1,0 +1,259 @@
+"""Scores of logits that somebody saved, from any framework, a chunk of rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from datadiet.errors import BadInputError
+from datadiet.scores.outputs import REAL_MEASURES, Reading, measures_of
+from datadiet.scores.registry import ScoreCard, card
+from datadiet.scores.table import ScoreTable
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Source = str | Path | NDArray[Any]
+
+#: Logits of one chunk and epoch: few enough to stay in the processor's cache from one step to the next.
+_CHUNK_NUMBERS = 1 << 19
+
+#: Up to here a CPU is faster when the chunk is turned to (classes, rows): every step is one long vector.
+_FEW_CLASSES = 64
+
+
+def score_logits(
+    logits: Source | Sequence[Source],
+    labels: Source,
+    *,
+    scores: Sequence[str] = ("el2n",),
+    at_epoch: int | Sequence[int] | None = None,
+    class_names: Sequence[str] = (),
+    provenance: Mapping[str, Any] | None = None,
+    chunk_rows: int | None = None,
+) -> ScoreTable:
+    """Scores of saved logits; row i is the example with id i.
+
+    Memory is that of the result and of a few chunks, whatever the size of the files, which are mapped.
+    Only the scores that are asked for are computed. With several epochs the point scores (`el2n`, ...) are
+    those of `at_epoch`, and the scores of training dynamics (`forgetting`, `aum`, ...) take them all.
+
+    Args:
+        logits: (n, classes), or (epochs, n, classes), or a sequence of (n, classes), one an epoch: floating
+            point `.npy` files or arrays. Epochs are counted from 1.
+        labels: (n,) integers in [0, classes), a `.npy` file or an array.
+        scores: names of scores that need outputs or a trace.
+        at_epoch: for point scores: one epoch, or several, which gives a column each; by default the last.
+        class_names: names by label.
+        provenance: more to write into the table.
+        chunk_rows: rows at a time; by default about half a million logits.
+
+    Returns:
+        A table of one seed.
+
+    Raises:
+        BadInputError: a missing or unreadable file, a wrong rank or dtype, rows that do not match the labels,
+            labels outside the classes, logits that are not finite, a score that needs something else.
+
+    Example:
+        >>> table = score_logits(np.array([[2.0, 0.0], [0.0, 0.0]]), np.array([0, 1]), scores=["margin"])
+        >>> table.column("margin").round(3)
+        array([0.762, 0.   ])
+    """
+    epochs = _epochs_of(logits)
+    truth = _array(labels, "labels")
+    num_rows, num_classes = epochs[0].shape
+    if truth.ndim != 1 or truth.dtype.kind not in "iu":
+        raise BadInputError(f"labels must be a row of integers, got {truth.dtype} of shape {truth.shape}.")
+    if len(truth) != num_rows:
+        raise BadInputError(
+            f"logits have {num_rows} rows but there are {len(truth)} labels; give one label a row."
+        )
+    cards = _chosen(scores)
+    last = len(epochs)
+    points = (
+        [last] if at_epoch is None else [at_epoch] if isinstance(at_epoch, int) else sorted(set(at_epoch))
+    )
+    for epoch in points:
+        if not 1 <= epoch <= last:
+            raise BadInputError(f"there is no epoch {epoch}; the logits have {last} (counted from 1).")
+    dynamics = [found for found in cards if found.needs == "trace"]
+    plan = _Plan(
+        {found.name: found for found in cards if found.needs == "outputs"},
+        set(points),
+        tuple(dict.fromkeys(name for found in dynamics for name in found.columns)),
+    )
+
+    found: dict[str, NDArray[Any]] = {}
+    exact = any(values.dtype.kind == "f" and values.dtype.itemsize > 4 for values in epochs)
+    kind = np.float64 if exact else np.float32
+    names: dict[tuple[str, int], str] = {}
+    for chosen in cards:
+        for epoch in points if chosen.needs == "outputs" else [last]:
+            column = chosen.name if chosen.needs == "trace" or len(points) == 1 else f"{chosen.name}@{epoch}"
+            names[chosen.name, epoch] = column
+            found[column] = np.empty(num_rows, kind)
+
+    size = max(1, chunk_rows or _CHUNK_NUMBERS // num_classes)
+    wanted = range(1, last + 1) if dynamics else points
+    steps = ((rows, epoch) for rows in _chunks(num_rows, size) for epoch in wanted)
+    block: dict[str, list[NDArray[Any]]] = {name: [] for name in plan.columns}
+    for rows, epoch, values, targets in _prefetched(epochs, truth, steps):
+        measured = plan.measure(values, targets, epoch, rows.start)
+        for name in plan.scores if epoch in plan.epochs else ():
+            found[names[name, epoch]][rows] = measured[name].numpy()
+        for name, parts in block.items():
+            parts.append(measured[name].numpy())
+        if dynamics and epoch == last:
+            stacked = {name: np.stack(parts) for name, parts in block.items()}
+            for chosen in dynamics:
+                assert chosen.function is not None
+                found[chosen.name][rows] = chosen.function(*(stacked[name] for name in chosen.columns))
+            for parts in block.values():
+                parts.clear()
+
+    about = {
+        column: {"higher_is_harder": card(name).higher_is_harder, "epoch": epoch, "taken": "given logits"}
+        for (name, epoch), column in names.items()
+    }
+    more = dict(provenance or {})
+    return ScoreTable.from_seeds(
+        np.arange(num_rows, dtype=np.int64),
+        np.array(truth, dtype=np.int64),
+        [found],
+        class_names=class_names,
+        provenance={**more, "scores": {**about, **more.get("scores", {})}},
+    )
+
+
+class _Plan:
+    """What to compute from a chunk of one epoch."""
+
+    def __init__(self, scores: dict[str, ScoreCard], epochs: set[int], columns: tuple[str, ...]) -> None:
+        self.scores = scores
+        self.epochs = epochs
+        self.columns = columns
+
+    def measure(
+        self, values: torch.Tensor, targets: torch.Tensor, epoch: int, start: int
+    ) -> dict[str, torch.Tensor]:
+        """The scores and trace columns of (classes, rows) logits, checked to be finite."""
+        asked = [*(self.scores if epoch in self.epochs else ()), *self.columns]
+        own = [name for name in asked if name in (*REAL_MEASURES, "prediction", "correct")]
+        # A flag or a label is finite whatever the logits are; a probability tells.
+        tell = next((name for name in own if name in REAL_MEASURES), "probability")
+        measured = measures_of(Reading(values, targets, class_dim=0), dict.fromkeys((*own, tell)))
+        for name in asked:
+            if name not in measured:
+                function = self.scores[name].function
+                assert function is not None
+                measured[name] = function(values.t(), targets)
+        for name in dict.fromkeys((tell, *asked)):
+            broken = ~torch.isfinite(measured[name])
+            if broken.any():
+                rows = (broken.nonzero().flatten()[:5] + start).tolist()
+                raise BadInputError(
+                    f"{name} is not finite in rows {', '.join(map(str, rows))} of epoch {epoch}: "
+                    "the logits there are NaN or infinite; score finite logits only."
+                )
+        return measured
+
+
+def _prefetched(
+    epochs: Sequence[NDArray[Any]], labels: NDArray[Any], steps: Iterator[tuple[slice, int]]
+) -> Iterator[tuple[slice, int, torch.Tensor, torch.Tensor]]:
+    """Chunks as tensors, the next one being read while the last is computed with."""
+
+    def load(rows: slice, epoch: int) -> tuple[slice, int, torch.Tensor, torch.Tensor]:
+        source = epochs[epoch - 1][rows]
+        num_rows, num_classes = source.shape
+        kind = np.float64 if source.dtype.itemsize > 4 else np.float32
+        if num_classes <= _FEW_CLASSES:
+            turned = np.empty((num_classes, num_rows), kind)
+            np.copyto(turned, source.T, casting="same_kind")
+            values = torch.from_numpy(turned)
+        else:
+            values = torch.from_numpy(source.astype(kind)).t()
+        targets = np.array(labels[rows], dtype=np.int64)
+        low, high = targets.min(), targets.max()
+        if low < 0 or high >= num_classes:
+            row = int(np.argmax((targets < 0) | (targets >= num_classes)))
+            raise BadInputError(
+                f"label {targets[row]} in row {rows.start + row} is outside the {num_classes} classes "
+                "of the logits; labels must count from 0."
+            )
+        return rows, epoch, values, torch.from_numpy(targets)
+
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="logits") as reader:
+        ahead = None
+        for step in steps:
+            following = reader.submit(load, *step)
+            if ahead is not None:
+                yield ahead.result()
+            ahead = following
+        if ahead is not None:
+            yield ahead.result()
+
+
+def _chunks(num_rows: int, size: int) -> Iterator[slice]:
+    for start in range(0, num_rows, size):
+        yield slice(start, min(start + size, num_rows))
+
+
+def _chosen(scores: Sequence[str]) -> list[ScoreCard]:
+    if not scores:
+        raise BadInputError("name at least one score.")
+    chosen = [card(name) for name in dict.fromkeys(scores)]
+    for found in chosen:
+        if found.needs not in ("outputs", "trace"):
+            raise BadInputError(f"{found.name!r} cannot be computed from logits: it needs {found.needs}.")
+    return chosen
+
+
+def _epochs_of(logits: Source | Sequence[Source]) -> list[NDArray[Any]]:
+    """(n, classes) arrays, one an epoch, all alike."""
+    if isinstance(logits, (str, Path, np.ndarray)) or not isinstance(logits, Sequence):
+        whole = _array(logits, "logits")
+        if whole.ndim not in (2, 3):
+            raise BadInputError(
+                f"logits must be (n, classes) or (epochs, n, classes), got shape {whole.shape}; reshape them."
+            )
+        epochs = [whole] if whole.ndim == 2 else list(whole)
+    else:
+        epochs = [
+            _array(source, f"logits of epoch {number}") for number, source in enumerate(logits, start=1)
+        ]
+    if not epochs:
+        raise BadInputError("there are no logits: give at least one epoch.")
+    for number, values in enumerate(epochs, start=1):
+        if values.ndim != 2:
+            raise BadInputError(f"logits of epoch {number} must be (n, classes), got shape {values.shape}.")
+        if values.dtype.kind != "f":
+            raise BadInputError(f"logits of epoch {number} must be floating point, got {values.dtype}.")
+        if values.shape != epochs[0].shape:
+            raise BadInputError(
+                f"logits of epoch {number} have shape {values.shape}, those of epoch 1 {epochs[0].shape}."
+            )
+    if epochs[0].shape[0] == 0 or epochs[0].shape[1] < 2:
+        raise BadInputError(f"logits need a row and two classes at least, got shape {epochs[0].shape}.")
+    return epochs
+
+
+def _array(source: Any, what: str) -> NDArray[Any]:
+    if not isinstance(source, (str, Path)):
+        return np.asarray(source)
+    path = Path(source)
+    if not path.is_file():
+        raise BadInputError(f"there is no file of {what} at {path}.")
+    try:
+        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise BadInputError(f"{path} is not a readable .npy file of {what}: {error}") from error
+    if not isinstance(loaded, np.ndarray):
+        raise BadInputError(f"{path} holds several arrays; save the {what} alone with numpy.save.")
+    return loaded

@@ -1,0 +1,348 @@
+"""The table of scores: one row an example, one column a score, and where every number came from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from datadiet.errors import BadInputError
+from datadiet.scores.atomic import appearing_whole
+from datadiet.scores.registry import base_name, card
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+_KEY = b"datadiet.scores"
+_FORMAT = 1
+
+
+def _first_ids(ids: NDArray[np.int64], wrong: NDArray[np.bool_]) -> str:
+    bad = ids[wrong]
+    named = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
+    return f"{len(bad)} of {len(ids)} examples (ids {named})"
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreTable:
+    """Scores of every example of one data set.
+
+    Args:
+        ids: (n,) int64, strictly increasing.
+        labels: (n,) int64.
+        class_names: names by label; empty when unknown.
+        columns: score name -> (n,) mean over seeds. A point score taken at several epochs has one column an
+            epoch, `el2n@2` and `el2n@4`; taken at one, `el2n`.
+        spreads: score name -> (n,) standard deviation over seeds (divided by K - 1). With one seed it is NaN:
+            the spread is unknown, not zero.
+        per_seed: score name -> (K, n).
+        provenance: JSON-able. `fingerprint` of the data, `recipe`, `seeds`, `versions`, and `scores`: name ->
+            `higher_is_harder`, `epoch`, `step`, `weights` (a hash a seed), `taken` (`evaluation` or
+            `training pass`), as far as they are known.
+
+    Raises:
+        BadInputError: ids not increasing, shapes that do not fit, a score that is not finite.
+
+    Example:
+        >>> table = ScoreTable.from_seeds([0, 1], [0, 1], [{"el2n": [0.5, 1.0]}, {"el2n": [0.75, 1.0]}])
+        >>> table.column("el2n")
+        array([0.625, 1.   ])
+        >>> table.spreads["el2n"].round(3)
+        array([0.177, 0.   ])
+    """
+
+    ids: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    columns: Mapping[str, NDArray[Any]]
+    spreads: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    per_seed: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.ids.ndim != 1 or self.ids.dtype != np.int64 or np.any(self.ids[1:] <= self.ids[:-1]):
+            raise BadInputError("ids of a score table must be int64, sorted, each once.")
+        count = len(self.ids)
+        if self.labels.shape != (count,) or self.labels.dtype != np.int64:
+            raise BadInputError(
+                f"labels must be {count} int64 numbers like the ids, got shape {self.labels.shape}."
+            )
+        for name, values in self.columns.items():
+            base_name(name)
+            if values.shape != (count,) or values.dtype.kind != "f":
+                raise BadInputError(
+                    f"score {name!r} must be {count} floats, one an id, "
+                    f"got {values.dtype} of shape {values.shape}."
+                )
+            finite = np.isfinite(values)
+            if not finite.all():
+                raise BadInputError(f"score {name!r} is not finite for {_first_ids(self.ids, ~finite)}.")
+        for part, shape in ((self.spreads, 1), (self.per_seed, 2)):
+            for name, values in part.items():
+                if name not in self.columns or values.ndim != shape or values.shape[-1] != count:
+                    raise BadInputError(f"spread or seeds of {name!r} do not fit its column of {count} rows.")
+
+    @classmethod
+    def from_seeds(
+        cls,
+        ids: ArrayLike,
+        labels: ArrayLike,
+        seeds: Sequence[Mapping[str, ArrayLike]],
+        *,
+        class_names: Sequence[str] = (),
+        provenance: Mapping[str, Any] | None = None,
+    ) -> ScoreTable:
+        """Combine the scores of K seeds, in any order of ids, into one table: mean, spread, each seed.
+
+        Args:
+            ids: (n,) integers, each once; sorted here, and everything else with them.
+            labels: (n,) integers.
+            seeds: one mapping a seed, score name -> (n,) in the order of `ids`; all with the same names.
+            class_names: names by label.
+            provenance: what is known; versions and directions are filled in from the cards.
+
+        Raises:
+            BadInputError: no seed, other names in one seed, duplicate ids, scores that are not finite.
+        """
+        numbers, classes = np.asarray(ids), np.asarray(labels)
+        for what, values in (("ids", numbers), ("labels", classes)):
+            if values.ndim != 1 or (values.dtype.kind not in "iu" and values.size):
+                raise BadInputError(
+                    f"{what} must be a row of integers, got {values.dtype} of shape {values.shape}."
+                )
+        if classes.shape != numbers.shape:
+            raise BadInputError(f"there are {len(numbers)} ids but {len(classes)} labels.")
+        if not seeds:
+            raise BadInputError("a score table needs the scores of at least one seed.")
+        for index, seed in enumerate(seeds):
+            if set(seed) != set(seeds[0]):
+                raise BadInputError(
+                    f"seed number {index} has scores {sorted(seed)}, the first has {sorted(seeds[0])}."
+                )
+        order = None if np.all(numbers[1:] > numbers[:-1]) else np.argsort(numbers, kind="stable")
+        sorted_ids = (
+            numbers.astype(np.int64, copy=False) if order is None else numbers[order].astype(np.int64)
+        )
+        if np.any(sorted_ids[1:] == sorted_ids[:-1]):
+            twice = sorted_ids[1:][sorted_ids[1:] == sorted_ids[:-1]][0]
+            raise BadInputError(f"id {twice} stands more than once; each example has one row.")
+        columns: dict[str, NDArray[Any]] = {}
+        spreads: dict[str, NDArray[Any]] = {}
+        per_seed: dict[str, NDArray[Any]] = {}
+        for name in seeds[0]:
+            rows = [np.asarray(seed[name]) for seed in seeds]
+            for index, row in enumerate(rows):
+                if row.shape != numbers.shape:
+                    raise BadInputError(
+                        f"score {name!r} of seed number {index} has shape {row.shape}, "
+                        f"there are {len(numbers)} ids."
+                    )
+            kind = (
+                np.float64 if any(row.dtype not in (np.float32, np.float16) for row in rows) else np.float32
+            )
+            if len(rows) == 1:
+                every = rows[0].astype(kind, copy=False)[None]
+                spread = np.broadcast_to(np.float32(np.nan), sorted_ids.shape)  # takes no memory
+            else:
+                every = np.stack(rows).astype(kind, copy=False)
+                spread = every.std(axis=0, ddof=1, dtype=np.float64).astype(kind)
+            if order is not None:
+                every, spread = every[:, order], spread[order]
+            per_seed[name], spreads[name] = every, spread
+            columns[name] = every[0] if len(rows) == 1 else every.mean(axis=0, dtype=np.float64).astype(kind)
+        sorted_labels = (classes if order is None else classes[order]).astype(np.int64, copy=False)
+        return cls(
+            sorted_ids, sorted_labels, tuple(map(str, class_names)), columns, spreads, per_seed,
+            _completed(provenance or {}, columns, len(seeds)),
+        )  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The scores in the table, in their order."""
+        return tuple(self.columns)
+
+    def column(self, name: str) -> NDArray[Any]:
+        """A score as it is, (n,), in the order of `ids`.
+
+        Raises:
+            BadInputError: not in the table; when it was taken at several epochs, they are listed.
+        """
+        return self.columns[self._known(name)]
+
+    def hardness(self, name: str) -> NDArray[Any]:
+        """A score turned so that higher means harder, (n,): negated when its direction says so.
+
+        Raises:
+            BadInputError: not in the table.
+
+        Example:
+            >>> table = ScoreTable.from_seeds([0, 1], [0, 1], [{"aum": [2.0, -3.0]}])
+            >>> table.hardness("aum")
+            array([-2.,  3.])
+        """
+        values = self.column(name)
+        return values if self.higher_is_harder(name) else -values
+
+    def higher_is_harder(self, name: str) -> bool:
+        """The direction of a score: what the table's provenance says, else its card.
+
+        Raises:
+            BadInputError: not in the table, or its direction is known nowhere.
+        """
+        written = self.provenance.get("scores", {}).get(self._known(name), {}).get("higher_is_harder")
+        return card(name).higher_is_harder if written is None else bool(written)
+
+    def check_data(self, fingerprint: str, labels: ArrayLike | None = None) -> None:
+        """Refuse to be used with other data than the table was made from.
+
+        Args:
+            fingerprint: of the data at hand.
+            labels: the data's labels, by id (`labels[id]`): a table that knows no fingerprint, because it was
+                made from somebody's logits, is then held against its labels instead.
+
+        Raises:
+            BadInputError: other data, or no way to tell.
+        """
+        made_from = self.provenance.get("fingerprint")
+        if made_from is not None:
+            if made_from != fingerprint:
+                raise BadInputError(
+                    f"this score table was made from other data: its fingerprint is {made_from}, "
+                    f"the data's is {fingerprint}; score this data, or give the table of it."
+                )
+            return
+        if labels is None:
+            raise BadInputError(
+                "this score table does not say which data it was made from; score the data again."
+            )
+        theirs = np.asarray(labels)
+        outside = (self.ids < 0) | (self.ids >= len(theirs))
+        if outside.any():
+            raise BadInputError(
+                f"the score table has {_first_ids(self.ids, outside)} "
+                f"that are not among the data's {len(theirs)} rows."
+            )
+        differs = theirs[self.ids] != self.labels
+        if differs.any():
+            raise BadInputError(
+                f"the labels of the score table differ from the data's for {_first_ids(self.ids, differs)}; "
+                "it was made from other data or another order."
+            )
+
+    def write(self, path: str | Path) -> Path:
+        """Write as Parquet, whole or not at all.
+
+        Columns are `id`, `label`, and for each score `el2n`, `el2n.std`, `el2n.seed0`, `el2n.seed1`, ...
+                Provenance and class names are JSON in the file's metadata, under `datadiet.scores`.
+
+        Raises:
+            BadInputError: the folder does not exist or cannot be written, or provenance is not JSON-able.
+        """
+        data: dict[str, NDArray[Any]] = {"id": self.ids, "label": self.labels}
+        for name, values in self.columns.items():
+            data[name] = values
+            if name in self.spreads:
+                data[f"{name}.std"] = self.spreads[name]
+            for index, row in enumerate(self.per_seed.get(name, ())):
+                data[f"{name}.seed{index}"] = row
+        about = {
+            "format": _FORMAT,
+            "class_names": list(self.class_names),
+            "scores": {name: len(self.per_seed.get(name, ())) for name in self.columns},
+            "provenance": dict(self.provenance),
+        }
+        try:
+            text = json.dumps(about, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise BadInputError(f"the provenance of a score table must be plain JSON: {error}.") from error
+        arrow = pa.table({name: pa.array(values) for name, values in data.items()})
+        target = Path(path)
+        try:
+            with appearing_whole(target) as temporary:
+                pq.write_table(
+                    arrow.replace_schema_metadata({_KEY: text.encode()}),
+                    temporary,
+                    compression="zstd",
+                    use_dictionary=["label"],
+                )
+        except OSError as error:
+            raise BadInputError(
+                f"cannot write the score table {target}: {error.strerror or error}."
+            ) from error
+        return target
+
+    @classmethod
+    def read(cls, path: str | Path) -> ScoreTable:
+        """Read a table that `write` wrote.
+
+        Raises:
+            BadInputError: missing, not Parquet, or not a score table.
+        """
+        source = Path(path)
+        if not source.is_file():
+            raise BadInputError(f"there is no score table at {source}.")
+        try:
+            arrow = pq.read_table(source, memory_map=True)
+        except (pa.ArrowException, OSError) as error:
+            raise BadInputError(f"{source} is not a readable Parquet file: {error}") from error
+        text = (arrow.schema.metadata or {}).get(_KEY)
+        if text is None:
+            raise BadInputError(
+                f"{source} is not a score table of datadiet: its metadata has no {_KEY.decode()!r}."
+            )
+        about = json.loads(text)
+        if about.get("format") != _FORMAT:
+            raise BadInputError(
+                f"{source} is a score table of format {about.get('format')}; "
+                f"this version reads format {_FORMAT}."
+            )
+
+        def values(name: str) -> NDArray[Any]:
+            if name not in arrow.column_names:
+                raise BadInputError(f"the score table {source} lacks its column {name!r}; it is damaged.")
+            return cast("NDArray[Any]", arrow.column(name).to_numpy())
+
+        counts: dict[str, int] = about["scores"]
+        return cls(
+            values("id"),
+            values("label"),
+            tuple(about["class_names"]),
+            {name: values(name) for name in counts},
+            {name: values(f"{name}.std") for name in counts if f"{name}.std" in arrow.column_names},
+            {
+                name: np.stack([values(f"{name}.seed{seed}") for seed in range(count)])
+                for name, count in counts.items()
+                if count
+            },
+            about["provenance"],
+        )  # fmt: skip
+
+    def _known(self, name: str) -> str:
+        if name in self.columns:
+            return name
+        epochs = [column for column in self.columns if column.startswith(f"{name}@")]
+        if epochs:
+            raise BadInputError(f"{name!r} was taken at several epochs; say which: {', '.join(epochs)}.")
+        raise BadInputError(f"the table has no score {name!r}; it has {', '.join(self.columns) or 'none'}.")
+
+
+def _completed(provenance: Mapping[str, Any], names: Mapping[str, Any], num_seeds: int) -> dict[str, Any]:
+    """Provenance with every score's direction and the versions that computed it."""
+    known = {name: dict(entry) for name, entry in dict(provenance.get("scores", {})).items()}
+    for name in names:
+        entry = known.setdefault(name, {})
+        if "higher_is_harder" not in entry:
+            entry["higher_is_harder"] = card(name).higher_is_harder
+        entry.setdefault("num_seeds", num_seeds)
+    versions = {package: metadata.version(package) for package in ("datadiet", "torch", "numpy")}
+    return {**provenance, "scores": known, "versions": {**versions, **provenance.get("versions", {})}}

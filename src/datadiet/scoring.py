@@ -1,0 +1,262 @@
+"""From runs to a score table: several seeds, one pass each, every score with where it came from."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from datadiet.data import Examples
+from datadiet.errors import BadInputError
+from datadiet.points import Points, measure_grand, measure_points
+from datadiet.runs import Run, train_run
+from datadiet.scores import ScoreTable, card, cards
+from datadiet.scores.inputs import random
+from datadiet.setup import Setup, prepare
+from datadiet.tracking import scores_from_trace
+from datadiet.training.recipe import Recipe
+from datadiet.training.seeding import derive_seed
+
+DEFAULT_SEEDS = 3
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """A score table, what it cost, and the runs it was made from."""
+
+    table: ScoreTable
+    seconds: float
+    runs: list[Run]
+
+
+def default_epoch(recipe: Recipe, num_examples: int) -> float:
+    """The epoch that point scores are taken at when none is asked for: two fifths of the run, at least one."""
+    if recipe.score_epoch is not None:
+        return recipe.score_epoch
+    epochs = recipe.total_steps(num_examples) / recipe.steps_per_epoch(num_examples)
+    return float(max(1, round(0.4 * epochs))) if epochs >= 1 else epochs
+
+
+def free_scores() -> tuple[str, ...]:
+    """All scores that one forward pass and one trace give, so that asking for one gives all of them."""
+    return tuple(c.name for c in cards() if c.needs != "gradients")
+
+
+def score(
+    examples: Examples,
+    recipe: str | Recipe = "fast",
+    scores: Sequence[str] | None = None,
+    *,
+    seeds: int = DEFAULT_SEEDS,
+    seed: int = 0,
+    at_epoch: float | Sequence[float] | None = None,
+    grand_parameters: str = "all",
+    workspace: str | Path = "runs",
+    **options: Any,
+) -> ScoreTable:
+    """Score every training example, averaged over several seeds.
+
+    Point scores (`el2n`, `grand`, `margin`, ...) are taken in evaluation mode with the weights at the end of
+    `at_epoch`; scores of the training pass (`forgetting`, `aum`, ...) cover the epochs up to it.
+
+    Args:
+        examples: the data.
+        recipe: "fast", "paper", "finetune", a YAML file, or a `Recipe`.
+        scores: names; None for all that come for free. `grand` has to be asked for.
+        seeds: how many models.
+        seed: the first one's seed; the others follow.
+        at_epoch: one or several epochs, fractions allowed; 0 is initialisation. None for the recipe's.
+        grand_parameters: which parameters `grand` is taken over: "all", "head", or a regular expression.
+        workspace: where runs live.
+        options: further arguments of `datadiet.setup.prepare`, such as `device` or `overrides`.
+
+    Returns:
+        A `ScoreTable` with one row an example of the training part.
+
+    Raises:
+        BadInputError: unknown score, an epoch outside the recipe's, a score that this model cannot give.
+        RunFailedError: a training broke off.
+    """
+    setup = prepare(examples, recipe, workspace=workspace, **options)
+    try:
+        return score_with(
+            setup, scores, seeds=seeds, seed=seed, at_epoch=at_epoch, grand_parameters=grand_parameters
+        ).table
+    finally:
+        setup.close()
+
+
+def score_with(
+    setup: Setup,
+    scores: Sequence[str] | None = None,
+    *,
+    seeds: int = DEFAULT_SEEDS,
+    seed: int = 0,
+    at_epoch: float | Sequence[float] | None = None,
+    grand_parameters: str = "all",
+    also_free: bool | None = None,
+) -> Scoring:
+    """`score` with everything made ready; also says what it cost and which runs were used.
+
+    `also_free` adds to the scores asked for those that cost nothing more; by default where none is asked for.
+    """
+    also_free = not scores if also_free is None else also_free
+    asked = tuple(dict.fromkeys(scores or ()))
+    epochs = _checked_epochs(setup, at_epoch)
+    if seeds < 1:
+        raise BadInputError(f"seeds is {seeds}; it must be 1 or more.")
+    early = min(epochs) < 1
+    for name in asked:
+        if card(name).needs == "trace" and early:
+            raise BadInputError(
+                f"{name} is taken from whole epochs of training, and at_epoch is {min(epochs):g}; "
+                "ask for epoch 1 or later, or leave that score out."
+            )
+    free = [n for n in free_scores() if not (early and card(n).needs == "trace")] if also_free else []
+    names = tuple(dict.fromkeys([*asked, *free]))
+    if not names:
+        raise BadInputError("No score was asked for; name at least one, such as el2n.")
+    steps = [setup.step_of(epoch) for epoch in epochs]
+    runs, columns, seconds = [], [], 0.0
+    hashes: dict[str, list[str]] = {}
+    setup.display.plan(seeds * max(steps), "scoring runs")
+    for index in range(seeds):
+        run = train_run(
+            setup,
+            seed + index,
+            record=True,
+            until=max(steps),
+            weights_at=steps,
+            label=f"scoring run {index + 1} of {seeds}",
+        )
+        if not run.trained:
+            setup.display.skip(max(steps))
+        runs.append(run)
+        found, cost, weights = _scores_of(setup, run, names, epochs, grand_parameters)
+        columns.append(found)
+        seconds += cost
+        for name, value in weights.items():
+            hashes.setdefault(name, []).append(value)
+    missing = [n for n in asked if not any(column.partition("@")[0] == n for column in columns[0])]
+    if missing:
+        raise BadInputError(
+            f"The score {missing[0]!r} cannot be had from the model {setup.recipe.model!r} on {setup.examples.kind} "
+            "data; ask for another."
+        )
+    train = setup.examples.train
+    table = ScoreTable.from_seeds(
+        train.ids,
+        train.labels,
+        columns,
+        class_names=setup.examples.class_names,
+        provenance=_provenance(setup, [r.seed for r in runs], epochs, columns[0], hashes, grand_parameters),
+    )
+    return Scoring(table, seconds, runs)
+
+
+def _checked_epochs(setup: Setup, at_epoch: float | Sequence[float] | None) -> list[float]:
+    size = len(setup.examples.train)
+    if at_epoch is None:
+        at_epoch = default_epoch(setup.recipe, size)
+    given = [at_epoch] if isinstance(at_epoch, int | float) else list(at_epoch)
+    epochs = sorted({float(epoch) for epoch in given})
+    total = setup.recipe.total_steps(size)
+    length = total / setup.steps_per_epoch
+    if not epochs:
+        raise BadInputError("at_epoch is empty; name at least one epoch.")
+    for epoch in epochs:
+        if not (0 <= epoch and setup.step_of(epoch) <= total):
+            raise BadInputError(
+                f"at_epoch is {epoch:g}, but the recipe {setup.recipe.name!r} trains for {length:g} epochs; choose "
+                f"from 0 to {length:g}, or train longer with --epochs."
+            )
+    return epochs
+
+
+def _scores_of(
+    setup: Setup, run: Run, names: Sequence[str], epochs: Sequence[float], grand_parameters: str
+) -> tuple[dict[str, np.ndarray], float, dict[str, str]]:
+    """One seed's columns, its cost in seconds, and the hash of the weights behind each column."""
+    found: dict[str, np.ndarray] = {}
+    hashes: dict[str, str] = {}
+    needs = {name: card(name).needs for name in names}
+    traced = [name for name in names if needs[name] == "trace"]
+    per_epoch = [name for name in names if needs[name] in ("outputs", "features")]
+    last = setup.step_of(max(epochs))
+    seconds = float(run.weights(last)[1]["seconds"])
+
+    def take(points: Points, wanted: Sequence[str], suffix: str) -> None:
+        for name in wanted:
+            if name in points.columns:
+                found[name + suffix] = points.columns[name]
+                hashes[name + suffix] = points.weights
+
+    for epoch in epochs:
+        step = setup.step_of(epoch)
+        suffix = "" if len(epochs) == 1 else f"@{epoch:g}"
+        inputs = [name for name in names if needs[name] == "inputs"] if epoch == epochs[-1] else []
+        if per_epoch or inputs:
+            points = measure_points(setup, run, step, per_epoch)
+            seconds += points.seconds
+            take(points, per_epoch, suffix)
+            take(points, inputs, "")
+        if "grand" in names:
+            grand = measure_grand(setup, run, step, grand_parameters)
+            seconds += grand.seconds
+            take(grand, ["grand"], suffix)
+        if traced:
+            values = scores_from_trace(run.trace(), traced, through_epoch=int(epoch))
+            found |= {name + suffix: values[name] for name in traced}
+    if "random" in names:
+        found["random"] = random(setup.examples.train.ids, derive_seed(run.seed, "random score") % 2**32)
+    return found, seconds, hashes
+
+
+def _provenance(
+    setup: Setup,
+    seeds: list[int],
+    epochs: Sequence[float],
+    columns: dict[str, np.ndarray],
+    hashes: dict[str, list[str]],
+    grand_parameters: str,
+) -> dict[str, Any]:
+    scores: dict[str, dict[str, Any]] = {}
+    for column in columns:
+        name, _, at = column.partition("@")
+        entry: dict[str, Any] = {"higher_is_harder": card(name).higher_is_harder}
+        if card(name).needs not in ("ids", "inputs"):
+            epoch = float(at) if at else max(epochs)
+            entry |= {"epoch": epoch, "step": setup.step_of(epoch)}
+        if column in hashes:
+            entry |= {"weights": hashes[column], "taken": "evaluation"}
+        elif card(name).needs == "trace":
+            entry["taken"] = "training pass"
+        if name == "grand":
+            entry["parameters"] = grand_parameters
+        scores[column] = entry
+    return {
+        "fingerprint": setup.examples.fingerprint,
+        "source": setup.examples.source,
+        "holdout_seed": setup.examples.holdout_seed,
+        "recipe": setup.recipe.to_dict(),
+        "encoding": setup.encoding.describe(),
+        "seeds": seeds,
+        "workspace": str(setup.workspace.path),
+        "scores": scores,
+        "machine": {
+            "device": setup.accelerator.device.type,
+            "processes": setup.accelerator.num_processes,
+            "threads": torch.get_num_threads(),
+            "cores": os.cpu_count(),
+            "platform": platform.platform(),
+            "python": platform.python_version(),
+        },
+    }
+
+

@@ -1,0 +1,219 @@
+"""What the runs of one command share: data, encoding, resolved recipe, device, workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from datadiet.data import (
+    Augmentation,
+    Batch,
+    Examples,
+    ImageEncoding,
+    NgramEncoding,
+    Store,
+    TokenEncoding,
+    VectorEncoding,
+    open_store,
+)
+from datadiet.models import DEFAULTS, ModelContext, build_model, check_model, is_pretrained
+from datadiet.progress import ProgressDisplay
+from datadiet.tasks import Classification, Task
+from datadiet.training.devices import accelerator_for
+from datadiet.training.precision import fastest_precision
+from datadiet.training.recipe import Recipe, fast_for, named_recipe
+from datadiet.training.seeding import derive_seed, local_randomness
+from datadiet.workspace import Workspace
+
+Encoding = ImageEncoding | VectorEncoding | NgramEncoding | TokenEncoding
+SAMPLE_SIZE = 2_000  # training examples that data-dependent initialisation may look at
+
+
+@dataclass
+class Setup:
+    """Data, model, recipe and machine, made ready for any number of runs."""
+
+    examples: Examples
+    recipe: Recipe
+    task: Task
+    encoding: Encoding
+    train: Store
+    test: Store
+    context: ModelContext
+    accelerator: Accelerator
+    workspace: Workspace
+    display: ProgressDisplay
+    checkpoint_every: float = 30.0
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of an epoch over the full training part."""
+        return self.recipe.steps_per_epoch(len(self.examples.train))
+
+    @property
+    def augmentation(self) -> Augmentation | None:
+        """What is done to training images; None for nothing."""
+        recipe = self.recipe
+        if self.examples.kind != "image" or not (recipe.crop_pad or recipe.flip or recipe.cutout):
+            return None
+        return Augmentation(pad=recipe.crop_pad or 0, flip=bool(recipe.flip), cutout=recipe.cutout)
+
+    def build(self, seed: int) -> nn.Module:
+        """A fresh model; its initialisation is a function of the seed, whatever ran before."""
+        with local_randomness(self.accelerator.device):
+            torch.manual_seed(derive_seed(seed, "initialisation"))
+            return build_model(self.recipe.model, self.context, self.recipe.model_options)
+
+    def step_of(self, epoch: float) -> int:
+        """The step at the end of an epoch, which may be a fraction."""
+        return round(epoch * self.steps_per_epoch)
+
+    def close(self) -> None:
+        """Let workers of the stores go."""
+        for store in (self.train, self.test):
+            closer = getattr(store, "close", None)
+            if closer is not None:
+                closer()
+
+
+def resolve_recipe(recipe: str | Recipe, examples: Examples, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """The recipe with everything decided that the data decides; precision is left to measuring.
+
+    Args:
+        recipe: "fast", "paper", "finetune", a YAML file, or a `Recipe`.
+        examples: the data.
+        overrides: fields that the user gave; None values are as if not given.
+
+    Raises:
+        BadInputError: unknown recipe, field or model, or a model for another kind of data.
+    """
+    given = {key: value for key, value in (overrides or {}).items() if value is not None}
+    chosen = recipe if isinstance(recipe, Recipe) else named_recipe(recipe)
+    model = str(given.get("model", chosen.model))
+    if model == "auto":
+        model = DEFAULTS[examples.kind]
+    if recipe == "fast":
+        chosen = fast_for(examples.kind, len(examples.train), pretrained=is_pretrained(model))
+    chosen = chosen.replace(**{**given, "model": model})
+    check_model(chosen.model, examples.kind)
+    return chosen
+
+
+def choose_encoding(recipe: Recipe, examples: Examples) -> Encoding:
+    """How the model of this recipe wants the data of this kind."""
+    if examples.kind == "vector":
+        return VectorEncoding.fit(examples)
+    if examples.kind == "text":
+        if is_pretrained(recipe.model):
+            return TokenEncoding(recipe.model, max_length=recipe.max_length)
+        return NgramEncoding(max_tokens=recipe.max_length)
+    if not is_pretrained(recipe.model):
+        return ImageEncoding.fit(examples)
+    from datadiet.models.pretrained import image_processing
+
+    wanted = image_processing(recipe.model)
+    fitted = ImageEncoding.fit(examples, size=wanted.get("size"))
+    if "mean" not in wanted:
+        return fitted
+    return ImageEncoding(fitted.channels, fitted.height, fitted.width, wanted["mean"], wanted["std"])
+
+
+def prepare(
+    examples: Examples,
+    recipe: str | Recipe = "fast",
+    *,
+    workspace: str | Path | Workspace = "runs",
+    overrides: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    memory_limit: int | None = None,
+    num_workers: int = 0,
+    display: ProgressDisplay | None = None,
+    checkpoint_every: float = 30.0,
+) -> Setup:
+    """Everything that runs on this data with this recipe share.
+
+    Args:
+        examples: the data.
+        recipe: "fast", "paper", "finetune", a YAML file, or a `Recipe`.
+        workspace: where runs live.
+        overrides: recipe fields given by the user.
+        device: "auto", "cpu", "cuda" or "mps".
+        memory_limit: bytes up to which a part is held in memory; None for a quarter of what is free.
+        num_workers: worker processes of parts that are streamed.
+        display: shows progress; None for silence.
+        checkpoint_every: seconds between two checkpoints of a run.
+    """
+    resolved = resolve_recipe(recipe, examples, overrides)
+    accelerator = accelerator_for(device)
+    encoding = choose_encoding(resolved, examples)
+    if isinstance(encoding, ImageEncoding):
+        pad = encoding.height // 8 if resolved.crop_pad is None else resolved.crop_pad
+        flip = encoding.channels == 3 if resolved.flip is None else resolved.flip
+        resolved = resolved.replace(crop_pad=pad, flip=flip)
+    else:
+        resolved = resolved.replace(crop_pad=0, flip=False, cutout=0)
+    limits: dict[str, Any] = {} if memory_limit is None else {"memory_limit": memory_limit}
+    train, test = (
+        open_store(part, encoding, num_workers=num_workers, device=str(accelerator.device), **limits)
+        for part in (examples.train, examples.test)
+    )
+    setup = Setup(
+        examples=examples,
+        recipe=resolved,
+        task=Classification(label_smoothing=resolved.label_smoothing),
+        encoding=encoding,
+        train=train,
+        test=test,
+        context=_model_context(examples, encoding, train),
+        accelerator=accelerator,
+        workspace=workspace if isinstance(workspace, Workspace) else Workspace(workspace),
+        display=display or ProgressDisplay(enabled=False),
+        checkpoint_every=checkpoint_every,
+    )
+    setup.recipe = _fix_precision(setup)
+    return setup
+
+
+def _model_context(examples: Examples, encoding: Encoding, store: Store) -> ModelContext:
+    ids = examples.train.ids
+    spread = ids[np.unique(np.linspace(0, len(ids) - 1, min(SAMPLE_SIZE, len(ids))).astype(np.int64))]
+    shape: tuple[int, ...] = ()
+    sample = None
+    if isinstance(encoding, ImageEncoding | VectorEncoding):
+        sample = next(iter(store.epoch(spread, batch_size=len(spread), device="cpu"))).inputs
+        assert isinstance(sample, torch.Tensor)
+        shape = tuple(sample.shape[1:])
+    vocabulary = encoding.buckets if isinstance(encoding, NgramEncoding) else 0
+    return ModelContext(examples.kind, examples.num_classes, shape, vocabulary, sample)
+
+
+def _fix_precision(setup: Setup) -> Recipe:
+    """The recipe with precision and memory layout measured on this machine, once a workspace."""
+    recipe = setup.recipe
+    if "auto" not in (recipe.precision, recipe.memory_format):
+        return recipe
+    batch_size = min(recipe.batch_size, len(setup.examples.train), 64)
+    device = setup.accelerator.device
+
+    def measure() -> list[str]:
+        batch: Batch = next(iter(setup.train.epoch(batch_size=batch_size, device=device)))
+        build: Callable[[], nn.Module] = lambda: setup.build(0)  # noqa: E731
+        return list(fastest_precision(recipe, build, batch, setup.task, device))
+
+    question = {
+        "choice": "precision",
+        "recipe": [recipe.model, dict(recipe.model_options), recipe.precision, recipe.memory_format],
+        "input_shape": list(setup.context.input_shape),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+    precision, memory_format = setup.workspace.remember(question, measure)
+    return recipe.replace(precision=precision, memory_format=memory_format)

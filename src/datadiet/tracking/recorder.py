@@ -1,0 +1,302 @@
+"""The recorder: watches training in anyone's loop, one call a batch, and makes scores of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from datadiet.errors import BadInputError
+from datadiet.scores.outputs import MEASURES, REAL_MEASURES, measures_of, read_batch
+from datadiet.scores.table import ScoreTable
+from datadiet.tracking.presentations import EpochRows, PresentationLog, collapse, merge
+from datadiet.tracking.tabulate import table_from_trace
+from datadiet.tracking.trace import Trace, as_ids
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: Always recorded: forgetting needs the one, and a probability that is not a number betrays broken logits.
+_ALWAYS = ("probability", "correct")
+_UNKNOWN = np.int64(-1)
+
+
+class Recorder:
+    """Records what each example does while a model trains on it, by id.
+
+    Nothing else of datadiet is needed. Epochs are counted from 1: epoch e is the e-th pass. What is recorded
+    is the training pass itself (training mode, augmented inputs, weights that move during the epoch).
+
+    - An example presented several times in an epoch counts each time for forgetting, in order, also within a
+      batch; its measures are means over the presentations of the epoch.
+    - An example not presented in an epoch (a subset, a dropped last batch) has no entry there.
+    - An id that comes back with another label is refused: such ids are places in the loader, not in the data.
+    - On an accelerator nothing is read back before `end_epoch`, so unknown ids and logits that are not finite
+      are reported there; on the CPU at once.
+
+    Args:
+        num_examples: n; the ids are 0 to n - 1.
+        ids: explicit strictly increasing ids, instead of `num_examples`.
+        folder: where the trace goes, one file an epoch; in memory when None.
+        columns: which measures to keep, of those of `measure`; all by default. `probability` and `correct`
+            are always kept.
+
+    Raises:
+        BadInputError: neither or both of `num_examples` and `ids`, ids not increasing, an unknown column.
+
+    Example:
+        >>> recorder = Recorder(num_examples=2)
+        >>> for epoch in range(3):
+        ...     logits = torch.tensor([[2.0, 0.0], [2.0, 0.0]])
+        ...     recorder.update(torch.tensor([1, 0]), logits, torch.tensor([1, 0]))
+        ...     recorder.end_epoch()
+        >>> recorder.table(["forgetting"]).column("forgetting").tolist()
+        [0.0, 3.0]
+    """
+
+    def __init__(
+        self,
+        num_examples: int | None = None,
+        *,
+        ids: Any = None,
+        folder: str | Path | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> None:
+        if (num_examples is None) == (ids is None):
+            raise BadInputError("a Recorder needs either num_examples or ids.")
+        if num_examples is not None and num_examples < 1:
+            raise BadInputError(f"num_examples must be at least 1, got {num_examples}.")
+        chosen = MEASURES if columns is None else tuple(columns)
+        unknown = [name for name in chosen if name not in MEASURES]
+        if unknown:
+            raise BadInputError(
+                f"there is no measure {unknown[0]!r} to record; there are {', '.join(MEASURES)}."
+            )
+        self.columns = tuple(name for name in MEASURES if name in chosen or name in _ALWAYS)
+        self.ids: NDArray[np.int64] = as_ids(np.arange(num_examples or 0) if ids is None else ids)
+        if len(self.ids) == 0:
+            raise BadInputError("a Recorder needs at least one id.")
+        self.trace = Trace(self.ids, folder)
+        self.epoch = 0
+        self.labels: NDArray[np.int64] = np.full(len(self.ids), _UNKNOWN)
+        self._was_correct = np.zeros(len(self.ids), bool)
+        self._log = PresentationLog(tuple(name for name in self.columns if name in REAL_MEASURES))
+        self._merged: EpochRows | None = None
+        self._consecutive = bool(self.ids[-1] - self.ids[0] == len(self.ids) - 1)
+
+    def update(self, ids: Any, logits: Any, targets: Any) -> None:
+        """Record one batch of the training pass: call it with what the loss was computed from.
+
+        Args:
+            ids: (batch,) integers.
+            logits: (batch, classes), tensor on any device or numpy; detached here.
+            targets: (batch,) integer labels.
+
+        Raises:
+            BadInputError: shapes that do not fit; on the CPU also unknown ids and logits that are not finite.
+        """
+        if self._merged is not None:
+            raise BadInputError(
+                "this epoch was already merged over ranks; call end_epoch before the next update."
+            )
+        numbers = ids.detach() if isinstance(ids, torch.Tensor) else torch.from_numpy(np.array(ids))
+        with torch.no_grad():
+            reading = read_batch(logits, targets)
+            if numbers.is_floating_point() or numbers.dtype == torch.bool:
+                raise BadInputError(f"ids must be integers, got {numbers.dtype}; floats lose large ids.")
+            if numbers.shape != reading.targets.shape:
+                raise BadInputError(
+                    f"there are {len(reading.targets)} rows of logits, but ids of shape "
+                    f"{tuple(numbers.shape)}; give one id a row."
+                )
+            if len(numbers) == 0:
+                return
+            numbers = numbers.to(torch.int64)
+            if numbers.device.type == "cpu":
+                self._positions(numbers.numpy())
+            needed = dict.fromkeys((*self.columns, "prediction", "correct"))
+            measured = measures_of(reading, needed)
+            if reading.logits.device.type == "cpu":
+                self._check_finite(numbers, measured["probability"])
+            self._log.add(numbers, measured, reading.targets)
+
+    def reduce(self, all_reduce: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        """Merge what every rank saw of this epoch; call it on each rank before `end_epoch`.
+
+        Args:
+            all_reduce: returns the sum of a tensor over all ranks.
+
+        Raises:
+            BadInputError: as `end_epoch`; `all_reduce` returns no sum; ranks saw different labels of one id.
+        """
+        self._merged = merge(self._collapsed(), all_reduce, self._log.device)
+        self._log.clear()
+
+    def end_epoch(self, write: bool = True) -> None:
+        """Close the epoch: one row an example goes to the trace.
+
+        Args:
+            write: False on ranks that follow but leave the trace to another.
+
+        Raises:
+            BadInputError: nothing recorded, an unknown id, logits that are not finite, a changed label.
+        """
+        rows = self._collapsed() if self._merged is None else self._merged
+        seen = rows.seen
+        if not seen.any():
+            raise BadInputError(
+                f"no example was recorded in epoch {self.epoch + 1}; call update in the loop."
+            )
+        changed = seen & (self.labels != _UNKNOWN) & (self.labels != rows.target)
+        if changed.any():
+            place = int(np.argmax(changed))
+            raise BadInputError(
+                f"id {self.ids[place]} had label {self.labels[place]} and now has {rows.target[place]} "
+                f"({int(changed.sum())} such ids); ids must be fixed positions in the data, "
+                "not places in the loader."
+            )
+        if write:
+            self.trace.append(self.epoch + 1, self._trace_columns(rows))
+        self.labels[seen] = rows.target[seen]
+        self._was_correct[seen] = rows.correct[seen]
+        self._merged = None
+        self._log.clear()
+        self.epoch += 1
+
+    def table(
+        self,
+        scores: Sequence[str] | None = None,
+        at_epoch: int | Sequence[int] | None = None,
+        *,
+        class_names: Sequence[str] = (),
+        provenance: Mapping[str, Any] | None = None,
+        unseen: str = "refuse",
+    ) -> ScoreTable:
+        """Scores of what was recorded, for one seed; see `table_from_trace`, which takes the same arguments.
+
+        Raises:
+            BadInputError: as `table_from_trace`.
+        """
+        return table_from_trace(
+            self.trace,
+            self.labels,
+            scores,
+            at_epoch,
+            class_names=class_names,
+            provenance=provenance,
+            unseen=unseen,
+        )
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Everything that goes on from here, also in the middle of an epoch: a flat mapping of tensors.
+
+        A trace in a folder stays there and is not repeated; one in memory is included.
+        """
+        ids, values = self._log.rows()
+        state = {
+            "epoch": torch.tensor(self.epoch),
+            "ids": torch.tensor([len(self.ids), int(self.ids[0]), int(self.ids[-1])]),
+            "labels": torch.from_numpy(self.labels.copy()),
+            "was_correct": torch.from_numpy(self._was_correct.copy()),
+            "presented.ids": ids.clone(),
+            "presented.values": values.clone(),
+        }
+        if self._merged is not None:
+            for part in dataclasses.fields(EpochRows):
+                content = getattr(self._merged, part.name)
+                named = content.items() if isinstance(content, dict) else [("", content)]
+                state.update({f"merged.{part.name}.{name}": torch.from_numpy(v.copy()) for name, v in named})
+        if self.trace.folder is None:
+            for epoch in self.trace.epochs:
+                for name in (*self._trace_names(), "seen"):
+                    state[f"trace.{epoch}.{name}"] = torch.from_numpy(self.trace.of_epoch(epoch, name).copy())
+        return state
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Go on from a state, to the same bits. Epochs that the folder has beyond it are forgotten.
+
+        Raises:
+            BadInputError: the state is of other ids or columns, or the folder lacks epochs before it.
+        """
+        mine = [len(self.ids), int(self.ids[0]), int(self.ids[-1])]
+        if state["ids"].tolist() != mine:
+            raise BadInputError(
+                f"the recorder's state is of ids {state['ids'].tolist()} (n, first, last), not {mine}."
+            )
+        width = len(self._log.measures) + 3
+        if state["presented.values"].shape[1] != width:
+            raise BadInputError(
+                "the recorder's state has other columns; make the Recorder with the same columns."
+            )
+        epoch = int(state["epoch"])
+        if self.trace.folder is None:
+            self.trace = Trace(self.ids)
+            for number in range(1, epoch + 1):
+                prefix = f"trace.{number}."
+                kept = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
+                if kept:
+                    self.trace.append(number, kept)
+        else:
+            self.trace.truncate(epoch)
+        self.epoch = epoch
+        self.labels = state["labels"].cpu().numpy().copy()
+        self._was_correct = state["was_correct"].cpu().numpy().copy()
+        self._log = PresentationLog(self._log.measures)
+        self._log.extend(state["presented.ids"].cpu(), state["presented.values"].cpu())
+        merged: dict[str, Any] = {}
+        for part in dataclasses.fields(EpochRows):
+            prefix = f"merged.{part.name}."
+            named = {
+                key[len(prefix) :]: state[key].cpu().numpy().copy() for key in state if key.startswith(prefix)
+            }
+            merged[part.name] = named if part.name == "real" else named.get("")
+        self._merged = None if merged["presentations"] is None else EpochRows(**merged)
+
+    def _positions(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Place of each id among the recorder's; unknown ones are an error."""
+        if self._consecutive:
+            places: NDArray[np.int64] = numbers - self.ids[0]
+            unknown = (places < 0) | (places >= len(self.ids))
+        else:
+            places = np.searchsorted(self.ids, numbers)
+            unknown = self.ids[np.minimum(places, len(self.ids) - 1)] != numbers
+        if unknown.any():
+            raise BadInputError(
+                f"id {numbers[np.argmax(unknown)]} is not one of the recorder's {len(self.ids)} ids "
+                f"({self.ids[0]} to {self.ids[-1]}); ids are positions in the whole data set."
+            )
+        return places
+
+    def _check_finite(self, ids: torch.Tensor, probability: torch.Tensor) -> None:
+        broken = ~torch.isfinite(probability)
+        if broken.any():
+            first = int(ids[int(broken.nonzero()[0])])
+            raise BadInputError(
+                f"logits of {int(broken.sum())} of {len(broken)} presentations in epoch {self.epoch + 1} are "
+                f"not finite (first id {first}); training has diverged or an input is broken."
+            )
+
+    def _collapsed(self) -> EpochRows:
+        ids, values = self._log.rows()
+        places = self._positions(ids.numpy())
+        self._check_finite(ids, values[:, self._log.measures.index("probability")])
+        return collapse(self._log, places, len(self.ids))
+
+    def _trace_names(self) -> tuple[str, ...]:
+        return (*self.columns, "learnt", "forgotten")
+
+    def _trace_columns(self, rows: EpochRows) -> dict[str, NDArray[Any]]:
+        seen = rows.seen
+        lost = self._was_correct & seen & ~rows.first_correct
+        found: dict[str, NDArray[Any]] = {
+            **{name: np.where(seen, values, np.float32(np.nan)) for name, values in rows.real.items()},
+            "prediction": np.where(seen, rows.prediction, -1),
+            "correct": rows.correct,
+            "learnt": rows.learnt,
+            "forgotten": rows.forgotten + lost,
+        }
+        return {"seen": seen, **{name: found[name] for name in self._trace_names()}}

@@ -1,0 +1,1 @@
+"""One loop for everything: recipes, the loop itself, its observers, checkpoints, evaluation."""

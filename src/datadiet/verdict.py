@@ -1,0 +1,121 @@
+"""The decision: the smallest kept fraction that loses no more than the tolerance, with its evidence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from datadiet.comparison import Arm, Comparison
+from datadiet.statistics import accuracy_interval, difference_interval
+
+DEFAULT_TOLERANCE = 0.5  # percentage points
+
+
+def decide(
+    comparison: Comparison, *, tolerance: float = DEFAULT_TOLERANCE, scoring_seconds: float = 0.0
+) -> dict[str, Any]:
+    """What `verdict.json` holds.
+
+    Args:
+        comparison: full data, subsets and random, trained.
+        tolerance: percentage points of accuracy that may be lost.
+        scoring_seconds: what the scores cost.
+
+    Returns:
+        Plain data. Accuracies and differences are fractions, the tolerance is in percentage points. A subset
+        `holds` when the lower bound of its difference to full is above minus the tolerance; null when there
+        are too few seeds to say.
+    """
+    setup = comparison.setup
+    full = comparison.full
+    full_correct = full.correct()
+    overall = accuracy_interval(full_correct)
+    subsets = [_judge(arm, comparison, full_correct, tolerance) for arm in comparison.arms[1:]]
+    recommended = _smallest(subsets)
+    kept = next((a for a in comparison.arms if recommended is not None and _is(a, recommended)), None)
+    return {
+        "source": setup.examples.source,
+        "n_train": len(setup.examples.train),
+        "n_test": len(setup.examples.test),
+        "tolerance": tolerance,
+        "budget": setup.recipe.budget,
+        "seeds": len(comparison.seeds),
+        "full": {
+            "n": full.n,
+            "accuracy": overall.mean,
+            "interval": [overall.low, overall.high],
+            "seeds": len(full.runs),
+            "accuracies": full.accuracies,
+        },
+        "subsets": subsets,
+        "recommended": recommended,
+        "reason": None if recommended is not None else _reason(subsets, tolerance, len(comparison.seeds)),
+        "cost": _cost(full, kept, scoring_seconds),
+    }
+
+
+def _judge(arm: Arm, comparison: Comparison, full_correct: np.ndarray, tolerance: float) -> dict[str, Any]:
+    correct = arm.correct()
+    accuracy = accuracy_interval(correct)
+    to_full = difference_interval(correct, full_correct)
+    random = comparison.random_of(arm.n) if arm.score != "random" else None
+    to_random = difference_interval(correct, random.correct()) if random is not None else None
+    enough = min(len(correct), len(full_correct)) >= 2
+    return {
+        "score": arm.score,
+        "rule": arm.rule,
+        "keep": arm.keep,
+        "n": arm.n,
+        "seeds": len(arm.runs),
+        "accuracy": accuracy.mean,
+        "interval": [accuracy.low, accuracy.high],
+        "accuracies": arm.accuracies,
+        "minus_full": to_full.as_list(),
+        "minus_random": to_random.as_list() if to_random is not None else None,
+        "holds": bool(to_full.low > -tolerance / 100) if enough else None,
+    }
+
+
+def _smallest(subsets: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The smallest subset that holds; among equally small ones, the most accurate."""
+    holding = [subset for subset in subsets if subset["holds"]]
+    return min(holding, key=lambda s: (s["n"], -s["accuracy"])) if holding else None
+
+
+def _is(arm: Arm, subset: dict[str, Any]) -> bool:
+    return (arm.score, arm.rule, arm.n) == (subset["score"], subset["rule"], subset["n"])
+
+
+def _reason(subsets: list[dict[str, Any]], tolerance: float, seeds: int) -> str:
+    if not subsets:
+        return "no subset was compared"
+    if any(subset["holds"] is None for subset in subsets):
+        return (
+            f"{seeds} seed is too few to decide: how much accuracy differs from seed to seed cannot be seen; "
+            "use --seeds 3 or more"
+        )
+    best = max(subsets, key=lambda s: s["minus_full"][1])
+    mean, low, _ = (100 * value for value in best["minus_full"])
+    if mean > -tolerance:
+        return (
+            f"no subset is shown to lose at most {tolerance:g} points; nearest is {best['score']} at "
+            f"{best['keep']:g} with {mean:+.2f} points and a lower bound of {low:+.2f}, which more seeds, "
+            "more test examples or a wider --tolerance might settle"
+        )
+    return (
+        f"every subset loses more than {tolerance:g} points; the least is {best['score']} at {best['keep']:g} "
+        f"with {mean:+.2f} points"
+    )
+
+
+def _cost(full: Arm, kept: Arm | None, scoring_seconds: float) -> dict[str, Any]:
+    saved = full.seconds - kept.seconds if kept is not None else 0.0
+    # A saving below a hundredth of a training is noise of the clock, as where both take the same steps.
+    pays = scoring_seconds / saved if saved > 0.01 * full.seconds else None
+    return {
+        "scoring_seconds": scoring_seconds,
+        "full_training_seconds": full.seconds,
+        "kept_training_seconds": kept.seconds if kept is not None else None,
+        "pays_after_trainings": int(np.ceil(pays)) if pays is not None else None,
+    }
