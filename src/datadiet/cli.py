@@ -161,8 +161,12 @@ def score(
         if labels is None:
             raise BadInputError("--from-logits needs --labels, a .npy file with one label a row.")
         paths = list(from_logits)
-        asked = names(scores) if scores else None
-        table = score_logits(paths[0] if len(paths) == 1 else paths, labels, scores=asked)
+        table = score_logits(
+            paths[0] if len(paths) == 1 else paths,
+            labels,
+            scores=names(scores) if scores else _scores_of_logits(paths),
+            at_epoch=[int(epoch) for epoch in numbers(at_epoch, "at-epoch")] if at_epoch else None,
+        )
     else:
         from datadiet.data import load
         from datadiet.scoring import score as score_examples
@@ -330,6 +334,18 @@ def verify(
         typer.echo(str(outcome))
     if not outcome.agrees:
         raise typer.Exit(1)
+
+
+def _scores_of_logits(paths: list[Path]) -> list[str]:
+    """All scores that such files give: of one epoch those of the outputs, of several also the dynamics."""
+    import numpy as np
+
+    from datadiet.scores import cards
+
+    several = len(paths) > 1
+    if not several and paths[0].is_file():
+        several = np.load(paths[0], mmap_mode="r").ndim == 3
+    return [c.name for c in cards() if c.needs == "outputs" or (several and c.needs == "trace")]
 
 
 def _rule_options(start: float | None, end: float | None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from torch import nn
 
 from datadiet.data import Batch
 from datadiet.errors import BadInputError, RunFailedError
+from datadiet.pergrad import gradient_norms
 from datadiet.runs import Run
 from datadiet.scores import card
 from datadiet.scores.gradients import grand_last_layer
@@ -51,13 +52,13 @@ def measure_points(setup: Setup, run: Run, step: int, names: Sequence[str] = ())
     """
     extra = sorted(name for name in names if card(name).needs == "outputs" and name not in OUTPUT_COLUMNS)
     kind = "outputs" if not extra else f"outputs-{content_address(extra)}"
-    return _remembered(setup, run, step, kind, lambda model: _outputs(setup, model, extra))
+    return _remembered(setup, run, step, kind, lambda model: compute_outputs(setup, model, extra))
 
 
 def measure_grand(setup: Setup, run: Run, step: int, parameters: str = "all") -> Points:
     """The exact gradient norm of every example's loss over the chosen parameters: column `grand`."""
     kind = "grand" if parameters == "all" else f"grand-{content_address(parameters)}"
-    return _remembered(setup, run, step, kind, lambda model: _grand(setup, model, parameters))
+    return _remembered(setup, run, step, kind, lambda model: compute_grand(setup, model, parameters))
 
 
 def load_weights(setup: Setup, run: Run, step: int) -> tuple[nn.Module, str]:
@@ -101,17 +102,17 @@ def _remembered(
 class _Columns:
     """Full-length columns that every process fills its share of."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: Setup, ids: np.ndarray | None) -> None:
         self.setup = setup
-        self.part = setup.examples.train
+        self.ids = setup.examples.train.ids if ids is None else ids
         self.columns: dict[str, torch.Tensor] = {}
 
     def put(self, batch: Batch, values: dict[str, torch.Tensor]) -> None:
         """Write one batch's values at its ids' places."""
-        places = torch.from_numpy(self.part.positions_of(batch.ids.cpu().numpy()))
+        places = torch.from_numpy(np.searchsorted(self.ids, batch.ids.cpu().numpy()))
         for name, column in values.items():
             if name not in self.columns:
-                self.columns[name] = torch.zeros(len(self.part), dtype=torch.float32)
+                self.columns[name] = torch.zeros(len(self.ids), dtype=torch.float32)
             self.columns[name][places] = column.detach().float().cpu()
 
     def merged(self) -> dict[str, torch.Tensor]:
@@ -125,9 +126,12 @@ class _Columns:
         }
 
 
-def _outputs(setup: Setup, model: nn.Module, extra: Sequence[str]) -> dict[str, torch.Tensor]:
-    columns = _Columns(setup)
-    total = len(setup.examples.train)
+def compute_outputs(
+    setup: Setup, model: nn.Module, extra: Sequence[str] = (), *, ids: np.ndarray | None = None
+) -> dict[str, torch.Tensor]:
+    """One forward pass over the training part, or over some sorted ids of it: the columns by name, (n,)."""
+    columns = _Columns(setup, ids)
+    total = len(columns.ids)
     with setup.display.step("scoring", total, unit="examples/s") as advance, _HeadInputs(model) as head:
 
         def visit(batch: Batch, logits: torch.Tensor) -> None:
@@ -147,26 +151,27 @@ def _outputs(setup: Setup, model: nn.Module, extra: Sequence[str]) -> dict[str, 
             columns.put(batch, values)
             advance(len(batch))
 
-        evaluate(model, setup.train, setup.recipe, setup.accelerator, visit)
+        evaluate(model, setup.train, setup.recipe, setup.accelerator, visit, ids=ids)
     return columns.merged()
 
 
-def _grand(setup: Setup, model: nn.Module, parameters: str) -> dict[str, torch.Tensor]:
-    from datadiet.pergrad import gradient_norms
-
-    columns = _Columns(setup)
+def compute_grand(
+    setup: Setup, model: nn.Module, parameters: str = "all", *, ids: np.ndarray | None = None
+) -> dict[str, torch.Tensor]:
+    """Gradient norms over the training part, or over some sorted ids of it: column `grand`, (n,)."""
+    columns = _Columns(setup, ids)
     accelerator, recipe = setup.accelerator, setup.recipe
     precision = torch.bfloat16 if recipe.precision == "bfloat16" else None
     channels_last = recipe.memory_format == "channels_last"
     batches = setup.train.epoch(
+        ids,
         batch_size=min(recipe.batch_size, 128),
         rank=accelerator.process_index,
         world_size=accelerator.num_processes,
         device=accelerator.device,
         memory_format=torch.channels_last if channels_last else torch.contiguous_format,
     )
-    total = len(setup.examples.train)
-    with setup.display.step("GraNd", total, unit="examples/s") as advance:
+    with setup.display.step("GraNd", len(columns.ids), unit="examples/s") as advance:
         for index, batch in enumerate(batches):
             if len(batch) == 0:
                 continue

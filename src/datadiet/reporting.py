@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from datadiet.data import Examples
-from datadiet.report import ExampleView, Gallery, ReportContents
+from datadiet.data import Examples, load
+from datadiet.errors import BadInputError
+from datadiet.keeping import Kept
+from datadiet.report import ExampleView, Gallery, ReportContents, subset_key, write_report
 from datadiet.scores import ScoreTable
 
 MOST_CLASSES = 100  # galleries of more classes than this help nobody
@@ -92,3 +96,32 @@ def _png(value: Any) -> bytes:
     buffer = io.BytesIO()
     value.convert("RGB").save(buffer, format="PNG")
     return buffer.getvalue()
+
+
+def rewrite_report(folder: Path, source: Any = None, load_options: Mapping[str, Any] | None = None) -> Path:
+    """The HTML page of a finished run again, from the files in its folder and its data.
+
+    Args:
+        folder: what `datadiet run` wrote.
+        source: the data; None for the source that the run names.
+        load_options: further arguments of `datadiet.load`.
+
+    Raises:
+        BadInputError: the folder is not one of a run, or the data is another.
+    """
+    path = folder / "verdict.json"
+    if not path.is_file():
+        raise BadInputError(f"There is no verdict.json in {str(folder)!r}; give a folder that `datadiet run` wrote.")
+    verdict = json.loads(path.read_text(encoding="utf-8"))
+    table = ScoreTable.read(folder / "scores.parquet")
+    more = dict(load_options or {})
+    if table.provenance.get("holdout_seed") is not None:
+        more.setdefault("holdout_seed", table.provenance["holdout_seed"])
+    examples = load(source if source is not None else verdict["source"], **more)
+    table.check_data(examples.fingerprint)
+    kept = {}
+    for file in sorted((folder / "kept").glob("*.parquet")):
+        subset = Kept.read(file)
+        kept[subset_key(subset.about)] = subset.ids
+    scores = [s["score"] for s in verdict["subsets"] if s["score"] in table.names and s["score"] != "random"]
+    return write_report(report_contents(examples, table, verdict, kept, list(dict.fromkeys(scores))), folder)

@@ -29,7 +29,7 @@ from datadiet.tasks import Classification, Task
 from datadiet.training.devices import accelerator_for
 from datadiet.training.precision import fastest_precision
 from datadiet.training.recipe import Recipe, fast_for, named_recipe
-from datadiet.training.seeding import derive_seed, local_randomness
+from datadiet.training.seeding import derive_seed, local_randomness, seed_generators
 from datadiet.workspace import Workspace
 
 Encoding = ImageEncoding | VectorEncoding | NgramEncoding | TokenEncoding
@@ -68,7 +68,7 @@ class Setup:
     def build(self, seed: int) -> nn.Module:
         """A fresh model; its initialisation is a function of the seed, whatever ran before."""
         with local_randomness(self.accelerator.device):
-            torch.manual_seed(derive_seed(seed, "initialisation"))
+            seed_generators(derive_seed(seed, "initialisation"), self.accelerator.device)
             return build_model(self.recipe.model, self.context, self.recipe.model_options)
 
     def step_of(self, epoch: float) -> int:

@@ -11,7 +11,9 @@ from datadiet.errors import BadInputError
 def every_crop(image: np.ndarray, pad: int, mode: str, flip: bool) -> list[np.ndarray]:
     """All images that padding, cropping and mirroring one image can give, the slow way."""
     height, width = image.shape[1:]
-    padded = np.pad(image, ((0, 0), (pad, pad), (pad, pad)), mode="reflect" if mode == "reflect" else "constant")
+    padded = np.pad(
+        image, ((0, 0), (pad, pad), (pad, pad)), mode="reflect" if mode == "reflect" else "constant"
+    )
     found = []
     for top in range(2 * pad + 1):
         for left in range(2 * pad + 1):
@@ -58,7 +60,10 @@ def test_an_example_looks_the_same_in_every_batch():
 def test_seed_epoch_and_id_each_change_the_result():
     images, ids = pictures(1).expand(64, -1, -1, -1), torch.arange(64)
     augment = Augmentation(pad=2)
-    results = [augment(images, ids + shift, seed, epoch) for seed, epoch, shift in [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 64)]]
+    results = [
+        augment(images, ids + shift, seed, epoch)
+        for seed, epoch, shift in [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 64)]
+    ]
     for i, first in enumerate(results):
         for second in results[i + 1 :]:
             assert (first != second).flatten(1).any(dim=1).sum() > 40
@@ -94,7 +99,12 @@ def test_cutout_hides_a_square_of_its_size_clipped_at_the_edges():
 def test_no_augmentation_leaves_images_alone_and_empty_batches_stay_empty():
     images = pictures(5)
     assert torch.equal(Augmentation(pad=0, flip=False)(images, torch.arange(5), 0, 0), images)
-    assert Augmentation()(torch.empty(0, 3, 8, 8), torch.empty(0, dtype=torch.int64), 0, 0).shape == (0, 3, 8, 8)
+    assert Augmentation()(torch.empty(0, 3, 8, 8), torch.empty(0, dtype=torch.int64), 0, 0).shape == (
+        0,
+        3,
+        8,
+        8,
+    )
 
 
 def test_large_and_negative_seeds_and_large_ids_work():
@@ -113,4 +123,9 @@ def test_settings_that_make_no_sense_are_refused():
 
 
 def test_description_holds_every_field():
-    assert Augmentation(pad=2, cutout=8).describe() == {"pad": 2, "flip": True, "pad_mode": "reflect", "cutout": 8}
+    assert Augmentation(pad=2, cutout=8).describe() == {
+        "pad": 2,
+        "flip": True,
+        "pad_mode": "reflect",
+        "cutout": 8,
+    }

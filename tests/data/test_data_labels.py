@@ -1,10 +1,10 @@
 """Label columns of every type become class indices in a fixed order."""
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pytest
 
-import datasets
 from datadiet.data.labels import label_values, match_names
 from datadiet.errors import BadInputError
 

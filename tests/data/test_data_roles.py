@@ -1,9 +1,9 @@
 """Columns get their roles by name, by type, or by what the user says."""
 
+import datasets
 import numpy as np
 import pytest
 
-import datasets
 from datadiet.data.roles import find_roles
 from datadiet.errors import BadInputError
 
@@ -28,7 +28,12 @@ def roles(columns, **named):
         ({"words": TEXT, "intent": TEXT}, "text", ("words",), "intent"),
         ({"text": TEXT, "slots": TEXT, "intent": TEXT}, "text", ("text",), "intent"),
         ({"text": TEXT, "label": LABEL, "fine_label": TEXT}, "text", ("text",), "label"),
-        ({"premise": TEXT, "hypothesis": TEXT, "idx": LABEL, "label": LABEL}, "text", ("premise", "hypothesis"), "label"),
+        (
+            {"premise": TEXT, "hypothesis": TEXT, "idx": LABEL, "label": LABEL},
+            "text",
+            ("premise", "hypothesis"),
+            "label",
+        ),
         ({"id": LABEL, "text": TEXT, "length": NUMBER, "label": LABEL}, "text", ("text",), "label"),
         ({"a": NUMBER, "b": LABEL, "class": TEXT}, "vector", ("a", "b"), "class"),
         ({"id": LABEL, "a": NUMBER, "y": LABEL}, "vector", ("a",), "y"),
@@ -37,7 +42,12 @@ def roles(columns, **named):
         ({"img": STRUCT, "label": LABEL}, "image", ("img",), "label"),
         ({"picture": STRUCT, "caption": TEXT, "label": LABEL}, "image", ("picture",), "label"),
         ({"pixel_values": ARRAY, "label": LABEL}, "image", ("pixel_values",), "label"),
-        ({"file_name": ["a.png", "b.PNG", "c.jpg", "d.webp"], "label": LABEL}, "image", ("file_name",), "label"),
+        (
+            {"file_name": ["a.png", "b.PNG", "c.jpg", "d.webp"], "label": LABEL},
+            "image",
+            ("file_name",),
+            "label",
+        ),
     ],
 )
 def test_roles_are_found_by_type_and_convention(columns, kind, inputs, label):
@@ -66,7 +76,11 @@ def test_row_numbers_are_named_as_not_used():
 @pytest.mark.parametrize(
     ("columns", "named", "message"),
     [
-        ({"text": TEXT, "label": LABEL}, {"label": "lable"}, r"no column 'lable'.*did you mean 'label'.*'text', 'label'"),
+        (
+            {"text": TEXT, "label": LABEL},
+            {"label": "lable"},
+            r"no column 'lable'.*did you mean 'label'.*'text', 'label'",
+        ),
         ({"text": TEXT, "label": LABEL}, {"inputs": "txt"}, r"no column 'txt'.*did you mean 'text'"),
         ({"text": TEXT, "label": LABEL}, {"inputs": "label", "label": "label"}, "at once"),
         ({"text": TEXT, "other": TEXT}, {}, r"No label column is to be found among 'text', 'other'"),
@@ -78,7 +92,11 @@ def test_row_numbers_are_named_as_not_used():
         ({"u": LIST, "v": LIST, "label": LABEL}, {}, "Any of the vector columns"),
         ({"label": LABEL}, {}, "No input column is to be found"),
         ({"text": TEXT, "a": NUMBER, "label": LABEL}, {"inputs": ["text", "a"]}, "cannot be inputs together"),
-        ({"a": TEXT, "b": TEXT, "c": TEXT, "label": LABEL}, {"inputs": ["a", "b", "c"]}, "cannot be inputs together"),
+        (
+            {"a": TEXT, "b": TEXT, "c": TEXT, "label": LABEL},
+            {"inputs": ["a", "b", "c"]},
+            "cannot be inputs together",
+        ),
         ({"text": TEXT, "label": LABEL}, {"inputs": []}, "at least one"),
     ],
 )
@@ -96,7 +114,11 @@ def test_two_class_labels_are_ambiguous():
 
 
 def test_array_features_are_images():
-    features = datasets.Features({"x": datasets.Array3D((3, 2, 2), "uint8"), "label": datasets.Value("int64")})
-    rows = datasets.Dataset.from_dict({"x": np.zeros((N, 3, 2, 2), "uint8"), "label": LABEL}, features=features)
+    features = datasets.Features(
+        {"x": datasets.Array3D((3, 2, 2), "uint8"), "label": datasets.Value("int64")}
+    )
+    rows = datasets.Dataset.from_dict(
+        {"x": np.zeros((N, 3, 2, 2), "uint8"), "label": LABEL}, features=features
+    )
     found = find_roles(rows)
     assert (found.kind, found.form) == ("image", "array")

@@ -263,15 +263,13 @@ def hostile_report() -> ReportContents:
     """Everything that can come from the data tries to do harm."""
     generator = np.random.default_rng(6)
     labels = np.arange(200) % len(HOSTILE)
-    scores = {name: generator.random(200) for name in HOSTILE}
+    scores = {name: generator.random(200) for name in (*HOSTILE[:3], *HOSTILE[8:])}
     verdict = made_up_verdict(3, HOSTILE[:3])
-    verdict.update(source=HOSTILE[0] + HOSTILE[3] + HOSTILE[4], n_train=200)
+    verdict.update(source="".join(HOSTILE[3:6]), n_train=200, recommended=verdict["subsets"][-4])
     views = [
         ExampleView(1, HOSTILE[0], 0.5, text=" ".join(HOSTILE)),
         ExampleView(2, HOSTILE[1], 0.4, image=b"\x89PNG\r\n\x1a\n" + HOSTILE[0].encode()),
-        ExampleView(
-            3, HOSTILE[2], float("nan"), image=b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>"
-        ),
+        ExampleView(3, HOSTILE[2], float("nan"), image=b"<svg onload='document.title=1'/>"),
         ExampleView(4, HOSTILE[3], float("inf"), vector=[float("nan"), float("inf"), 1.0]),
     ]
     return ReportContents(

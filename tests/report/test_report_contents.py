@@ -13,10 +13,8 @@ def test_a_score_of_another_length_is_refused():
 
 
 def test_a_mask_of_another_length_is_refused():
-    with pytest.raises(BadInputError, match="the subset 'el2n hardest 0.5'"):
-        ReportContents(
-            "t", {}, kept={"el2n hardest 0.5": np.ones(3, bool)}, labels=np.zeros(2, int), class_names=("a",)
-        )
+    with pytest.raises(BadInputError, match="the subset 'half'"):
+        ReportContents("t", {}, kept={"half": np.ones(3, bool)}, labels=np.zeros(2, int), class_names=("a",))
 
 
 @pytest.mark.parametrize("label", [-1, 2])

@@ -72,9 +72,14 @@ def test_classes_and_examples_beyond_the_limits_are_left_out_and_said_to_be(monk
     assert [entry.name for entry in shown.classes] == ["class 0", "class 1", "class 2"]
     assert [len(entry.easiest) for entry in shown.classes] == [2, 2, 2]
     assert shown.left_out == (
-        "the first 3 of 7 classes are shown",
+        "3 of 7 classes are shown",
         "at most 2 examples are shown on each side",
     )
+
+
+def test_classes_that_a_gallery_was_never_given_are_said_to_be_missing():
+    (shown,) = gallery_thumbnails([Gallery("s", {"a": ([], []), "b": ([], [])})], classes=5)
+    assert shown.left_out == ("2 of 5 classes are shown",)
 
 
 def test_images_beyond_the_size_of_the_page_are_left_out_and_counted(monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -23,7 +25,7 @@ def slow_forgetting(correct: np.ndarray, seen: np.ndarray) -> list[float]:
         elif not any(history):
             result.append(float(len(correct)))
         else:
-            result.append(float(sum(a and not b for a, b in zip(history, history[1:], strict=False))))
+            result.append(float(sum(a and not b for a, b in itertools.pairwise(history))))
     return result
 
 

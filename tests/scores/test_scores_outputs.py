@@ -93,7 +93,7 @@ def test_logits_of_ten_thousand_are_stable(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["el2n", "l1_error", "entropy", "loss"])
 def test_easy_examples_keep_distinct_scores_in_float32(name: str) -> None:
-    gaps = np.arange(18, 60, 2, dtype=np.float64)
+    gaps = np.arange(18, 80, 2, dtype=np.float64)
     logits = np.stack([gaps, np.zeros_like(gaps), np.zeros_like(gaps)], axis=1)
     targets = np.zeros(len(gaps), np.int64)
     result = getattr(outputs, name)(logits.astype(np.float32), targets)
@@ -117,6 +117,8 @@ def test_margin_with_two_classes_is_the_difference_of_their_probabilities() -> N
 
 def test_a_class_that_is_masked_out_with_minus_infinity_counts_as_absent() -> None:
     masked = torch.tensor([[2.0, -math.inf, 1.0]], dtype=torch.float64)
+    alone = outputs.measure(torch.tensor([[2.0, -math.inf, -math.inf]]), torch.tensor([0]))
+    assert (alone["probability"].item(), alone["el2n"].item(), alone["entropy"].item()) == (1.0, 0.0, 0.0)
     without = torch.tensor([[2.0, 1.0]], dtype=torch.float64)
     for name in SCORES:
         function = getattr(outputs, name)

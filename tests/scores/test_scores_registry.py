@@ -66,7 +66,7 @@ def test_an_unknown_name_suggests_the_nearest(wrong: str, meant: str) -> None:
 
 
 def test_a_name_that_is_near_nothing_lists_what_there_is() -> None:
-    with pytest.raises(BadInputError, match="there are .*aum, .*el2n"):
+    with pytest.raises(BadInputError, match=r"there are .*aum, .*el2n"):
         card("zzzzzzz")
 
 

@@ -179,7 +179,7 @@ def test_files_that_are_no_arrays_are_refused(tmp_path: Path) -> None:
     _, labels = made()
     text = tmp_path / "text.npy"
     text.write_text("hello")
-    with pytest.raises(BadInputError, match="not a readable .npy file"):
+    with pytest.raises(BadInputError, match=r"not a readable \.npy file"):
         score_logits(text, labels)
     several = tmp_path / "several.npz"
     np.savez(several, a=labels)

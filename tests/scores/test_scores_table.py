@@ -78,7 +78,8 @@ def test_the_file_is_plain_parquet_for_everyone_else(tmp_path: Path) -> None:
     path = small_table().write(tmp_path / "scores.parquet")
     arrow = pq.read_table(path)
     assert arrow.column_names == [
-        "id", "label", "el2n", "el2n.std", "el2n.seed0", "el2n.seed1", "aum", "aum.std", "aum.seed0", "aum.seed1",
+        "id", "label", "el2n", "el2n.std", "el2n.seed0", "el2n.seed1",
+        "aum", "aum.std", "aum.seed0", "aum.seed1",
     ]  # fmt: skip
     assert arrow.column("id").to_pylist() == [7, 2049, BIG]
     about = json.loads(arrow.schema.metadata[b"datadiet.scores"])
@@ -107,7 +108,7 @@ def test_a_table_of_other_data_is_refused() -> None:
 def test_a_table_without_a_fingerprint_is_held_against_the_labels() -> None:
     table = ScoreTable.from_seeds([0, 2], [1, 5], [{"el2n": [0.1, 0.2]}])
     table.check_data("xyz", labels=[1, 9, 5])
-    with pytest.raises(BadInputError, match="labels of the score table differ .*ids 2"):
+    with pytest.raises(BadInputError, match=r"labels of the score table differ .*ids 2"):
         table.check_data("xyz", labels=[1, 9, 6])
     with pytest.raises(BadInputError, match="not among the data's 2 rows"):
         table.check_data("xyz", labels=[1, 9])
@@ -125,7 +126,8 @@ def test_a_table_without_a_fingerprint_is_held_against_the_labels() -> None:
         ([0, 1], [0, 1], [{"el2n": [1.0, 2.0]}, {"loss": [1.0, 2.0]}], "seed number 1 has scores"),
         ([0, 1], [0, 1], [{"el2n": [1.0]}], "has shape \\(1,\\)"),
         ([4, 5], [0, 1], [{"el2n": [1.0, np.nan]}], "not finite for 1 of 2 examples \\(ids 5\\)"),
-        ([4, 5], [0, 1], [{"el2n.std": [1.0, 2.0]}], "not a score name"),
+        ([4, 5], [0, 1], [{"el2n.std": [1.0, 2.0]}], "no score named 'el2n.std'"),
+        ([4, 5], [0, 1], [{"el2n@1@2": [1.0, 2.0]}], "not a score name"),
         ([4, 5], [0, 1], [{"elan": [1.0, 2.0]}], "did you mean"),
     ],
 )

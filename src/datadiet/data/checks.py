@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from datadiet.data.columns import chunks_of, is_list, list_lengths, numeric_matrix, one_array, rows_at
-from datadiet.data.objects import image_column, to_pixels
+from datadiet.data.objects import each_to_pixels, image_column
 from datadiet.data.roles import Roles
 from datadiet.data.tables import dataset_of
 from datadiet.errors import BadInputError
@@ -87,7 +87,7 @@ def with_encoded_images(dataset: datasets.Dataset, roles: Roles, base: Path | No
     column = roles.inputs[0]
     if roles.form == "array":
         pixels = [_nested(row) for row in rows_at(dataset, [column], slice(None))[column].to_pylist()]
-        return _replaced(dataset, column, image_column([to_pixels(image[None])[0] for image in pixels]))
+        return _replaced(dataset, column, image_column(each_to_pixels(pixels)))
     kind = dataset.data.schema.field(column).type
     if roles.form == "path" or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         values = one_array(rows_at(dataset, [column], slice(None)), column)

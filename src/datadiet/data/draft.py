@@ -44,8 +44,8 @@ class DraftRows:
             more = f" (and {len(others)} more bad rows: {', '.join(map(str, others[:5]))}"
             more += ", ...)" if len(others) > 5 else ")"
         raise BadInputError(
-            f"Row {first} of the {self.where} rows cannot be used: {self.bad[first]}{more}; mend or remove it, "
-            "or leave such rows out with on_bad_example='skip' (--on-bad-example skip)."
+            f"Row {first} of the {self.where} rows cannot be used: {self.bad[first]}{more}; mend or remove "
+            "it, or leave such rows out with on_bad_example='skip' (--on-bad-example skip)."
         )
 
     def kept(self) -> IntArray:

@@ -18,6 +18,7 @@ from datadiet.data.images import read_images
 from datadiet.data.labels import label_values, match_names
 from datadiet.data.roles import Roles, find_roles, require_column
 from datadiet.data.sources import Source, open_source
+from datadiet.data.tables import rows_with
 from datadiet.errors import BadInputError
 
 OnBadExample = Literal["error", "skip"]
@@ -180,7 +181,7 @@ def _check_inputs(
 def _part(rows: DraftRows, ids: IntArray, roles: Roles) -> Part:
     """The rows with the given ids (positions in the source) as a part."""
     whole = len(ids) == len(rows.labels)
-    dataset = rows.dataset if whole else rows.dataset.select(ids, keep_in_memory=True)
+    dataset = rows.dataset if whole else rows_with(rows.dataset, ids)
     part = Part(dataset, ids, rows.labels[ids], roles.inputs, roles.kind)
     if rows.pixels is not None:
         pixels = rows.pixels if whole else rows.pixels[ids]

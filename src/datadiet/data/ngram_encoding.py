@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from datadiet.data.augment import Augmentation
 from datadiet.data.examples import IntArray, Part
 from datadiet.data.rows import RaggedRows, Rows
-from datadiet.data.text_rows import estimated_bytes, in_chunks, no_augmentation, ragged, texts_of
+from datadiet.data.text_rows import estimated_bytes, in_chunks, no_augmentation, texts_of
 from datadiet.errors import BadInputError
 
 _WORD = re.compile(r"\w+|[^\w\s]")
@@ -65,31 +66,44 @@ class NgramEncoding:
 
     def encode(self, part: Part, positions: IntArray) -> RaggedRows:
         """The rows at `positions`."""
+        # All texts of a column in one flat array: one pass of NumPy for each order instead of one a text.
         known: dict[str, int] = {}
-        sequences: list[npt.NDArray[np.int32]] = []
-        columns = texts_of(part, positions)
-        for texts in zip(*columns, strict=True):
-            pieces = [self._numbers(text, column, known) for column, text in enumerate(texts)]
-            sequences.append(np.concatenate(pieces))
-        return ragged({"ngrams": sequences})
+        pieces = [
+            piece
+            for column, texts in enumerate(texts_of(part, positions))
+            for piece in self._column_ngrams(texts, column, known)
+        ]
+        counts = np.stack([count for _, count in pieces], axis=1)
+        starts = np.cumsum(counts.reshape(-1)).reshape(counts.shape) - counts
+        numbers = np.empty(int(counts.sum()), dtype=np.int32)
+        for index, (values, count) in enumerate(pieces):
+            within = np.arange(len(values)) - np.repeat(np.cumsum(count) - count, count)
+            numbers[np.repeat(starts[:, index], count) + within] = values
+        offsets = np.concatenate([[0], np.cumsum(counts.sum(axis=1))]).astype(np.int64)
+        return RaggedRows({"ngrams": torch.from_numpy(numbers)}, torch.from_numpy(offsets))
 
     def encode_all(self, part: Part) -> RaggedRows:
         """The whole part."""
         return in_chunks(self.encode, part)
 
-    def _numbers(self, text: str, column: int, known: dict[str, int]) -> npt.NDArray[np.int32]:
-        words = _WORD.findall(text.lower())[: self.max_tokens]
-        hashes = np.array([_word_hash(word, known) for word in words], dtype=_U64)
-        grams = []
+    def _column_ngrams(
+        self, texts: list[str], column: int, known: dict[str, int]
+    ) -> Iterator[tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]]:
+        """For each order the n-grams of all texts one after another, and how many each text has."""
+        words = [_WORD.findall(text.lower())[: self.max_tokens] for text in texts]
+        lengths = np.array([len(row) for row in words], dtype=np.int64)
+        hashes = np.array([_word_hash(word, known) for row in words for word in row], dtype=_U64)
+        left = np.repeat(np.cumsum(lengths), lengths) - np.arange(
+            len(hashes)
+        )  # words from here to the text's end
         for order in self.orders:
-            if len(hashes) < order:
-                continue
+            first = np.flatnonzero(left >= order)
             # Position matters within an n-gram, and n-grams of each order and column are apart.
-            state = np.full(len(hashes) - order + 1, _U64(order * 1000 + column), dtype=_U64)
+            state = np.full(len(first), _U64(order * 1000 + column), dtype=_U64)
             for shift in range(order):
-                state = _mixed(state ^ hashes[shift : shift + len(state)])
-            grams.append((state % _U64(self.buckets - 1) + _U64(1)).astype(np.int32))
-        return np.concatenate(grams) if grams else np.empty(0, dtype=np.int32)
+                state = _mixed(state ^ hashes[first + shift])
+            numbers = (state % _U64(self.buckets - 1) + _U64(1)).astype(np.int32)
+            yield numbers, np.maximum(lengths - order + 1, 0)
 
     def augmented(self, rows: Rows, augment: Augmentation, ids: Tensor, seed: int, epoch: int) -> Rows:
         """Refused: crops and flips are for images."""

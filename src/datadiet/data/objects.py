@@ -88,14 +88,22 @@ def from_map_style(items: Any) -> datasets.Dataset:
                 f"Item {index} has the shape {inputs[index].shape}, where item 0 has {inputs[0].shape}; "
                 "vectors must be equally long."
             )
-        rows = _image_rows([to_pixels(value[None])[0] for value in inputs], pa.array(labels))
+        rows = _image_rows(each_to_pixels(inputs), pa.array(labels))
     else:
         rows = from_arrays(np.stack(inputs), target)
     return _with_names(rows, names, labels)
 
 
-def to_pixels(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+def each_to_pixels(images: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[np.uint8]]:
+    """Images of several sizes as uint8; what range their numbers have is told from all of them together."""
+    brightest = max(float(image.max(initial=0)) for image in images)
+    return [to_pixels(image[None], brightest)[0] for image in images]
+
+
+def to_pixels(values: npt.NDArray[Any], brightest: float | None = None) -> npt.NDArray[np.uint8]:
     """Images of any layout and number type as uint8 (images, height, width, channels).
+
+    Floats are in 0..1 if `brightest` (the largest of all, of these images if left out) is at most 1.
 
     Raises:
         BadInputError: the numbers are in neither 0..1 (floats) nor 0..255.
@@ -123,9 +131,12 @@ def to_pixels(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     low, high = float(values.min()), float(values.max())
     if low < 0 or high > 255:
         raise BadInputError(
-            f"The pixels lie in {low:g}..{high:g}; give them before normalisation, as 0..255 or as floats in 0..1."
+            f"The pixels lie in {low:g}..{high:g}; give them un-normalised, as 0..255 or as floats in 0..1."
         )
-    scale = 255 if values.dtype.kind in "fb" and high <= 1 else 1
+    unit = values.dtype.kind == "b" or (
+        values.dtype.kind == "f" and (high if brightest is None else brightest) <= 1
+    )
+    scale = 255 if unit else 1
     return np.ascontiguousarray(np.round(values.astype(np.float32) * scale).astype(np.uint8))
 
 

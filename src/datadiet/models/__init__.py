@@ -1,6 +1,6 @@
 """Small, named model factories; anything else by "package.module:factory" or a Hugging Face folder."""
 
-from datadiet.models import mlp, ngrams, smallcnn
+from datadiet.models import mlp, ngrams, papers, smallcnn
 from datadiet.models.registry import (
     DEFAULTS,
     ModelCard,
@@ -23,5 +23,6 @@ __all__ = [
     "model",
     "model_cards",
     "ngrams",
+    "papers",
     "smallcnn",
 ]

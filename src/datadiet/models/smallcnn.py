@@ -46,7 +46,7 @@ class SmallCNN(nn.Module):
         self,
         num_classes: int,
         input_shape: tuple[int, ...],
-        widths: tuple[int, int, int] = (32, 64, 64),
+        widths: tuple[int, ...] = (32, 64, 64),
         sample: torch.Tensor | None = None,
     ) -> None:
         super().__init__()
@@ -89,6 +89,6 @@ class SmallCNN(nn.Module):
 
 
 @model("smallcnn", kinds=("image",), summary="whitening convolution, three blocks: minutes on a CPU")
-def smallcnn(context: ModelContext, widths: tuple[int, int, int] = (32, 64, 64)) -> SmallCNN:
+def smallcnn(context: ModelContext, widths: tuple[int, ...] = (32, 64, 64)) -> SmallCNN:
     """`SmallCNN` for the data at hand, whitened on a sample of it."""
     return SmallCNN(context.num_classes, context.input_shape, tuple(widths), context.sample)

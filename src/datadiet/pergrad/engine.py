@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +38,7 @@ class Engine:
     chosen: dict[str, torch.Tensor]
     autocast: torch.dtype | None
     plans: dict[Any, Plan] = field(default_factory=dict)
+    opaque: set[str] = field(default_factory=set)
     warned: bool = False
 
     def squared_norms(self, inputs: Any, targets: Any, batch: int) -> dict[str, torch.Tensor]:
@@ -52,7 +53,8 @@ class Engine:
     def _planned(self, inputs: Any, targets: Any, batch: int) -> dict[str, torch.Tensor]:
         """Run the batch, and one example before it where shapes alone leave a doubt.
 
-        A plan is remade when the batch shows that it copies a parameter for each example.
+        A plan is remade when the batch shows that it copies a parameter for each example, and when a module
+        turns out to be opaque.
         """
         key = shape_key((inputs, targets))
         plan = self.plans.get(key) if batch > 1 else None
@@ -60,9 +62,22 @@ class Engine:
             try:
                 return self._attempt(inputs, targets, batch, plan)
             except NeedsPlanError:
-                plan = self.plans[key] = Plan(repeated=set() if plan is None else plan.repeated)
+                repeated = set() if plan is None else plan.repeated
+            except OpaqueError as reason:
+                if batch == 1 or not self._hide(reason.parameters):
+                    raise
+                self.plans.clear()
+                plan = None
+                continue
+            plan = self.plans[key] = Plan(repeated=repeated)
+            try:
                 part = take((inputs, targets), slice(0, 1), batch)
                 self._losses(self._watch(1, plan, recording=True), *part, 1)
+            except OpaqueError as reason:
+                if not self._hide(reason.parameters):
+                    raise
+                self.plans.clear()
+                plan = None
         raise OpaqueError("the model copies its parameters for each example in too many places")
 
     def _one_at_a_time(self, inputs: Any, targets: Any, batch: int, reason: str) -> dict[str, torch.Tensor]:
@@ -84,7 +99,7 @@ class Engine:
         given = (inputs, targets)
         watch.mark(given)
         try:
-            with torch.enable_grad(), self.precision(), layer_rules(self.model, watch), watch:
+            with torch.enable_grad(), self.precision(), layer_rules(self.model, watch, self.opaque), watch:
                 losses = self.loss(self.forward(self.model, inputs), targets)
         finally:
             watch.unmark(given)
@@ -125,8 +140,8 @@ class Engine:
             )
         missed = [leaf for leaf in roots_of(losses) if id(leaf) in watch.ledger.accounts]
         if missed and batch > 1:
-            name = watch.names[id(missed[0])]
-            raise OpaqueError(f"`{name}` is used where torch functions do not show it ({self._owner(name)})")
+            names = [watch.names[id(leaf)] for leaf in missed]
+            raise OpaqueError(f"`{names[0]}` is used where torch functions do not show it", names)
         watch.ledger.keep_open(missed)
         total = losses.sum() * scale if scale != 1.0 else losses.sum()
         del losses
@@ -138,9 +153,12 @@ class Engine:
             watch.ledger.close()
         return watch.ledger.squared
 
-    def _owner(self, name: str) -> str:
-        owner = name.rpartition(".")[0]
-        return f"module `{owner}`, {type(self.model.get_submodule(owner)).__name__}" if owner else "the model itself"
+    def _hide(self, names: Iterable[str]) -> bool:
+        """Take the owners of these parameters as a whole from now on; False if that was tried before."""
+        owners = {name.rpartition(".")[0] for name in names}
+        known = owners <= self.opaque
+        self.opaque |= owners
+        return not known
 
     @contextlib.contextmanager
     def precision(self) -> Iterator[None]:

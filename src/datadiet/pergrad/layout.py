@@ -15,7 +15,14 @@ class NeedsPlanError(Exception):
 
 
 class OpaqueError(Exception):
-    """This batch cannot be taken apart along its examples; the message says which operation is to blame."""
+    """This batch cannot be taken apart along its examples; the message says which operation is to blame.
+
+    `parameters` names those whose modules, taken as a whole, may still be taken apart.
+    """
+
+    def __init__(self, message: str, parameters: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.parameters = tuple(parameters)
 
 
 @dataclass(frozen=True)

@@ -162,7 +162,9 @@ class Watch(TorchFunctionMode):
                 return output
         if isinstance(call.func, types.FunctionType):
             return self.inside(opened(call.func), *call.args, **call.kwargs)
-        raise OpaqueError(f"{call.where()}: no rule takes this use apart")
+        if self.batch == 1 and not self.recording:
+            return call.func(*call.args, **call.kwargs)  # autograd's own gradient is the one example's
+        raise OpaqueError(f"{call.where()}: no rule takes this use apart", call.names())
 
     def _compute(self, call: Call) -> Any:
         """A function of parameters and constants: kept with its autograd graph until it meets the examples."""
@@ -351,14 +353,15 @@ class Call:
         _, planned = self.planned_output(output)
         return resolve(output, self.watch.batch, range(output.dim()), planned, self.where())
 
+    def names(self) -> list[str]:
+        """Names of the parameters that the call takes directly."""
+        found = (self.watch.names.get(id(tensor)) for tensor in self.tracked_tensors())
+        return [name for name in found if name is not None]
+
     def where(self) -> str:
         """The operation and the parameters that it takes, for messages."""
-        names = []
-        for tensor in self.tracked_tensors():
-            name = self.watch.names.get(id(tensor))
-            if name is not None:
-                names.append(f"`{name}`")
-        taking = " with " + ", ".join(names) if names else ""
+        names = self.names()
+        taking = " with " + ", ".join(f"`{name}`" for name in names) if names else ""
         return f"`{getattr(self.func, '__name__', self.func)}`{taking}"
 
 

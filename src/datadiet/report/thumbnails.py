@@ -75,8 +75,10 @@ class _Budget:
         return source, pixelated
 
 
-def gallery_thumbnails(galleries: Sequence[Gallery]) -> list[GalleryThumbnails]:
+def gallery_thumbnails(galleries: Sequence[Gallery], classes: int = 0) -> list[GalleryThumbnails]:
     """The galleries within the page's limits: at most `MOST_CLASSES` classes each, `MOST_EXAMPLES` in all.
+
+    `classes` is how many classes the data has, where a gallery may have been given fewer.
 
     >>> gallery = Gallery("el2n", {"cat": ([], [ExampleView(3, "cat", 1.2, text="a")])})
     >>> gallery_thumbnails([gallery])[0].classes[0].name
@@ -89,24 +91,22 @@ def gallery_thumbnails(galleries: Sequence[Gallery]) -> list[GalleryThumbnails]:
     for gallery in galleries:
         refused_before = budget.refused
         names = list(gallery.by_class)[:MOST_CLASSES]
-        classes = []
+        in_all = max(classes, len(gallery.by_class))
+        shown_classes = []
         cut = False
         for name in names:
             easiest, hardest = gallery.by_class[name]
             cut = cut or max(len(easiest), len(hardest)) > a_side
-            classes.append(
-                ClassThumbnails(
-                    name, _thumbnails(hardest[:a_side], budget), _thumbnails(easiest[:a_side], budget)
-                )
-            )
+            sides_shown = (_thumbnails(side[:a_side], budget) for side in (hardest, easiest))
+            shown_classes.append(ClassThumbnails(name, *sides_shown))
         left_out = []
-        if len(gallery.by_class) > len(names):
-            left_out.append(f"the first {len(names):,} of {len(gallery.by_class):,} classes are shown")
+        if in_all > len(names):
+            left_out.append(f"{len(names):,} of {in_all:,} classes are shown")
         if cut:
             left_out.append(f"at most {a_side} examples are shown on each side")
         if budget.refused > refused_before:
             left_out.append(f"{budget.refused - refused_before:,} images are left out to keep the page small")
-        shown.append(GalleryThumbnails(gallery.score, tuple(classes), tuple(left_out)))
+        shown.append(GalleryThumbnails(gallery.score, tuple(shown_classes), tuple(left_out)))
     return shown
 
 

@@ -77,7 +77,7 @@ def page_view(contents: ReportContents) -> dict[str, Any]:
         "scores": _score_rows(contents),
         "shown_scores": min(len(contents.scores), figures.MOST_PANELS),
         "balance": _balance(contents),
-        "galleries": gallery_thumbnails(contents.galleries),
+        "galleries": gallery_thumbnails(contents.galleries, len(contents.class_names)),
         "score_title": score_title,
         "command": contents.provenance.get("command"),
         "provenance": _provenance(contents.provenance),
@@ -113,7 +113,8 @@ def _subset_rows(verdict: Mapping[str, Any]) -> list[dict[str, Any]]:
     recommended = verdict.get("recommended")
     axis = _axis(verdict)
     rows: list[dict[str, Any]] = []
-    for subset in verdict.get("subsets", ()):
+    # Largest first; what was trained on as many examples stands together, in the order given.
+    for subset in sorted(verdict.get("subsets", ()), key=lambda subset: -float(subset["keep"])):
         difference = subset.get("minus_full")
         measured = difference is not None and all(numbers.is_number(value) for value in difference)
         rows.append(

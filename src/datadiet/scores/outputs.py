@@ -24,7 +24,7 @@ MEASURES = (*REAL_MEASURES, "prediction", "correct")
 class Reading:
     """Everything that the scores share about one batch of logits, each part computed once, when asked for.
 
-    The label's own logit is taken out first and the rest is exponentiated once, against the largest logit.
+    The label's own logit is taken out first, and the others are exponentiated against the largest of them.
     So `1 - p_label` is a sum of the other classes and never a difference of nearly equal numbers: the
     easiest examples keep distinct scores in float32, and logits of 10,000 neither overflow nor lose rank.
 
@@ -50,7 +50,8 @@ class Reading:
 
     @cached_property
     def _largest_other(self) -> torch.Tensor:
-        return self._other_logits.amax(self.class_dim)
+        # Finite also where every other class is masked out with -inf, so that differences stay numbers.
+        return self._other_logits.amax(self.class_dim).clamp_(min=torch.finfo(self.logits.dtype).min)
 
     @cached_property
     def _largest(self) -> torch.Tensor:
@@ -58,12 +59,21 @@ class Reading:
 
     @cached_property
     def _others(self) -> torch.Tensor:
-        """exp(logit - largest logit) of every class but the label's, whose place holds 0."""
-        return torch.sub(self._other_logits, self._largest.unsqueeze(self.class_dim)).exp_()
+        """exp(logit - largest other logit) of every class but the label's, whose place holds 0."""
+        return torch.sub(self._other_logits, self._largest_other.unsqueeze(self.class_dim)).exp_()
+
+    @cached_property
+    def _scale(self) -> torch.Tensor:
+        """exp(largest other logit - largest logit): 1 unless the label is on top."""
+        return (self._largest_other - self._largest).exp_()
+
+    @cached_property
+    def _unscaled_sum(self) -> torch.Tensor:
+        return self._others.sum(self.class_dim)
 
     @cached_property
     def _others_sum(self) -> torch.Tensor:
-        return self._others.sum(self.class_dim)
+        return self._unscaled_sum * self._scale
 
     @cached_property
     def _label_gap(self) -> torch.Tensor:
@@ -75,6 +85,7 @@ class Reading:
 
     @cached_property
     def _total(self) -> torch.Tensor:
+        """Sum over all classes of exp(logit - largest logit)."""
         return self._others_sum + self._label
 
     @cached_property
@@ -88,8 +99,10 @@ class Reading:
 
     @cached_property
     def el2n(self) -> torch.Tensor:
+        # Scaled after the root: the square of a probability of 1e-20 would be 0 in float32.
         squares = (self._others * self._others).sum(self.class_dim)
-        return squares.addcmul_(self._others_sum, self._others_sum).sqrt_().div_(self._total)
+        norms = squares.addcmul_(self._unscaled_sum, self._unscaled_sum).sqrt_()
+        return norms.mul_(self._scale).div_(self._total)
 
     @cached_property
     def l1_error(self) -> torch.Tensor:
@@ -97,8 +110,9 @@ class Reading:
 
     @cached_property
     def entropy(self) -> torch.Tensor:
-        spread: torch.Tensor = torch.special.entr(self._others).sum(self.class_dim)
-        return spread.add_(torch.special.entr(self._label)).div_(self._total).add_(self._log_total)
+        others: torch.Tensor = torch.special.entr(self._others).sum(self.class_dim).mul_(self._scale)
+        others.addcmul_(self._others_sum, self._largest - self._largest_other)
+        return others.add_(torch.special.entr(self._label)).div_(self._total).add_(self._log_total)
 
     @cached_property
     def loss(self) -> torch.Tensor:
@@ -106,7 +120,7 @@ class Reading:
 
     @cached_property
     def margin(self) -> torch.Tensor:
-        return (self._label - (self._largest_other - self._largest).exp_()).div_(self._total)
+        return (self._label - self._scale).div_(self._total)
 
     @cached_property
     def logit_margin(self) -> torch.Tensor:

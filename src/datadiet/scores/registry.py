@@ -15,7 +15,7 @@ Needs = Literal["outputs", "trace", "gradients", "features", "inputs", "ids"]
 
 #: A score's name, and a name in a table, which may say the epoch: `el2n`, `el2n@4`.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-_COLUMN = re.compile(r"([A-Za-z][A-Za-z0-9_]*)(@\d+)?")
+_COLUMN = re.compile(r"([A-Za-z][A-Za-z0-9_]*)(@\d+(?:\.\d+)?)?")
 
 
 @dataclass(frozen=True)

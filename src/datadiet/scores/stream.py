@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,7 +51,7 @@ def score_logits(
         at_epoch: for point scores: one epoch, or several, which gives a column each; by default the last.
         class_names: names by label.
         provenance: more to write into the table.
-        chunk_rows: rows at a time; by default about half a million logits.
+        chunk_rows: rows at a time and core; by default about half a million logits.
 
     Returns:
         A table of one seed.
@@ -99,24 +99,23 @@ def score_logits(
             names[chosen.name, epoch] = column
             found[column] = np.empty(num_rows, kind)
 
-    size = max(1, chunk_rows or _CHUNK_NUMBERS // num_classes)
     wanted = range(1, last + 1) if dynamics else points
-    steps = ((rows, epoch) for rows in _chunks(num_rows, size) for epoch in wanted)
-    block: dict[str, list[NDArray[Any]]] = {name: [] for name in plan.columns}
-    for rows, epoch, values, targets in _prefetched(epochs, truth, steps):
-        measured = plan.measure(values, targets, epoch, rows.start)
-        for name in plan.scores if epoch in plan.epochs else ():
-            found[names[name, epoch]][rows] = measured[name].numpy()
-        for name, parts in block.items():
-            parts.append(measured[name].numpy())
-        if dynamics and epoch == last:
-            stacked = {name: np.stack(parts) for name, parts in block.items()}
-            for chosen in dynamics:
-                assert chosen.function is not None
-                found[chosen.name][rows] = chosen.function(*(stacked[name] for name in chosen.columns))
-            for parts in block.values():
-                parts.clear()
 
+    def score_rows(rows: slice) -> None:
+        targets = _targets(truth, rows, num_classes)
+        block: dict[str, list[NDArray[Any]]] = {name: [] for name in plan.columns}
+        for epoch in wanted:
+            measured = plan.measure(_class_major(epochs[epoch - 1][rows], kind), targets, epoch, rows.start)
+            for name in plan.scores if epoch in plan.epochs else ():
+                found[names[name, epoch]][rows] = measured[name].numpy()
+            for name, parts in block.items():
+                parts.append(measured[name].numpy())
+        stacked = {name: np.stack(parts) for name, parts in block.items()}
+        for chosen in dynamics:
+            assert chosen.function is not None
+            found[chosen.name][rows] = chosen.function(*(stacked[name] for name in chosen.columns))
+
+    _on_every_core(score_rows, _chunks(num_rows, max(1, chunk_rows or _CHUNK_NUMBERS // num_classes)))
     about = {
         column: {"higher_is_harder": card(name).higher_is_harder, "epoch": epoch, "taken": "given logits"}
         for (name, epoch), column in names.items()
@@ -164,40 +163,40 @@ class _Plan:
         return measured
 
 
-def _prefetched(
-    epochs: Sequence[NDArray[Any]], labels: NDArray[Any], steps: Iterator[tuple[slice, int]]
-) -> Iterator[tuple[slice, int, torch.Tensor, torch.Tensor]]:
-    """Chunks as tensors, the next one being read while the last is computed with."""
+def _on_every_core(work: Callable[[slice], None], chunks: Iterator[slice]) -> None:
+    """Do every chunk, each on one core.
 
-    def load(rows: slice, epoch: int) -> tuple[slice, int, torch.Tensor, torch.Tensor]:
-        source = epochs[epoch - 1][rows]
-        num_rows, num_classes = source.shape
-        kind = np.float64 if source.dtype.itemsize > 4 else np.float32
-        if num_classes <= _FEW_CLASSES:
-            turned = np.empty((num_classes, num_rows), kind)
-            np.copyto(turned, source.T, casting="same_kind")
-            values = torch.from_numpy(turned)
-        else:
-            values = torch.from_numpy(source.astype(kind)).t()
-        targets = np.array(labels[rows], dtype=np.int64)
-        low, high = targets.min(), targets.max()
-        if low < 0 or high >= num_classes:
-            row = int(np.argmax((targets < 0) | (targets >= num_classes)))
-            raise BadInputError(
-                f"label {targets[row]} in row {rows.start + row} is outside the {num_classes} classes "
-                "of the logits; labels must count from 0."
-            )
-        return rows, epoch, values, torch.from_numpy(targets)
+    Threads that share nothing need no barrier after every operation, as torch's own would: on a busy machine
+    that is the difference between a little slower and standing still.
+    """
+    cores = torch.get_num_threads()
+    pool = ThreadPoolExecutor(cores, "score", initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        for _ in pool.map(work, chunks):
+            pass
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(cores)  # threads made later would take over the one thread of the workers
 
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="logits") as reader:
-        ahead = None
-        for step in steps:
-            following = reader.submit(load, *step)
-            if ahead is not None:
-                yield ahead.result()
-            ahead = following
-        if ahead is not None:
-            yield ahead.result()
+
+def _class_major(source: NDArray[Any], kind: Any) -> torch.Tensor:
+    """A (rows, classes) block as a (classes, rows) tensor, read and converted in one go."""
+    if source.shape[1] > _FEW_CLASSES:
+        return torch.from_numpy(source.astype(kind)).t()
+    turned = np.empty(source.shape[::-1], kind)
+    np.copyto(turned, source.T)
+    return torch.from_numpy(turned)
+
+
+def _targets(labels: NDArray[Any], rows: slice, num_classes: int) -> torch.Tensor:
+    targets = np.array(labels[rows], dtype=np.int64)
+    if targets.min() < 0 or targets.max() >= num_classes:
+        row = int(np.argmax((targets < 0) | (targets >= num_classes)))
+        raise BadInputError(
+            f"label {targets[row]} in row {rows.start + row} is outside the {num_classes} classes "
+            "of the logits; labels must count from 0."
+        )
+    return torch.from_numpy(targets)
 
 
 def _chunks(num_rows: int, size: int) -> Iterator[slice]:

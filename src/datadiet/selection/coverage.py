@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from datadiet.errors import BadInputError
 from datadiet.selection.leaves import Leaves, levels_for, principal_directions, split
+from datadiet.selection.one_thread import one_thread
 from datadiet.selection.pool import Pool
 from datadiet.selection.registry import selection_rule
 from datadiet.selection.sizes import proportional_quotas
@@ -46,6 +47,7 @@ def _leaves(pool: Pool, size: int, part: int | None) -> Leaves:
     source="Sener, Savarese 2018 (greedy k-centre)",
     options={"part": _PART},
 )
+@one_thread()
 def kcenter(
     pool: Pool, size: int, generator: np.random.Generator, *, part: int | None = None
 ) -> npt.NDArray[np.int64]:
@@ -93,6 +95,7 @@ def kcenter(
     source="Welling 2009; Rebuffi et al. 2017 (the form with distances)",
     options={"part": _PART},
 )
+@one_thread()
 def herding(
     pool: Pool, size: int, generator: np.random.Generator, *, part: int | None = None
 ) -> npt.NDArray[np.int64]:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from datadiet.errors import BadInputError
 from datadiet.selection.groups import Groups
+from datadiet.selection.one_thread import one_thread
 from datadiet.selection.ordered import hardest_rows, window_rows
 from datadiet.selection.pool import Pool
 from datadiet.selection.registry import selection_rule
@@ -47,8 +48,14 @@ def prototype_distance(
 
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(vectors.dtype).tiny)
     means = MiniBatchKMeans(
-        clusters, batch_size=max(4096, 3 * clusters), n_init=1, random_state=int(generator.integers(2**31))
-    ).fit(unit)
+        clusters,
+        batch_size=max(4096, 3 * clusters),
+        n_init=1,
+        compute_labels=False,
+        random_state=int(generator.integers(2**31)),
+    )
+    with one_thread():
+        means.fit(unit)
     centres = means.cluster_centers_.astype(np.float64)
     centres /= np.maximum(np.linalg.norm(centres, axis=1, keepdims=True), np.finfo(np.float64).tiny)
     distances = np.empty(len(unit))

@@ -37,10 +37,11 @@ def d2(
     gamma_reverse: float = 1.0,
     search: str = "auto",
 ) -> npt.NDArray[np.int64]:
-    """Message passing over the graph of nearest neighbours.
+    """Message passing over the undirected graph of nearest neighbours.
 
     Forward, every example adds its neighbours' difficulty, `x_i + sum_j exp(-gamma_forward d_ij^2) x_j`. Then
     the highest is chosen, again and again, and takes `exp(-gamma_reverse d_ij^2) x_i` from each neighbour j.
+    Two examples are neighbours when either is among the nearest of the other.
 
     Ours, where the paper leaves it open: scores are first scaled to [0, 1], distances are divided by their
     median over the graph, so that the gammas do not depend on the scale of the embeddings, and a chosen
@@ -51,10 +52,39 @@ def d2(
             raise BadInputError(f"{name} is {gamma}: give 0 or more.")
     distances, rows = nearest_neighbours(pool.vectors(), neighbours, generator, search)
     scale = float(np.median(distances)) if distances.size else 0.0
-    squared = (distances / (scale if scale > 0 else 1.0)) ** 2
-    difficulty = unit_scale(pool.scores())
-    gathered = difficulty + (np.exp(-gamma_forward * squared) * difficulty[rows]).sum(axis=1)
-    return pick_and_quiet(gathered, rows, np.exp(-gamma_reverse * squared), size)
+    starts, ends, lengths = undirected(distances / (scale if scale > 0 else 1.0), rows)
+    squared = lengths**2
+    gathered = unit_scale(pool.scores())
+    sources = np.repeat(np.arange(len(pool)), np.diff(starts))
+    messages = np.exp(-gamma_forward * squared) * gathered[ends]
+    gathered = gathered + np.bincount(sources, weights=messages, minlength=len(pool))
+    return pick_and_quiet(gathered, starts, ends, np.exp(-gamma_reverse * squared), size)
+
+
+def undirected(
+    distances: npt.NDArray[np.float64], rows: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """The graph in which two rows are joined when either lists the other.
+
+    Args:
+        distances: to the listed neighbours, shape (n, neighbours).
+        rows: those neighbours, shape (n, neighbours).
+
+    Returns:
+        starts (n + 1,), ends (edges,) and distances (edges,): the neighbours of row i are
+        `ends[starts[i]:starts[i + 1]]`, increasing.
+
+    Example:
+        >>> undirected(np.array([[1.0], [1.0], [2.0]]), np.array([[1], [0], [1]]))
+        (array([0, 1, 3, 4]), array([1, 0, 2, 1]), array([1., 1., 2., 2.]))
+    """
+    n, count = rows.shape
+    sources = np.repeat(np.arange(n), count)
+    # One number an edge, in both directions, so that one sort finds the edges that are listed twice.
+    keys = np.concatenate([sources * n + rows.ravel(), rows.ravel() * n + sources])
+    keys, first = np.unique(keys, return_index=True)
+    starts = np.searchsorted(keys, np.arange(n + 1) * n)
+    return starts, keys % n, distances.ravel()[first % (n * count)] if count else np.empty(0)
 
 
 def unit_scale(hardness: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -74,7 +104,8 @@ def unit_scale(hardness: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
 
 def pick_and_quiet(
     scores: npt.NDArray[np.float64],
-    rows: npt.NDArray[np.int64],
+    starts: npt.NDArray[np.int64],
+    ends: npt.NDArray[np.int64],
     weights: npt.NDArray[np.float64],
     size: int,
 ) -> npt.NDArray[np.int64]:
@@ -82,18 +113,21 @@ def pick_and_quiet(
 
     Args:
         scores: shape (n,).
-        rows: neighbours of each row, shape (n, neighbours).
-        weights: of those, shape (n, neighbours), 0 or more.
+        starts: shape (n + 1,); the neighbours of row i are `ends[starts[i]:starts[i + 1]]`.
+        ends: shape (edges,).
+        weights: of the edges, shape (edges,), 0 or more.
         size: how many to pick.
 
     Returns:
         rows in the order of picking; a tie goes to the lower row.
 
     Example:
-        >>> pick_and_quiet(np.array([3.0, 2.5, 1.0]), np.array([[1], [0], [1]]), np.ones((3, 1)), 2).tolist()
+        >>> graph = np.array([0, 1, 3, 4]), np.array([1, 0, 2, 1])
+        >>> pick_and_quiet(np.array([3.0, 2.5, 1.0]), *graph, np.ones(4), 2).tolist()
         [0, 2]
     """
     current = scores.tolist()
+    bounds = starts.tolist()
     # Scores only fall, so an entry that is out of date is too high: it is put back with its value when it
     # comes up.
     queue = [(-score, row) for row, score in enumerate(current)]
@@ -108,6 +142,7 @@ def pick_and_quiet(
         heapq.heappop(queue)
         picked.append(row)
         if score > 0:
-            for neighbour, weight in zip(rows[row].tolist(), weights[row].tolist(), strict=True):
+            edges = slice(bounds[row], bounds[row + 1])
+            for neighbour, weight in zip(ends[edges].tolist(), weights[edges].tolist(), strict=True):
                 current[neighbour] -= weight * score
     return np.array(picked, dtype=np.int64)

@@ -14,7 +14,7 @@ EXACT_UP_TO = 30_000
 # With more rows: trees, rows a leaf, and rounds of refinement; 1 million x 128 takes minutes on two cores.
 LEAF = 1024
 TREES = 3
-REFINEMENTS = 2
+REFINEMENTS = 3
 REFINED_TOGETHER = 1024
 
 
@@ -27,9 +27,10 @@ def nearest_neighbours(
         vectors: shape (n, dimensions).
         count: neighbours a row; at most n - 1 are found.
         generator: of the trees.
-        search: "exact" (all pairs, through scikit-learn), "trees" (exact within the leaves of 4 balanced
-            trees with random directions; linear in n, and misses some neighbours), "hnswlib" (that library,
-            one thread so that it repeats), or "auto": exact up to 30,000 rows, trees beyond.
+        search: "exact" (all pairs, through scikit-learn); "trees" (the leaves of a few balanced trees with
+            random directions, then neighbours of neighbours; close to linear in n, and misses some);
+            "hnswlib" (that library; finds more and takes longer, on one thread so that it repeats); or
+            "auto": exact up to 30,000 rows, trees beyond.
 
     Raises:
         BadInputError: an unknown search, fewer than one neighbour, or hnswlib asked for but not installed.
@@ -47,7 +48,8 @@ def nearest_neighbours(
     count = min(count, len(vectors) - 1)
     if search == "hnswlib":
         return _by_hnswlib(vectors, count, generator)
-    if search == "exact" or (search == "auto" and len(vectors) <= EXACT_UP_TO) or len(vectors) <= LEAF:
+    few = len(vectors) <= (EXACT_UP_TO if search == "auto" else LEAF)
+    if search == "exact" or few or 2 * count >= LEAF:
         return _exact(vectors, count)
     return _by_trees(vectors, count, generator)
 
@@ -99,7 +101,10 @@ def _within(
 
 
 def _refined(
-    vectors: npt.NDArray[Any], squares: npt.NDArray[Any], nearest: npt.NDArray[Any], rows: npt.NDArray[np.int64]
+    vectors: npt.NDArray[Any],
+    squares: npt.NDArray[Any],
+    nearest: npt.NDArray[Any],
+    rows: npt.NDArray[np.int64],
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
     """One step of neighbour descent: the neighbours of a neighbour are likely neighbours."""
     better, found = nearest.copy(), rows.copy()

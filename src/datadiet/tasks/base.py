@@ -14,7 +14,10 @@ class Task(Protocol):
     the batch that an example happened to be in.
     """
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What the task is called."""
+        ...
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Loss of each example, shape (batch,)."""

@@ -104,6 +104,8 @@ class Recorder:
                 "this epoch was already merged over ranks; call end_epoch before the next update."
             )
         numbers = ids.detach() if isinstance(ids, torch.Tensor) else torch.from_numpy(np.array(ids))
+        if numbers.numel() == 0:
+            numbers = numbers.to(torch.int64)  # an empty list has no dtype of its own
         with torch.no_grad():
             reading = read_batch(logits, targets)
             if numbers.is_floating_point() or numbers.dtype == torch.bool:
@@ -225,7 +227,7 @@ class Recorder:
         mine = [len(self.ids), int(self.ids[0]), int(self.ids[-1])]
         if state["ids"].tolist() != mine:
             raise BadInputError(
-                f"the recorder's state is of ids {state['ids'].tolist()} (n, first, last), not {mine}."
+                f"the recorder's state is of other ids: {state['ids'].tolist()} (n, first, last), not {mine}."
             )
         width = len(self._log.measures) + 3
         if state["presented.values"].shape[1] != width:
@@ -241,6 +243,11 @@ class Recorder:
                 if kept:
                     self.trace.append(number, kept)
         else:
+            lacking = set(range(1, epoch + 1)) - set(self.trace.epochs)
+            if lacking:
+                raise BadInputError(
+                    f"the trace in {self.trace.folder} lacks epoch {min(lacking)} of the state."
+                )
             self.trace.truncate(epoch)
         self.epoch = epoch
         self.labels = state["labels"].cpu().numpy().copy()

@@ -137,7 +137,7 @@ class Trace:
             if later > epoch:
                 self._memory.pop(later, None)
                 if self.folder is not None:
-                    self._file(later).unlink()
+                    self._file(later).unlink(missing_ok=True)
 
     def of_epoch(self, epoch: int, name: str, rows: slice = _ALL) -> NDArray[Any]:
         """One column of one epoch, (rows,).

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.utils.deterministic
@@ -51,13 +51,14 @@ def deterministic_kernels() -> Iterator[None]:
     before = cudnn.deterministic, cudnn.benchmark
     algorithms = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    fill = torch.utils.deterministic.fill_uninitialized_memory
+    filling: Any = torch.utils.deterministic  # a module whose class holds the setting
+    fill = filling.fill_uninitialized_memory
     try:
-        torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, and nothing here reads it
+        filling.fill_uninitialized_memory = False  # costs time, and nothing here reads it
         cudnn.deterministic, cudnn.benchmark = True, False
         torch.use_deterministic_algorithms(True, warn_only=True)
         yield
     finally:
         cudnn.deterministic, cudnn.benchmark = before
         torch.use_deterministic_algorithms(algorithms, warn_only=warn_only)
-        torch.utils.deterministic.fill_uninitialized_memory = fill
+        filling.fill_uninitialized_memory = fill

@@ -17,7 +17,7 @@ from datadiet.tasks import Task
 from datadiet.training.devices import deterministic_kernels
 from datadiet.training.recipe import Recipe
 from datadiet.training.schedule import learning_rate
-from datadiet.training.seeding import derive_seed, local_randomness
+from datadiet.training.seeding import derive_seed, local_randomness, seed_generators
 
 LOSS_CHECK_EVERY = 50  # steps between looks at the loss where looking makes the device wait
 
@@ -156,7 +156,8 @@ class TrainingLoop:
         return min(self.batch_size, self.num_examples - index * self.batch_size)
 
     def _step(self, batch: Batch, global_size: int) -> None:
-        torch.manual_seed(derive_seed(self.seed, "step", self.step, self.accelerator.process_index))
+        process = self.accelerator.process_index
+        seed_generators(derive_seed(self.seed, "step", self.step, process), self.device)
         rate = learning_rate(self.recipe, self.step, self.total_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate

@@ -81,7 +81,7 @@ def _timed_step(
         before = time.perf_counter()
         with autocast(recipe, device):
             outputs = model(inputs)
-        task.loss(outputs, batch.targets).mean().backward()
+        task.loss(outputs, batch.targets).mean().backward()  # type: ignore[no-untyped-call]
         model.zero_grad(set_to_none=True)
         _wait_for(device)
         return time.perf_counter() - before

@@ -1,0 +1,61 @@
+# Two commands for a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+CHROMIUM := $(shell command -v chromium 2>/dev/null)
+
+.PHONY: help demo test test-slow lint types install browser wheel docs clean
+
+help:
+	@echo "make demo       install, then run datadiet on scikit-learn's digits"
+	@echo "make test       install, then lint, types and all fast tests"
+	@echo "make test-slow  the tests that take minutes"
+	@echo "make wheel      build the wheel and run it outside this folder"
+	@echo "make docs       build the documentation into site/"
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+install: $(VENV)/installed-test
+
+demo: $(VENV)/installed
+	$(BIN)/datadiet run digits --out runs/digits
+
+# The page is tested in a real browser where there is one; as root on Debian, it is installed.
+browser:
+ifeq ($(CHROMIUM),)
+	-@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; fi
+endif
+
+lint: $(VENV)/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/installed-test
+	$(BIN)/mypy
+
+test: $(VENV)/installed-test browser lint types
+	$(BIN)/pytest -n 2 -q
+
+test-slow: $(VENV)/installed-test
+	$(BIN)/pytest -q -m slow
+
+wheel: $(VENV)/installed-test
+	rm -rf dist && $(BIN)/python -m build --wheel --outdir dist .
+	$(PYTHON) -m venv --clear $(VENV)-wheel
+	$(VENV)-wheel/bin/pip install --quiet --constraint constraints.txt dist/*.whl
+	cd / && $(abspath $(VENV)-wheel)/bin/datadiet --version
+
+docs:
+	$(PYTHON) -m venv $(VENV)-docs && $(VENV)-docs/bin/pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(VENV)-docs/bin/mkdocs build --strict
+
+clean:
+	rm -rf $(VENV) $(VENV)-wheel $(VENV)-docs dist site

@@ -1,0 +1,51 @@
+"""What all tests share: few threads, and one tiny data set with its recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import datadiet as dd
+from datadiet.setup import Setup, prepare
+
+REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def few_threads() -> None:
+    torch.set_num_threads(1)
+
+
+def make_vectors(n: int = 150, classes: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Overlapping Gaussian classes in five dimensions: some examples are hard, some are never learnt."""
+    generator = np.random.default_rng(seed)
+    labels = np.arange(n) % classes
+    centres = generator.normal(size=(classes, 5)) * 1.5
+    return (centres[labels] + generator.normal(size=(n, 5))).astype(np.float32), labels
+
+
+@pytest.fixture(scope="session")
+def vectors() -> dd.Examples:
+    return dd.load(make_vectors(), name="vectors")
+
+
+@pytest.fixture
+def tiny_recipe() -> dd.Recipe:
+    return dd.Recipe(
+        name="tiny",
+        model="mlp",
+        model_options={"hidden": (12,)},
+        epochs=4,
+        batch_size=16,
+        lr=0.1,
+        precision="float32",
+        memory_format="contiguous",
+    )
+
+
+@pytest.fixture
+def tiny(vectors: dd.Examples, tiny_recipe: dd.Recipe, tmp_path: Path) -> Setup:
+    return prepare(vectors, tiny_recipe, workspace=tmp_path / "runs", device="cpu")
