@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -119,6 +120,7 @@ def run(
             tolerance=tolerance,
             out=out,
             load_options=data_options(data),
+            command=shlex.join(["datadiet", *sys.argv[1:]]),
             display=display,
             **_preparing(recipe, machine),
         )

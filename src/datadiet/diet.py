@@ -68,6 +68,7 @@ def run(
     workspace: str | Path = "runs",
     out: str | Path | None = None,
     load_options: Mapping[str, Any] | None = None,
+    command: str | None = None,
     **options: Any,
 ) -> Verdict:
     """Score the data, keep subsets, retrain on them beside full and random, and decide.
@@ -89,6 +90,7 @@ def run(
         workspace: where trainings live.
         out: folder of the results; None for `workspace/<name of the data>`.
         load_options: further arguments of `datadiet.load`.
+        command: the command line that asked for this, for the report.
         options: further arguments of `datadiet.setup.prepare`.
 
     Raises:
@@ -112,6 +114,7 @@ def run(
             at_epoch=at_epoch,
             grand_parameters=grand_parameters,
             also_free=True,
+            provenance={"command": command} if command else None,
         )
         arms = _arms(setup, scoring.table, scores, fractions, rule, dict(rule_options or {}), per_class, seed)
         comparison = compare_arms(setup, arms, seeds=seeds, seed=seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,10 +101,11 @@ def score_with(
     at_epoch: float | Sequence[float] | None = None,
     grand_parameters: str = "all",
     also_free: bool | None = None,
+    provenance: Mapping[str, Any] | None = None,
 ) -> Scoring:
     """`score` with everything made ready; also says what it cost and which runs were used.
 
-    `also_free` adds to the scores asked for those that cost nothing more; by default where none is asked for.
+    `also_free` adds to the scores asked for those that cost nothing more; by default where none is asked for. `provenance` is written into the table beside what is known.
     """
     also_free = not scores if also_free is None else also_free
     asked = tuple(dict.fromkeys(scores or ()))
@@ -155,7 +156,10 @@ def score_with(
         train.labels,
         columns,
         class_names=setup.examples.class_names,
-        provenance=_provenance(setup, [r.seed for r in runs], epochs, columns[0], hashes, grand_parameters),
+        provenance={
+            **_provenance(setup, [r.seed for r in runs], epochs, columns[0], hashes, grand_parameters),
+            **(provenance or {}),
+        },
     )
     return Scoring(table, seconds, runs)
 

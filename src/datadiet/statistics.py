@@ -37,7 +37,8 @@ def accuracy_interval(correct: np.ndarray, *, level: float = 0.95, seed: int = 0
         >>> accuracy_interval(correct).mean
         0.75
     """
-    return _interval([(1.0, np.asarray(correct, dtype=np.float64))], level, seed)
+    found = _interval([(1.0, np.asarray(correct, dtype=np.float64))], level, seed)
+    return Estimate(found.mean, max(0.0, found.low), min(1.0, found.high))
 
 
 def difference_interval(

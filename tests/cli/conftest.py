@@ -1,47 +1,19 @@
-"""What the tests of the command line share: running a command, small data, what a folder holds."""
+"""Runs commands in this process, in an empty current folder."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from command_line import Datadiet, Outcome, write_vectors
 from typer.testing import CliRunner
 
 from datadiet.cli import app
 
-# A training that takes a moment: nothing is left on "auto", so that nothing is measured first.
-TINY = (
-    "--model=mlp",
-    "--model-option=hidden=[8]",
-    "--epochs=2",
-    "--batch-size=16",
-    "--precision=float32",
-    "--memory-format=contiguous",
-    "--device=cpu",
-)
-TINY_TEXT = ("--epochs=2", "--batch-size=16", "--precision=float32", "--memory-format=contiguous", "--device=cpu")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a command came to."""
-
-    code: int
-    stdout: str
-    stderr: str
-
-
-Datadiet = Callable[..., Outcome]
-
 
 @pytest.fixture
 def datadiet(monkeypatch: pytest.MonkeyPatch) -> Datadiet:
-    """Run a command in this process: `datadiet("run", "digits")`."""
+    """Run a command: `datadiet("run", "digits")`."""
     monkeypatch.delenv("DATADIET_WORKSPACE", raising=False)
 
     def invoke(*arguments: object) -> Outcome:
@@ -60,38 +32,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def contents(folder: Path) -> dict[str, bytes | None]:
-    """Every path below a folder with its bytes; None for a folder."""
-    return {
-        path.relative_to(folder).as_posix(): None if path.is_dir() else path.read_bytes()
-        for path in folder.rglob("*")
-    }
-
-
-def write_vectors(path: Path, *, rows: int = 60, seed: int = 0, **columns: object) -> Path:
-    """A Parquet file of three overlapping classes of points; `columns` replace or add columns."""
-    generator = np.random.default_rng(seed)
-    labels = np.arange(rows) % 3
-    points = generator.normal(size=(rows, 4)) + labels[:, None]
-    table: dict[str, object] = {f"x{index}": points[:, index] for index in range(4)}
-    table["label"] = [("ash", "elm", "oak")[label] for label in labels]
-    pq.write_table(pa.table(table | columns), path)
-    return path
-
-
-def assert_refused(outcome: Outcome, *words: str, code: int = 2) -> None:
-    """One sentence on standard error, nothing on standard output, and the exit status."""
-    assert outcome.code == code, outcome
-    assert outcome.stdout == ""
-    (sentence,) = outcome.stderr.splitlines()
-    assert sentence.startswith("datadiet: ")
-    assert sentence.rstrip().endswith((".", "?", ")")), sentence
-    assert "Traceback" not in sentence
-    for word in words:
-        assert word in sentence, f"{word!r} is not in {sentence!r}"
-
-
 @pytest.fixture
-def vectors(here: Path) -> Path:
-    """Sixty points of three classes, as `vectors.parquet` in the current folder."""
-    return write_vectors(here / "vectors.parquet")
+def points(here: Path) -> Path:
+    """Sixty points of three classes, as `points.parquet` in the current folder."""
+    return write_vectors(here / "points.parquet")

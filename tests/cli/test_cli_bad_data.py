@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from cli_cases import TINY, Datadiet, assert_refused, contents, write_images, write_vectors
+from command_line import TINY, Datadiet, assert_refused, contents, write_images, write_vectors
 
 import datadiet as dd
 

@@ -41,6 +41,10 @@ def test_a_folder_of_classes_alone_is_held_out(image_folder):
     assert len(examples.test) == 2 and examples.holdout_seed == 0
 
 
+def test_held_out_images_are_still_images(image_folder):
+    assert isinstance(dd.load(image_folder / "train").test.dataset[0]["image"], Image.Image)
+
+
 def test_numbered_class_folders_are_in_numeric_order(tmp_path, pictures):
     for index, picture in enumerate(pictures):
         path = tmp_path / str([2, 10, 1][index % 3]) / f"{index}.png"

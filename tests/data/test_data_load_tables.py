@@ -135,6 +135,24 @@ def test_class_names_in_parquet_metadata_are_honoured(tmp_path):
     assert examples.label_column == "kind"
 
 
+def test_held_out_rows_keep_their_features():
+    features = datasets.Features(
+        {
+            "text": datasets.Value("string"),
+            "label": datasets.ClassLabel(names=["z", "a"]),
+            "more": datasets.Value("int8"),
+        }
+    )
+    rows = datasets.Dataset.from_dict(
+        {"text": ROWS["text"], "label": [0, 1] * 4, "more": range(8)}, features=features
+    )
+    for source in (rows, rows.select([7, 6, 5, 4, 3, 2, 1, 0])):
+        examples = dd.load(source)
+        for part in (examples.train, examples.test):
+            assert part.dataset.features == features
+            assert part.dataset[:] == source.select(part.ids)[:]
+
+
 def test_class_names_on_one_side_name_the_numbers_of_the_other():
     names = datasets.ClassLabel(names=["z", "a"])
     bare = datasets.Dataset.from_dict({"text": ROWS["text"], "label": [0, 1] * 4})

@@ -74,13 +74,14 @@ def read_tables(paths: Sequence[Path]) -> datasets.Dataset:
     return dataset_of(table)
 
 
-def dataset_of(table: Any) -> datasets.Dataset:
+def dataset_of(table: Any, features: datasets.Features | None = None) -> datasets.Dataset:
     """A `pyarrow.Table` as an in-memory data set; `datasets` metadata in its schema is honoured."""
     import datasets
     from datasets.table import InMemoryTable
 
     # The fingerprint of `datasets` only names its caches; content is fingerprinted elsewhere.
-    return datasets.Dataset(InMemoryTable(table), fingerprint=uuid.uuid4().hex[:16])
+    info = datasets.DatasetInfo(features=features)
+    return datasets.Dataset(InMemoryTable(table), info=info, fingerprint=uuid.uuid4().hex[:16])
 
 
 def rows_with(dataset: datasets.Dataset, positions: npt.NDArray[np.int64]) -> datasets.Dataset:
@@ -95,7 +96,7 @@ def rows_with(dataset: datasets.Dataset, positions: npt.NDArray[np.int64]) -> da
     # A copy, because rows behind a list of indices are read one by one, twenty times as slowly.
     chosen = np.zeros(len(dataset), dtype=bool)
     chosen[positions] = True
-    return dataset_of(dataset.with_format("arrow")[:].filter(pa.array(chosen)))
+    return dataset_of(dataset.with_format("arrow")[:].filter(pa.array(chosen)), dataset.features)
 
 
 def _read(path: Path) -> Any:

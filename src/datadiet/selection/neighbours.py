@@ -14,7 +14,7 @@ EXACT_UP_TO = 30_000
 # With more rows: trees, rows a leaf, and rounds of refinement; 1 million x 128 takes minutes on two cores.
 LEAF = 1024
 TREES = 3
-REFINEMENTS = 3
+REFINEMENTS = 2
 REFINED_TOGETHER = 1024
 
 

@@ -1,0 +1,83 @@
+"""Small data for the command line, and what can be said of a command that was refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+# A training that takes a moment: nothing is left on "auto", so that nothing is measured first.
+TINY = (
+    "--model=mlp",
+    "--model-option=hidden=[8]",
+    "--epochs=2",
+    "--batch-size=16",
+    "--precision=float32",
+    "--memory-format=contiguous",
+    "--device=cpu",
+)
+TINY_TEXT = ("--epochs=2", "--batch-size=16", "--precision=float32", "--memory-format=contiguous", "--device=cpu")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command came to."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+Datadiet = Callable[..., Outcome]
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    """Every path below a folder with its bytes; None for a folder."""
+    return {
+        path.relative_to(folder).as_posix(): None if path.is_dir() else path.read_bytes()
+        for path in folder.rglob("*")
+    }
+
+
+def write_vectors(path: Path, *, rows: int = 60, seed: int = 0, **columns: object) -> Path:
+    """A Parquet file of three overlapping classes of points; `columns` replace or add columns."""
+    generator = np.random.default_rng(seed)
+    labels = np.arange(rows) % 3
+    points = generator.normal(size=(rows, 4)) + labels[:, None]
+    table: dict[str, object] = {f"x{index}": points[:, index] for index in range(4)}
+    table["label"] = [("ash", "elm", "oak")[label] for label in labels]
+    pq.write_table(pa.table(table | columns), path)
+    return path
+
+
+def assert_refused(outcome: Outcome, *words: str, code: int = 2) -> None:
+    """One sentence on standard error, nothing on standard output, and the exit status."""
+    assert outcome.code == code, outcome
+    assert outcome.stdout == ""
+    (sentence,) = outcome.stderr.splitlines()
+    assert sentence.startswith("datadiet: ")
+    assert sentence.rstrip().endswith((".", "?", ")")), sentence
+    assert "Traceback" not in sentence
+    for word in words:
+        assert word in sentence, f"{word!r} is not in {sentence!r}"
+
+
+def write_images(folder: Path, *, train: int, test: int, size: int = 8, seed: int = 0) -> Path:
+    """An image folder with `train` and `test` pictures of each of two classes: discs and rings, with noise."""
+    generator = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:size, :size] - (size - 1) / 2
+    radius = np.hypot(rows, columns)
+    shapes = {"disc": radius < size / 3, "ring": (radius > size / 4) & (radius < size / 2)}
+    for part, count in (("train", train), ("test", test)):
+        for name, shape in shapes.items():
+            place = folder / part / name
+            place.mkdir(parents=True)
+            for index in range(count):
+                grey = 150 * shape + generator.integers(0, 100, (size, size))
+                Image.fromarray(grey.astype(np.uint8)).save(place / f"{index}.png")
+    return folder
