@@ -18,7 +18,9 @@ from pathlib import Path
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("source", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--workspace", type=Path, default=Path("runs"))
@@ -45,7 +47,9 @@ def main() -> None:
         cells.append(f"{100 * row['accuracy']:.2f} [{100 * low:.2f}, {100 * high:.2f}]")
         for key in ("minus_full", "minus_random"):
             value = row.get(key)
-            cells.append("" if value is None else "{:+.2f} [{:+.2f}, {:+.2f}]".format(*(100 * v for v in value)))
+            cells.append(
+                "" if value is None else "{:+.2f} [{:+.2f}, {:+.2f}]".format(*(100 * v for v in value))
+            )
         print(f"| {' | '.join(cells)} |")
     print(f"\nbudget: same {verdict['budget']}; whole command {seconds:,.0f} s, peak memory {peak:.2f} GiB")
     print(f"cost: {verdict['cost']}")

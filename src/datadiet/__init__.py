@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from datadiet.errors import BadInputError, DataDietError, RunFailedError
     from datadiet.keeping import Kept, keep
     from datadiet.models import ModelContext, model
-    from datadiet.pergrad import grand, gradient_norm_rule, gradient_norms
+    from datadiet.pergrad import gradient_norm_rule, gradient_norms, grand
     from datadiet.scores import ScoreTable, register_score
     from datadiet.scoring import score
     from datadiet.selection import select, selection_rule
@@ -61,9 +61,9 @@ __all__ = [
     "ScoreTable",
     "Verdict",
     "compare",
-    "grand",
     "gradient_norm_rule",
     "gradient_norms",
+    "grand",
     "keep",
     "load",
     "model",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import sys
@@ -127,7 +128,9 @@ def run(
     _print_verdict(verdict, as_json)
 
 
-@app.command(epilog="Example: datadiet score digits --scores el2n,forgetting --at-epoch 5,10 --out scores.parquet")
+@app.command(
+    epilog="Example: datadiet score digits --scores el2n,forgetting --at-epoch 5,10 --out scores.parquet"
+)
 @command
 def score(
     source: Annotated[str | None, typer.Argument(help="As for run; not with --from-logits.")] = None,
@@ -144,7 +147,9 @@ def score(
     ] = "all",
     from_logits: Annotated[
         list[Path] | None,
-        typer.Option(help="Logits as .npy instead of training: (n, classes), (epochs, n, classes), or a file an epoch."),
+        typer.Option(
+            help="Logits as .npy instead of training: (n, classes), (epochs, n, classes), or a file an epoch."
+        ),
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="Labels as .npy, with --from-logits.")] = None,
     out: Annotated[Path, typer.Option(help="Where the table goes.")] = Path("scores.parquet"),
@@ -157,6 +162,9 @@ def score(
     """Write a table with a score for every training example."""
     if (source is None) == (not from_logits):
         raise BadInputError("Give either a source to train on, or --from-logits with --labels.")
+    from datadiet.diet import check_folder
+
+    check_folder(out.parent)
     if from_logits:
         from datadiet.scores.stream import score_logits
 
@@ -167,7 +175,7 @@ def score(
             paths[0] if len(paths) == 1 else paths,
             labels,
             scores=names(scores) if scores else _scores_of_logits(paths),
-            at_epoch=[int(epoch) for epoch in numbers(at_epoch, "at-epoch")] if at_epoch else None,
+            at_epoch=_whole_epochs(at_epoch) if at_epoch else None,
         )
     else:
         from datadiet.data import load
@@ -186,9 +194,12 @@ def score(
             )
     if not _is_main_process():
         return
+    out.parent.mkdir(parents=True, exist_ok=True)
     table.write(out)
     if as_json:
-        _print_json({"out": str(out), "n": len(table), "scores": list(table.names), "provenance": table.provenance})
+        _print_json(
+            {"out": str(out), "n": len(table), "scores": list(table.names), "provenance": table.provenance}
+        )
     else:
         typer.echo(f"{len(table):,} examples, {len(table.names)} scores ({', '.join(table.names)}): {out}")
 
@@ -275,7 +286,10 @@ def compare(
     files = {}
     for item in kept:
         name, equals, path = item.partition("=")
-        files[name if equals else Path(item).stem] = Kept.read(path if equals else item)
+        name, path = (name, path) if equals else (Path(item).stem, item)
+        if name in files:
+            raise BadInputError(f"Two kept files are named {name!r}; name them apart, as --kept NAME=FILE.")
+        files[name] = Kept.read(path)
     examples = load(source, **data_options(data))
     for file in files.values():
         file.check_data(examples.fingerprint)
@@ -328,7 +342,12 @@ def verify(
     from datadiet.verifying import verify as verify_table
 
     outcome = verify_table(
-        scores, source=source, sample=sample, seed=seed, load_options=data_options(data), **machine_options(machine)
+        scores,
+        source=source,
+        sample=sample,
+        seed=seed,
+        load_options=data_options(data),
+        **machine_options(machine),
     )
     if as_json:
         _print_json(outcome.as_dict())
@@ -346,8 +365,18 @@ def _scores_of_logits(paths: list[Path]) -> list[str]:
 
     several = len(paths) > 1
     if not several and paths[0].is_file():
-        several = np.load(paths[0], mmap_mode="r").ndim == 3
+        with contextlib.suppress(ValueError, OSError, EOFError):  # `score_logits` says what is wrong with it
+            several = getattr(np.load(paths[0], mmap_mode="r"), "ndim", 2) == 3
     return [c.name for c in cards() if c.needs == "outputs" or (several and c.needs == "trace")]
+
+
+def _whole_epochs(text: str) -> list[int]:
+    epochs = numbers(text, "at-epoch")
+    if not all(epoch.is_integer() for epoch in epochs):
+        raise BadInputError(
+            f"--at-epoch is {text}; with --from-logits an epoch is a whole number, from 1 on."
+        )
+    return [int(epoch) for epoch in epochs]
 
 
 def _rule_options(start: float | None, end: float | None) -> dict[str, Any]:
@@ -390,7 +419,9 @@ def _print_verdict(verdict: Any, as_json: bool) -> None:
     console.print(str(verdict), markup=False, highlight=False, soft_wrap=True)
     if verdict.folder is not None:
         page = verdict.folder / "report.html"
-        console.print(str(page if page.exists() else verdict.folder), markup=False, highlight=False, soft_wrap=True)
+        console.print(
+            str(page if page.exists() else verdict.folder), markup=False, highlight=False, soft_wrap=True
+        )
 
 
 def _explain_rules() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +15,13 @@ from datadiet.atomic import write_json
 from datadiet.comparison import Arm, Comparison, as_arms, compare_arms, random_arm, subset_arm
 from datadiet.data import Examples, load
 from datadiet.errors import BadInputError
-from datadiet.keeping import Kept
+from datadiet.keeping import Kept, checked_seed
 from datadiet.keeping import keep as keep_ids
 from datadiet.report import safe_name, subset_key, verdict_sentence, write_report
 from datadiet.reporting import report_contents
-from datadiet.scores import ScoreTable
+from datadiet.scores import ScoreTable, card
 from datadiet.scoring import DEFAULT_SEEDS, Scoring, score_with
-from datadiet.selection import kept_size, rule_card
+from datadiet.selection import kept_size, rule_card, select
 from datadiet.setup import Setup, prepare
 from datadiet.training.recipe import Recipe
 from datadiet.verdict import DEFAULT_TOLERANCE, decide
@@ -100,10 +101,13 @@ def run(
     fractions = checked_fractions(keep)
     rule_card(rule)
     check_tolerance(tolerance)
+    check_seeds(seeds if score_seeds is None else min(seeds, score_seeds))
+    for name in scores:
+        card(name)
     examples = source if isinstance(source, Examples) else load(source, **dict(load_options or {}))
-    for fraction in fractions:
-        kept_size(len(examples.train), fraction)
+    _try_rule(examples, fractions, rule, dict(rule_options or {}), per_class, seed)
     folder = Path(out) if out is not None else Path(workspace) / safe_name(examples.name)
+    check_folder(folder)
     setup = prepare(examples, recipe, workspace=workspace, **options)
     try:
         scoring = score_with(
@@ -155,6 +159,9 @@ def compare(
         BadInputError: unknown or repeated ids, no subset at all.
     """
     check_tolerance(tolerance)
+    check_seeds(seeds)
+    if out is not None:
+        check_folder(Path(out))
     if not kept:
         raise BadInputError("There is nothing to compare; give at least one set of kept ids.")
     setup = prepare(examples, recipe, workspace=workspace, **options)
@@ -192,7 +199,48 @@ def checked_fractions(keep: Sequence[float]) -> list[float]:
 def check_tolerance(tolerance: float) -> None:
     """Raise `BadInputError` unless the tolerance is a number of percentage points from 0 to 100."""
     if not 0 <= tolerance <= 100:
-        raise BadInputError(f"tolerance is {tolerance:g}; it is in percentage points of accuracy, from 0 to 100.")
+        raise BadInputError(
+            f"tolerance is {tolerance:g}; it is in percentage points of accuracy, from 0 to 100."
+        )
+
+
+def check_seeds(seeds: int) -> None:
+    """Raise `BadInputError` unless there is at least one seed."""
+    if seeds < 1:
+        raise BadInputError(f"seeds is {seeds}; it must be 1 or more.")
+
+
+def check_folder(folder: Path) -> None:
+    """Raise `BadInputError` unless the folder can be written to, or be made; nothing is made yet."""
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise BadInputError(
+            f"Nothing can be written to the folder {str(folder)!r}; give another place with --out."
+        )
+
+
+def _try_rule(
+    examples: Examples,
+    fractions: Sequence[float],
+    rule: str,
+    rule_options: Mapping[str, Any],
+    per_class: bool,
+    seed: int,
+) -> None:
+    """Apply the rule to made-up scores: what it refuses, it refuses before anything is trained."""
+    train = examples.train
+    made_up = np.arange(len(train), dtype=np.float64)
+    for fraction in fractions:
+        select(
+            train.ids,
+            made_up,
+            fraction,
+            rule=rule,
+            labels=train.labels,
+            per_class=per_class,
+            seed=checked_seed(seed),
+            **rule_options,
+        )
 
 
 def _arms(
@@ -213,7 +261,9 @@ def _arms(
             if name == "random":
                 arms.append(random_arm(setup, fraction, kept_size(len(table), fraction), seed))
                 continue
-            ids = keep_ids(table, fraction, by=name, rule=rule, per_class=per_class, seed=seed, **rule_options)
+            ids = keep_ids(
+                table, fraction, by=name, rule=rule, per_class=per_class, seed=seed, **rule_options
+            )
             arms.append(subset_arm(name, rule + (" per class" if per_class else ""), fraction, ids))
     return arms
 
@@ -253,7 +303,7 @@ def _write(
             "scores_sha256": digest,
         }
         name = subset_key({"score": arm.score, "rule": arm.rule, "keep": arm.keep})
-        Kept(ids, about).write(folder / "kept" / f"{safe_name(name.replace(' ', '-'))}.parquet")
+        Kept(ids, about).write(folder / "kept" / f"{safe_name(name)}.parquet")
         kept[name] = ids
     compared = [name for name in dict.fromkeys(scores) if name in scoring.table.names and name != "random"]
     write_report(report_contents(setup.examples, scoring.table, data, kept, compared), folder)

@@ -59,8 +59,26 @@ def keep(
         by = table.names[0]
     hardness = table.hardness(by) if by is not None else None
     return select(
-        table.ids, hardness, fraction, rule=rule, labels=table.labels, per_class=per_class, seed=seed, **options
+        table.ids,
+        hardness,
+        fraction,
+        rule=rule,
+        labels=table.labels,
+        per_class=per_class,
+        seed=checked_seed(seed),
+        **options,
     )
+
+
+def checked_seed(seed: int) -> int:
+    """The seed, which must not be negative.
+
+    Raises:
+        BadInputError: it is.
+    """
+    if seed < 0:
+        raise BadInputError(f"seed is {seed}; it must be 0 or above.")
+    return seed
 
 
 @dataclass(frozen=True)
@@ -76,11 +94,25 @@ class Kept:
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def write(self, path: str | Path) -> None:
-        """Write as Parquet: one column `id`, and what is known in the file's metadata."""
-        table = pa.table({"id": np.asarray(self.ids, dtype=np.int64)})
-        table = table.replace_schema_metadata({_KEY: json.dumps(dict(self.about)).encode()})
-        with atomic_path(path) as temporary:
-            pq.write_table(table, temporary)
+        """Write as Parquet, one column `id` with what is known in the file's metadata; else as text.
+
+        A name that does not end in `.parquet` gives a text file with one id a line.
+
+        Raises:
+            BadInputError: the file cannot be written.
+        """
+        ids = np.asarray(self.ids, dtype=np.int64)
+        table = pa.table({"id": ids}).replace_schema_metadata({_KEY: json.dumps(dict(self.about)).encode()})
+        try:
+            with atomic_path(path) as temporary:
+                if Path(path).suffix == ".parquet":
+                    pq.write_table(table, temporary)
+                else:
+                    temporary.write_text("".join(f"{id_}\n" for id_ in ids.tolist()), encoding="utf-8")
+        except OSError as error:
+            raise BadInputError(
+                f"The kept file {str(path)!r} cannot be written: {error.strerror or error}."
+            ) from error
 
     @classmethod
     def read(cls, path: str | Path) -> Kept:
@@ -95,14 +127,18 @@ class Kept:
         if path.suffix != ".parquet":
             try:
                 ids = [int(line) for line in path.read_text(encoding="utf-8").split()]
-            except ValueError as error:
-                raise BadInputError(f"The kept file {str(path)!r} must hold one whole number a line: {error}.") from error
-            return cls(np.array(ids, dtype=np.int64))
+                return cls(np.array(ids, dtype=np.int64))
+            except (ValueError, OverflowError) as error:
+                raise BadInputError(
+                    f"The kept file {str(path)!r} must hold one whole number a line: {error}."
+                ) from error
         try:
             table = pq.read_table(path)
             ids_column = table.column("id").to_numpy().astype(np.int64)
         except (pa.ArrowException, KeyError, OSError) as error:
-            raise BadInputError(f"The kept file {str(path)!r} has no readable column 'id': {error}.") from error
+            raise BadInputError(
+                f"The kept file {str(path)!r} has no readable column 'id': {error}."
+            ) from error
         about = json.loads((table.schema.metadata or {}).get(_KEY, b"{}"))
         return cls(ids_column, about)
 

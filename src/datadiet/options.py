@@ -145,6 +145,9 @@ def data_options(given: Mapping[str, Any]) -> dict[str, Any]:
 def machine_options(given: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of `datadiet.setup.prepare` from their flags."""
     found = dict(given)
+    for flag in ("num_workers", "checkpoint_every"):
+        if not found.get(flag, 0) >= 0:
+            raise BadInputError(f"{flag} is {found[flag]}; it must be 0 or above.")
     if "memory_limit" in found:
         found["memory_limit"] = size_in_bytes(found["memory_limit"])
     return found
@@ -210,15 +213,11 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     for name, parameter in signature.parameters.items():
         group = next((extra for extra in get_args(hints[name]) if isinstance(extra, OptionGroup)), None)
         if group is None:
-            parameters.append(
-                parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
-            )
+            parameters.append(parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY))
             continue
         groups[name] = group
         parameters += [
-            inspect.Parameter(
-                flag, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
-            )
+            inspect.Parameter(flag, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
             for flag, (annotation, default) in group.parameters.items()
         ]
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from datadiet.data import Batch
-from datadiet.errors import BadInputError, RunFailedError
+from datadiet.errors import RunFailedError
 from datadiet.pergrad import gradient_norms
 from datadiet.runs import Run
 from datadiet.scores import card

@@ -111,8 +111,15 @@ def rewrite_report(folder: Path, source: Any = None, load_options: Mapping[str, 
     """
     path = folder / "verdict.json"
     if not path.is_file():
-        raise BadInputError(f"There is no verdict.json in {str(folder)!r}; give a folder that `datadiet run` wrote.")
-    verdict = json.loads(path.read_text(encoding="utf-8"))
+        raise BadInputError(
+            f"There is no verdict.json in {str(folder)!r}; give a folder that `datadiet run` wrote."
+        )
+    try:
+        verdict = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BadInputError(
+            f"{str(path)!r} is not readable as JSON ({error}); run `datadiet run` again."
+        ) from error
     table = ScoreTable.read(folder / "scores.parquet")
     more = dict(load_options or {})
     if table.provenance.get("holdout_seed") is not None:

@@ -226,5 +226,3 @@ def _test(setup: Setup, folder: RunFolder, loop: TrainingLoop) -> dict[str, Any]
         "epochs": loop.step / loop.steps_per_epoch,
         "weights": weights_hash(loop.model_state()),
     }
-
-

@@ -105,7 +105,8 @@ def score_with(
 ) -> Scoring:
     """`score` with everything made ready; also says what it cost and which runs were used.
 
-    `also_free` adds to the scores asked for those that cost nothing more; by default where none is asked for. `provenance` is written into the table beside what is known.
+    `also_free` adds to the scores asked for those that cost nothing more; by default where none is asked for.
+    `provenance` is written into the table beside what is known.
     """
     also_free = not scores if also_free is None else also_free
     asked = tuple(dict.fromkeys(scores or ()))
@@ -175,7 +176,7 @@ def _checked_epochs(setup: Setup, at_epoch: float | Sequence[float] | None) -> l
     if not epochs:
         raise BadInputError("at_epoch is empty; name at least one epoch.")
     for epoch in epochs:
-        if not (0 <= epoch and setup.step_of(epoch) <= total):
+        if not (epoch >= 0 and setup.step_of(epoch) <= total):
             raise BadInputError(
                 f"at_epoch is {epoch:g}, but the recipe {setup.recipe.name!r} trains for {length:g} epochs; choose "
                 f"from 0 to {length:g}, or train longer with --epochs."
@@ -262,5 +263,3 @@ def _provenance(
             "python": platform.python_version(),
         },
     }
-
-

@@ -83,7 +83,9 @@ class Setup:
                 closer()
 
 
-def resolve_recipe(recipe: str | Recipe, examples: Examples, overrides: Mapping[str, Any] | None = None) -> Recipe:
+def resolve_recipe(
+    recipe: str | Recipe, examples: Examples, overrides: Mapping[str, Any] | None = None
+) -> Recipe:
     """The recipe with everything decided that the data decides; precision is left to measuring.
 
     Args:

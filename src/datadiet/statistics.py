@@ -65,7 +65,9 @@ def difference_interval(
     """
     if arm.shape[1] != reference.shape[1]:
         raise ValueError("both arms must be measured on the same test examples")
-    return _interval([(1.0, np.asarray(arm, np.float64)), (-1.0, np.asarray(reference, np.float64))], level, seed)
+    return _interval(
+        [(1.0, np.asarray(arm, np.float64)), (-1.0, np.asarray(reference, np.float64))], level, seed
+    )
 
 
 def _interval(arms: list[tuple[float, np.ndarray]], level: float, seed: int) -> Estimate:

@@ -11,6 +11,7 @@ import numpy as np
 
 from datadiet.data import Examples, load
 from datadiet.errors import BadInputError
+from datadiet.keeping import checked_seed
 from datadiet.points import OUTPUT_COLUMNS, compute_grand, compute_outputs, load_weights
 from datadiet.runs import train_run
 from datadiet.scores import ScoreTable
@@ -74,15 +75,26 @@ def verify(
     table = table if isinstance(table, ScoreTable) else ScoreTable.read(table)
     facts = table.provenance
     if "recipe" not in facts:
-        raise BadInputError("This score table was made from logits and names no checkpoints; it cannot be verified.")
+        raise BadInputError(
+            "This score table was made from logits and names no checkpoints; it cannot be verified."
+        )
     columns = {
-        name: entry for name, entry in facts["scores"].items() if entry.get("taken") == "evaluation" and "step" in entry
+        name: entry
+        for name, entry in facts["scores"].items()
+        if entry.get("taken") == "evaluation" and "step" in entry
     }
-    checkable = {n: e for n, e in columns.items() if n.partition("@")[0] in (*OUTPUT_COLUMNS, "grand", "grand_last_layer")}
+    checkable = {
+        n: e
+        for n, e in columns.items()
+        if n.partition("@")[0] in (*OUTPUT_COLUMNS, "grand", "grand_last_layer")
+    }
     if not checkable:
-        raise BadInputError("This score table has no score that was taken in evaluation mode; nothing to verify.")
+        raise BadInputError(
+            "This score table has no score that was taken in evaluation mode; nothing to verify."
+        )
     if sample < 1:
         raise BadInputError(f"sample is {sample}; it must be 1 or more.")
+    checked_seed(seed)
     examples = _data_of(facts, source, load_options)
     table.check_data(examples.fingerprint)
     where = workspace if workspace is not None else facts["workspace"]
@@ -114,7 +126,11 @@ def _data_of(facts: Mapping[str, Any], source: Any, load_options: Mapping[str, A
 
 
 def _worst_differences(
-    setup: Setup, table: ScoreTable, columns: Mapping[str, Mapping[str, Any]], seeds: list[int], ids: np.ndarray
+    setup: Setup,
+    table: ScoreTable,
+    columns: Mapping[str, Mapping[str, Any]],
+    seeds: list[int],
+    ids: np.ndarray,
 ) -> dict[str, float]:
     rows = np.searchsorted(table.ids, ids)
     steps = sorted({int(entry["step"]) for entry in columns.values()})

@@ -57,7 +57,9 @@ class Workspace:
                 f"The workspace {str(path)!r} cannot be made: {error.strerror}. Give another with --workspace."
             ) from error
         if not os.access(self.path / "trainings", os.W_OK | os.X_OK):
-            raise BadInputError(f"The workspace {str(path)!r} cannot be written to; give another with --workspace.")
+            raise BadInputError(
+                f"The workspace {str(path)!r} cannot be written to; give another with --workspace."
+            )
 
     def folder(self, description: dict[str, Any]) -> RunFolder:
         """The folder of the run of that description; not made before `RunFolder.locked`."""

@@ -10,6 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
+from typer.testing import CliRunner
+
+from datadiet.cli import app
 
 # A training that takes a moment: nothing is left on "auto", so that nothing is measured first.
 TINY = (
@@ -21,7 +24,6 @@ TINY = (
     "--memory-format=contiguous",
     "--device=cpu",
 )
-TINY_TEXT = ("--epochs=2", "--batch-size=16", "--precision=float32", "--memory-format=contiguous", "--device=cpu")
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,14 @@ class Outcome:
 
 
 Datadiet = Callable[..., Outcome]
+
+
+def invoke(*arguments: object) -> Outcome:
+    """Run a command in this process: `invoke("run", "digits")`."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return Outcome(result.exit_code, result.stdout, result.stderr)
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:
@@ -68,7 +78,7 @@ def assert_refused(outcome: Outcome, *words: str, code: int = 2) -> None:
 
 
 def write_images(folder: Path, *, train: int, test: int, size: int = 8, seed: int = 0) -> Path:
-    """An image folder with `train` and `test` pictures of each of two classes: discs and rings, with noise."""
+    """An image folder: `train` and `test` pictures of each of two classes, noisy discs and rings."""
     generator = np.random.default_rng(seed)
     rows, columns = np.mgrid[:size, :size] - (size - 1) / 2
     radius = np.hypot(rows, columns)

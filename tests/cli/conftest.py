@@ -5,23 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from command_line import Datadiet, Outcome, write_vectors
-from typer.testing import CliRunner
-
-from datadiet.cli import app
+from command_line import Datadiet, invoke, write_vectors
 
 
 @pytest.fixture
 def datadiet(monkeypatch: pytest.MonkeyPatch) -> Datadiet:
     """Run a command: `datadiet("run", "digits")`."""
     monkeypatch.delenv("DATADIET_WORKSPACE", raising=False)
-
-    def invoke(*arguments: object) -> Outcome:
-        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return Outcome(result.exit_code, result.stdout, result.stderr)
-
     return invoke
 
 

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datadiet.data.holdout import hold_out
 from datadiet.errors import BadInputError
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     counts=st.lists(st.integers(2, 40), min_size=2, max_size=8),
     fraction=st.floats(0.01, 0.99),

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datadiet.data.order import num_batches, order_of, shards
@@ -39,6 +39,7 @@ def test_each_rank_gets_exactly_these_ids(world_size, batch_size, num_ids, expec
     assert found == expected
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     num_ids=st.integers(0, 40),
     batch_size=st.integers(1, 12),

@@ -10,7 +10,7 @@ from datadiet.models.resnet import resnet18, resnet20, resnet32, resnet50, resne
 
 
 def basic_parameters(depths: list[int], width: int, classes: int) -> int:
-    """Counted by hand: 3×3 convolutions without bias, two numbers a normalised channel, projections where needed."""
+    """Counted by hand: 3×3 convolutions without bias, two numbers a normalised channel, projections."""
     total, channels = 3 * 9 * width + 2 * width, width
     for stage, depth in enumerate(depths):
         out = width * 2**stage

@@ -50,7 +50,7 @@ def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 def assert_exact(model: nn.Module, inputs: Any, targets: torch.Tensor, **options: Any) -> None:
-    """Within 1e-4 in float32 and 1e-9 in float64 of the loop, in total and for each parameter that matters."""
+    """Within 1e-4 in float32 and 1e-9 in float64 of the loop, in total and for each parameter."""
     loss = options.get("loss", cross_entropy)
     by_name = oracle(model, inputs, targets, loss)
     expected = total(by_name)

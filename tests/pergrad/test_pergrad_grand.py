@@ -28,7 +28,8 @@ IDS = torch.tensor([10, 3, 7, 1, 5, 4, 9, 2])
 def batches(size: int, order=range(8)):
     order = torch.tensor(list(order))
     return [
-        SimpleNamespace(ids=IDS[part], inputs=INPUTS[part], targets=LABELS[part]) for part in order.split(size)
+        SimpleNamespace(ids=IDS[part], inputs=INPUTS[part], targets=LABELS[part])
+        for part in order.split(size)
     ]
 
 
@@ -74,7 +75,7 @@ def test_what_cannot_be_scored_is_said(models, loader, words):
 
 
 def test_a_generator_that_is_used_up_by_the_first_model_is_found():
-    with pytest.raises(BadInputError, match="empty|other ids"):
+    with pytest.raises(BadInputError, match=r"empty|other ids"):
         grand([model_of(0), model_of(1)], iter(batches(4)))
 
 

@@ -40,7 +40,9 @@ def test_batch_size_and_order_do_not_change_a_norm():
     model = convolutional()
     whole = gradient_norms(model, IMAGES, LABELS)
     order = torch.tensor([3, 0, 6, 2, 5, 1, 4])
-    torch.testing.assert_close(gradient_norms(model, IMAGES[order], LABELS[order]), whole[order], rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        gradient_norms(model, IMAGES[order], LABELS[order]), whole[order], rtol=1e-5, atol=0
+    )
     for size in (1, 2, 5):
         parts = [gradient_norms(model, IMAGES[i : i + size], LABELS[i : i + size]) for i in range(0, 7, size)]
         torch.testing.assert_close(torch.cat(parts), whole, rtol=1e-5, atol=0)
@@ -52,7 +54,11 @@ def test_padding_of_a_batch_does_not_change_a_norm(extra):
     class Masked(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.table, self.inner, self.head = nn.Embedding(9, 4, padding_idx=0), nn.Linear(4, 4), nn.Linear(4, 3)
+            self.table, self.inner, self.head = (
+                nn.Embedding(9, 4, padding_idx=0),
+                nn.Linear(4, 4),
+                nn.Linear(4, 3),
+            )
 
         def forward(self, ids):
             kept = (ids != 0).unsqueeze(-1)
@@ -97,7 +103,9 @@ def test_a_batch_that_the_device_refuses_is_halved_until_it_fits():
         return module(inputs)
 
     whole = gradient_norms(model, IMAGES, LABELS)
-    torch.testing.assert_close(gradient_norms(model, IMAGES, LABELS, forward=scarce), whole, rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        gradient_norms(model, IMAGES, LABELS, forward=scarce), whole, rtol=1e-5, atol=0
+    )
     assert sizes == [7, 3, 1, 1, 1, 1, 1, 1, 1]
 
     def barren(module, inputs):
@@ -124,7 +132,11 @@ def fingerprint(model: nn.Module) -> bytes:
         grad = None if p.grad is None else p.grad.numpy().tobytes()
         seen.append(repr((name, p.requires_grad, p.is_leaf, id(p), grad, sorted(vars(p)))).encode())
     for name, module in model.named_modules():
-        hooks = {key: dict(value) for key, value in vars(module).items() if "hook" in key and isinstance(value, dict)}
+        hooks = {
+            key: dict(value)
+            for key, value in vars(module).items()
+            if "hook" in key and isinstance(value, dict)
+        }
         seen.append(repr((name, id(module), module.training, sorted(vars(module)), hooks)).encode())
     return b"".join(seen)
 
@@ -248,7 +260,9 @@ def test_a_dict_goes_by_keyword_or_as_a_whole_as_the_signature_says():
     inputs = {"left": torch.randn(7, 5), "right": torch.randn(7, 2)}
     by_keyword = gradient_norms(model.inner, inputs, LABELS)
     as_a_whole = gradient_norms(model, inputs, LABELS)
-    by_hand = gradient_norms(model.inner, inputs, LABELS, forward=lambda m, given: m(given["left"], given["right"]))
+    by_hand = gradient_norms(
+        model.inner, inputs, LABELS, forward=lambda m, given: m(given["left"], given["right"])
+    )
     loss = lambda outputs, targets: cross_entropy(outputs["logits"], targets)  # noqa: E731
     expected = total(oracle(model.inner, inputs, LABELS, loss))
     for found in (by_keyword, as_a_whole, by_hand):

@@ -29,7 +29,10 @@ class Block(nn.Module):
         (nn.BatchNorm1d(5, affine=False), r"`inner` \(BatchNorm1d\) is in training mode"),
         (nn.BatchNorm1d(5, track_running_stats=False).eval(), r"`inner`.*no running statistics"),
         (nn.Dropout(0.5), r"`inner` \(Dropout\).*at random"),
-        (nn.Sequential(nn.Unflatten(1, (5, 1)), nn.InstanceNorm1d(5, track_running_stats=True)), r"`inner.1`"),
+        (
+            nn.Sequential(nn.Unflatten(1, (5, 1)), nn.InstanceNorm1d(5, track_running_stats=True)),
+            r"`inner.1`",
+        ),
     ],
 )
 def test_modules_that_mix_examples_or_draw_at_random_are_named(inner, words):

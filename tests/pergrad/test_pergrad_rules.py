@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from pergrad_oracle import assert_exact
 from torch import nn
 
-few = settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), phases=(Phase.explicit, Phase.generate, Phase.shrink), database=None)
+few = settings(
+    max_examples=12,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.explicit, Phase.generate, Phase.shrink),
+    database=None,
+)
 batches = st.integers(1, 5)
 seeds = st.integers(0, 2**16)
 
@@ -113,7 +120,9 @@ def test_convolutions_are_exact_for_all_their_options(
     extra=st.booleans(),
     seed=seeds,
 )
-def test_transposed_convolutions_are_exact(dims, batch, groups, kernel, stride, padding, dilation, extra, seed):
+def test_transposed_convolutions_are_exact(
+    dims, batch, groups, kernel, stride, padding, dilation, extra, seed
+):
     generator = seeded(seed)
     layer = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)[dims - 1]
     extra_size = 1 if extra and max(stride, dilation) > 1 else 0
@@ -147,8 +156,12 @@ def test_depthwise_separable_convolutions_are_exact():
 
 def test_both_contractions_of_a_convolution_agree_with_the_loop():
     generator = seeded(1)
-    wide = nn.Sequential(nn.Conv2d(2, 48, 3, padding=1), nn.Conv2d(48, 40, 3, 2, 1), nn.Flatten(), nn.Linear(160, 3))
-    long = nn.Sequential(nn.Conv2d(2, 2, 3), nn.Conv2d(2, 3, 3), MeanPool(channels_first=True), nn.Linear(3, 3))
+    wide = nn.Sequential(
+        nn.Conv2d(2, 48, 3, padding=1), nn.Conv2d(48, 40, 3, 2, 1), nn.Flatten(), nn.Linear(160, 3)
+    )
+    long = nn.Sequential(
+        nn.Conv2d(2, 2, 3), nn.Conv2d(2, 3, 3), MeanPool(channels_first=True), nn.Linear(3, 3)
+    )
     assert_exact(wide, torch.randn(3, 2, 4, 4, generator=generator), labels(3, generator))
     assert_exact(long, torch.randn(3, 2, 16, 16, generator=generator), labels(3, generator))
 
@@ -162,7 +175,9 @@ def test_both_contractions_of_a_convolution_agree_with_the_loop():
 )
 def test_embeddings_count_repeated_tokens_and_leave_out_padding(batch, tokens, padding, seed):
     generator = seeded(seed)
-    model = nn.Sequential(nn.Embedding(5, 4, padding_idx=padding), nn.Linear(4, 4), MeanPool(), nn.Linear(4, 3))
+    model = nn.Sequential(
+        nn.Embedding(5, 4, padding_idx=padding), nn.Linear(4, 4), MeanPool(), nn.Linear(4, 3)
+    )
     ids = torch.randint(0, 5, (batch, tokens), generator=generator)
     assert_exact(model, ids, labels(batch, generator))
 
@@ -200,7 +215,9 @@ def test_normalisation_layers_are_exact(batch, layer, size, seed):
         "batch": lambda: nn.BatchNorm2d(4),
     }[layer]()
     model = nn.Sequential(nn.Conv2d(2, 4, 1), made, nn.Tanh(), MeanPool(channels_first=True), nn.Linear(4, 3))
-    assert_exact(lively(model), torch.randn(batch, 2, size, size, generator=generator), labels(batch, generator))
+    assert_exact(
+        lively(model), torch.randn(batch, 2, size, size, generator=generator), labels(batch, generator)
+    )
 
 
 @few
@@ -226,7 +243,9 @@ class Attention(nn.Module):
         super().__init__()
         sizes = {"kdim": 6, "vdim": 5} if own_sizes else {}
         self.first, self.cross = first, cross
-        self.attention = nn.MultiheadAttention(4, 2, batch_first=first, add_bias_kv=extra, add_zero_attn=extra, **sizes)
+        self.attention = nn.MultiheadAttention(
+            4, 2, batch_first=first, add_bias_kv=extra, add_zero_attn=extra, **sizes
+        )
         self.key = nn.Linear(4, 6 if own_sizes else 4)
         self.value = nn.Linear(4, 5 if own_sizes else 4)
         self.own_sizes = own_sizes
@@ -237,7 +256,11 @@ class Attention(nn.Module):
         value = self.value(inputs) if self.cross or self.own_sizes else inputs
         parts = [inputs, key, value]
         if not self.first:
-            parts = [part.transpose(0, 1) for part in parts] if key is not inputs else [inputs.transpose(0, 1)] * 3
+            parts = (
+                [part.transpose(0, 1) for part in parts]
+                if key is not inputs
+                else [inputs.transpose(0, 1)] * 3
+            )
         mixed, _ = self.attention(*parts)
         return self.head(mixed.mean(1 if self.first else 0))
 
@@ -263,7 +286,9 @@ def test_multihead_attention_is_exact_in_all_its_forms(batch, tokens, own_sizes,
 def test_transformer_encoder_layers_are_exact(batch, tokens, norm_first, seed):
     generator = seeded(seed)
     layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True, norm_first=norm_first)
-    model = nn.Sequential(nn.TransformerEncoder(layer, 2, enable_nested_tensor=False), MeanPool(), nn.Linear(4, 3))
+    model = nn.Sequential(
+        nn.TransformerEncoder(layer, 2, enable_nested_tensor=False), MeanPool(), nn.Linear(4, 3)
+    )
     assert_exact(lively(model), torch.randn(batch, tokens, 4, generator=generator), labels(batch, generator))
 
 

@@ -72,7 +72,7 @@ def test_tied_embeddings_are_exact_with_repeated_tokens(positions):
 
 
 class BareParameters(nn.Module):
-    """A class token, a sliced table of positions, a layer scale, a temperature, an einsum and learned queries."""
+    """A class token, sliced positions, a layer scale, a temperature, an einsum and learned queries."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -138,7 +138,7 @@ def test_a_bucketed_bias_that_has_no_batch_dimension_is_exact():
 
 
 class Windows(nn.Module):
-    """Windows of each sequence become rows of the batch, as in Swin; `minor` puts them the other way round."""
+    """Windows of each sequence become rows of the batch, as in Swin; `minor` puts them the other way."""
 
     def __init__(self, minor: bool) -> None:
         super().__init__()

@@ -31,12 +31,16 @@ def tokens() -> dict[str, torch.Tensor]:
 
 
 def made(name: str, **options):
-    config = getattr(transformers, f"{name.partition('For')[0].removesuffix('Model').removesuffix('LMHead')}Config")
+    config = getattr(
+        transformers, f"{name.partition('For')[0].removesuffix('Model').removesuffix('LMHead')}Config"
+    )
     return lambda: getattr(transformers, name)(config(**options))
 
 
 IMAGE_MODELS = {
-    "ResNet": made("ResNetForImageClassification", embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], num_labels=3),
+    "ResNet": made(
+        "ResNetForImageClassification", embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], num_labels=3
+    ),
     "ConvNeXt": made(
         "ConvNextForImageClassification",
         hidden_sizes=[8, 16],
@@ -56,7 +60,9 @@ IMAGE_MODELS = {
         window_size=4,
         num_labels=3,
     ),
-    "MobileNetV2": made("MobileNetV2ForImageClassification", image_size=32, depth_multiplier=0.25, num_labels=3),
+    "MobileNetV2": made(
+        "MobileNetV2ForImageClassification", image_size=32, depth_multiplier=0.25, num_labels=3
+    ),
 }
 TEXT_MODELS = {
     "BERT": made("BertForSequenceClassification", **TEXT, **SMALL, max_position_embeddings=20),
@@ -70,9 +76,14 @@ TEXT_MODELS = {
         max_position_embeddings=20,
     ),
     "RoBERTa": made("RobertaForSequenceClassification", **TEXT, **SMALL, max_position_embeddings=20),
-    "ALBERT": made("AlbertForSequenceClassification", **TEXT, **SMALL, embedding_size=8, max_position_embeddings=20),
+    "ALBERT": made(
+        "AlbertForSequenceClassification", **TEXT, **SMALL, embedding_size=8, max_position_embeddings=20
+    ),
     "Llama": made(
-        "LlamaForSequenceClassification", **TEXT, **(SMALL | {"num_attention_heads": 4}), num_key_value_heads=2
+        "LlamaForSequenceClassification",
+        **TEXT,
+        **(SMALL | {"num_attention_heads": 4}),
+        num_key_value_heads=2,
     ),
 }
 

@@ -148,6 +148,18 @@ def test_measure_gives_every_score_of_the_single_functions() -> None:
     assert measured["correct"].tolist() == (logits.argmax(dim=1) == targets).tolist()
 
 
+@pytest.mark.parametrize("class_dim", [0, 1])
+def test_computing_in_place_of_the_logits_changes_no_measure(class_dim: int) -> None:
+    logits, targets = (torch.from_numpy(array) for array in batch())
+    expected = outputs.measure(logits, targets)
+    scratch = logits.clone() if class_dim == 1 else logits.t().contiguous()
+    reading = outputs.Reading(scratch, targets, class_dim, overwrite=True)
+    found = outputs.measures_of(reading, outputs.MEASURES)
+    assert tuple(found) == outputs.MEASURES
+    for name in outputs.MEASURES:
+        torch.testing.assert_close(found[name], expected[name])
+
+
 def test_measuring_leaves_the_logits_and_the_graph_alone() -> None:
     logits = torch.randn(8, 4, generator=torch.Generator().manual_seed(0), requires_grad=True)
     before = logits.detach().clone()

@@ -112,6 +112,20 @@ def test_a_users_own_score_sees_rows_of_logits() -> None:
     np.testing.assert_array_equal(table.column("test_second_best"), np.sort(logits[0], axis=1)[:, -2])
 
 
+def test_the_given_logits_are_left_as_they_were() -> None:
+    for classes in (5, 200):
+        logits, labels = made(classes=classes)
+        before = logits.copy()
+        score_logits(logits, labels, scores=POINTS + DYNAMICS)
+        np.testing.assert_array_equal(logits, before)
+
+
+def test_scoring_leaves_torchs_number_of_threads_alone() -> None:
+    before = torch.get_num_threads()
+    score_logits(*made())
+    assert torch.get_num_threads() == before
+
+
 def test_memory_is_that_of_the_result_and_not_of_the_logits(tmp_path: Path) -> None:
     rows = 400_000
     path = tmp_path / "logits.npy"

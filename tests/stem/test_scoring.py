@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -20,7 +22,8 @@ def logits_by_hand(setup, run, step) -> tuple[np.ndarray, np.ndarray]:
     model, _ = load_weights(setup, run, step)
     model = model.double().eval()
     rows = [
-        (model(b.inputs.double()).detach().numpy()[0], int(b.targets[0])) for b in setup.train.epoch(batch_size=1)
+        (model(b.inputs.double()).detach().numpy()[0], int(b.targets[0]))
+        for b in setup.train.epoch(batch_size=1)
     ]
     return np.stack([r[0] for r in rows]), np.array([r[1] for r in rows])
 
@@ -49,7 +52,9 @@ def test_point_scores_are_the_formulas_at_the_weights_of_that_epoch(tiny) -> Non
             "margin": p[rows, labels] - others.max(1),
         }
         for name, values in expected.items():
-            np.testing.assert_allclose(table.per_seed[name][index], values, rtol=2e-4, atol=2e-6, err_msg=name)
+            np.testing.assert_allclose(
+                table.per_seed[name][index], values, rtol=2e-4, atol=2e-6, err_msg=name
+            )
     np.testing.assert_allclose(table.column("el2n"), table.per_seed["el2n"].mean(0), rtol=1e-6)
 
 
@@ -76,7 +81,7 @@ def test_forgetting_counts_what_the_training_pass_did(tiny) -> None:
     correct = trace.column("correct").astype(bool)
     expected = []
     for column in correct.T:
-        drops = sum(bool(a and not b) for a, b in zip(column[:-1], column[1:], strict=True))
+        drops = sum(bool(a and not b) for a, b in itertools.pairwise(column))
         expected.append(drops if column.any() else len(column))
     assert scoring.table.column("forgetting").tolist() == expected
     never = ~correct.any(axis=0)
@@ -193,7 +198,12 @@ def test_scores_follow_their_examples_when_the_rows_are_shuffled(tiny_recipe, tm
     test = (inputs[:40], np.arange(40) % 2)
     recipe = tiny_recipe.replace(lr=0.05)
     table = score(
-        dd.load((inputs[order], labels[order]), test=test), recipe, ["el2n"], seeds=2, workspace=tmp_path, device="cpu"
+        dd.load((inputs[order], labels[order]), test=test),
+        recipe,
+        ["el2n"],
+        seeds=2,
+        workspace=tmp_path,
+        device="cpu",
     )
     hardest = set(order[dd.keep(table, 8, by="el2n")])
     assert hardest == set(wrong)

@@ -52,7 +52,9 @@ def test_nominal_95_percent_intervals_of_a_difference_cover_the_truth(seeds) -> 
         difficulty = generator.beta(2, 0.6, size=examples)  # chance to be right, shared by both arms
 
         def arm(shift: float, difficulty=difficulty) -> np.ndarray:
-            level = shift + generator.normal(scale=0.015, size=(seeds, 1))  # a seed is better or worse as a whole
+            level = shift + generator.normal(
+                scale=0.015, size=(seeds, 1)
+            )  # a seed is better or worse as a whole
             return generator.random((seeds, examples)) < difficulty + level
 
         full, subset = arm(0.0), arm(truth)

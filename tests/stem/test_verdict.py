@@ -97,7 +97,12 @@ def test_full_and_matched_random_are_trained_beside_every_subset(tiny, tmp_path)
     ids = tiny.examples.train.ids
     arms = [subset_arm("el2n", "hardest", 0.5, ids[::2]), subset_arm("aum", "hardest", 0.5, ids[1::2])]
     comparison = compare_arms(tiny, arms, seeds=2, seed=3)
-    assert [(a.score, a.n) for a in comparison.arms] == [("full", 120), ("el2n", 60), ("aum", 60), ("random", 60)]
+    assert [(a.score, a.n) for a in comparison.arms] == [
+        ("full", 120),
+        ("el2n", 60),
+        ("aum", 60),
+        ("random", 60),
+    ]
     assert comparison.seeds == [1003, 1004]
     assert all([run.seed for run in arm.runs] == [1003, 1004] for arm in comparison.arms)
     comparison.write(tmp_path / "results.parquet")

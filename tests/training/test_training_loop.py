@@ -142,7 +142,9 @@ def test_stopping_at_any_step_and_going_on_ends_with_the_same_bits(tiny) -> None
         assert all(torch.equal(whole.model_state()[k], v) for k, v in second.model_state().items()), stop
 
 
-def test_a_loss_that_is_no_longer_finite_stops_the_run_and_names_the_step(vectors, tiny_recipe, tmp_path) -> None:
+def test_a_loss_that_is_no_longer_finite_stops_the_run_and_names_the_step(
+    vectors, tiny_recipe, tmp_path
+) -> None:
     setup = prepare(vectors, tiny_recipe.replace(lr=1e30), workspace=tmp_path, device="cpu")
     with pytest.raises(dd.RunFailedError, match=r"step [1-9] of .*epoch 1, seed 0.*lower learning rate"):
         loop_of(setup).run()

@@ -1,4 +1,4 @@
-"""Residual networks for small images: the CIFAR family of He et al. and ResNet-18/50 with a low-resolution stem."""
+"""Residual networks for small images: the CIFAR family, and ResNet-18/50 with a low-resolution stem."""
 
 from __future__ import annotations
 

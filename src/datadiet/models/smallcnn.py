@@ -89,6 +89,8 @@ class SmallCNN(nn.Module):
 
 
 @model("smallcnn", kinds=("image",), summary="whitening convolution, three blocks: minutes on a CPU")
-def smallcnn(context: ModelContext, widths: tuple[int, ...] = (32, 64, 64)) -> SmallCNN:
-    """`SmallCNN` for the data at hand, whitened on a sample of it."""
+def smallcnn(context: ModelContext, widths: tuple[int, ...] | None = None) -> SmallCNN:
+    """`SmallCNN` for the data at hand, whitened on a sample of it; half as wide for images below 16 pixels."""
+    if widths is None:
+        widths = (32, 64, 64) if min(context.input_shape[1:]) >= 16 else (16, 32, 32)
     return SmallCNN(context.num_classes, context.input_shape, tuple(widths), context.sample)

@@ -37,7 +37,10 @@ def convolution(call: Call) -> Any:
     dims = weight.dim() - 2
     if inputs.dim() != weight.dim():
         return NotImplemented
-    stride, dilation = _spread(call.option("stride", 3, 1), dims), _spread(call.option("dilation", 5, 1), dims)
+    stride, dilation = (
+        _spread(call.option("stride", 3, 1), dims),
+        _spread(call.option("dilation", 5, 1), dims),
+    )
     padding, groups = call.option("padding", 4, 0), call.option("groups", 6, 1)
     output = call.func(inputs, plain(weight), plain(bias), stride, padding, dilation, groups)
     kernel = tuple(weight.shape[2:])

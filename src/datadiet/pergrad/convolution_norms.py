@@ -1,9 +1,10 @@
-"""Norms of a convolution's per-example weight gradients: two exact contractions, the cheaper chosen by shape."""
+"""Norms of a convolution's per-example weight gradients, by the cheaper of two exact contractions."""
 
 from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -35,10 +36,11 @@ class Geometry:
             pads[:0] = [self.before[dim], reach - self.before[dim] - inputs.shape[2 + dim]]
         return F.pad(inputs, pads) if any(pads) else inputs
 
-    def window(self, offset: tuple[int, ...], out: tuple[int, ...]) -> tuple[slice, ...]:
+    def window(self, offset: tuple[int, ...], out: tuple[int, ...]) -> tuple[Any, ...]:
         """What the kernel element at an offset sees of each padded dimension."""
         return tuple(
-            slice(first, first + (n - 1) * step + 1, step) for first, n, step in zip(offset, out, self.stride, strict=True)
+            slice(first, first + (n - 1) * step + 1, step)
+            for first, n, step in zip(offset, out, self.stride, strict=True)
         )
 
 
@@ -95,7 +97,7 @@ class Convolution:
         weights = torch.bmm(left, patches.mT)
         weights = weights.reshape(count, gradient.shape[1], channels // groups, *kernel)
         if self.images > 1:
-            weights = weights.unflatten(0, (-1, self.images)).sum(1)
+            weights = weights.reshape(-1, self.images, *weights.shape[1:]).sum(1)
         return weights
 
     def _padded(self, images: slice) -> torch.Tensor:
@@ -116,7 +118,7 @@ class Convolution:
         return LowRank(left, right).squared_norm().reshape(self.batch, groups).sum(1)
 
     def _by_gram(self) -> torch.Tensor:
-        """`Σ_{t,s} (g_t · g_s) (patch_t · patch_s)`, patches' products summed from shifted products of pixels."""
+        """`Σ_{t,s} (g_t · g_s) (patch_t · patch_s)`; products of patches are sums of shifted products of pixels."""
         out, groups = tuple(self.gradient.shape[2:]), self.geometry.groups
         tokens = _product(out)
         size = self._padded(slice(0, 1)).shape[2:]

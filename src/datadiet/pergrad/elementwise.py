@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,9 +17,42 @@ if TYPE_CHECKING:
     from datadiet.pergrad.watch import Call
 
 POINTWISE = frozenset(
-    """add sub subtract mul multiply div divide true_divide rsub pow rpow maximum minimum where lerp addcmul addcdiv
-    radd rmul rtruediv truediv iadd isub imul itruediv ipow hypot atan2 logaddexp fmax fmin clamp xlogy
-    masked_fill""".split()
+    [
+        "add",
+        "sub",
+        "subtract",
+        "mul",
+        "multiply",
+        "div",
+        "divide",
+        "true_divide",
+        "rsub",
+        "pow",
+        "rpow",
+        "maximum",
+        "minimum",
+        "where",
+        "lerp",
+        "addcmul",
+        "addcdiv",
+        "radd",
+        "rmul",
+        "rtruediv",
+        "truediv",
+        "iadd",
+        "isub",
+        "imul",
+        "itruediv",
+        "ipow",
+        "hypot",
+        "atan2",
+        "logaddexp",
+        "fmax",
+        "fmin",
+        "clamp",
+        "xlogy",
+        "masked_fill",
+    ]
 )
 
 
@@ -45,7 +79,7 @@ def pointwise(call: Call) -> Any:
 
 
 def _with_copies(call: Call, seat: int, batch: int, inner: int, major: bool) -> Any:
-    """Run the function with an expanded copy of each tracked operand; `seat` counts dimensions from the right."""
+    """Run the function with expanded copies of tracked operands; `seat` counts dimensions from the right."""
     copies: dict[int, torch.Tensor] = {}
     pending: list[tuple[torch.Tensor, torch.Tensor | Derived, Layout, tuple[int, ...]]] = []
     for tensor in call.tracked_tensors():
@@ -75,7 +109,7 @@ def _with_copies(call: Call, seat: int, batch: int, inner: int, major: bool) -> 
         copies[id(tensor)] = entered
         pending.append((entered, call.known(tensor), layout, shape))
     for entered, weight, layout, shape in pending:
-        call.watch.listen(entered, weight, lambda g, layout=layout, shape=shape: summed(layout, g, shape))
+        call.watch.listen(entered, weight, partial(summed, layout, shape=shape))
     args, kwargs = replaced(call.args, copies), replaced(call.kwargs, copies)
     return call.func(*args, **kwargs)
 

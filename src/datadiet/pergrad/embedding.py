@@ -38,13 +38,23 @@ def embedding(call: Call) -> Any:
 
 @function_rule(F.embedding_bag)
 def embedding_bag(call: Call) -> Any:
-    """Sums or means of rows, each bag an example: the gradient adds the bag's gradient to each of its rows."""
+    """Sums or means of rows, each bag an example: a bag's gradient is added to each of its rows."""
     first, second = call.option("input", 0), call.option("weight", 1)
     mode = call.option("mode", 6, "mean")
     offsets, weights = call.option("offsets", 2), call.option("per_sample_weights", 8)
-    if call.is_batched(second) or not call.is_batched(first) or first.dim() != 2 or offsets is not None or mode == "max":
+    if (
+        call.is_batched(second)
+        or not call.is_batched(first)
+        or first.dim() != 2
+        or offsets is not None
+        or mode == "max"
+    ):
         return NotImplemented
-    if call.is_tracked(weights) or call.option("scale_grad_by_freq", 5, False) or call.option("max_norm", 3) is not None:
+    if (
+        call.is_tracked(weights)
+        or call.option("scale_grad_by_freq", 5, False)
+        or call.option("max_norm", 3) is not None
+    ):
         return NotImplemented
     padding = call.option("padding_idx", 10)
     indices, weight = first, second

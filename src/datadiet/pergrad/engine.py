@@ -14,7 +14,7 @@ from torch import nn
 from datadiet.errors import BadInputError
 from datadiet.pergrad.factors import Dense, widened
 from datadiet.pergrad.layers import layer_rules
-from datadiet.pergrad.layout import NeedsPlanError, OpaqueError
+from datadiet.pergrad.layout import NeedsPlanError, OpaqueError, PathError
 from datadiet.pergrad.ledger import Ledger, roots_of
 from datadiet.pergrad.watch import Plan, Watch
 
@@ -53,41 +53,47 @@ class Engine:
     def _planned(self, inputs: Any, targets: Any, batch: int) -> dict[str, torch.Tensor]:
         """Run the batch, and one example before it where shapes alone leave a doubt.
 
-        A plan is remade when the batch shows that it copies a parameter for each example, and when a module
-        turns out to be opaque.
+        A plan is remade when the batch shows that it copies a parameter for each example, when a module turns
+        out to be opaque, and when the example went another way than the batch (a mask that is left out where
+        nothing is masked): then another example is tried.
         """
         key = shape_key((inputs, targets))
         plan = self.plans.get(key) if batch > 1 else None
+        untried = iter([0, batch - 1, *range(1, batch - 1)])
         for _ in range(REPLANNINGS):
             try:
+                if plan is not None and not plan.events:
+                    part = take((inputs, targets), slice(plan.example, plan.example + 1), batch)
+                    self._losses(self._watch(1, plan, recording=True), part[0], part[1], 1)
                 return self._attempt(inputs, targets, batch, plan)
             except NeedsPlanError:
-                repeated = set() if plan is None else plan.repeated
+                plan = Plan(next(untried)) if plan is None else Plan(plan.example, repeated=plan.repeated)
+            except PathError:
+                example = next(untried, None)
+                if example is None:
+                    raise
+                plan = Plan(example)
             except OpaqueError as reason:
                 if batch == 1 or not self._hide(reason.parameters):
                     raise
                 self.plans.clear()
                 plan = None
+                untried = iter([0, batch - 1, *range(1, batch - 1)])
                 continue
-            plan = self.plans[key] = Plan(repeated=repeated)
-            try:
-                part = take((inputs, targets), slice(0, 1), batch)
-                self._losses(self._watch(1, plan, recording=True), *part, 1)
-            except OpaqueError as reason:
-                if not self._hide(reason.parameters):
-                    raise
-                self.plans.clear()
-                plan = None
-        raise OpaqueError("the model copies its parameters for each example in too many places")
+            self.plans[key] = plan
+        raise OpaqueError(
+            "the model copies its parameters for each example in too many places, or no example goes its way"
+        )
 
     def _one_at_a_time(self, inputs: Any, targets: Any, batch: int, reason: str) -> dict[str, torch.Tensor]:
         if not self.warned:
             self.warned = True
             warnings.warn(
-                f"Gradient norms are taken one example at a time, which is exact but slow: {reason}.", stacklevel=2
+                f"Gradient norms are taken one example at a time, which is exact but slow: {reason}.",
+                stacklevel=2,
             )
         parts = [take((inputs, targets), slice(i, i + 1), batch) for i in range(batch)]
-        rows = [self._attempt(*part, 1, None) for part in parts]
+        rows = [self._attempt(part[0], part[1], 1, None) for part in parts]
         return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
 
     def _watch(self, batch: int, plan: Plan | None, recording: bool = False) -> Watch:
@@ -115,8 +121,8 @@ class Engine:
         if not isinstance(losses, torch.Tensor) or tuple(losses.shape) != (batch,):
             got = tuple(losses.shape) if isinstance(losses, torch.Tensor) else type(losses).__name__
             raise BadInputError(
-                f"The loss must return one value for each of the {batch} examples, shape ({batch},), but returned "
-                f"{got}: use reduction='none' and sum or average over everything but the batch."
+                f"The loss must return one value for each of the {batch} examples, shape ({batch},), but "
+                f"returned {got}: use reduction='none' and sum or average over everything but the batch."
             )
         return losses
 

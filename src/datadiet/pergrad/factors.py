@@ -113,7 +113,7 @@ class LowRank:
 
 
 class Rows:
-    """Rows added at indices, `G_b[indices[b, t]] += values[b, t]`: indices (batch, T), values (batch, T, d)."""
+    """Rows added at indices, `G_b[indices[b, t]] += values[b, t]`; shapes (batch, T) and (batch, T, d)."""
 
     def __init__(self, indices: torch.Tensor, values: torch.Tensor, num_rows: int) -> None:
         self.indices = indices.long()
@@ -145,7 +145,7 @@ class Rows:
         return self.values.numel() * self.values.element_size() + self.indices.numel() * 8
 
     def inner(self, other: LowRank) -> torch.Tensor:
-        """`Σ_{t,s} (values_t · right_s) left_s[indices_t]` for each example: the cross term of tied weights."""
+        """`Σ_{t,s} (values_t · right_s) left_s[indices_t]` for each example: tied weights' cross term."""
         batch, tokens, _ = self.values.shape
         picked = other.left.gather(2, self.indices.unsqueeze(1).expand(batch, other.left.shape[1], tokens))
         return _inner(picked, torch.bmm(other.right, self.values.mT))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @fallback_rule(9)
 def by_example(call: Call) -> Any:
-    """The function is run again on each example's part of its batched arguments, under `vmap`, in the backward pass."""
+    """In the backward pass the function is run again on each example's part of its arguments, under `vmap`."""
     name = getattr(call.func, "__name__", "")
     if hasattr(call.func, "__code__") and "has_torch_function" in " ".join(call.func.__code__.co_names):
         return NotImplemented

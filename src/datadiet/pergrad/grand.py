@@ -93,8 +93,8 @@ def grand(
         seen, values = _one_model(model, norms, loader, verify_independence, device)
         if ids is not None and not np.array_equal(ids, seen):
             raise BadInputError(
-                f"The loader gave model {len(columns)} other ids than the first one: it must go through the same "
-                "examples each time (a generator can be gone through only once: pass a list or a DataLoader)."
+                f"The loader gave model {len(columns)} other ids than the first one: it must go through the "
+                "same examples each time (a generator can be gone through only once: pass a list or a DataLoader)."
             )
         ids = seen
         columns.append(values)
@@ -106,10 +106,15 @@ def grand(
 
 
 def _one_model(
-    model: nn.Module, norms: GradientNorms, loader: Iterable[Any], verify: bool, device: str | torch.device | None
+    model: nn.Module,
+    norms: GradientNorms,
+    loader: Iterable[Any],
+    verify: bool,
+    device: str | torch.device | None,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     modes = [(module, module.training) for module in model.modules()]
-    ids, values = [], []
+    ids: list[npt.NDArray[np.int64]] = []
+    values: list[npt.NDArray[np.float64]] = []
     try:
         model.eval()
         home = device or next((p.device for p in model.parameters()), torch.device("cpu"))
@@ -119,7 +124,9 @@ def _one_model(
             batch_ids, inputs, targets = _parts(batch)
             found = norms(_moved(inputs, home), _moved(targets, home), verify_independence=verify and not ids)
             ids.append(np.asarray(batch_ids, dtype=np.int64).reshape(-1))
-            values.append(found.double().cpu().numpy() if found.device.type != "mps" else found.cpu().double().numpy())
+            values.append(
+                found.double().cpu().numpy() if found.device.type != "mps" else found.cpu().double().numpy()
+            )
     finally:
         for module, mode in modes:
             module.training = mode
@@ -163,7 +170,9 @@ def _parts(batch: Any) -> tuple[Any, Any, Any]:
         return batch[0], batch[1], batch[2]
     if all(hasattr(batch, name) for name in ("ids", "inputs", "targets")):
         return batch.ids, batch.inputs, batch.targets
-    raise BadInputError("The loader must give objects with ids, inputs and targets, or (ids, inputs, targets) triples.")
+    raise BadInputError(
+        "The loader must give objects with ids, inputs and targets, or (ids, inputs, targets) triples."
+    )
 
 
 def _moved(value: Any, device: str | torch.device) -> Any:

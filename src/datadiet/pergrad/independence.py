@@ -23,11 +23,15 @@ def check_independence(engine: Engine, inputs: Any, targets: Any, batch: int) ->
     if batch < 2:
         return
     together, outputs = _run(engine, inputs, targets, batch)
-    half = engine.autocast is not None or any(p.dtype in (torch.float16, torch.bfloat16) for p in engine.chosen.values())
+    half = engine.autocast is not None or any(
+        p.dtype in (torch.float16, torch.bfloat16) for p in engine.chosen.values()
+    )
     tolerance = 5e-2 if half else 1e-3
-    for position in sorted({round(i * (batch - 1) / (EXAMPLES_CHECKED - 1)) for i in range(EXAMPLES_CHECKED)}):
+    for position in sorted(
+        {round(i * (batch - 1) / (EXAMPLES_CHECKED - 1)) for i in range(EXAMPLES_CHECKED)}
+    ):
         part = take((inputs, targets), slice(position, position + 1), batch)
-        alone, one = _run(engine, *part, 1)
+        alone, one = _run(engine, part[0], part[1], 1)
         for (name, whole), (_, single) in zip(outputs, one, strict=False):
             if _differs(whole, single, batch, position, tolerance):
                 raise BadInputError(
@@ -43,8 +47,10 @@ def check_independence(engine: Engine, inputs: Any, targets: Any, batch: int) ->
             )
 
 
-def _run(engine: Engine, inputs: Any, targets: Any, batch: int) -> tuple[torch.Tensor, list[tuple[str, torch.Tensor]]]:
-    """Losses of a batch, and the output of every module that returns one tensor, in the order of the calls."""
+def _run(
+    engine: Engine, inputs: Any, targets: Any, batch: int
+) -> tuple[torch.Tensor, list[tuple[str, torch.Tensor]]]:
+    """Losses of a batch, and the output of each module that returns one tensor, in the order of calls."""
     outputs: list[tuple[str, torch.Tensor]] = []
     handles = []
 
@@ -68,7 +74,7 @@ def _run(engine: Engine, inputs: Any, targets: Any, batch: int) -> tuple[torch.T
 
 
 def _differs(whole: torch.Tensor, single: torch.Tensor, batch: int, position: int, tolerance: float) -> bool:
-    """Whether an example's rows differ; outputs whose examples are not plainly in the first dimension pass."""
+    """Whether an example's rows differ; outputs without the examples in the first dimension pass."""
     if whole.dim() == 0 or len(whole) != batch or single.shape != (1, *whole.shape[1:]):
         return False
     mine = whole[position : position + 1]

@@ -1,9 +1,10 @@
-"""Modules taken as a whole: those whose class has a rule, and those that torch functions cannot be seen inside."""
+"""Modules taken as a whole: those whose class has a rule, and those that cannot be seen inside."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import nn
 from datadiet.errors import BadInputError
 from datadiet.pergrad.factors import Dense, Factor, widened
 from datadiet.pergrad.layout import OpaqueError
-from datadiet.pergrad.rules import LAYER_RULES
+from datadiet.pergrad.rules import LAYER_RULES, LayerRule
 
 if TYPE_CHECKING:
     from datadiet.pergrad.watch import Watch
@@ -34,7 +35,7 @@ def layer_rules(model: nn.Module, watch: Watch, opaque: Collection[str]) -> Iter
                 continue
             rule: Rule = per_example_products
             if registered is not None:
-                rule = lambda layer, args, _, gradient, found=registered: found(layer, args, gradient)  # noqa: E731
+                rule = partial(_registered, registered)
             hooks = _Hooks(watch, f"`{name}` ({type(module).__name__})", rule, own)
             handles.append(module.register_forward_pre_hook(hooks.before))
             handles.append(module.register_forward_hook(hooks.after, with_kwargs=True, always_call=True))
@@ -42,6 +43,12 @@ def layer_rules(model: nn.Module, watch: Watch, opaque: Collection[str]) -> Iter
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _registered(
+    rule: LayerRule, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], gradient: torch.Tensor
+) -> Gradients:
+    return rule(layer, args, gradient)
 
 
 class _Hooks:
@@ -70,7 +77,9 @@ class _Hooks:
             raise OpaqueError(f"{self.label} returns something other than one tensor")
         given = [t for t in (*args, *kwargs.values()) if isinstance(t, torch.Tensor)]
         if any(t.dim() == 0 or len(t) != batch for t in (output, *given)):
-            raise OpaqueError(f"{self.label} does not have the examples in the first dimension of its tensors")
+            raise OpaqueError(
+                f"{self.label} does not have the examples in the first dimension of its tensors"
+            )
         plain_args = tuple(_cut(value) for value in args)
         plain_kwargs = {key: _cut(value) for key, value in kwargs.items()}
         results: list[Gradients] = []
@@ -95,8 +104,8 @@ class _Hooks:
         expected = (self.watch.batch, *self.own[name].shape)
         if tuple(value.shape) != expected:
             raise BadInputError(
-                f"The rule of {self.label} returned shape {tuple(value.shape)} for `{name}`; expected the gradient "
-                f"of each example, {expected}."
+                f"The rule of {self.label} returned shape {tuple(value.shape)} for `{name}`; expected the "
+                f"gradient of each example, {expected}."
             )
         return Dense(widened(value))
 
@@ -134,7 +143,7 @@ def per_example_products(
         stacked: dict[str, torch.Tensor] = torch.func.vmap(product)(gradient, *batched)
         return stacked
     except RuntimeError:
-        rows = [_by_autograd(run, weights, g, parts) for g, *parts in zip(gradient, *batched, strict=True)]
+        rows = [_by_autograd(run, weights, g, [b[i] for b in batched]) for i, g in enumerate(gradient)]
         return {name: torch.stack([row[name] for row in rows]) for name in weights}
 
 

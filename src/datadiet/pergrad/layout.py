@@ -25,6 +25,10 @@ class OpaqueError(Exception):
         self.parameters = tuple(parameters)
 
 
+class PathError(OpaqueError):
+    """The example that was run by itself took another path through the model than the batch."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """One dimension of a tensor holds the examples, `inner` consecutive rows of each (or strided, if minor).
@@ -44,8 +48,10 @@ class Layout:
         if self.inner == 1:
             return tensor.movedim(self.dim, 0).unsqueeze(self.dim + 1)
         if self.major:
-            return tensor.unflatten(self.dim, (self.batch, self.inner)).movedim(self.dim, 0)
-        return tensor.unflatten(self.dim, (self.inner, self.batch)).movedim(self.dim + 1, 0)
+            split = (*tensor.shape[: self.dim], self.batch, self.inner, *tensor.shape[self.dim + 1 :])
+            return tensor.reshape(split).movedim(self.dim, 0)
+        split = (*tensor.shape[: self.dim], self.inner, self.batch, *tensor.shape[self.dim + 1 :])
+        return tensor.reshape(split).movedim(self.dim + 1, 0)
 
 
 @dataclass(frozen=True)
@@ -74,13 +80,19 @@ def _sample_index(shape: Sequence[int], device: torch.device) -> tuple[torch.Ten
 
 
 def resolve(
-    tensor: torch.Tensor, batch: int, candidates: Sequence[int], planned: Print | None, where: str
+    tensor: torch.Tensor,
+    batch: int,
+    candidates: Sequence[int],
+    planned: Print | None,
+    where: str,
+    example: int = 0,
 ) -> Layout:
     """The layout of a tensor that is known to hold the whole batch.
 
     Without the run of a single example, only a shape that leaves no doubt is accepted: exactly one of the
     candidate dimensions is divisible by the batch size, and equal to it. With it, the dimension that grew
-    is the one, and sampled values tell whether an example's rows are consecutive.
+    is the one, and sampled values tell whether an example's rows are consecutive; `example` is its place
+    in the batch.
     """
     if batch == 1:
         return Layout(None, 1)
@@ -90,7 +102,11 @@ def resolve(
         if len(divisible) == 1 and shape[divisible[0]] == batch:
             return Layout(divisible[0], batch)
         raise NeedsPlanError(where)
-    grown = [dim for dim in range(len(shape)) if len(planned.shape) == len(shape) and shape[dim] != planned.shape[dim]]
+    grown = [
+        dim
+        for dim in range(len(shape))
+        if len(planned.shape) == len(shape) and shape[dim] != planned.shape[dim]
+    ]
     if len(grown) != 1 or grown[0] not in candidates or shape[grown[0]] != batch * planned.shape[grown[0]]:
         raise OpaqueError(
             f"{where}: a tensor of shape {shape} for the batch has shape {planned.shape} for one example, "
@@ -99,16 +115,18 @@ def resolve(
     dim, inner = grown[0], planned.shape[grown[0]]
     if inner <= 1:
         return Layout(dim, batch)
-    return Layout(dim, batch, inner, major=_is_major(tensor, dim, batch, planned, where))
+    return Layout(dim, batch, inner, major=_is_major(tensor, dim, batch, planned, where, example))
 
 
-def _is_major(tensor: torch.Tensor, dim: int, batch: int, planned: Print, where: str) -> bool:
+def _is_major(tensor: torch.Tensor, dim: int, batch: int, planned: Print, where: str, example: int) -> bool:
     if planned.sample is None:
         return True
     index = list(_sample_index(planned.shape, tensor.device))
     values = tensor.detach()
+    rows = index[dim]
+    index[dim] = rows + example * planned.shape[dim]
     consecutive = _close(values[tuple(index)], planned.sample)
-    index[dim] = index[dim] * batch
+    index[dim] = rows * batch + example
     strided = _close(values[tuple(index)], planned.sample)
     if consecutive and strided:
         # Masks and tables that are the same for every example: only the true layout makes them all equal.

@@ -1,7 +1,8 @@
-"""The account of a backward pass: which uses of which parameter are still open, and the norms of the closed ones."""
+"""The account of a backward pass: the open uses of each parameter, and the norms of the closed ones."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -106,7 +107,7 @@ class Ledger:
         account.factors = []
 
     def _merged(self, account: Account) -> list[Factor]:
-        """Outer products of many calls are written out where that is less work than their joint Gram matrix."""
+        """Outer products of many calls are joined where writing them out is less work than Gram matrices."""
         products = [f for f in account.factors if isinstance(f, LowRank)]
         if len(products) < 2:
             return account.factors
@@ -121,7 +122,12 @@ class Ledger:
     def _write_out_when_smaller(self, account: Account) -> None:
         """Many held uses of one parameter are replaced by their sum once that takes less memory."""
         held = sum(f.held_bytes() for f in account.factors)
-        size = self.batch * account.parameter.numel() * torch.finfo(compute_dtype(account.parameter.dtype)).bits // 8
+        size = (
+            self.batch
+            * account.parameter.numel()
+            * torch.finfo(compute_dtype(account.parameter.dtype)).bits
+            // 8
+        )
         if held <= 2 * size or any(isinstance(f, SquaredNorm) for f in account.factors):
             return
         whole = slice(0, self.batch)
@@ -144,7 +150,9 @@ class Ledger:
             return sum((squared_norm_of_sum(d.factors, d.tensor.numel()) for d in through), torch.zeros(()))
         norms = []
         for part in example_slices(self.batch, parameter.numel() * 8):
-            total = parameter.new_zeros((part.stop - part.start, *parameter.shape), dtype=compute_dtype(parameter.dtype))
+            total = parameter.new_zeros(
+                (part.stop - part.start, *parameter.shape), dtype=compute_dtype(parameter.dtype)
+            )
             for factor in account.factors:
                 total = total + factor.dense(part).reshape(total.shape)
             for derived in through:
@@ -158,7 +166,9 @@ def _as_rows(derived: Derived, parameter: torch.Tensor) -> list[Rows]:
     indices = derived.rows[1].reshape(1, -1)
     found = []
     for factor in derived.factors:
-        values = factor.dense(slice(0, factor.batch)).reshape(factor.batch, indices.shape[1], parameter.shape[1])
+        values = factor.dense(slice(0, factor.batch)).reshape(
+            factor.batch, indices.shape[1], parameter.shape[1]
+        )
         found.append(Rows(indices.expand(factor.batch, -1), values, parameter.shape[0]))
     return found
 
@@ -173,7 +183,7 @@ def _are_disjoint_views(through: list[Derived], parameter: torch.Tensor) -> bool
         extent = sum((n - 1) * s for n, s in zip(derived.tensor.shape, derived.tensor.stride(), strict=True))
         spans.append((first, first + extent))
     spans.sort()
-    return all(before[1] < after[0] for before, after in zip(spans, spans[1:], strict=False))
+    return all(before[1] < after[0] for before, after in itertools.pairwise(spans))
 
 
 def _pulled_back(derived: Derived, parameter: torch.Tensor, part: slice) -> torch.Tensor:
@@ -187,7 +197,10 @@ def _pulled_back(derived: Derived, parameter: torch.Tensor, part: slice) -> torc
             )
         except RuntimeError:  # an operation without a batching rule: one example after the other
             found = torch.stack(
-                [torch.autograd.grad(derived.tensor, [parameter], c, retain_graph=True)[0] for c in cotangents]
+                [
+                    torch.autograd.grad(derived.tensor, [parameter], c, retain_graph=True)[0]
+                    for c in cotangents
+                ]
             )
     return widened(found)
 

@@ -28,9 +28,11 @@ def in_parts(
     start = 0
     while start < batch:
         stop = min(start + size, batch)
-        part = (inputs, targets) if stop - start == batch else take((inputs, targets), slice(start, stop), batch)
+        part = (
+            (inputs, targets) if stop - start == batch else take((inputs, targets), slice(start, stop), batch)
+        )
         try:
-            found.append(engine.squared_norms(*part, stop - start))
+            found.append(engine.squared_norms(part[0], part[1], stop - start))
             start = stop
         except RuntimeError as error:
             if not _out_of_memory(error):

@@ -1,4 +1,4 @@
-"""Rules for the affine part of normalisation layers: layer, RMS, group, instance and evaluation-mode batch norm."""
+"""Rules for the affine part of layer, RMS, group, instance and evaluation-mode batch normalisation."""
 
 from __future__ import annotations
 
@@ -72,7 +72,11 @@ def group_norm(call: Call) -> Any:
 @function_rule(F.instance_norm)
 def instance_norm(call: Call) -> Any:
     """One scale and shift a channel after normalising each channel of each example."""
-    inputs, mean, variance = call.option("input", 0), call.option("running_mean", 1), call.option("running_var", 2)
+    inputs, mean, variance = (
+        call.option("input", 0),
+        call.option("running_mean", 1),
+        call.option("running_var", 2),
+    )
     weight, bias = call.option("weight", 3), call.option("bias", 4)
     use_input, eps = call.option("use_input_stats", 5, True), call.option("eps", 7, 1e-5)
     if not _only_affine_tracked(call, inputs, weight, bias) or (use_input and mean is not None):
@@ -91,7 +95,11 @@ def instance_norm(call: Call) -> Any:
 @function_rule(F.batch_norm)
 def batch_norm(call: Call) -> Any:
     """In evaluation mode an affine map of each channel: two sums over its positions."""
-    inputs, mean, variance = call.option("input", 0), call.option("running_mean", 1), call.option("running_var", 2)
+    inputs, mean, variance = (
+        call.option("input", 0),
+        call.option("running_mean", 1),
+        call.option("running_var", 2),
+    )
     weight, bias, eps = call.option("weight", 3), call.option("bias", 4), call.option("eps", 7, 1e-5)
     if not _only_affine_tracked(call, inputs, weight, bias):
         return NotImplemented
@@ -157,9 +165,7 @@ def _tap_channels(
     saved = []
     if weight is not None and call.is_tracked(weight):
         saved.append(inputs)
-        uses.append(
-            (call.known(weight), lambda g: Dense(channel_products(layout, widened(g), normalised())))
-        )
+        uses.append((call.known(weight), lambda g: Dense(channel_products(layout, widened(g), normalised()))))
     if bias is not None and call.is_tracked(bias):
         uses.append((call.known(bias), lambda g: Dense(channel_sums(layout, widened(g)))))
     return call.watch.tap(output, uses, saved)

@@ -68,7 +68,9 @@ class GradientNorms:
         squared = self._squared(inputs, targets, verify_independence)
         return torch.stack(list(squared.values())).sum(0).sqrt().to(self._dtype())
 
-    def per_layer(self, inputs: Any, targets: Any, *, verify_independence: bool = False) -> dict[str, torch.Tensor]:
+    def per_layer(
+        self, inputs: Any, targets: Any, *, verify_independence: bool = False
+    ) -> dict[str, torch.Tensor]:
         """Gradient norm of each example by parameter name, each of shape (batch,)."""
         squared = self._squared(inputs, targets, verify_independence)
         return {name: values.sqrt().to(self._dtype()) for name, values in squared.items()}
@@ -148,13 +150,14 @@ def gradient_norms(
 ) -> torch.Tensor | dict[str, torch.Tensor]:
     """Exact L2 norm of the gradient of each example's loss: `‖∇_θ ℓ(f_θ(x_i), y_i)‖`.
 
-    One forward pass and one backward pass without weight gradients; each use of a parameter contributes by the
-    cheapest exact contraction that its shapes allow. The model is left as it was found.
+    One forward pass and one backward pass without weight gradients; each use of a parameter contributes by
+    the cheapest exact contraction that its shapes allow. The model is left as it was found.
 
     Args:
         model: any module whose examples do not interact; put it in evaluation mode where it has dropout or
             batch normalisation.
-        inputs: tensor (batch, ...), or a dict of such tensors, passed by keyword where `forward` takes the names.
+        inputs: tensor (batch, ...), or a dict of such tensors, passed by keyword where `forward` takes its
+            names.
         targets: whatever the loss takes, (batch, ...).
         task: "classification" (the default: cross-entropy of logits and class indices) or an object with
             `.loss(outputs, targets)` of shape (batch,).
@@ -172,8 +175,8 @@ def gradient_norms(
         Shape (batch,), float32, or float64 for a float64 model; with `per_layer` a dict of such tensors.
 
     Raises:
-        BadInputError: if the model mixes examples (batch statistics), is random, or the loss is not per example;
-            the message names the module.
+        BadInputError: if the model mixes examples (batch statistics), is random, or the loss is not per
+            example; the message names the module.
 
     Source:
         GraNd: Paul, Ganguli, Dziugaite 2021, "Deep Learning on a Data Diet", section 2, definition 2.1.
@@ -214,7 +217,9 @@ def loss_function(task: str | TaskLike | None, loss: LossFunction | None) -> Los
 
 def _cross_entropy(outputs: Any, targets: torch.Tensor) -> torch.Tensor:
     if not isinstance(outputs, torch.Tensor):
-        raise BadInputError(f"The model returned {type(outputs).__name__}, not logits: pass loss= or forward=.")
+        raise BadInputError(
+            f"The model returned {type(outputs).__name__}, not logits: pass loss= or forward=."
+        )
     half = outputs.dtype in (torch.float16, torch.bfloat16)
     return F.cross_entropy(outputs.float() if half else outputs, targets, reduction="none")
 
@@ -253,7 +258,9 @@ def batch_size(inputs: Any, targets: Any) -> int:
     for label, value in (("inputs", inputs), ("targets", targets)):
         _collect_sizes(label, value, sizes)
     if not sizes:
-        raise BadInputError("inputs must be a tensor or a dict of tensors, with the examples in the first dimension.")
+        raise BadInputError(
+            "inputs must be a tensor or a dict of tensors, with the examples in the first dimension."
+        )
     if len(set(sizes.values())) > 1:
         told = ", ".join(f"{name}: {size}" for name, size in sizes.items())
         raise BadInputError(f"The tensors of a batch differ in their number of examples ({told}).")

@@ -58,7 +58,9 @@ def find_head(model: nn.Module, logits_of_one: Callable[[], torch.Tensor]) -> nn
     try:
         for module in model.modules():
             if any(True for _ in module.parameters(recurse=False)):
-                handles.append(module.register_forward_hook(lambda m, _, output: called.append((m, _width(output)))))
+                handles.append(
+                    module.register_forward_hook(lambda m, _, output: called.append((m, _width(output))))
+                )
         with torch.no_grad():
             logits = logits_of_one()
     finally:
@@ -68,7 +70,9 @@ def find_head(model: nn.Module, logits_of_one: Callable[[], torch.Tensor]) -> nn
         if isinstance(module, nn.Linear) and isinstance(logits, torch.Tensor) and width == logits.shape[-1]:
             return module
     if not called:
-        raise BadInputError("The model calls no module with parameters, so it has no head: choose parameters by name.")
+        raise BadInputError(
+            "The model calls no module with parameters, so it has no head: choose parameters by name."
+        )
     return called[-1][0]
 
 

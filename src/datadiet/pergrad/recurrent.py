@@ -1,4 +1,4 @@
-"""Rules for LSTM, GRU and plain recurrent networks: run step by step, so that each product is an affine map."""
+"""Rules for LSTM, GRU and plain recurrent networks, run step by step as the affine maps they are."""
 
 from __future__ import annotations
 
@@ -65,7 +65,15 @@ def _recurrent(call: Call, step: Any) -> Any:
         if not call.is_tracked(one):
             call.watch.mark(one)  # zeros made for the batch belong to its examples
     return call.watch.inside(
-        _layers, inputs, states, list(weights), biased, layers, both_ways, batch_first and inputs.dim() == 3, step
+        _layers,
+        inputs,
+        states,
+        list(weights),
+        biased,
+        layers,
+        both_ways,
+        batch_first and inputs.dim() == 3,
+        step,
     )
 
 

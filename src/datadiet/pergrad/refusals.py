@@ -17,7 +17,9 @@ from datadiet.errors import BadInputError
 def refuse_model(model: nn.Module) -> None:
     """Raise BadInputError if a module of the model mixes examples, draws at random or changes itself."""
     if isinstance(model, torch.jit.ScriptModule):
-        raise BadInputError("The model is a TorchScript module, which cannot be looked into: pass the module it was made of.")
+        raise BadInputError(
+            "The model is a TorchScript module, which cannot be looked into: pass the module it was made of."
+        )
     for name, module in model.named_modules():
         reason = _reason(module)
         if reason is not None:
@@ -71,8 +73,8 @@ def _batch_norm(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     functional = _argument(args, kwargs, 5, "training", False)
     if functional or _argument(args, kwargs, 1, "running_mean", None) is None:
         raise BadInputError(
-            "The model calls F.batch_norm with the statistics of the batch, so an example has no gradient of its "
-            "own: call model.eval() first, or pass training=False with running statistics."
+            "The model calls F.batch_norm with the statistics of the batch, so an example has no gradient of "
+            "its own: call model.eval() first, or pass training=False with running statistics."
         )
 
 
@@ -86,11 +88,13 @@ def _dropout(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
 def _embedding(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     if _argument(args, kwargs, 5, "scale_grad_by_freq", False):
         raise BadInputError(
-            "The model calls F.embedding with scale_grad_by_freq=True: the gradient depends on how often a token "
-            "occurs in the batch, so an example has none of its own. Set it to False."
+            "The model calls F.embedding with scale_grad_by_freq=True: the gradient depends on how often a "
+            "token occurs in the batch, so an example has none of its own. Set it to False."
         )
     if _argument(args, kwargs, 3, "max_norm", None) is not None:
-        raise BadInputError("The model calls F.embedding with max_norm, which rewrites the weight: set it to None.")
+        raise BadInputError(
+            "The model calls F.embedding with max_norm, which rewrites the weight: set it to None."
+        )
 
 
 _FUNCTION_CHECKS = {

@@ -1,4 +1,4 @@
-"""The registry of rules: which function turns a layer's inputs and output gradient into per-example gradients."""
+"""The registry of rules that turn a layer's inputs and output gradient into per-example gradients."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def function_rule(*functions: Any) -> Callable[[F], F]:
 
 
 def fallback_rule(order: int) -> Callable[[F], F]:
-    """Register a rule that is tried, in ascending order, for functions that have none or whose rule declines."""
+    """Register a rule that is tried, in ascending order, for functions without one or whose rule declines."""
 
     def register(rule: F) -> F:
         _FALLBACKS.append((order, rule))

@@ -1,4 +1,4 @@
-"""Keeping a model as it was found: gradients flags, buffers and random generators are put back, whatever happens."""
+"""Keeping a model as it was found: gradient flags, buffers and random generators are put back."""
 
 from __future__ import annotations
 

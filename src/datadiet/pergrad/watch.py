@@ -1,4 +1,4 @@
-"""The watch over a forward pass: it sees every use of a parameter and taps the gradient that flows back to it."""
+"""The watch over a forward pass: it sees each use of a parameter and taps the gradient that flows back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from datadiet.pergrad.factors import Factor
-from datadiet.pergrad.layout import Layout, NeedsPlanError, OpaqueError, Print, resolve
+from datadiet.pergrad.layout import Layout, NeedsPlanError, OpaqueError, PathError, Print, resolve
 from datadiet.pergrad.ledger import Derived, Ledger, is_distinct_view
 from datadiet.pergrad.refusals import refuse_function
 from datadiet.pergrad.rules import FUNCTION_RULES, fallback_rules
@@ -27,6 +27,7 @@ class Plan:
     (`token.expand(batch, -1, -1)`): with one example they look like any other function of parameters.
     """
 
+    example: int = 0
     events: list[Event] = field(default_factory=list)
     repeated: set[int] = field(default_factory=set)
 
@@ -84,7 +85,14 @@ class Watch(TorchFunctionMode):
         self.tapped = False
         self._mark = object()
         self._ignored: dict[int, torch.Tensor] = {}
-        self._tracked: dict[int, torch.Tensor | Derived] = {key: a.parameter for key, a in ledger.accounts.items()}
+        self._tracked: dict[int, torch.Tensor | Derived] = {
+            key: a.parameter for key, a in ledger.accounts.items()
+        }
+
+    @property
+    def example(self) -> int:
+        """Place in the batch of the example that was run by itself."""
+        return 0 if self.plan is None else self.plan.example
 
     # Kinds of tensors
 
@@ -167,7 +175,7 @@ class Watch(TorchFunctionMode):
         raise OpaqueError(f"{call.where()}: no rule takes this use apart", call.names())
 
     def _compute(self, call: Call) -> Any:
-        """A function of parameters and constants: kept with its autograd graph until it meets the examples."""
+        """A function of parameters and constants keeps its autograd graph until it meets the examples."""
         call.log_inputs()
         output = call.func(*call.args, **call.kwargs)
         if isinstance(output, torch.Tensor):
@@ -209,10 +217,12 @@ class Watch(TorchFunctionMode):
             copy = output.detach()
             self.mark(copy)
             return copy
-        layout = resolve(output, self.batch, range(output.dim()), planned, call.where())
+        layout = resolve(output, self.batch, range(output.dim()), planned, call.where(), self.example)
         rows = layout.examples_first(output)
         if not bool((rows.detach() == rows[:1].detach()).all()):
-            raise OpaqueError(f"{call.where()}: a tensor made from parameters alone differs between the examples")
+            raise OpaqueError(
+                f"{call.where()}: a tensor made from parameters alone differs between the examples"
+            )
         one = Derived(rows[0])
         self._tracked[id(one.tensor)] = one
         copy = output.detach().clone()
@@ -243,7 +253,7 @@ class Watch(TorchFunctionMode):
             with torch.no_grad():
                 self.ledger.add(weight, make(gradient))
 
-        operand.register_hook(on_gradient)
+        operand.register_hook(on_gradient)  # type: ignore[no-untyped-call]
 
     def tap(
         self,
@@ -266,10 +276,9 @@ class Watch(TorchFunctionMode):
                 output = output.clone()
             output = _Root.apply(self.seed, output)  # type: ignore[no-untyped-call]
         versions = [tensor._version for tensor in saved]
-        open_uses = [list(uses), list(saved)]
+        pending, kept = list(uses), list(saved)
 
         def on_gradient(gradient: torch.Tensor) -> None:
-            pending, kept = open_uses
             if [tensor._version for tensor in kept] != versions:
                 raise OpaqueError("an input of a layer was changed in place after the layer had used it")
             # The makers hold the layer's input: dropped here, as autograd drops its own saved tensors.
@@ -279,7 +288,7 @@ class Watch(TorchFunctionMode):
                     weight, make = pending.pop(0)
                     self.ledger.add(weight, make(gradient))
 
-        output.register_hook(on_gradient)
+        output.register_hook(on_gradient)  # type: ignore[no-untyped-call]
         return output
 
 
@@ -301,7 +310,7 @@ class Call:
         self._order = {id(tensor): position for position, tensor in enumerate(inputs)}
 
     def planned_output(self, output: torch.Tensor) -> tuple[int, Print | None]:
-        """What the same call returned for one example alone, where that is known, and its place in the plan."""
+        """Its place in the plan, and what the same call returned for one example alone if that is known."""
         watch = self.watch
         if watch.plan is None and watch.batch > 1 and getattr(self.func, "__name__", "") in REPEATING:
             raise NeedsPlanError(self.where())
@@ -317,7 +326,7 @@ class Call:
         if watch.recording:
             watch.plan.events.append([Print.of(tensor) for tensor in tensors])
         if position >= len(watch.plan.events) or len(watch.plan.events[position]) != len(tensors):
-            raise OpaqueError(f"{self.where()}: one example alone takes another path through the model")
+            raise PathError(f"{self.where()}: one example alone takes another path through the model")
         return position, watch.plan.events[position]
 
     def option(self, name: str, position: int, default: Any = None) -> Any:
@@ -328,7 +337,9 @@ class Call:
 
     def tracked_tensors(self) -> list[torch.Tensor]:
         """Every tracked tensor among the arguments."""
-        return [t for t in tensors_in((*self.args, *self.kwargs.values())) if self.watch.tracked(t) is not None]
+        return [
+            t for t in tensors_in((*self.args, *self.kwargs.values())) if self.watch.tracked(t) is not None
+        ]
 
     def is_tracked(self, tensor: Any) -> bool:
         return isinstance(tensor, torch.Tensor) and self.watch.tracked(tensor) is not None
@@ -346,12 +357,14 @@ class Call:
         planned = None
         if self._planned is not None:
             planned = self._planned[self._order[id(tensor)]]
-        return resolve(tensor, self.watch.batch, candidates, planned, self.where())
+        return resolve(tensor, self.watch.batch, candidates, planned, self.where(), self.watch.example)
 
     def output_layout(self, output: torch.Tensor) -> Layout:
         """Where the examples lie in the output of a function that has no rule of its own."""
         _, planned = self.planned_output(output)
-        return resolve(output, self.watch.batch, range(output.dim()), planned, self.where())
+        return resolve(
+            output, self.watch.batch, range(output.dim()), planned, self.where(), self.watch.example
+        )
 
     def names(self) -> list[str]:
         """Names of the parameters that the call takes directly."""
@@ -404,7 +417,7 @@ def tensors_in(values: Any) -> Iterator[torch.Tensor]:
 
 
 def opened(function: types.FunctionType) -> Callable[..., Any]:
-    """A copy of a composite torch function that runs its body under the watch instead of being intercepted."""
+    """A copy of a composite torch function that runs its body under the watch."""
     blind = dict(function.__globals__)
     for name in ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic"):
         if name in blind:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from datadiet.errors import BadInputError
-from datadiet.scores.outputs import REAL_MEASURES, Reading, measures_of
+from datadiet.scores.outputs import MEASURES, REAL_MEASURES, Reading, measures_of
 from datadiet.scores.registry import ScoreCard, card
 from datadiet.scores.table import ScoreTable
 
@@ -143,15 +143,17 @@ class _Plan:
     ) -> dict[str, torch.Tensor]:
         """The scores and trace columns of (classes, rows) logits, checked to be finite."""
         asked = [*(self.scores if epoch in self.epochs else ()), *self.columns]
-        own = [name for name in asked if name in (*REAL_MEASURES, "prediction", "correct")]
-        # A flag or a label is finite whatever the logits are; a probability tells.
+        own = [name for name in asked if name in MEASURES]
+        # A flag is finite whatever the logits are; a probability tells.
         tell = next((name for name in own if name in REAL_MEASURES), "probability")
-        measured = measures_of(Reading(values, targets, class_dim=0), dict.fromkeys((*own, tell)))
+        measured = {}
         for name in asked:
-            if name not in measured:
+            if name not in own:
                 function = self.scores[name].function
                 assert function is not None
                 measured[name] = function(values.t(), targets)
+        # Last, because it computes in the memory of the logits.
+        measured.update(measures_of(Reading(values, targets, 0, overwrite=True), dict.fromkeys((*own, tell))))
         for name in dict.fromkeys((tell, *asked)):
             broken = ~torch.isfinite(measured[name])
             if broken.any():
@@ -182,7 +184,7 @@ def _on_every_core(work: Callable[[slice], None], chunks: Iterator[slice]) -> No
 def _class_major(source: NDArray[Any], kind: Any) -> torch.Tensor:
     """A (rows, classes) block as a (classes, rows) tensor, read and converted in one go."""
     if source.shape[1] > _FEW_CLASSES:
-        return torch.from_numpy(source.astype(kind)).t()
+        return torch.from_numpy(source.astype(kind, copy=True)).t()
     turned = np.empty(source.shape[::-1], kind)
     np.copyto(turned, source.T)
     return torch.from_numpy(turned)

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from safetensors.torch import save
-from torch import nn
 
 from datadiet.atomic import atomic_file
 from datadiet.errors import RunFailedError
@@ -39,7 +38,9 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     except FileNotFoundError:
         raise
     except Exception as error:  # safetensors raises its own error type, without a public name in all versions
-        raise RunFailedError(f"The checkpoint {str(path)!r} cannot be read: {error}. Delete it and run again.") from error
+        raise RunFailedError(
+            f"The checkpoint {str(path)!r} cannot be read: {error}. Delete it and run again."
+        ) from error
 
 
 def weights_hash(state: Mapping[str, torch.Tensor]) -> str:

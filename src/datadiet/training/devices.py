@@ -35,7 +35,9 @@ def accelerator_for(device: str = "auto") -> Accelerator:
     if device not in available:
         raise BadInputError(f"device is {device!r}; it must be one of {', '.join(available)}.")
     if not available[device]:
-        raise BadInputError(f"device is {device!r}, but this machine or this build of torch has none; use 'auto'.")
+        raise BadInputError(
+            f"device is {device!r}, but this machine or this build of torch has none; use 'auto'."
+        )
     logging.getLogger("accelerate").setLevel(logging.ERROR)
     wanted = "cpu" if device == "cpu" else None
     state = AcceleratorState._shared_state

@@ -28,9 +28,7 @@ class Observer:
     def on_begin(self, loop: TrainingLoop) -> None:
         """Before the first step of this process."""
 
-    def on_batch(
-        self, loop: TrainingLoop, batch: Batch, outputs: torch.Tensor, losses: torch.Tensor
-    ) -> None:
+    def on_batch(self, loop: TrainingLoop, batch: Batch, outputs: torch.Tensor, losses: torch.Tensor) -> None:
         """After each optimiser step; outputs and losses are detached and of the weights before the step."""
 
     def on_epoch(self, loop: TrainingLoop) -> None:

@@ -16,12 +16,20 @@ from datadiet.training.loop import autocast
 from datadiet.training.recipe import Recipe
 from datadiet.training.seeding import local_randomness
 
-WORTH_IT = 1.15  # a choice must be this much faster than plain float32 to be taken, so that noise decides nothing
+WORTH_IT = (
+    1.15  # a choice must be this much faster than plain float32 to be taken, so that noise decides nothing
+)
 HOPELESS = 2.0  # a first step this much slower is not tried again
 
 
 def fastest_precision(
-    recipe: Recipe, build: Callable[[], nn.Module], batch: Batch, task: Task, device: torch.device, *, rounds: int = 5
+    recipe: Recipe,
+    build: Callable[[], nn.Module],
+    batch: Batch,
+    task: Task,
+    device: torch.device,
+    *,
+    rounds: int = 5,
 ) -> tuple[str, str]:
     """Time training steps in each allowed combination and name the fastest.
 

@@ -108,7 +108,9 @@ class Recipe:
                     f"recipe: {key} is {getattr(self, key)!r}; it must be one of {', '.join(get_args(literal))}."
                 )
         if (self.epochs is None) == (self.steps is None):
-            raise BadInputError("recipe: give the length either in epochs or in steps, not both and not neither.")
+            raise BadInputError(
+                "recipe: give the length either in epochs or in steps, not both and not neither."
+            )
         for key in ("epochs", "steps", "batch_size", "lr", "max_length"):
             value = getattr(self, key)
             if value is not None and not (math.isfinite(value) and value > 0):
@@ -241,7 +243,9 @@ def named_recipe(name: str) -> Recipe:
         )
     if Path(name).suffix in (".yaml", ".yml"):
         return Recipe.from_yaml(name)
-    raise BadInputError(f"There is no recipe {name!r}; use fast, paper, finetune, or the path of a YAML file.")
+    raise BadInputError(
+        f"There is no recipe {name!r}; use fast, paper, finetune, or the path of a YAML file."
+    )
 
 
 def fast_for(kind: str, num_examples: int, *, pretrained: bool) -> Recipe:
