@@ -432,7 +432,8 @@ def _explain_rules() -> None:
 
 
 def main() -> None:
-    """Entry point of `datadiet`."""
+    """Entry point of `datadiet`; a model may be a `package.module:factory` of the current folder."""
+    sys.path.append(str(Path.cwd()))  # at the end, so that no file there hides an installed package
     app()
 
 

@@ -18,6 +18,7 @@ from datadiet.errors import BadInputError
 from datadiet.keeping import Kept, checked_seed
 from datadiet.keeping import keep as keep_ids
 from datadiet.report import safe_name, subset_key, verdict_sentence, write_report
+from datadiet.reloading import loading_facts
 from datadiet.reporting import report_contents
 from datadiet.scores import ScoreTable, card
 from datadiet.scoring import DEFAULT_SEEDS, Scoring, score_with
@@ -118,7 +119,10 @@ def run(
             at_epoch=at_epoch,
             grand_parameters=grand_parameters,
             also_free=True,
-            provenance={"command": command} if command else None,
+            provenance={
+                **loading_facts(examples, load_options),
+                **({"command": command} if command else {}),
+            },
         )
         arms = _arms(setup, scoring.table, scores, fractions, rule, dict(rule_options or {}), per_class, seed)
         comparison = compare_arms(setup, arms, seeds=seeds, seed=seed)

@@ -55,8 +55,13 @@ DATA = OptionGroup(
 MACHINE = OptionGroup(
     {
         "workspace": (
-            _flag(Path, "Where trainings live and are found again.", "Machine", envvar="DATADIET_WORKSPACE"),
-            Path("runs"),
+            _flag(
+                Path | None,
+                "Where trainings live and are found again [runs; for verify, the table's own].",
+                "Machine",
+                envvar="DATADIET_WORKSPACE",
+            ),
+            None,
         ),
         "device": (_flag(str, "auto, cpu, cuda or mps.", "Machine"), "auto"),
         "memory_limit": (

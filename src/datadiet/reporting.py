@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from datadiet.data import Examples, load
+from datadiet.data import Examples
 from datadiet.errors import BadInputError
 from datadiet.keeping import Kept
 from datadiet.report import ExampleView, Gallery, ReportContents, subset_key, write_report
+from datadiet.reloading import load_again
 from datadiet.scores import ScoreTable
 
 MOST_CLASSES = 100  # galleries of more classes than this help nobody
@@ -121,10 +122,7 @@ def rewrite_report(folder: Path, source: Any = None, load_options: Mapping[str, 
             f"{str(path)!r} is not readable as JSON ({error}); run `datadiet run` again."
         ) from error
     table = ScoreTable.read(folder / "scores.parquet")
-    more = dict(load_options or {})
-    if table.provenance.get("holdout_seed") is not None:
-        more.setdefault("holdout_seed", table.provenance["holdout_seed"])
-    examples = load(source if source is not None else verdict["source"], **more)
+    examples = load_again(table.provenance, source, load_options)
     table.check_data(examples.fingerprint)
     kept = {}
     for file in sorted((folder / "kept").glob("*.parquet")):

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from datadiet.data import Examples, load
+from datadiet.data import Examples
 from datadiet.errors import BadInputError
 from datadiet.keeping import checked_seed
 from datadiet.points import OUTPUT_COLUMNS, compute_grand, compute_outputs, load_weights
-from datadiet.runs import train_run
+from datadiet.reloading import load_again
+from datadiet.runs import Run, describe
 from datadiet.scores import ScoreTable
 from datadiet.setup import Setup, prepare
 from datadiet.training.recipe import Recipe
@@ -95,9 +96,13 @@ def verify(
     if sample < 1:
         raise BadInputError(f"sample is {sample}; it must be 1 or more.")
     checked_seed(seed)
-    examples = _data_of(facts, source, load_options)
+    examples = load_again(facts, source, load_options)
     table.check_data(examples.fingerprint)
-    where = workspace if workspace is not None else facts["workspace"]
+    where = Path(workspace if workspace is not None else facts["workspace"])
+    if not where.is_dir():
+        raise BadInputError(
+            f"There is no workspace {str(where)!r} with the checkpoints of this table; give it with --workspace."
+        )
     setup = prepare(examples, Recipe.from_dict(facts["recipe"]), workspace=where, **options)
     ids = np.sort(np.random.default_rng(seed).choice(table.ids, min(sample, len(table)), replace=False))
     try:
@@ -116,13 +121,19 @@ def verify(
     return Verification(not bad, len(ids), len(facts["seeds"]), worst, sentence)
 
 
-def _data_of(facts: Mapping[str, Any], source: Any, load_options: Mapping[str, Any] | None) -> Examples:
-    if isinstance(source, Examples):
-        return source
-    more = dict(load_options or {})
-    if facts.get("holdout_seed") is not None:
-        more.setdefault("holdout_seed", facts["holdout_seed"])
-    return load(source if source is not None else facts["source"], **more)
+def _run_of(setup: Setup, facts: Mapping[str, Any], seed: int, steps: list[int]) -> Run:
+    """The run of a seed as it lies in the workspace, whatever machine it was trained on; nothing is trained."""
+    machine = {key: value for key, value in facts["machine"].items() if key in ("device", "processes")}
+    description = {**describe(setup, seed, None, True), **machine}
+    folder = setup.workspace.folder(description)
+    missing = [step for step in steps if not folder.weights_path(step).exists()]
+    if missing:
+        raise BadInputError(
+            f"The workspace {str(setup.workspace.path)!r} has no checkpoint of seed {seed} at step {missing[0]}; "
+            "give the workspace that the table was made in with --workspace."
+        )
+    size = len(setup.examples.train)
+    return Run(folder, seed, size, description["total_steps"], setup.steps_per_epoch, folder.result(), False)
 
 
 def _worst_differences(
@@ -136,7 +147,7 @@ def _worst_differences(
     steps = sorted({int(entry["step"]) for entry in columns.values()})
     worst: dict[str, float] = dict.fromkeys(columns, 0.0)
     for index, seed in enumerate(seeds):
-        run = train_run(setup, seed, record=True, until=max(steps), weights_at=steps)
+        run = _run_of(setup, table.provenance, seed, steps)
         for step in steps:
             here = {name: entry for name, entry in columns.items() if int(entry["step"]) == step}
             model, weights = load_weights(setup, run, step)
@@ -150,8 +161,16 @@ def _worst_differences(
                 score = name.partition("@")[0]
                 if score == "grand" and "grand" not in again:
                     again |= compute_grand(setup, model, entry.get("parameters", "all"), ids=ids)
-                found = again[score].numpy().astype(np.float64)
-                stored = table.per_seed[name][index][rows].astype(np.float64)
-                scale = np.maximum(np.abs(stored), 1e-3 * np.abs(table.per_seed[name][index]).max() + 1e-12)
-                worst[name] = max(worst[name], float((np.abs(found - stored) / scale).max()))
+                stored = table.per_seed[name][index]
+                worst[name] = max(worst[name], _difference(again[score].numpy(), stored[rows], stored))
+    for name in worst:  # what is kept by is the mean: it must be that of the seeds, for every example
+        stored = table.per_seed[name]
+        worst[name] = max(worst[name], _difference(stored.mean(axis=0), table.column(name), stored))
     return worst
+
+
+def _difference(found: np.ndarray, stored: np.ndarray, all_stored: np.ndarray) -> float:
+    """The largest difference relative to what is stored, or to a thousandth of the largest where that is tiny."""
+    stored = stored.astype(np.float64)
+    scale = np.maximum(np.abs(stored), 1e-3 * np.abs(all_stored).max() + 1e-12)
+    return float((np.abs(found.astype(np.float64) - stored) / scale).max())

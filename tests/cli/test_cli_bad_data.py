@@ -153,7 +153,9 @@ def test_a_training_command_refuses_bad_data(
 def test_keep_refuses_bad_data_that_its_table_is_held_against(
     make: Callable[[Path], list[str]], words: tuple[str, ...], here: Path, datadiet: Datadiet
 ) -> None:
-    table = dd.ScoreTable.from_seeds([0, 1], [0, 1], [{"el2n": [0.1, 0.2]}], provenance={"fingerprint": "abc"})
+    table = dd.ScoreTable.from_seeds(
+        [0, 1], [0, 1], [{"el2n": [0.1, 0.2]}], provenance={"fingerprint": "abc"}
+    )
     table.write(here / "scores.parquet")
     source, *more = make(here)
     before = contents(here)
@@ -165,7 +167,18 @@ def test_a_corrupt_image_that_is_skipped_is_recorded_and_the_rest_is_scored(
     here: Path, datadiet: Datadiet
 ) -> None:
     source, *_ = corrupt_image(here)
-    command = ("score", source, "--on-bad-example", "skip", "--seeds", "1", "--scores", "el2n", *TINY, "--json")
+    command = (
+        "score",
+        source,
+        "--on-bad-example",
+        "skip",
+        "--seeds",
+        "1",
+        "--scores",
+        "el2n",
+        *TINY,
+        "--json",
+    )
     outcome = datadiet(*command)
     assert outcome.code == 0, outcome
     table = dd.ScoreTable.read(here / "scores.parquet")

@@ -53,7 +53,9 @@ def test_one_epoch_gives_every_score_of_the_outputs(
     saved: tuple[np.ndarray, np.ndarray], datadiet: Datadiet, here: Path
 ) -> None:
     logits, labels = saved
-    outcome = datadiet("score", "--from-logits", "epoch2.npy", "--labels", "labels.npy", "--out", "one.parquet")
+    outcome = datadiet(
+        "score", "--from-logits", "epoch2.npy", "--labels", "labels.npy", "--out", "one.parquet"
+    )
     assert (outcome.code, outcome.stderr) == (0, "")
     table = dd.ScoreTable.read("one.parquet")
     expected = point_scores(logits[1], labels)
@@ -107,7 +109,10 @@ def test_nothing_but_the_table_is_written(
     saved: tuple[np.ndarray, np.ndarray], datadiet: Datadiet, here: Path
 ) -> None:
     before = set(contents(here))
-    assert datadiet("score", "--from-logits", "all.npy", "--labels", "labels.npy", "--out", "a/b.parquet").code == 0
+    assert (
+        datadiet("score", "--from-logits", "all.npy", "--labels", "labels.npy", "--out", "a/b.parquet").code
+        == 0
+    )
     assert set(contents(here)) - before == {"a", "a/b.parquet"}
 
 

@@ -84,7 +84,18 @@ def test_the_flag_of_a_field_has_a_sentence_of_help(field: str) -> None:
 
 def test_flags_go_before_the_recipe_file_which_goes_before_the_named_recipe(here: Path, points: Path) -> None:
     (here / "mine.yaml").write_text("base: paper\nmodel: mlp\nlr: 0.5\nmomentum: 0.25\n")
-    flags = ("--recipe", "mine.yaml", "--momentum", "0.75", "--seeds", "1", "--scores", "el2n", "--at-epoch", "1")
+    flags = (
+        "--recipe",
+        "mine.yaml",
+        "--momentum",
+        "0.75",
+        "--seeds",
+        "1",
+        "--scores",
+        "el2n",
+        "--at-epoch",
+        "1",
+    )
     outcome = invoke("score", points, *TINY, *flags)
     assert outcome.code == 0, outcome
     recipe = dd.ScoreTable.read(here / "scores.parquet").provenance["recipe"]
@@ -97,7 +108,9 @@ def test_machine_and_data_flags_reach_the_commands(
 ) -> None:
     flags = ("--workspace", "w", "--device", "cpu", "--memory-limit", "2MB", "--num-workers", "1")
     more = ("--checkpoint-every", "5", "--input", "x0,x1", "--label", "label", "--test-fraction", "0.5")
-    invoke("run", points, *flags, *more, "--holdout-seed", "3", "--image-size", "8", "--on-bad-example", "skip")
+    invoke(
+        "run", points, *flags, *more, "--holdout-seed", "3", "--image-size", "8", "--on-bad-example", "skip"
+    )
     (options,) = given_recipe
     assert options["load_options"] == {
         "input": ["x0", "x1"],

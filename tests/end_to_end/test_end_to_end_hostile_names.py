@@ -15,7 +15,14 @@ from typer.testing import CliRunner
 import datadiet as dd
 from datadiet.cli import app
 
-NAMES = ("<script>alert(1)</script>", "../../x", "[red]x[/red]", "\x1b[31mred", "a' onmouseover='b", "{{ 7 * 7 }}")
+NAMES = (
+    "<script>alert(1)</script>",
+    "../../x",
+    "[red]x[/red]",
+    "\x1b[31mred",
+    "a' onmouseover='b",
+    "{{ 7 * 7 }}",
+)
 
 
 class Elements(HTMLParser):
@@ -50,9 +57,22 @@ def place(tmp_path_factory: pytest.TempPathFactory, datadiet: Callable[..., str]
     place = tmp_path_factory.mktemp("hostile") / "deep" / "deeper"
     place.mkdir(parents=True)
     labels = [NAMES[row % len(NAMES)] for row in range(72)]
-    texts = [f"{label} <img src=x onerror=alert({row})> \x1b]0;title\x07 word{row % 7}" for row, label in enumerate(labels)]
+    texts = [
+        f"{label} <img src=x onerror=alert({row})> \x1b]0;title\x07 word{row % 7}"
+        for row, label in enumerate(labels)
+    ]
     pyarrow.csv.write_csv(pa.table({"text": texts, "label": labels}), place / "notes.csv")
-    flags = ("--keep", "0.5", "--seeds", "2", "--per-class", "--workspace", place / "work", "--out", place / "out")
+    flags = (
+        "--keep",
+        "0.5",
+        "--seeds",
+        "2",
+        "--per-class",
+        "--workspace",
+        place / "work",
+        "--out",
+        place / "out",
+    )
     printed = datadiet("run", place / "notes.csv", *flags, *TINY, *MODEL["text"])
     (place / "printed.txt").write_text(printed, encoding="utf-8")
     return place
@@ -92,7 +112,9 @@ def test_nothing_in_the_terminal_acts(place: Path) -> None:
 def test_a_name_in_an_error_is_harmless_and_still_one_line(name: str, tmp_path: Path) -> None:
     labels = ["plain", "simple"] * 6 + [name]
     pyarrow.csv.write_csv(pa.table({"x": [*range(13)], "label": labels}), tmp_path / "points.csv")
-    result = CliRunner().invoke(app, ["score", str(tmp_path / "points.csv"), "--out", str(tmp_path / "s.parquet")])
+    result = CliRunner().invoke(
+        app, ["score", str(tmp_path / "points.csv"), "--out", str(tmp_path / "s.parquet")]
+    )
     assert result.exit_code == 2
     assert result.stderr.count("\n") == 1
     assert "\x1b" not in result.stderr and "one example" in result.stderr

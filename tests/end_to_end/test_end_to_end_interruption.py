@@ -94,7 +94,16 @@ def arguments(place: Path, workspace: str, out: str, *more: str) -> list[str]:
     """A run on the points of `place`, checkpointed all the time."""
     where = ("--workspace", str(place / workspace), "--out", str(place / out))
     what = ("--keep", "0.6", "--seeds", "2", "--scores", "el2n,forgetting", "--checkpoint-every", "0.01")
-    return ["run", str(place / "points.parquet"), *where, *what, *TINY, "--epochs=12", *MODEL["vectors"], *more]
+    return [
+        "run",
+        str(place / "points.parquet"),
+        *where,
+        *what,
+        *TINY,
+        "--epochs=12",
+        *MODEL["vectors"],
+        *more,
+    ]
 
 
 def assert_same(one: Path, other: Path) -> None:
@@ -147,7 +156,9 @@ def test_two_processes_in_one_workspace_share_every_training(tmp_path: Path) -> 
     assert together["statuses"] == [0, 0]
     assert_same(tmp_path / "one", tmp_path / "other")
     # A training that each had done for itself would have taken another time.
-    seconds = [pq.read_table(tmp_path / out / "results.parquet").column("seconds") for out in ("one", "other")]
+    seconds = [
+        pq.read_table(tmp_path / out / "results.parquet").column("seconds") for out in ("one", "other")
+    ]
     assert seconds[0].equals(seconds[1])
 
 
@@ -169,13 +180,27 @@ def test_a_state_that_was_cut_short_by_a_crash_of_the_machine_does_not_pass_for_
 @pytest.mark.slow
 def test_two_processes_of_torchrun_give_the_scores_of_one(tmp_path: Path) -> None:
     write_vectors(tmp_path / "points.parquet", rows=64)
-    flags = [*TINY, *MODEL["vectors"], "--seeds", "2", "--scores", "el2n,forgetting,aum,grand", "--at-epoch", "2"]
+    flags = [
+        *TINY,
+        *MODEL["vectors"],
+        "--seeds",
+        "2",
+        "--scores",
+        "el2n,forgetting,aum,grand",
+        "--at-epoch",
+        "2",
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
 
     def score(launcher: list[str], out: str) -> dd.ScoreTable:
         command = [*launcher, "-m", "datadiet.cli", "score", "points.parquet", *flags, "--out", out, "--json"]
         done = subprocess.run(
-            [sys.executable, *command], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600
+            [sys.executable, *command],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=600,
         )
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["n"] == 51

@@ -50,7 +50,13 @@ def finished(
 
         def again() -> object:
             return dd.run(
-                "digits", keep=[KEEP], seeds=SEEDS, recipe=recipe, workspace=workspace, out=folder, device="cpu"
+                "digits",
+                keep=[KEEP],
+                seeds=SEEDS,
+                recipe=recipe,
+                workspace=workspace,
+                out=folder,
+                device="cpu",
             )
 
         source: Any = "digits"
@@ -110,18 +116,31 @@ def test_exactly_the_hardest_half_is_kept(finished: Finished) -> None:
 
 def test_the_verdict_has_what_was_promised(finished: Finished) -> None:
     verdict = json.loads((finished.folder / "verdict.json").read_text())
-    assert {"source", "n_train", "n_test", "tolerance", "budget", "full", "subsets", "recommended"} <= set(verdict)
-    assert {"scoring_seconds", "full_training_seconds", "kept_training_seconds", "pays_after_trainings"} <= set(
-        verdict["cost"]
+    assert {"source", "n_train", "n_test", "tolerance", "budget", "full", "subsets", "recommended"} <= set(
+        verdict
     )
+    assert {
+        "scoring_seconds",
+        "full_training_seconds",
+        "kept_training_seconds",
+        "pays_after_trainings",
+    } <= set(verdict["cost"])
     assert verdict["n_train"] == len(finished.examples.train)
     assert verdict["n_test"] == len(finished.examples.test)
     assert verdict["full"]["interval"][0] <= verdict["full"]["accuracy"] <= verdict["full"]["interval"][1]
     assert [subset["score"] for subset in verdict["subsets"]] == ["el2n", "random"]
     for subset in verdict["subsets"]:
-        assert {"score", "rule", "keep", "n", "accuracy", "interval", "minus_full", "minus_random", "holds"} <= set(
-            subset
-        )
+        assert {
+            "score",
+            "rule",
+            "keep",
+            "n",
+            "accuracy",
+            "interval",
+            "minus_full",
+            "minus_random",
+            "holds",
+        } <= set(subset)
         mean, low, high = subset["minus_full"]
         assert low <= mean <= high
         assert mean == pytest.approx(subset["accuracy"] - verdict["full"]["accuracy"])

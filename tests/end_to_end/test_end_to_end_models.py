@@ -23,7 +23,7 @@ def text_classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random BERT of one layer with three classes, and a tokenizer of the words of `write_text`."""
     transformers = pytest.importorskip("transformers")
     folder = tmp_path_factory.mktemp("bert")
-    words = "good fine warm clear bad poor cold vague tea rain book road".split()
+    words = ["good", "fine", "warm", "clear", "bad", "poor", "cold", "vague", "tea", "rain", "book", "road"]
     (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]))
     transformers.BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
     config = transformers.BertConfig(
@@ -128,7 +128,9 @@ def test_a_factory_in_the_current_folder_runs_by_its_name(tmp_path: Path) -> Non
     (tmp_path / "my_nets").mkdir()
     (tmp_path / "my_nets" / "__init__.py").write_text("")
     (tmp_path / "my_nets" / "small.py").write_text(FACTORY)
-    program = Path(sys.executable).with_name("datadiet")  # as installed, where nothing adds the current folder
+    program = Path(sys.executable).with_name(
+        "datadiet"
+    )  # as installed, where nothing adds the current folder
     model = ("--model", "my_nets.small:build", "--model-option", "width=5")
     done = subprocess.run(
         [program, "score", "points.parquet", *model, *TINY, "--seeds", "1", "--scores", "el2n"],
@@ -138,4 +140,6 @@ def test_a_factory_in_the_current_folder_runs_by_its_name(tmp_path: Path) -> Non
         text=True,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert dd.ScoreTable.read(tmp_path / "scores.parquet").provenance["recipe"]["model_options"] == {"width": 5}
+    assert dd.ScoreTable.read(tmp_path / "scores.parquet").provenance["recipe"]["model_options"] == {
+        "width": 5
+    }

@@ -1,0 +1,293 @@
+"""Cost of exact per-example gradient norms, relative to one training step on the same batch."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import statistics
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import torch
+import torch.nn.functional as F
+import transformers
+from torch import nn
+
+from datadiet.models.resnet import resnet18, resnet50
+from datadiet.pergrad import gradient_norms
+
+THREADS = 2
+VMAP_CHUNKS = (1, 4, 16, None)
+
+
+@dataclass
+class Row:
+    """One line of the table: a model, a batch, its loss, and the ratio to reach."""
+
+    label: str
+    at_most: float
+    model: nn.Module
+    inputs: Any
+    targets: torch.Tensor
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return F.cross_entropy(logits, targets, reduction="none")
+
+
+def next_token(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return F.cross_entropy(logits[:, :-1].transpose(1, 2), targets[:, 1:], reduction="none").mean(1)
+
+
+def images(label: str, at_most: float, model: nn.Module, batch: int) -> Row:
+    return Row(
+        label, at_most, model, torch.randn(batch, 3, 32, 32), torch.randint(0, 10, (batch,)), cross_entropy
+    )
+
+
+def vit() -> Row:
+    config = transformers.ViTConfig(
+        hidden_size=384,
+        num_hidden_layers=12,
+        num_attention_heads=6,
+        intermediate_size=1536,
+        image_size=32,
+        patch_size=4,
+        num_labels=10,
+    )
+    model = transformers.ViTForImageClassification(config)
+    inputs = {"pixel_values": torch.randn(32, 3, 32, 32)}
+    return Row(
+        "ViT-S-like, 32×32, patch 4, batch 32",
+        0.85,
+        model,
+        inputs,
+        torch.randint(0, 10, (32,)),
+        cross_entropy,
+    )
+
+
+def bert() -> Row:
+    model = transformers.BertForSequenceClassification(
+        transformers.BertConfig(num_hidden_layers=6, num_labels=3)
+    )
+    ids = torch.randint(0, 30000, (16, 128))
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    return Row(
+        "BERT, 6 layers, 128 tokens, batch 16", 0.9, model, inputs, torch.randint(0, 3, (16,)), cross_entropy
+    )
+
+
+def gpt2() -> Row:
+    model = transformers.GPT2LMHeadModel(transformers.GPT2Config(n_layer=6))
+    ids = torch.randint(0, 50000, (8, 128))
+    label = "GPT-2-like, 6 layers, tied head, 128 tokens, batch 8"
+    return Row(label, 1.0, model, {"input_ids": ids}, ids, next_token)
+
+
+ROWS: dict[str, Callable[[], Row]] = {
+    "resnet18-64": lambda: images("ResNet-18 low-res, width 64, batch 32", 1.0, resnet18(10), 32),
+    "resnet18-16": lambda: images("ResNet-18 low-res, width 16, batch 64", 1.3, resnet18(10, width=16), 64),
+    "resnet50": lambda: images("ResNet-50 low-res, batch 16", 1.2, resnet50(10), 16),
+    "vit": vit,
+    "bert": bert,
+    "gpt2": gpt2,
+}
+
+
+def logits_of(model: nn.Module, inputs: Any) -> torch.Tensor:
+    outputs = model(**inputs) if isinstance(inputs, dict) else model(inputs)
+    return getattr(outputs, "logits", outputs)
+
+
+def training_step(row: Row) -> None:
+    row.model.train()
+    row.loss(logits_of(row.model, row.inputs), row.targets).mean().backward()
+    row.model.zero_grad(set_to_none=True)
+    row.model.eval()
+
+
+def ours(row: Row, **options: Any) -> torch.Tensor:
+    return gradient_norms(row.model, row.inputs, row.targets, loss=row.loss, **options)
+
+
+def part(value: Any, i: int) -> Any:
+    return {k: v[i : i + 1] for k, v in value.items()} if isinstance(value, dict) else value[i : i + 1]
+
+
+def loop(row: Row) -> torch.Tensor:
+    weights = list(row.model.parameters())
+    norms = []
+    for i in range(len(row.targets)):
+        loss = row.loss(logits_of(row.model, part(row.inputs, i)), row.targets[i : i + 1]).sum()
+        found = torch.autograd.grad(loss, weights, allow_unused=True)
+        norms.append(torch.stack([g.square().sum() for g in found if g is not None]).sum().sqrt())
+    return torch.stack(norms)
+
+
+def vmap(row: Row, chunk: int | None) -> torch.Tensor:
+    weights = {name: p.detach() for name, p in row.model.named_parameters()}
+    buffers = dict(row.model.named_buffers())
+
+    def loss(own: dict[str, torch.Tensor], inputs: Any, targets: torch.Tensor) -> torch.Tensor:
+        one = {k: v[None] for k, v in inputs.items()} if isinstance(inputs, dict) else inputs[None]
+        arguments = ((), one) if isinstance(one, dict) else ((one,), {})
+        outputs = torch.func.functional_call(row.model, (own, buffers), *arguments)
+        return row.loss(getattr(outputs, "logits", outputs), targets[None]).sum()
+
+    def norm(inputs: Any, targets: torch.Tensor) -> torch.Tensor:
+        found = torch.func.grad(loss)(weights, inputs, targets)
+        return torch.stack([g.square().sum() for g in found.values()]).sum().sqrt()
+
+    return torch.func.vmap(norm, chunk_size=chunk)(row.inputs, row.targets)
+
+
+def opacus(row: Row) -> torch.Tensor:
+    from opacus.grad_sample import GradSampleModule
+
+    wrapped = GradSampleModule(row.model, loss_reduction="sum")
+    try:
+        row.loss(logits_of(wrapped, row.inputs), row.targets).sum().backward()
+        squares = [p.grad_sample.flatten(1).square().sum(1) for p in wrapped.parameters() if p.requires_grad]
+        return torch.stack(squares).sum(0).sqrt()
+    finally:
+        wrapped.zero_grad(set_to_none=True)
+        wrapped.to_standard_module()
+
+
+def backpack(row: Row) -> torch.Tensor:
+    import copy
+
+    from backpack import backpack as extended
+    from backpack import extend
+    from backpack.extensions import BatchL2Grad
+
+    model = extend(copy.deepcopy(row.model), use_converter=True)
+    loss = extend(nn.CrossEntropyLoss(reduction="sum"))
+    with extended(BatchL2Grad()):
+        loss(logits_of(model, row.inputs), row.targets).backward()
+    return torch.stack([p.batch_l2 for p in model.parameters()]).sum(0).sqrt()
+
+
+def best_vmap(row: Row) -> Callable[[Row], torch.Tensor]:
+    """The fastest chunk size, tried once each."""
+    times = {}
+    for chunk in VMAP_CHUNKS:
+        start = time.perf_counter()
+        vmap(row, chunk)
+        times[chunk] = time.perf_counter() - start
+    best = min(times, key=times.__getitem__)
+    return lambda given: vmap(given, best)
+
+
+def peak_bytes(run: Callable[[], Any]) -> int:
+    """Largest resident size while something runs, above what was there before."""
+    process, done = psutil.Process(), threading.Event()
+    before = peak = process.memory_info().rss
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.002):
+            peak = max(peak, process.memory_info().rss)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        run()
+    finally:
+        done.set()
+        thread.join()
+    return peak - before
+
+
+def attempt(make: Callable[[], Callable[[Row], torch.Tensor]], row: Row, truth: torch.Tensor) -> Any:
+    """A runner that gives the right norms here, or the reason why there is none."""
+    try:
+        runner = make()
+        found = runner(row).detach()
+    except Exception as error:  # other tools fail in many ways, and the way is what the table reports
+        return f"fails: {type(error).__name__}"
+    return runner if torch.allclose(found, truth, rtol=1e-3) else "wrong norms"
+
+
+def measure(row: Row, repeats: int, others: bool) -> dict[str, str]:
+    row.model.eval()
+    truth = ours(row)
+    runners: dict[str, Any] = {"datadiet": ours}
+    if others:
+        runners["loop"] = attempt(lambda: loop, row, truth)
+        runners["vmap"] = attempt(lambda: best_vmap(row), row, truth)
+        for name, tool, package in (("Opacus", opacus, "opacus"), ("BackPACK", backpack, "backpack")):
+            here = importlib.util.find_spec(package) is not None
+            runners[name] = attempt(lambda tool=tool: tool, row, truth) if here else "not installed"
+    training_step(row)
+    ratios: dict[str, list[float]] = {name: [] for name in runners}
+    steps = []
+    for _ in range(repeats):
+        for name, runner in runners.items():
+            if isinstance(runner, str):
+                continue
+            start = time.perf_counter()
+            training_step(row)
+            middle = time.perf_counter()
+            runner(row)
+            end = time.perf_counter()
+            ratios[name].append((end - middle) / (middle - start))
+            steps.append(middle - start)
+    columns = {"model": row.label, "step, s": f"{statistics.median(steps):.2f}", "at most": f"{row.at_most}"}
+    for name, runner in runners.items():
+        columns[name] = runner if isinstance(runner, str) else f"{statistics.median(ratios[name]):.2f}"
+    step_memory = statistics.median(peak_bytes(lambda: training_step(row)) for _ in range(3))
+    our_memory = statistics.median(peak_bytes(lambda: ours(row)) for _ in range(3))
+    columns["peak memory"] = f"{our_memory / max(step_memory, 1):.2f}"
+    return columns
+
+
+def bfloat16(row: Row) -> str:
+    """Ratio to the float32 step and rank agreement, on eight examples."""
+    from scipy.stats import spearmanr
+
+    small = Row(row.label, 0.75, row.model, row.inputs[:8], row.targets[:8], row.loss)
+    small.model.eval()
+    start = time.perf_counter()
+    training_step(small)
+    middle = time.perf_counter()
+    half = ours(small, autocast=torch.bfloat16)
+    ratio = (time.perf_counter() - middle) / (middle - start)
+    agreement = spearmanr(ours(small), half).statistic
+    return f"bfloat16 autocast, ResNet-18 width 64, batch 8: {ratio:.2f} of the float32 step, Spearman {agreement:.4f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", default=",".join(ROWS), help="comma-separated: " + ", ".join(ROWS))
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="interleaved pairs of a step and a computation"
+    )
+    parser.add_argument("--alone", action="store_true", help="leave the other ways out")
+    parser.add_argument(
+        "--bfloat16", action="store_true", help="also time bfloat16 autocast on eight examples"
+    )
+    chosen = parser.parse_args()
+    torch.set_num_threads(THREADS)
+    warnings.filterwarnings("ignore")
+    header: list[str] = []
+    for name in chosen.rows.split(","):
+        torch.manual_seed(0)
+        columns = measure(ROWS[name](), chosen.repeats, not chosen.alone)
+        if list(columns) != header:
+            header = list(columns)
+            print("| " + " | ".join(header) + " |\n|" + " --- |" * len(header), flush=True)
+        print("| " + " | ".join(columns.values()) + " |", flush=True)
+    if chosen.bfloat16:
+        print(bfloat16(ROWS["resnet18-64"]()))
+
+
+if __name__ == "__main__":
+    main()

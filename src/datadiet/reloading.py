@@ -1,0 +1,52 @@
+"""The data that a score table was made from, loaded again the way it was loaded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from datadiet.data import Examples, load
+
+
+def loading_facts(examples: Examples, load_options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What a table's provenance says of how its data was loaded.
+
+    Args:
+        examples: the data.
+        load_options: arguments of `datadiet.load`; those that are no plain data are not remembered.
+
+    Returns:
+        `load_options`, and `left_out`: ids of bad examples of the train part that were skipped.
+    """
+    plain = {name: value for name, value in (load_options or {}).items() if _is_plain(value)}
+    return {"load_options": plain, "left_out": [int(id_) for id_ in examples.left_out]}
+
+
+def load_again(
+    facts: Mapping[str, Any], source: Any = None, load_options: Mapping[str, Any] | None = None
+) -> Examples:
+    """The data of a table.
+
+    Args:
+        facts: the table's provenance.
+        source: the data, when it has moved; None for the source that the table names.
+        load_options: arguments of `datadiet.load` that go before those remembered.
+
+    Raises:
+        BadInputError: the data cannot be loaded.
+    """
+    if isinstance(source, Examples):
+        return source
+    options = {**facts.get("load_options", {}), **(load_options or {})}
+    if facts.get("holdout_seed") is not None:
+        options.setdefault("holdout_seed", facts["holdout_seed"])
+    return load(source if source is not None else facts["source"], **options)
+
+
+def _is_plain(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except TypeError:
+        return False
+    return True
