@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import threading
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,9 +25,12 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    # A name of its own each time: two writers of one file never share an unfinished one.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
+        with temporary.open("rb+") as written:
+            os.fsync(written.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -38,8 +41,6 @@ def atomic_file(path: str | Path) -> Iterator[IO[bytes]]:
     """An open binary file whose content is on disk, under its own name, only when all of it is."""
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         yield file
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def write_json(path: str | Path, data: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import shlex
 import sys
@@ -179,11 +180,13 @@ def score(
         )
     else:
         from datadiet.data import load
+        from datadiet.reloading import loading_facts
         from datadiet.scoring import score as score_examples
 
+        examples = load(source, **data_options(data))
         with _display(as_json) as display:
             table = score_examples(
-                load(source, **data_options(data)),
+                examples,
                 scores=names(scores) if scores else None,
                 seeds=seeds,
                 seed=seed,
@@ -192,6 +195,8 @@ def score(
                 display=display,
                 **_preparing(recipe, machine),
             )
+        facts = {**table.provenance, **loading_facts(examples, data_options(data))}
+        table = dataclasses.replace(table, provenance=facts)
     if not _is_main_process():
         return
     out.parent.mkdir(parents=True, exist_ok=True)

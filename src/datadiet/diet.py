@@ -17,8 +17,9 @@ from datadiet.data import Examples, load
 from datadiet.errors import BadInputError
 from datadiet.keeping import Kept, checked_seed
 from datadiet.keeping import keep as keep_ids
-from datadiet.report import safe_name, subset_key, verdict_sentence, write_report
+from datadiet.progress import ProgressDisplay
 from datadiet.reloading import loading_facts
+from datadiet.report import printable, safe_name, subset_key, verdict_sentence, write_report
 from datadiet.reporting import report_contents
 from datadiet.scores import ScoreTable, card
 from datadiet.scoring import DEFAULT_SEEDS, Scoring, score_with
@@ -105,7 +106,7 @@ def run(
     check_seeds(seeds if score_seeds is None else min(seeds, score_seeds))
     for name in scores:
         card(name)
-    examples = source if isinstance(source, Examples) else load(source, **dict(load_options or {}))
+    examples = read_examples(source, load_options, options.get("display"))
     _try_rule(examples, fractions, rule, dict(rule_options or {}), per_class, seed)
     folder = Path(out) if out is not None else Path(workspace) / safe_name(examples.name)
     check_folder(folder)
@@ -132,6 +133,20 @@ def run(
     finally:
         setup.close()
     return Verdict(data, folder)
+
+
+def read_examples(
+    source: Any, load_options: Mapping[str, Any] | None = None, display: ProgressDisplay | None = None
+) -> Examples:
+    """`datadiet.load`, saying what it does and what it found where somebody watches."""
+    if isinstance(source, Examples):
+        return source
+    display = display or ProgressDisplay(enabled=False)
+    display.say(f"Reading {printable(str(source))}")
+    examples = load(source, **dict(load_options or {}))
+    for note in examples.notes:
+        display.say(printable(note, limit=300))
+    return examples
 
 
 def compare(

@@ -13,8 +13,8 @@ import numpy as np
 from datadiet.data import Examples
 from datadiet.errors import BadInputError
 from datadiet.keeping import Kept
-from datadiet.report import ExampleView, Gallery, ReportContents, subset_key, write_report
 from datadiet.reloading import load_again
+from datadiet.report import ExampleView, Gallery, ReportContents, subset_key, write_report
 from datadiet.scores import ScoreTable
 
 MOST_CLASSES = 100  # galleries of more classes than this help nobody
@@ -48,9 +48,16 @@ def report_contents(
         class_names=examples.class_names,
         kept={name: np.isin(table.ids, ids) for name, ids in kept.items()},
         galleries=[gallery(examples, table, name) for name in compared],
-        provenance=dict(table.provenance),
+        provenance=_shown_provenance(table, compared),
         notes=[*examples.notes, *notes],
     )
+
+
+def _shown_provenance(table: ScoreTable, compared: Sequence[str]) -> dict[str, Any]:
+    """Where the compared scores come from; what is known of the others stands in the table itself."""
+    facts = dict(table.provenance)
+    facts["scores"] = {name: entry for name, entry in facts.get("scores", {}).items() if name in compared}
+    return facts
 
 
 def gallery(examples: Examples, table: ScoreTable, score: str) -> Gallery:

@@ -160,7 +160,7 @@ def _train(
         return False
     main = setup.accelerator.is_main_process
     watched = setup.examples.train.ids if ids is None else np.sort(ids)
-    recorder = Recorder(ids=watched, folder=folder.trace_path) if record else None
+    recorder = _recorder(setup, watched, folder) if record else None
     loop = TrainingLoop(
         setup.recipe,
         setup.build(seed),
@@ -192,6 +192,16 @@ def _train(
     if main:
         folder.finish(result)
     return True
+
+
+def _recorder(setup: Setup, ids: np.ndarray, folder: RunFolder) -> Recorder:
+    """A recorder over the run's trace; the process that writes opens the folder first and tidies it."""
+    if not setup.accelerator.is_main_process:
+        setup.accelerator.wait_for_everyone()
+    recorder = Recorder(ids=ids, folder=folder.trace_path)
+    if setup.accelerator.is_main_process:
+        setup.accelerator.wait_for_everyone()
+    return recorder
 
 
 def write_weights(folder: RunFolder, loop: TrainingLoop) -> None:

@@ -249,6 +249,7 @@ def _provenance(
         "fingerprint": setup.examples.fingerprint,
         "source": setup.examples.source,
         "holdout_seed": setup.examples.holdout_seed,
+        "left_out": list(setup.examples.left_out),
         "recipe": setup.recipe.to_dict(),
         "encoding": setup.encoding.describe(),
         "seeds": seeds,

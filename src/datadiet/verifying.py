@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from datadiet.data import Examples
 from datadiet.errors import BadInputError
 from datadiet.keeping import checked_seed
 from datadiet.points import OUTPUT_COLUMNS, compute_grand, compute_outputs, load_weights

@@ -6,7 +6,10 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 from command_line import TINY, Datadiet, assert_refused
+
+import datadiet as dd
 
 
 def test_a_loss_that_becomes_nan_is_status_1_and_names_the_step(
@@ -20,13 +23,12 @@ def test_a_loss_that_becomes_nan_is_status_1_and_names_the_step(
 
 
 def test_runs_that_were_finished_before_a_broken_one_are_kept_and_not_trained_again(
-    here: Path, points: Path, datadiet: Datadiet
+    here: Path, points: Path, datadiet: Datadiet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (here / "kept.txt").write_text("\n".join(map(str, range(0, 60, 2))))
-    ids = _training_ids(points)
-    (here / "kept.txt").write_text("\n".join(map(str, ids[::2])))
-    # One bad apple: this factory's model breaks where it is initialised from a seed of its own list.
+    ids = dd.load(points).train.ids
+    (here / "kept.txt").write_text("\n".join(str(id_) for id_ in ids[::2]))
     (here / "apples.py").write_text(FACTORY)
+    monkeypatch.syspath_prepend(here)
     model = ("--model", "apples:net", "--epochs", "2", "--batch-size", "16", "--precision", "float32")
     model += ("--memory-format", "contiguous", "--device", "cpu", "--seeds", "2")
     first = datadiet("compare", points, "--kept", "kept.txt", *model, "--out", "out")
@@ -68,9 +70,3 @@ class Net(torch.nn.Module):
 def net(context):
     return Net(context)
 '''
-
-
-def _training_ids(points: Path) -> list[int]:
-    import datadiet as dd
-
-    return [int(id_) for id_ in dd.load(points).train.ids]

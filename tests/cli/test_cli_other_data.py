@@ -84,6 +84,20 @@ def test_verify_refuses_a_table_whose_weights_are_not_those_of_the_workspace(
     assert_refused(datadiet("verify", scored), "other weights")
 
 
+@pytest.mark.parametrize("command", ["verify", "report"])
+def test_the_data_is_loaded_again_the_way_it_was(command: str, here: Path, datadiet: Datadiet) -> None:
+    write_vectors(here / "points.parquet", kind=["round", "long"] * 30)
+    flags = ("--label", "kind", "--input", "x0,x3", "--test-fraction", "0.3", "--holdout-seed", "5")
+    if command == "verify":
+        assert datadiet("score", "points.parquet", "--seeds", "1", *flags, *WORKSPACE, *TINY).code == 0
+        outcome = datadiet("verify", "scores.parquet", "--sample", "9")
+    else:
+        more = ("--seeds", "1", "--keep", "0.5", "--out", "out", *WORKSPACE, *TINY)
+        assert datadiet("run", "points.parquet", *flags, *more).code == 0
+        outcome = datadiet("report", "out")
+    assert outcome.code == 0, outcome
+
+
 def test_verify_without_checkpoints_trains_nothing_behind_the_back(
     here: Path, scored: Path, datadiet: Datadiet
 ) -> None:
@@ -93,6 +107,12 @@ def test_verify_without_checkpoints_trains_nothing_behind_the_back(
     assert_refused(outcome, "work")
     assert {path for path in contents(here) if not path.startswith("work")} == before
     assert not list(here.glob("work/trainings/*"))
+
+
+def test_verify_in_a_workspace_without_the_run_says_so(here: Path, scored: Path, datadiet: Datadiet) -> None:
+    (here / "empty").mkdir()
+    assert_refused(datadiet("verify", scored, "--workspace", "empty"), "empty", "no checkpoint")
+    assert not list(here.glob("empty/trainings/*"))
 
 
 @pytest.mark.parametrize(

@@ -169,9 +169,10 @@ def test_provenance_that_is_not_json_is_refused_before_anything_is_written(tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_does_not_exist_is_said_so(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_said_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
     with pytest.raises(BadInputError, match="cannot write the score table"):
-        small_table().write(tmp_path / "missing" / "scores.parquet")
+        small_table().write(tmp_path / "file" / "scores.parquet")
 
 
 def test_files_that_are_no_score_tables_are_refused(tmp_path: Path) -> None:

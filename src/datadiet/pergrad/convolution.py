@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional as F
 
+from datadiet.pergrad.calls import plain
 from datadiet.pergrad.convolution_norms import Convolution, Geometry
 from datadiet.pergrad.factors import Dense, Factor, widened
 from datadiet.pergrad.normalisation import channel_sums
 from datadiet.pergrad.rules import function_rule
-from datadiet.pergrad.watch import plain
 
 if TYPE_CHECKING:
+    from datadiet.pergrad.calls import Call
     from datadiet.pergrad.ledger import Derived
-    from datadiet.pergrad.watch import Call
 
 Use = tuple["torch.Tensor | Derived", Callable[[torch.Tensor], Factor]]
 
@@ -87,7 +87,7 @@ def _tap(
     weight: torch.Tensor,
     bias: torch.Tensor | None,
     make: Callable[[int, torch.Tensor], Factor],
-) -> torch.Tensor:
+) -> Any:
     layout = call.layout(inputs, (0,))
     if not layout.major:
         return NotImplemented

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from datadiet.pergrad.calls import replaced, tensors_in
 from datadiet.pergrad.factors import Dense, Factor, widened
 from datadiet.pergrad.layout import Layout, NeedsPlanError
 from datadiet.pergrad.rules import fallback_rule, function_rule
-from datadiet.pergrad.watch import replaced, tensors_in
 
 if TYPE_CHECKING:
+    from datadiet.pergrad.calls import Call
     from datadiet.pergrad.ledger import Derived
-    from datadiet.pergrad.watch import Call
 
 POINTWISE = frozenset(
     [

@@ -12,11 +12,12 @@ import torch
 from torch import nn
 
 from datadiet.errors import BadInputError
+from datadiet.pergrad.calls import Plan
 from datadiet.pergrad.factors import Dense, widened
 from datadiet.pergrad.layers import layer_rules
 from datadiet.pergrad.layout import NeedsPlanError, OpaqueError, PathError
 from datadiet.pergrad.ledger import Ledger, roots_of
-from datadiet.pergrad.watch import Plan, Watch
+from datadiet.pergrad.watch import Watch
 
 # Losses of half precision are scaled so that small gradients do not vanish on the way back.
 HALF_SCALES = (1024.0, 1.0)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from datadiet.pergrad.calls import replaced, tensors_in
 from datadiet.pergrad.factors import Dense, Factor, widened
 from datadiet.pergrad.rules import fallback_rule
-from datadiet.pergrad.watch import replaced, tensors_in
 
 if TYPE_CHECKING:
+    from datadiet.pergrad.calls import Call
     from datadiet.pergrad.layout import Layout
-    from datadiet.pergrad.watch import Call
 
 
 @fallback_rule(9)
@@ -63,7 +63,7 @@ def _products(
             result: torch.Tensor = call.func(*replaced(call.args, known), **replaced(call.kwargs, known))
             return result
 
-        _, pull = torch.func.vjp(run, tracked)
+        pull: Any = torch.func.vjp(run, tracked)[1]
         (found,) = pull(cotangent)
         return dict(found)
 

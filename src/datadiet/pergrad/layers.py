@@ -136,7 +136,7 @@ def per_example_products(
         return output.squeeze(0)
 
     def product(cotangent: torch.Tensor, *parts: torch.Tensor) -> dict[str, torch.Tensor]:
-        _, pull = torch.func.vjp(lambda own: run(own, list(parts)), weights)
+        pull: Any = torch.func.vjp(lambda own: run(own, list(parts)), weights)[1]
         return dict(pull(cotangent)[0])
 
     try:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional as F
 
+from datadiet.pergrad.calls import plain
 from datadiet.pergrad.factors import Dense, Factor, widened
 from datadiet.pergrad.rules import function_rule
-from datadiet.pergrad.watch import plain
 
 if TYPE_CHECKING:
+    from datadiet.pergrad.calls import Call
     from datadiet.pergrad.layout import Layout
     from datadiet.pergrad.ledger import Derived
-    from datadiet.pergrad.watch import Call
 
 Use = tuple["torch.Tensor | Derived", Callable[[torch.Tensor], Factor]]
 

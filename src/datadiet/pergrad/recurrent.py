@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from datadiet.pergrad.rules import function_rule
 
 if TYPE_CHECKING:
-    from datadiet.pergrad.watch import Call
+    from datadiet.pergrad.calls import Call
 
 State = tuple[torch.Tensor, ...]
 

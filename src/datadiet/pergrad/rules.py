@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 if TYPE_CHECKING:
+    from datadiet.pergrad.calls import Call
     from datadiet.pergrad.factors import Factor
-    from datadiet.pergrad.watch import Call
 
 LayerRule = Callable[[Any, tuple[Any, ...], torch.Tensor], Mapping[str, "torch.Tensor | Factor"]]
 FunctionRule = Callable[["Call"], Any]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from pathlib import Path
 
+from datadiet.atomic import atomic_file
 from datadiet.report.contents import ReportContents
 
 FIGURE_NAMES = ("accuracy_against_keep", "score_distributions", "class_balance")
@@ -37,21 +36,14 @@ def write_report(contents: ReportContents, folder: Path) -> Path:
     for name in FIGURE_NAMES:
         path = folder / "figures" / f"{name}.png"
         if name in pictures:
-            _replace(path, pictures[name].png)
+            _write(path, pictures[name].png)
         else:
             path.unlink(missing_ok=True)
     report = folder / "report.html"
-    _replace(report, page)
+    _write(report, page)
     return report
 
 
-def _replace(path: Path, content: bytes) -> None:
-    # A name of its own, opened for creation only: two writers never share an unfinished file.
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
-    try:
-        with unfinished.open("xb") as file:
-            file.write(content)
-        unfinished.replace(path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
+def _write(path: Path, content: bytes) -> None:
+    with atomic_file(path) as file:
+        file.write(content)

@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from datadiet.atomic import atomic_path
 from datadiet.errors import BadInputError
-from datadiet.scores.atomic import appearing_whole
 from datadiet.scores.registry import base_name, card
 
 if TYPE_CHECKING:
@@ -268,7 +268,7 @@ class ScoreTable:
         arrow = pa.table({name: pa.array(values) for name, values in data.items()})
         target = Path(path)
         try:
-            with appearing_whole(target) as temporary:
+            with atomic_path(target) as temporary:
                 pq.write_table(
                     arrow.replace_schema_metadata({_KEY: text.encode()}),
                     temporary,

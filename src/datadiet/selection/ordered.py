@@ -107,10 +107,9 @@ def window(
             f"{size} are to stay: "
             f"leave out end, or set keep to {end - start:.6g}."
         )
-    if start is not None:
-        first = rounded_share(n, start)
-    else:
-        first = 0 if end is None else rounded_share(n, end) - size
+    first = rounded_share(n, start or 0.0)
+    if start is None and end is not None:
+        first = rounded_share(n, end) - size
     # Start and size are each rounded: together they may overhang the easy end by less than one example.
     if start is not None and first + size == n + 1 and start * n + size < n + 1:
         first -= 1

@@ -12,8 +12,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from datadiet.atomic import atomic_path
 from datadiet.errors import BadInputError
-from datadiet.scores.atomic import appearing_whole
 from datadiet.scores.dynamics import count_forgetting
 from datadiet.scores.registry import card
 
@@ -60,7 +60,7 @@ class Trace:
             stale.unlink(missing_ok=True)
         ids_file = self.folder / "ids.safetensors"
         if not ids_file.exists():
-            with appearing_whole(ids_file) as temporary:
+            with atomic_path(ids_file) as temporary:
                 save_file({"ids": self.ids}, temporary)
         elif not np.array_equal(_read(ids_file, "ids", _ALL), self.ids):
             raise BadInputError(f"{self.folder} holds a trace of other examples; give another folder.")
@@ -128,7 +128,7 @@ class Trace:
         if self.folder is None:
             self._memory[epoch] = arrays
             return
-        with appearing_whole(self._file(epoch)) as temporary:
+        with atomic_path(self._file(epoch)) as temporary:
             save_file(arrays, temporary)
 
     def truncate(self, epoch: int) -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from datadiet.scores.atomic import appearing_whole
+from datadiet.atomic import atomic_path
 
 
 def test_the_file_appears_when_the_block_ends(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
-    with appearing_whole(target) as temporary:
+    with atomic_path(target) as temporary:
         temporary.write_text("new")
         assert not target.exists()
     assert [found.name for found in tmp_path.iterdir()] == ["a.txt"]
@@ -21,7 +21,7 @@ def test_the_file_appears_when_the_block_ends(tmp_path: Path) -> None:
 def test_a_block_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     target.write_text("old")
-    with pytest.raises(KeyboardInterrupt), appearing_whole(target) as temporary:
+    with pytest.raises(KeyboardInterrupt), atomic_path(target) as temporary:
         temporary.write_text("half")
         raise KeyboardInterrupt
     assert [found.name for found in tmp_path.iterdir()] == ["a.txt"]
@@ -30,7 +30,7 @@ def test_a_block_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
 
 def test_two_writers_of_one_file_do_not_share_their_temporary_file(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
-    with appearing_whole(target) as first, appearing_whole(target) as second:
+    with atomic_path(target) as first, atomic_path(target) as second:
         assert first != second
         first.write_text("first")
         second.write_text("second")
