@@ -5,14 +5,12 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import statistics
-import threading
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import psutil
 import torch
 import torch.nn.functional as F
 import transformers
@@ -187,23 +185,17 @@ def best_vmap(row: Row) -> Callable[[Row], torch.Tensor]:
 
 
 def peak_bytes(run: Callable[[], Any]) -> int:
-    """Largest resident size while something runs, above what was there before."""
-    process, done = psutil.Process(), threading.Event()
-    before = peak = process.memory_info().rss
-
-    def watch() -> None:
-        nonlocal peak
-        while not done.wait(0.002):
-            peak = max(peak, process.memory_info().rss)
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
+    """Most bytes that tensors held at one time while something ran, from the allocator's own events."""
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as profiled:
         run()
-    finally:
-        done.set()
-        thread.join()
-    return peak - before
+    held = peak = 0
+    events = [e for e in profiled.profiler.kineto_results.events() if e.name() == "[memory]"]
+    for event in sorted(events, key=lambda e: e.start_ns()):
+        held += event.nbytes()
+        peak = max(peak, held)
+    return peak
 
 
 def attempt(make: Callable[[], Callable[[Row], torch.Tensor]], row: Row, truth: torch.Tensor) -> Any:
@@ -243,9 +235,8 @@ def measure(row: Row, repeats: int, others: bool, clock: Callable[[], float]) ->
     columns = {"model": row.label, "step, s": f"{statistics.median(steps):.2f}", "at most": f"{row.at_most}"}
     for name, runner in runners.items():
         columns[name] = runner if isinstance(runner, str) else f"{statistics.median(ratios[name]):.2f}"
-    step_memory = statistics.median(peak_bytes(lambda: training_step(row)) for _ in range(3))
-    our_memory = statistics.median(peak_bytes(lambda: ours(row)) for _ in range(3))
-    columns["peak memory"] = f"{our_memory / max(step_memory, 1):.2f}"
+    memory = peak_bytes(lambda: ours(row)) / peak_bytes(lambda: training_step(row))
+    columns["peak memory"] = f"{memory:.2f}"
     return columns
 
 

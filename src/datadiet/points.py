@@ -13,7 +13,7 @@ from torch import nn
 
 from datadiet.data import Batch
 from datadiet.errors import RunFailedError
-from datadiet.pergrad import gradient_norms
+from datadiet.pergrad import GradientNorms
 from datadiet.runs import Run
 from datadiet.scores import card
 from datadiet.scores.gradients import grand_last_layer
@@ -163,6 +163,7 @@ def compute_grand(
     accelerator, recipe = setup.accelerator, setup.recipe
     precision = torch.bfloat16 if recipe.precision == "bfloat16" else None
     channels_last = recipe.memory_format == "channels_last"
+    norms_of = GradientNorms(model, parameters=parameters, autocast=precision)
     batches = setup.train.epoch(
         ids,
         batch_size=min(recipe.batch_size, 128),
@@ -175,14 +176,7 @@ def compute_grand(
         for index, batch in enumerate(batches):
             if len(batch) == 0:
                 continue
-            norms = gradient_norms(
-                model,
-                batch.inputs,
-                batch.targets,
-                parameters=parameters,
-                autocast=precision,
-                verify_independence=index == 0,
-            )
+            norms = norms_of(batch.inputs, batch.targets, verify_independence=index == 0)
             columns.put(batch, {"grand": norms})
             advance(len(batch))
     return columns.merged()
