@@ -97,7 +97,7 @@ def test_images_are_brought_to_the_size_that_the_classifier_was_made_for(
     out = ("--workspace", tmp_path / "work", "--out", tmp_path / "scores.parquet", "--seeds", "1")
     datadiet("score", shapes, "--image-size", "12", "--model", image_classifier, *out, *TINY)
     encoding = dd.ScoreTable.read(tmp_path / "scores.parquet").provenance["encoding"]
-    assert (encoding["height"], encoding["width"]) == (8, 8)
+    assert encoding["shape"] == [3, 8, 8]
 
 
 def test_a_model_folder_for_another_kind_of_data_is_refused_in_one_sentence(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -50,25 +50,27 @@ class Call:
     def log_inputs(self) -> None:
         """Note the call in the run of one example; find its counterpart there in the run of the batch."""
         inputs = list(tensors_in((*self.args, *self.kwargs.values())))
-        _, self._planned = self._logged(inputs)
+        _, self._planned = self._logged(inputs, {id(t) for t in self.tracked_tensors()})
         self._order = {id(tensor): position for position, tensor in enumerate(inputs)}
 
     def planned_output(self, output: torch.Tensor) -> tuple[int, Print | None]:
         """Its place in the plan, and what the same call returned for one example alone if that is known."""
         watch = self.watch
         if watch.plan is None and watch.batch > 1 and getattr(self.func, "__name__", "") in REPEATING:
-            raise NeedsPlanError(self.where())
+            raise NeedsPlanError(self.where(), repeats=watch.calls)
         position, planned = self._logged([output])
         return position, None if planned is None else planned[0]
 
-    def _logged(self, tensors: list[torch.Tensor]) -> tuple[int, Event | None]:
+    def _logged(
+        self, tensors: list[torch.Tensor], unsampled: Collection[int] = ()
+    ) -> tuple[int, Event | None]:
         watch = self.watch
         position = watch.calls
         watch.calls += 1
         if watch.plan is None:
             return position, None
         if watch.recording:
-            watch.plan.events.append([Print.of(tensor) for tensor in tensors])
+            watch.plan.events.append([Print.of(t, id(t) not in unsampled) for t in tensors])
         if position >= len(watch.plan.events) or len(watch.plan.events[position]) != len(tensors):
             raise PathError(f"{self.where()}: one example alone takes another path through the model")
         return position, watch.plan.events[position]

@@ -67,8 +67,11 @@ class Engine:
                     part = take((inputs, targets), slice(plan.example, plan.example + 1), batch)
                     self._losses(self._watch(1, plan, recording=True), part[0], part[1], 1)
                 return self._attempt(inputs, targets, batch, plan)
-            except NeedsPlanError:
-                plan = Plan(next(untried)) if plan is None else Plan(plan.example, repeated=plan.repeated)
+            except NeedsPlanError as need:
+                repeated = set() if plan is None else plan.repeated
+                if need.repeats is not None:
+                    repeated.add(need.repeats)
+                plan = Plan(next(untried) if plan is None else plan.example, repeated=repeated)
             except PathError:
                 example = next(untried, None)
                 if example is None:

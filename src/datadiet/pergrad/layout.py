@@ -11,7 +11,14 @@ SAMPLES = 128
 
 
 class NeedsPlanError(Exception):
-    """The shapes alone do not say where the examples lie: one example must be run by itself first."""
+    """The shapes alone do not say where the examples lie: one example must be run by itself first.
+
+    `repeats` is the place in the plan of a call that seems to copy a parameter for each example.
+    """
+
+    def __init__(self, message: str, repeats: int | None = None) -> None:
+        super().__init__(message)
+        self.repeats = repeats
 
 
 class OpaqueError(Exception):
@@ -62,10 +69,10 @@ class Print:
     sample: torch.Tensor | None
 
     @classmethod
-    def of(cls, tensor: torch.Tensor) -> Print:
+    def of(cls, tensor: torch.Tensor, sampled: bool = True) -> Print:
         shape = tuple(tensor.shape)
         # A leading 1 can only grow into the batch dimension itself: no order of rows to tell apart.
-        if not shape or shape[0] == 1 or tensor.numel() == 0:
+        if not sampled or not shape or shape[0] == 1 or tensor.numel() == 0:
             return cls(shape, None)
         return cls(shape, tensor.detach()[_sample_index(shape, tensor.device)].clone())
 

@@ -188,8 +188,8 @@ class Watch(TorchFunctionMode):
         position, planned = call.planned_output(output)
         if planned is None or self.plan is None:
             return output
-        if not self.recording and planned.shape != tuple(output.shape) and position not in self.plan.repeated:
-            self.plan.repeated.add(position)
+        if not self.recording and (planned.shape != tuple(output.shape)) != (position in self.plan.repeated):
+            self.plan.repeated ^= {position}
             raise NeedsPlanError(call.where())
         if position in self.plan.repeated:
             return self._repeated(call, derived, planned)
