@@ -61,6 +61,16 @@ def measure_grand(setup: Setup, run: Run, step: int, parameters: str = "all") ->
     return _remembered(setup, run, step, kind, lambda model: compute_grand(setup, model, parameters))
 
 
+def try_grand(setup: Setup, parameters: str) -> None:
+    """Take GraNd of two examples with an untrained model, so that what it refuses is refused at the start.
+
+    Raises:
+        BadInputError: no such parameters, or a model whose examples cannot be told apart.
+    """
+    batch = next(iter(setup.train.epoch(setup.examples.train.ids[:2], batch_size=2, device="cpu")))
+    GradientNorms(setup.build(0).eval(), parameters=parameters)(batch.inputs, batch.targets)
+
+
 def load_weights(setup: Setup, run: Run, step: int) -> tuple[nn.Module, str]:
     """The model with the weights of a step, on the device, and their hash, which is checked.
 

@@ -14,7 +14,7 @@ import torch
 
 from datadiet.data import Examples
 from datadiet.errors import BadInputError
-from datadiet.points import Points, measure_grand, measure_points
+from datadiet.points import Points, measure_grand, measure_points, try_grand
 from datadiet.runs import Run, train_run
 from datadiet.scores import ScoreTable, card, cards
 from datadiet.scores.inputs import random
@@ -124,6 +124,8 @@ def score_with(
     names = tuple(dict.fromkeys([*asked, *free]))
     if not names:
         raise BadInputError("No score was asked for; name at least one, such as el2n.")
+    if "grand" in names:
+        try_grand(setup, grand_parameters)
     steps = [setup.step_of(epoch) for epoch in epochs]
     runs, columns, seconds = [], [], 0.0
     hashes: dict[str, list[str]] = {}

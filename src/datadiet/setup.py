@@ -23,6 +23,7 @@ from datadiet.data import (
     VectorEncoding,
     open_store,
 )
+from datadiet.errors import BadInputError
 from datadiet.models import DEFAULTS, ModelContext, build_model, check_model, is_pretrained
 from datadiet.progress import ProgressDisplay
 from datadiet.tasks import Classification, Task
@@ -122,9 +123,11 @@ def choose_encoding(recipe: Recipe, examples: Examples) -> Encoding:
 
     wanted = image_processing(recipe.model)
     fitted = ImageEncoding.fit(examples, size=wanted.get("size"))
-    if "mean" not in wanted:
-        return fitted
-    return ImageEncoding(fitted.channels, fitted.height, fitted.width, wanted["mean"], wanted["std"])
+    channels = wanted.get("channels", fitted.channels)
+    mean, std = wanted.get("mean", fitted.mean), wanted.get("std", fitted.std)
+    if len(mean) != channels:  # grey pictures for a model of colours: each channel is the grey one
+        mean, std = (tuple(values) * channels for values in (mean[:1], std[:1]))
+    return ImageEncoding(channels, fitted.height, fitted.width, tuple(mean), tuple(std))
 
 
 def prepare(
@@ -179,8 +182,37 @@ def prepare(
         display=display or ProgressDisplay(enabled=False),
         checkpoint_every=checkpoint_every,
     )
+    _try_model(setup)
     setup.recipe = _fix_precision(setup)
     return setup
+
+
+def _try_model(setup: Setup) -> None:
+    """Build the model and show it two examples, so that what does not fit is found before anything is trained."""
+    model = setup.build(0).eval()
+    batch = next(iter(setup.train.epoch(setup.examples.train.ids[:2], batch_size=2, device="cpu")))
+    try:
+        with torch.inference_mode():
+            outputs = model(batch.inputs)
+    except (RuntimeError, ValueError, TypeError, IndexError, KeyError) as error:
+        raise BadInputError(
+            f"The model {setup.recipe.model!r} cannot take this data (inputs of shape {_shape(batch.inputs)}): "
+            f"{' '.join(str(error).split())[:300]}"
+        ) from error
+    wanted = (len(batch), setup.examples.num_classes)
+    if not isinstance(outputs, torch.Tensor) or tuple(outputs.shape) != wanted:
+        raise BadInputError(
+            f"The model {setup.recipe.model!r} must return logits of shape {wanted} for {wanted[0]} examples of "
+            f"{wanted[1]} classes, and returned {_shape(outputs)}."
+        )
+
+
+def _shape(value: object) -> object:
+    if isinstance(value, torch.Tensor):
+        return tuple(value.shape)
+    if isinstance(value, dict):
+        return {name: _shape(part) for name, part in value.items()}
+    return type(value).__name__
 
 
 def _model_context(examples: Examples, encoding: Encoding, store: Store) -> ModelContext:

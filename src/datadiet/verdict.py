@@ -97,15 +97,15 @@ def _reason(subsets: list[dict[str, Any]], tolerance: float, seeds: int) -> str:
         )
     best = max(subsets, key=lambda s: s["minus_full"][1])
     mean, low, _ = (100 * value for value in best["minus_full"])
-    if mean > -tolerance:
+    if all(100 * subset["minus_full"][2] < -tolerance for subset in subsets):
         return (
-            f"no subset is shown to lose at most {tolerance:g} points; nearest is {best['score']} at "
-            f"{best['keep']:g} with {mean:+.2f} points and a lower bound of {low:+.2f}, which more seeds, "
-            "more test examples or a wider --tolerance might settle"
+            f"every subset loses more than {tolerance:g} points; the least is {best['score']} at {best['keep']:g} "
+            f"with {mean:+.2f} points"
         )
     return (
-        f"every subset loses more than {tolerance:g} points; the least is {best['score']} at {best['keep']:g} "
-        f"with {mean:+.2f} points"
+        f"no subset is shown to lose at most {tolerance:g} points; nearest is {best['score']} at {best['keep']:g} "
+        f"with {mean:+.2f} points and a lower bound of {low:+.2f}, which more seeds, more test examples or a "
+        "wider --tolerance might settle"
     )
 
 

@@ -77,6 +77,13 @@ def test_seeds_that_differ_too_much_are_not_taken_for_equal() -> None:
     assert "more seeds" in verdict["reason"]
 
 
+def test_seeds_that_leave_everything_open_are_not_called_a_loss() -> None:
+    verdict = verdict_of(
+        fake_arm("full", 1.0, [500, 1500], 10_000), fake_arm("el2n", 0.5, [1000, 2000], 10_000)
+    )
+    assert verdict["subsets"][0]["minus_full"][0] < -0.005 and "more seeds" in verdict["reason"]
+
+
 def test_a_clear_loss_is_called_one() -> None:
     verdict = verdict_of(
         fake_arm("full", 1.0, [500, 500, 501], 10_000), fake_arm("el2n", 0.5, [900, 900, 901], 10_000)

@@ -57,7 +57,7 @@ def image_processing(name: str) -> dict[str, Any]:
     """Size, mean and standard deviation that an image classifier was trained with.
 
     Returns:
-        {"size": int, "mean": tuple, "std": tuple}; empty where the folder has no preprocessor.
+        {"size": int, "channels": int, "mean": tuple, "std": tuple}, as far as the folder says them.
     """
     transformers = _transformers()
     config = pretrained_config(name)
@@ -65,6 +65,8 @@ def image_processing(name: str) -> dict[str, Any]:
     size = getattr(config, "image_size", None)
     if isinstance(size, int):
         found["size"] = size
+    if isinstance(getattr(config, "num_channels", None), int):
+        found["channels"] = config.num_channels
     try:
         processor = transformers.image_processing_base.ImageProcessingMixin.get_image_processor_dict(name)[0]
     except (OSError, ValueError):

@@ -47,7 +47,7 @@ def weights_hash(state: Mapping[str, torch.Tensor]) -> str:
     """SHA-256 over names, types, shapes and bytes of a model's state, 64 hexadecimal digits.
 
     Example:
-        >>> net = nn.Linear(2, 1)
+        >>> net = torch.nn.Linear(2, 1)
         >>> weights_hash(net.state_dict()) == weights_hash(net.state_dict())
         True
     """

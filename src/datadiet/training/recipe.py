@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -90,8 +91,8 @@ class Recipe:
     score_epoch: float | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "milestones", tuple(float(m) for m in self.milestones))
-        object.__setattr__(self, "model_options", dict(self.model_options))
+        for key, hint in get_type_hints(Recipe).items():
+            object.__setattr__(self, key, _typed(key, getattr(self, key), hint))
         self._check()
 
     def _check(self) -> None:
@@ -139,10 +140,7 @@ class Recipe:
             changes.setdefault("steps", None)
         if changes.get("steps") is not None:
             changes.setdefault("epochs", None)
-        try:
-            return dataclasses.replace(self, **changes)
-        except TypeError as error:
-            raise BadInputError(f"recipe: a field has a value of the wrong type: {error}.") from error
+        return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as in the YAML file."""
@@ -170,9 +168,11 @@ class Recipe:
             data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise BadInputError(f"The recipe file {str(path)!r} cannot be read: {error.strerror}.") from error
-        except yaml.YAMLError as error:
-            raise BadInputError(f"The recipe file {str(path)!r} is not YAML: {error}") from error
-        if not isinstance(data, dict):
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            mark = getattr(error, "problem_mark", None)
+            where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
+            raise BadInputError(f"The recipe file {str(path)!r} is not YAML{where}.") from error
+        if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
             raise BadInputError(f"The recipe file {str(path)!r} must hold fields, like 'lr: 0.1'.")
         data.setdefault("name", Path(path).stem)
         base = data.pop("base", None)
@@ -198,6 +198,36 @@ class Recipe:
             epochs = self.epochs
         size = reference if self.budget == "steps" else num_examples
         return max(1, round(epochs * self.steps_per_epoch(size)))
+
+
+def _typed(key: str, value: Any, hint: Any) -> Any:
+    """A field's value in the field's type; YAML writes 10 for 10.0 and 1e-4 as text.
+
+    Raises:
+        BadInputError: it is of another type.
+    """
+    parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    if value is None and type(None) in parts:
+        return None
+    kind = next(part for part in parts if part is not type(None))
+    if get_origin(kind) is Literal:
+        return value  # held against its choices later
+    try:
+        if kind in (int, float) and not isinstance(value, bool):
+            number = float(value)
+            if kind is float or number == int(number):
+                return kind(number)
+        if kind in (bool, str) and isinstance(value, kind):
+            return value
+        if get_origin(kind) is tuple and isinstance(value, Sequence) and not isinstance(value, str):
+            return tuple(float(item) for item in value)
+        if get_origin(kind) is Mapping and isinstance(value, Mapping):
+            return dict(value)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    wanted = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    needed = wanted.get(kind, "a list of numbers" if get_origin(kind) is tuple else "a mapping")
+    raise BadInputError(f"recipe: {key} is {value!r}; it must be {needed}.")
 
 
 def named_recipe(name: str) -> Recipe:
