@@ -27,12 +27,12 @@ class ConvBlock(nn.Module):
 
 
 class SmallCNN(nn.Module):
-    """Fixed 2x2 whitening convolution, three convolutional blocks, global max pool, linear head.
+    """Fixed 2x2 whitening convolution, three convolutional blocks (one for each width), global max pool, linear head.
 
     Args:
         num_classes: width of the logits.
         input_shape: (channels, height, width) of an image.
-        widths: channels of the three blocks.
+        widths: channels of the blocks.
         sample: images (n, channels, height, width) that the whitening filters are computed from; without
             them the filters are random orthogonal ones.
 
@@ -90,7 +90,7 @@ class SmallCNN(nn.Module):
 
 @model("smallcnn", kinds=("image",), summary="whitening convolution, three blocks: minutes on a CPU")
 def smallcnn(context: ModelContext, widths: tuple[int, ...] | None = None) -> SmallCNN:
-    """`SmallCNN` for the data at hand, whitened on a sample of it; half as wide for images below 16 pixels."""
+    """`SmallCNN` for the data at hand, whitened on a sample of it; two narrow blocks for images below 16 pixels."""
     if widths is None:
-        widths = (32, 64, 64) if min(context.input_shape[1:]) >= 16 else (16, 32, 32)
+        widths = (32, 64, 64) if min(context.input_shape[1:]) >= 16 else (16, 32)
     return SmallCNN(context.num_classes, context.input_shape, tuple(widths), context.sample)

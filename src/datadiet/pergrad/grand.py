@@ -56,7 +56,12 @@ def grand(
             file whose weights it gets. Modules are put in evaluation mode while they are scored.
         loader: any iterable that can be gone through once for each model, of objects with `ids`, `inputs` and
             `targets`, or of such triples. Rows are matched by id, so its order may change.
-        task, loss, parameters, autocast, max_memory, forward: as in `gradient_norms`.
+        task: as in `gradient_norms`.
+        loss: as in `gradient_norms`.
+        parameters: as in `gradient_norms`.
+        autocast: as in `gradient_norms`.
+        max_memory: as in `gradient_norms`.
+        forward: as in `gradient_norms`.
         verify_independence: check once for each model, on the first batch, that examples do not interact.
         device: where to compute; by default where the model's parameters are.
 

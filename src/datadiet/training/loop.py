@@ -217,6 +217,7 @@ class TrainingLoop:
 def make_optimizer(recipe: Recipe, model: nn.Module, device: torch.device) -> torch.optim.Optimizer:
     """The recipe's optimiser over the parameters that take gradients."""
     parameters = [p for p in model.parameters() if p.requires_grad]
+    fused = device.type in ("cpu", "cuda")
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(
             parameters,
@@ -224,8 +225,8 @@ def make_optimizer(recipe: Recipe, model: nn.Module, device: torch.device) -> to
             momentum=recipe.momentum,
             nesterov=recipe.nesterov and recipe.momentum > 0,
             weight_decay=recipe.weight_decay,
+            fused=fused,
         )
-    fused = device.type in ("cpu", "cuda")
     return torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused)
 
 

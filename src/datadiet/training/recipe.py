@@ -281,13 +281,13 @@ def named_recipe(name: str) -> Recipe:
 def fast_for(kind: str, num_examples: int, *, pretrained: bool) -> Recipe:
     """The "fast" recipe, its lengths fitted to the data: small data sets see more epochs of smaller batches.
 
-    The lengths are our choice: at least about 300 steps, and ten epochs of 256 from 20,000 examples on.
+    The lengths are our choice: at least about 200 steps, and ten epochs of 256 from 20,000 examples on.
     """
     if pretrained:
         return named_recipe("finetune").replace(name="fast")
     batch = 256 if num_examples >= 20_000 else 128 if num_examples >= 5_000 else 64
     steps_per_epoch = math.ceil(num_examples / batch)
-    epochs = float(min(60, max(10, math.ceil(300 / steps_per_epoch))))
+    epochs = float(min(60, max(8 if num_examples < 5_000 else 10, math.ceil(200 / steps_per_epoch))))
     recipe = Recipe(name="fast", epochs=epochs, batch_size=batch, lr=0.4 * batch / 256)
     if kind == "image":
         return recipe
