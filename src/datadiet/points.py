@@ -72,7 +72,7 @@ def try_grand(setup: Setup, parameters: str) -> None:
 
 
 def load_weights(setup: Setup, run: Run, step: int) -> tuple[nn.Module, str]:
-    """The model with the weights of a step, on the device, and their hash, which is checked.
+    """The model with the weights of a step, on the device and in evaluation mode, and their hash, which is checked.
 
     Raises:
         RunFailedError: the file does not hold the weights that were saved.
@@ -85,7 +85,7 @@ def load_weights(setup: Setup, run: Run, step: int) -> tuple[nn.Module, str]:
         )
     model = setup.build(run.seed)
     model.load_state_dict(state)
-    model = model.to(setup.accelerator.device)
+    model = model.to(setup.accelerator.device).eval()
     if setup.recipe.memory_format == "channels_last":
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model, str(facts["hash"])

@@ -152,6 +152,15 @@ def test_scores_do_not_depend_on_batch_size_workers_or_streaming(
             )
 
 
+def test_a_table_with_grand_of_a_model_with_batch_norm_can_be_verified(
+    vectors, tiny_recipe, tmp_path, moody_model
+) -> None:
+    recipe = tiny_recipe.replace(model=moody_model, model_options={})
+    table = score(vectors, recipe, ["grand", "el2n"], seeds=2, at_epoch=2, workspace=tmp_path, device="cpu")
+    outcome = dd.verify(table, source=vectors, sample=40, device="cpu")
+    assert outcome.agrees and set(outcome.worst) >= {"grand", "el2n"}
+
+
 def test_streamed_data_trains_to_the_same_bits_as_data_in_memory(vectors, tiny_recipe, tmp_path) -> None:
     in_memory = prepare(vectors, tiny_recipe, workspace=tmp_path / "a", device="cpu")
     streamed = prepare(vectors, tiny_recipe, workspace=tmp_path / "b", device="cpu", memory_limit=0)
