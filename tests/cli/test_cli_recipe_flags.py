@@ -10,7 +10,7 @@ import pytest
 from command_line import TINY, invoke, write_vectors
 
 import datadiet as dd
-from datadiet.options import RECIPE
+from datadiet.cli.options import RECIPE
 
 # Field -> (what is typed, what the recipe then holds); none is the default of the field.
 GIVEN: dict[str, tuple[list[str], Any]] = {

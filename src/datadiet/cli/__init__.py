@@ -1,0 +1,57 @@
+"""The command line: one file a command, each a thin call of one public function."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from datadiet import __version__
+from datadiet.cli.compare import compare
+from datadiet.cli.keep import keep
+from datadiet.cli.report import report
+from datadiet.cli.run import run
+from datadiet.cli.score import score
+from datadiet.cli.verify import verify
+
+app = typer.Typer(
+    name="datadiet",
+    help="Find out which of your training examples matter.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"datadiet {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Score training examples, keep those that matter, and see what it costs."""
+
+
+app.command(epilog="Example: datadiet run digits --keep 0.7,0.5 --out runs/digits")(run)
+app.command(
+    epilog="Example: datadiet score digits --scores el2n,forgetting --at-epoch 5,10 --out scores.parquet"
+)(score)
+app.command(epilog="Example: datadiet keep scores.parquet --by el2n --keep 0.5 --out kept.parquet")(keep)
+app.command(epilog="Example: datadiet compare digits --kept el2n=kept.parquet --seeds 3")(compare)
+app.command(epilog="Example: datadiet report runs/digits")(report)
+app.command(epilog="Example: datadiet verify runs/digits/scores.parquet --sample 100")(verify)
+
+
+def main() -> None:
+    """Entry point of `datadiet`; a model may be a `package.module:factory` of the current folder."""
+    sys.path.append(str(Path.cwd()))  # at the end, so that no file there hides an installed package
+    app()

@@ -1,0 +1,85 @@
+"""`datadiet run`: the whole job."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from datadiet.cli.arguments import (
+    AsJson,
+    Data,
+    End,
+    Machine,
+    PerClass,
+    RecipeFlags,
+    Rule,
+    Seed,
+    Source,
+    Start,
+    Tolerance,
+    preparing,
+    rule_options,
+)
+from datadiet.cli.options import command, data_options, names, numbers
+from datadiet.cli.output import display, explain_rules, print_verdict
+
+
+@command
+def run(
+    source: Source,
+    scores: Annotated[list[str], typer.Option(help="Scores to choose subsets by.")] = ["el2n"],  # noqa: B006
+    keep: Annotated[list[str], typer.Option(help="Fractions that stay.")] = ["0.7,0.5,0.3"],  # noqa: B006
+    rule: Rule = "hardest",
+    start: Start = None,
+    end: End = None,
+    per_class: PerClass = False,
+    seeds: Annotated[int, typer.Option(help="Retrainings of each subset.")] = 3,
+    score_seeds: Annotated[
+        int | None, typer.Option(help="Models that scores are averaged over [as --seeds].")
+    ] = None,
+    seed: Seed = 0,
+    at_epoch: Annotated[
+        float | None, typer.Option(help="Epoch of the scores [two fifths of the run].")
+    ] = None,
+    grand_parameters: Annotated[
+        str, typer.Option(help="GraNd over all, head, or the parameters that a pattern matches.")
+    ] = "all",
+    tolerance: Tolerance = 0.5,
+    out: Annotated[Path | None, typer.Option(help="Folder of the results.")] = None,
+    as_json: AsJson = False,
+    *,
+    data: Data,
+    recipe: RecipeFlags,
+    machine: Machine,
+) -> None:
+    """Score, keep, retrain, compare, decide and report."""
+    if rule == "help":
+        explain_rules()
+        return
+    from datadiet.diet import run as run_diet
+
+    with display() as shown:
+        verdict = run_diet(
+            source,
+            scores=names(scores),
+            keep=numbers(keep, "keep"),
+            rule=rule,
+            rule_options=rule_options(start, end),
+            per_class=per_class,
+            seeds=seeds,
+            score_seeds=score_seeds,
+            seed=seed,
+            at_epoch=at_epoch,
+            grand_parameters=grand_parameters,
+            tolerance=tolerance,
+            out=out,
+            load_options=data_options(data),
+            command=shlex.join(["datadiet", *sys.argv[1:]]),
+            display=shown,
+            **preparing(recipe, machine),
+        )
+    print_verdict(verdict, as_json)
