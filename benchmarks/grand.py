@@ -240,19 +240,57 @@ def measure(row: Row, repeats: int, others: bool, clock: Callable[[], float]) ->
     return columns
 
 
-def bfloat16(row: Row) -> str:
-    """Ratio to the float32 step and rank agreement, on eight examples."""
+def bfloat16(row: Row, examples: int = 256) -> str:
+    """Ratio to the float32 step on a batch of eight, and rank agreement on many examples."""
     from scipy.stats import spearmanr
 
-    small = Row(row.label, 0.75, row.model, row.inputs[:8], row.targets[:8], row.loss)
-    small.model.eval()
+    row.model.eval()
+    generator = torch.Generator().manual_seed(1)
+    # Inputs of very different size, so that the norms differ as those of a data set do.
+    inputs = (
+        torch.randn(examples, 3, 32, 32, generator=generator)
+        * torch.linspace(0.3, 3, examples)[:, None, None, None]
+    )
+    targets = torch.randint(0, 10, (examples,), generator=generator)
+    small = Row(row.label, 0.75, row.model, inputs[:8], targets[:8], row.loss)
     start = time.perf_counter()
     training_step(small)
     middle = time.perf_counter()
-    half = ours(small, autocast=torch.bfloat16)
+    ours(small, autocast=torch.bfloat16)
     ratio = (time.perf_counter() - middle) / (middle - start)
-    agreement = spearmanr(ours(small), half).statistic
-    return f"bfloat16 autocast, ResNet-18 width 64, batch 8: {ratio:.2f} of the float32 step, Spearman {agreement:.4f}"
+    exact, half = (
+        torch.cat(
+            [
+                ours(Row(row.label, 0.75, row.model, *part, row.loss), autocast=autocast)
+                for part in zip(inputs.split(32), targets.split(32), strict=True)
+            ]
+        )
+        for autocast in (None, torch.bfloat16)
+    )
+    agreement = spearmanr(exact, half).statistic
+    worst = float(((half - exact).abs() / exact).max())
+    return (
+        f"bfloat16 autocast, {row.label}: {ratio:.2f} of the float32 step at batch 8; on {examples} examples Spearman "
+        f"{agreement:.5f} with float32, largest relative difference {worst:.3f}"
+    )
+
+
+def profile(row: Row, lines: int = 12) -> str:
+    """Which operations take the time, ours and a training step's, as shares of each."""
+    row.model.eval()
+    found = []
+    for name, run in (("datadiet", ours), ("training step", training_step)):
+        run(row)
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiled:
+            run(row)
+        events = sorted(profiled.key_averages(), key=lambda e: -e.self_cpu_time_total)
+        total = sum(event.self_cpu_time_total for event in events)
+        found.append(f"{row.label}, {name}: {total / 1e6:.2f} s of operations")
+        found += [
+            f"  {event.self_cpu_time_total / total:6.1%} {event.count:6d} {event.key}"
+            for event in events[:lines]
+        ]
+    return "\n".join(found)
 
 
 def main() -> None:
@@ -263,8 +301,9 @@ def main() -> None:
     )
     parser.add_argument("--alone", action="store_true", help="leave the other ways out")
     parser.add_argument(
-        "--bfloat16", action="store_true", help="also time bfloat16 autocast on eight examples"
+        "--bfloat16", action="store_true", help="also time bfloat16 autocast, and rank 256 examples with it"
     )
+    parser.add_argument("--profile", action="store_true", help="only print which operations take the time")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
         "--clock",
@@ -275,6 +314,11 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     warnings.filterwarnings("ignore")
+    if chosen.profile:
+        for name in chosen.rows.split(","):
+            torch.manual_seed(0)
+            print(profile(ROWS[name]()), flush=True)
+        return
     header: list[str] = []
     for name in chosen.rows.split(","):
         torch.manual_seed(0)

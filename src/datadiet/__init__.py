@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from datadiet.data import Examples, load
+    from datadiet.data import Corrupted, Examples, corrupt, load
     from datadiet.diet import Verdict, compare, run
     from datadiet.errors import BadInputError, DataDietError, RunFailedError
     from datadiet.keeping import Kept, keep
@@ -25,6 +25,7 @@ __version__ = "0.1.0"
 # `datadiet --help` do not wait for torch.
 _HOME = {
     "BadInputError": "errors",
+    "Corrupted": "data",
     "DataDietError": "errors",
     "Examples": "data",
     "Kept": "keeping",
@@ -35,6 +36,7 @@ _HOME = {
     "ScoreTable": "scores",
     "Verdict": "diet",
     "compare": "diet",
+    "corrupt": "data",
     "grand": "pergrad",
     "gradient_norm_rule": "pergrad",
     "gradient_norms": "pergrad",
@@ -51,6 +53,7 @@ _HOME = {
 
 __all__ = [
     "BadInputError",
+    "Corrupted",
     "DataDietError",
     "Examples",
     "Kept",
@@ -61,6 +64,7 @@ __all__ = [
     "ScoreTable",
     "Verdict",
     "compare",
+    "corrupt",
     "gradient_norm_rule",
     "gradient_norms",
     "grand",

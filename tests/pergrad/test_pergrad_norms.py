@@ -290,6 +290,32 @@ def test_bfloat16_autocast_ranks_examples_as_float32_does():
     assert spearmanr(exact, half).statistic > 0.98
 
 
+def test_float16_autocast_agrees_with_float32():
+    torch.manual_seed(0)
+    model = resnet18(4, width=4).eval()
+    inputs = torch.randn(6, 3, 12, 12, generator=torch.Generator().manual_seed(3))
+    targets = torch.tensor([0, 1, 2, 3, 0, 1])
+    exact = gradient_norms(model, inputs, targets)
+    half = gradient_norms(model, inputs, targets, autocast=torch.float16)
+    assert half.dtype == torch.float32
+    assert relative_error(half, exact.double()) < 0.02
+
+
+@pytest.mark.parametrize("factor", [1e-5, 1.0, 1e3])
+def test_float16_gradients_neither_vanish_nor_overflow(factor):
+    """So small that unscaled gradients would vanish, so big that scaled ones overflow."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
+    inputs, targets = torch.randn(5, 6), torch.tensor([0, 1, 2, 0, 1])
+
+    def loss(logits, labels):
+        return factor * torch.nn.functional.cross_entropy(logits.float(), labels, reduction="none")
+
+    exact = gradient_norms(model.double(), inputs.double(), targets, loss=loss)
+    half = gradient_norms(model.float(), inputs, targets, loss=loss, autocast=torch.float16)
+    assert relative_error(half, exact) < 0.02
+
+
 def test_no_copy_of_the_weight_gradients_is_kept_for_a_wide_layer():
     """Ten examples of a 512 × 512 layer would take 10 MiB each way; their factors take 40 KiB."""
     model = nn.Sequential(nn.Linear(512, 512), nn.Linear(512, 3))

@@ -2,6 +2,7 @@
 
 from datadiet.data.augment import Augmentation
 from datadiet.data.batches import Batch, Encoding, Store, open_store
+from datadiet.data.corruption import Corrupted, corrupt
 from datadiet.data.encoding import ImageEncoding, NgramEncoding, TokenEncoding, VectorEncoding
 from datadiet.data.examples import Examples, Part
 from datadiet.data.load import load
@@ -9,6 +10,7 @@ from datadiet.data.load import load
 __all__ = [
     "Augmentation",
     "Batch",
+    "Corrupted",
     "Encoding",
     "Examples",
     "ImageEncoding",
@@ -17,6 +19,7 @@ __all__ = [
     "Store",
     "TokenEncoding",
     "VectorEncoding",
+    "corrupt",
     "load",
     "open_store",
 ]

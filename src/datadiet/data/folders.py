@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from datadiet.data.exported import ExportedClasses, exported_classes, renamed
 from datadiet.data.roles import IMAGE_SUFFIXES
 from datadiet.errors import BadInputError
 
@@ -22,23 +23,31 @@ def read_image_folder(folder: Path) -> tuple[datasets.Dataset, datasets.Dataset 
     Raises:
         BadInputError: there are no class folders with images.
     """
-    children = {child.name.lower(): child for child in sorted(folder.iterdir()) if child.is_dir()}
     notes: list[str] = []
-    train_folder = next((children[name] for name in ("train", "training") if name in children), None)
-    if train_folder is None:
-        return _rows(folder, notes), None, notes
-    test_folder = next((children[name] for name in _TEST_FOLDERS if name in children), None)
+    classes = exported_classes(folder)
+    train_folder, test_folder = part_folders(folder)
     if test_folder is not None and test_folder.name.lower() != "test":
         notes.append(f"The test part is the folder '{test_folder.name}'.")
-    test = _rows(test_folder, notes) if test_folder is not None else None
-    return _rows(train_folder, notes), test, notes
+    test = _rows(test_folder, notes, classes) if test_folder is not None else None
+    return _rows(train_folder, notes, classes), test, notes
 
 
-def _rows(folder: Path, notes: list[str]) -> datasets.Dataset:
-    import datasets
+def part_folders(folder: Path) -> tuple[Path, Path | None]:
+    """The folders that the class folders of the train and of the test part lie in."""
+    children = {child.name.lower(): child for child in sorted(folder.iterdir()) if child.is_dir()}
+    train_folder = next((children[name] for name in ("train", "training") if name in children), None)
+    if train_folder is None:
+        return folder, None
+    return train_folder, next((children[name] for name in _TEST_FOLDERS if name in children), None)
 
-    from datadiet.data.tables import dataset_of
 
+def image_files(folder: Path, notes: list[str] | None = None) -> list[Path]:
+    """The images in class folders in the order of their ids.
+
+    Raises:
+        BadInputError: there are none.
+    """
+    notes = [] if notes is None else notes
     files: list[Path] = []
     others = 0
     for class_folder in sorted(child for child in folder.iterdir() if child.is_dir()):
@@ -59,11 +68,20 @@ def _rows(folder: Path, notes: list[str]) -> datasets.Dataset:
         notes.append(f"{others} files in '{folder}' are no images and are not used.")
     # By code point of the path inside the folder: the same order, so the same ids, on every machine.
     files.sort(key=lambda file: file.relative_to(folder).as_posix())
+    return files
+
+
+def _rows(folder: Path, notes: list[str], classes: ExportedClasses) -> datasets.Dataset:
+    import datasets
+
+    from datadiet.data.tables import dataset_of
+
+    files = image_files(folder, notes)
     paths = [str(file.resolve()) for file in files]
-    labels = [file.relative_to(folder).parts[0] for file in files]
+    labels = renamed([file.relative_to(folder).parts[0] for file in files], classes)
     image = pa.StructArray.from_arrays(
         [pa.nulls(len(paths), pa.binary()), pa.array(paths, pa.string())], names=["bytes", "path"]
     )
     features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("string")})
     table = pa.table({"image": image, "label": pa.array(labels, pa.string())}, schema=features.arrow_schema)
-    return dataset_of(table)
+    return classes.named(dataset_of(table))

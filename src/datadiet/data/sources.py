@@ -14,6 +14,7 @@ from urllib.request import getproxies
 
 import numpy as np
 
+from datadiet.data.exported import exported_classes
 from datadiet.data.folders import read_image_folder
 from datadiet.data.objects import from_arrays, from_map_style
 from datadiet.data.tables import TEST_WORDS, dataset_of, find_parts, read_tables, table_format
@@ -108,15 +109,17 @@ def _open_folder(folder: Path) -> Source:
     parts = find_parts(folder)
     if parts:
         test = next((parts[word] for word in TEST_WORDS if word in parts), None)
-        opened = Source(read_tables(parts["train"]), None, name, str(folder), parts["train"][0].parent)
+        classes = exported_classes(folder)
+        train = classes.named(read_tables(parts["train"]))
+        opened = Source(train, None, name, str(folder), parts["train"][0].parent)
         if test is not None:
-            opened.test = read_tables(test)
+            opened.test = classes.named(read_tables(test))
             opened.test_base = test[0].parent
             if not test[0].name.lower().startswith("test"):
                 opened.notes.append(f"The test part is '{test[0].name}'.")
         return opened
-    train, held, notes = read_image_folder(folder)
-    return Source(train, held, name, str(folder), notes=notes)
+    rows, held, notes = read_image_folder(folder)
+    return Source(rows, held, name, str(folder), notes=notes)
 
 
 def _open_hub(name: str) -> Source:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import psutil
 import pyarrow as pa
 
+from datadiet.data.exported import beside_the_data
 from datadiet.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -167,9 +168,9 @@ def find_parts(folder: Path) -> dict[str, list[Path]]:
 def _tables_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return sorted(
-        f for f in folder.iterdir() if f.is_file() and table_format(f) and not f.name.startswith((".", "_"))
-    )
+    files = [f for f in folder.iterdir() if f.is_file() and table_format(f)]
+    no_data = beside_the_data(folder)
+    return sorted(f for f in files if not f.name.startswith((".", "_")) and f.name not in no_data)
 
 
 def _part_of(file: Path) -> tuple[str, str]:

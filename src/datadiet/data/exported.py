@@ -1,0 +1,117 @@
+"""What an exported folder says of itself: which of its files are no data, and what its classes are called."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from datadiet.errors import BadInputError
+
+if TYPE_CHECKING:
+    import datasets
+
+EXPORT_FORMAT = "datadiet-export"
+MANIFEST_JSON = "manifest.json"
+MANIFEST_TABLE = "manifest.parquet"
+CLASSES_JSON = "classes.json"
+_BESIDE_THE_DATA = frozenset({MANIFEST_JSON, MANIFEST_TABLE, CLASSES_JSON})
+
+
+@dataclass(frozen=True)
+class ExportedClasses:
+    """What the classes of an export are called.
+
+    Args:
+        class_names: all of them in their order, where the source fixed one; else empty.
+        folders: name of a class folder -> name of the class, of those that differ.
+        label_column: of its tables.
+    """
+
+    class_names: tuple[str, ...] = ()
+    folders: dict[str, str] = field(default_factory=dict)
+    label_column: str = "label"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, as it stands in `classes.json`."""
+        return {
+            "format": "datadiet-classes",
+            "version": 1,
+            "class_names": list(self.class_names),
+            "folders": self.folders,
+            "label_column": self.label_column,
+        }
+
+    def named(self, dataset: datasets.Dataset) -> datasets.Dataset:
+        """A label column of texts with the order of its class names, where all its labels are among them."""
+        import datasets
+
+        column = self.label_column
+        if not self.class_names or column not in dataset.column_names:
+            return dataset
+        kind = dataset.data.schema.field(column).type
+        texts = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+        if not texts or hasattr(dataset.features[column], "names"):
+            return dataset
+        values = set(dataset.with_format("arrow")[:][column].unique().to_pylist()) - {None}
+        if not values <= set(self.class_names):
+            return dataset
+        return dataset.cast_column(column, datasets.ClassLabel(names=list(self.class_names)))
+
+
+def is_export(folder: Path) -> bool:
+    """Whether a folder was written by `datadiet export`, by its manifest."""
+    return bool(_read(folder / MANIFEST_JSON).get("format") == EXPORT_FORMAT)
+
+
+def beside_the_data(folder: Path) -> frozenset[str]:
+    """Names of the files of an exported folder that are no data; none of any other folder."""
+    return _BESIDE_THE_DATA if is_export(folder) else frozenset()
+
+
+def exported_classes(folder: Path) -> ExportedClasses:
+    """What the classes of an exported folder are called; nothing for any other folder.
+
+    Raises:
+        BadInputError: its `classes.json` was damaged.
+    """
+    if not (folder / CLASSES_JSON).is_file() or not is_export(folder):
+        return ExportedClasses()
+    found = _read(folder / CLASSES_JSON)
+    names, folders, column = (found.get(key) for key in ("class_names", "folders", "label_column"))
+    if not (
+        _are_texts(names)
+        and isinstance(folders, dict)
+        and _are_texts([*folders, *folders.values()])
+        and isinstance(column, str)
+    ):
+        raise BadInputError(f"'{folder / CLASSES_JSON}' is damaged; export again, or delete it.")
+    assert names is not None
+    return ExportedClasses(tuple(names), folders, column)
+
+
+def renamed(labels: Sequence[str], classes: ExportedClasses) -> list[str]:
+    """Names of class folders as names of classes.
+
+    >>> renamed(["a_b", "c"], ExportedClasses(folders={"a_b": "a/b"}))
+    ['a/b', 'c']
+    """
+    return [classes.folders.get(label, label) for label in labels]
+
+
+def _are_texts(values: Any) -> bool:
+    return isinstance(values, list) and bool(np.all([isinstance(value, str) for value in values]))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A JSON object of a small file; empty if it is something else."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
