@@ -52,13 +52,13 @@ def measure_points(setup: Setup, run: Run, step: int, names: Sequence[str] = ())
     """
     extra = sorted(name for name in names if card(name).needs == "outputs" and name not in OUTPUT_COLUMNS)
     kind = "outputs" if not extra else f"outputs-{content_address(extra)}"
-    return _remembered(setup, run, step, kind, lambda model: compute_outputs(setup, model, extra))
+    return remembered(setup, run, step, kind, lambda model: compute_outputs(setup, model, extra))
 
 
 def measure_grand(setup: Setup, run: Run, step: int, parameters: str = "all") -> Points:
     """The exact gradient norm of every example's loss over the chosen parameters: column `grand`."""
     kind = "grand" if parameters == "all" else f"grand-{content_address(parameters)}"
-    return _remembered(setup, run, step, kind, lambda model: compute_grand(setup, model, parameters))
+    return remembered(setup, run, step, kind, lambda model: compute_grand(setup, model, parameters))
 
 
 def try_grand(setup: Setup, parameters: str) -> None:
@@ -91,9 +91,10 @@ def load_weights(setup: Setup, run: Run, step: int) -> tuple[nn.Module, str]:
     return model, str(facts["hash"])
 
 
-def _remembered(
+def remembered(
     setup: Setup, run: Run, step: int, kind: str, compute: Callable[[nn.Module], dict[str, torch.Tensor]]
 ) -> Points:
+    """The columns of a kind, measured where they have not been, else read back."""
     path = run.folder.points_path(step, kind)
     if not path.exists():
         model, weights = load_weights(setup, run, step)
@@ -109,7 +110,7 @@ def _remembered(
     return Points(arrays, facts["hash"], facts["step"], facts["seconds"])
 
 
-class _Columns:
+class FullColumns:
     """Full-length columns that every process fills its share of."""
 
     def __init__(self, setup: Setup, ids: np.ndarray | None) -> None:
@@ -122,7 +123,7 @@ class _Columns:
         places = torch.from_numpy(np.searchsorted(self.ids, batch.ids.cpu().numpy()))
         for name, column in values.items():
             if name not in self.columns:
-                self.columns[name] = torch.zeros(len(self.ids), dtype=torch.float32)
+                self.columns[name] = torch.zeros(len(self.ids), *column.shape[1:], dtype=torch.float32)
             self.columns[name][places] = column.detach().float().cpu()
 
     def merged(self) -> dict[str, torch.Tensor]:
@@ -140,9 +141,9 @@ def compute_outputs(
     setup: Setup, model: nn.Module, extra: Sequence[str] = (), *, ids: np.ndarray | None = None
 ) -> dict[str, torch.Tensor]:
     """One forward pass over the training part, or over some sorted ids of it: the columns by name, (n,)."""
-    columns = _Columns(setup, ids)
+    columns = FullColumns(setup, ids)
     total = len(columns.ids)
-    with setup.display.step("scoring", total, unit="examples/s") as advance, _HeadInputs(model) as head:
+    with setup.display.step("scoring", total, unit="examples/s") as advance, HeadInputs(model) as head:
 
         def visit(batch: Batch, logits: torch.Tensor) -> None:
             measured = measure(logits, batch.targets)
@@ -169,7 +170,7 @@ def compute_grand(
     setup: Setup, model: nn.Module, parameters: str = "all", *, ids: np.ndarray | None = None
 ) -> dict[str, torch.Tensor]:
     """Gradient norms over the training part, or over some sorted ids of it: column `grand`, (n,)."""
-    columns = _Columns(setup, ids)
+    columns = FullColumns(setup, ids)
     accelerator, recipe = setup.accelerator, setup.recipe
     precision = torch.bfloat16 if recipe.precision == "bfloat16" else None
     channels_last = recipe.memory_format == "channels_last"
@@ -192,7 +193,7 @@ def compute_grand(
     return columns.merged()
 
 
-class _HeadInputs:
+class HeadInputs:
     """Sees what goes into the linear layer that the logits come out of, while it is entered."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -200,7 +201,7 @@ class _HeadInputs:
         self.seen: list[tuple[nn.Linear, torch.Tensor]] = []
         self.has_bias = False
 
-    def __enter__(self) -> _HeadInputs:
+    def __enter__(self) -> HeadInputs:
         def note(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
             assert isinstance(module, nn.Linear)
             self.seen.append((module, inputs[0]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 
 from datadiet.data import Examples
+from datadiet.embedding import embeddings_of
 from datadiet.errors import BadInputError
 from datadiet.points import Points, measure_grand, measure_points, try_grand
 from datadiet.runs import Run, train_run
@@ -45,7 +47,7 @@ def default_epoch(recipe: Recipe, num_examples: int) -> float:
 
 def free_scores() -> tuple[str, ...]:
     """All scores that one forward pass and one trace give, so that asking for one gives all of them."""
-    return tuple(c.name for c in cards() if c.needs != "gradients")
+    return tuple(c.name for c in cards() if c.needs not in ("gradients", "embeddings"))
 
 
 def score(
@@ -57,6 +59,8 @@ def score(
     seed: int = 0,
     at_epoch: float | Sequence[float] | None = None,
     grand_parameters: str = "all",
+    encoder: str | None = None,
+    embeddings: str | Path | None = None,
     workspace: str | Path = "runs",
     **options: Any,
 ) -> ScoreTable:
@@ -73,6 +77,10 @@ def score(
         seed: the first one's seed; the others follow.
         at_epoch: one or several epochs, fractions allowed; 0 is initialisation. None for the recipe's.
         grand_parameters: which parameters `grand` is taken over: "all", "head", or a regular expression.
+        encoder: a folder or hub id of `transformers` that gives the embeddings for scores that need them; None
+            for the trained model's own, those that go into its last linear layer.
+        embeddings: a file that the embeddings of the first model at the first epoch, or of the encoder, are
+            written to: for rules of `keep` that need them.
         workspace: where runs live.
         options: further arguments of `datadiet.setup.prepare`, such as `device` or `overrides`.
 
@@ -85,9 +93,21 @@ def score(
     """
     setup = prepare(examples, recipe, workspace=workspace, **options)
     try:
-        return score_with(
-            setup, scores, seeds=seeds, seed=seed, at_epoch=at_epoch, grand_parameters=grand_parameters
-        ).table
+        scoring = score_with(
+            setup,
+            scores,
+            seeds=seeds,
+            seed=seed,
+            at_epoch=at_epoch,
+            grand_parameters=grand_parameters,
+            encoder=encoder,
+        )
+        if embeddings is not None:
+            step = setup.step_of(_checked_epochs(setup, at_epoch)[0])
+            found = embeddings_of(setup, scoring.runs[0], step, encoder)
+            if setup.accelerator.is_main_process:
+                found.write(embeddings)
+        return scoring.table
     finally:
         setup.close()
 
@@ -100,6 +120,7 @@ def score_with(
     seed: int = 0,
     at_epoch: float | Sequence[float] | None = None,
     grand_parameters: str = "all",
+    encoder: str | None = None,
     also_free: bool | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> Scoring:
@@ -142,7 +163,7 @@ def score_with(
         if not run.trained:
             setup.display.skip(max(steps))
         runs.append(run)
-        found, cost, weights = _scores_of(setup, run, names, epochs, grand_parameters)
+        found, cost, weights = _scores_of(setup, run, names, epochs, grand_parameters, encoder)
         columns.append(found)
         seconds += cost
         for name, value in weights.items():
@@ -160,7 +181,9 @@ def score_with(
         columns,
         class_names=setup.examples.class_names,
         provenance={
-            **_provenance(setup, [r.seed for r in runs], epochs, columns[0], hashes, grand_parameters),
+            **_provenance(
+                setup, [r.seed for r in runs], epochs, columns[0], hashes, grand_parameters, encoder
+            ),
             **(provenance or {}),
         },
     )
@@ -187,13 +210,19 @@ def _checked_epochs(setup: Setup, at_epoch: float | Sequence[float] | None) -> l
 
 
 def _scores_of(
-    setup: Setup, run: Run, names: Sequence[str], epochs: Sequence[float], grand_parameters: str
+    setup: Setup,
+    run: Run,
+    names: Sequence[str],
+    epochs: Sequence[float],
+    grand_parameters: str,
+    encoder: str | None,
 ) -> tuple[dict[str, np.ndarray], float, dict[str, str]]:
     """One seed's columns, its cost in seconds, and the hash of the weights behind each column."""
     found: dict[str, np.ndarray] = {}
     hashes: dict[str, str] = {}
     needs = {name: card(name).needs for name in names}
     traced = [name for name in names if needs[name] == "trace"]
+    geometric = [name for name in names if needs[name] == "embeddings"]
     per_epoch = [name for name in names if needs[name] in ("outputs", "features")]
     last = setup.step_of(max(epochs))
     seconds = float(run.weights(last)[1]["seconds"])
@@ -217,6 +246,16 @@ def _scores_of(
             grand = measure_grand(setup, run, step, grand_parameters)
             seconds += grand.seconds
             take(grand, ["grand"], suffix)
+        if geometric:
+            before = time.perf_counter()
+            places = embeddings_of(setup, run, step, encoder)
+            for name in geometric:
+                function = card(name).function
+                assert function is not None
+                found[name + suffix] = function(places.values, setup.examples.train.labels, seed=run.seed)
+                if "weights" in places.about:
+                    hashes[name + suffix] = places.about["weights"]
+            seconds += time.perf_counter() - before
         if traced:
             values = scores_from_trace(run.trace(), traced, through_epoch=int(epoch))
             found |= {name + suffix: values[name] for name in traced}
@@ -232,6 +271,7 @@ def _provenance(
     columns: dict[str, np.ndarray],
     hashes: dict[str, list[str]],
     grand_parameters: str,
+    encoder: str | None,
 ) -> dict[str, Any]:
     scores: dict[str, dict[str, Any]] = {}
     for column in columns:
@@ -244,6 +284,8 @@ def _provenance(
             entry |= {"weights": hashes[column], "taken": "evaluation"}
         elif card(name).needs == "trace":
             entry["taken"] = "training pass"
+        if card(name).needs == "embeddings":
+            entry["embeddings"] = encoder or "input of the last linear layer"
         if name == "grand":
             entry["parameters"] = grand_parameters
         scores[column] = entry

@@ -122,12 +122,7 @@ def choose_encoding(recipe: Recipe, examples: Examples) -> Encoding:
     from datadiet.models.pretrained import image_processing
 
     wanted = image_processing(recipe.model)
-    fitted = ImageEncoding.fit(examples, size=wanted.get("size"))
-    channels = wanted.get("channels", fitted.channels)
-    mean, std = wanted.get("mean", fitted.mean), wanted.get("std", fitted.std)
-    if len(mean) != channels:  # grey pictures for a model of colours: each channel is the grey one
-        mean, std = (tuple(values) * channels for values in (mean[:1], std[:1]))
-    return ImageEncoding(channels, fitted.height, fitted.width, tuple(mean), tuple(std))
+    return ImageEncoding.fit(examples, size=wanted.get("size")).for_model(wanted)
 
 
 def prepare(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from datadiet.errors import BadInputError
-from datadiet.scores import dynamics
+from datadiet.scores import dynamics, windows
 
 
 def slow_forgetting(correct: np.ndarray, seen: np.ndarray) -> list[float]:
@@ -27,12 +27,6 @@ def slow_forgetting(correct: np.ndarray, seen: np.ndarray) -> list[float]:
         else:
             result.append(float(sum(a and not b for a, b in itertools.pairwise(history))))
     return result
-
-
-def slow_dyn_unc(probability: np.ndarray, window: int) -> np.ndarray:
-    width = min(window, len(probability))
-    stds = [probability[k : k + width].std(axis=0, ddof=1) for k in range(len(probability) - width + 1)]
-    return np.mean(stds, axis=0)
 
 
 def test_an_example_never_learnt_has_the_maximum() -> None:
@@ -59,7 +53,7 @@ def test_an_epoch_without_a_presentation_is_skipped() -> None:
 def test_an_example_never_seen_has_no_score() -> None:
     seen = np.array([[1, 0], [1, 0]], bool)
     values = np.array([[0.5, np.nan], [0.5, np.nan]])
-    for score in (dynamics.aum, dynamics.confidence, dynamics.variability, dynamics.dyn_unc):
+    for score in (dynamics.aum, dynamics.confidence, dynamics.variability):
         result = score(values, seen=seen)
         assert np.isfinite(result[0]) and np.isnan(result[1])
     assert np.isnan(dynamics.forgetting(values > 0, seen)[1])
@@ -102,35 +96,9 @@ def test_means_and_spreads_are_over_what_was_seen() -> None:
     np.testing.assert_allclose(dynamics.variability(hidden, seen), np.nanstd(hidden, axis=0), atol=1e-12)
 
 
-@pytest.mark.parametrize("epochs", [2, 9, 10, 11, 40])
-@pytest.mark.parametrize("window", [2, 10])
-def test_dyn_unc_is_the_mean_over_sliding_windows(epochs: int, window: int) -> None:
-    rows = np.random.default_rng(epochs).random((epochs, 40))
-    np.testing.assert_allclose(dynamics.dyn_unc(rows, window), slow_dyn_unc(rows, window), rtol=1e-9)
-
-
-def test_dyn_unc_of_one_epoch_is_zero() -> None:
-    assert dynamics.dyn_unc(np.array([[0.3, 0.9]])).tolist() == [0.0, 0.0]
-
-
-def test_dyn_unc_leaves_out_what_was_not_seen() -> None:
-    rows = np.array([[0.1], [np.nan], [0.5], [0.9]])
-    seen = np.array([[1], [0], [1], [1]], bool)
-    windows = [np.std([0.1, 0.5], ddof=1), np.std([0.5, 0.9], ddof=1)]
-    np.testing.assert_allclose(dynamics.dyn_unc(rows, 3, seen), [np.mean(windows)], rtol=1e-9)
-
-
-def test_dyn_unc_of_an_example_that_settles_is_small_but_of_one_that_wavers_is_not() -> None:
-    settled = np.r_[np.linspace(0, 1, 10), np.ones(30)]
-    wavering = np.tile([0.0, 1.0], 20)
-    score = dynamics.dyn_unc(np.stack([settled, wavering, np.full(40, 0.25)], axis=1))
-    assert score[1] > 4 * score[0]
-    assert score[2] == 0
-
-
 def test_float32_columns_give_float32_scores() -> None:
     rows = np.random.default_rng(0).random((5, 4), dtype=np.float32)
-    for score in (dynamics.aum, dynamics.confidence, dynamics.variability, dynamics.dyn_unc):
+    for score in (dynamics.aum, dynamics.confidence, dynamics.variability, windows.dyn_unc):
         assert score(rows).dtype == np.float32
         np.testing.assert_allclose(score(rows), score(rows.astype(np.float64)), rtol=1e-6)
 
@@ -139,7 +107,7 @@ def test_float32_columns_give_float32_scores() -> None:
 @given(st.permutations(range(8)))
 def test_an_examples_score_does_not_depend_on_its_place(order: list[int]) -> None:
     rows = np.random.default_rng(3).random((6, 8))
-    for score in (dynamics.aum, dynamics.confidence, dynamics.variability, dynamics.dyn_unc):
+    for score in (dynamics.aum, dynamics.confidence, dynamics.variability, windows.dyn_unc):
         np.testing.assert_array_equal(score(rows[:, order]), score(rows)[order])
     np.testing.assert_array_equal(
         dynamics.forgetting(rows[:, order] > 0.5), dynamics.forgetting(rows > 0.5)[order]
@@ -153,7 +121,7 @@ def test_an_examples_score_does_not_depend_on_its_place(order: list[int]) -> Non
         (lambda: dynamics.aum(np.zeros((0, 3))), "at least one epoch"),
         (lambda: dynamics.aum(np.zeros((2, 3)), np.ones((3, 2))), "they must be equal"),
         (lambda: dynamics.aum(np.array([[0.0], [np.nan]])), "epoch row 1, column 0"),
-        (lambda: dynamics.dyn_unc(np.zeros((2, 3)), window=1), "at least 2"),
+        (lambda: windows.dyn_unc(np.zeros((2, 3)), window=1), "at least 2"),
     ],
 )
 def test_columns_that_do_not_fit_are_refused(call: object, message: str) -> None:

@@ -12,7 +12,8 @@ from datadiet.scores.registry import base_name, unregister_score
 
 STANDARD = {
     "el2n", "l1_error", "entropy", "loss", "margin", "logit_margin", "forgetting", "aum", "confidence",
-    "variability", "dyn_unc", "grand", "grand_last_layer", "input_norm", "random",
+    "variability", "dyn_unc", "dual", "tdds", "centre_distance", "prototype_distance",
+    "grand", "grand_last_layer", "input_norm", "random",
 }  # fmt: skip
 
 

@@ -125,17 +125,26 @@ def recipe_overrides(given: Mapping[str, Any]) -> dict[str, Any]:
         >>> recipe_overrides({"lr": 0.1, "milestones": "0.5,0.75", "model_option": ["width=16"]})
         {'lr': 0.1, 'milestones': (0.5, 0.75), 'model_options': {'width': 16}}
     """
-    import yaml
-
     fields = {key: value for key, value in given.items() if key not in ("recipe", "model_option")}
     if "milestones" in fields:
         fields["milestones"] = tuple(numbers(fields["milestones"], "milestones"))
     if given.get("model_option"):
-        pairs = [pair.partition("=") for pair in given["model_option"]]
-        if any(not equals for _, equals, _ in pairs):
-            raise BadInputError("--model-option takes key=value, such as --model-option width=16.")
-        fields["model_options"] = {key: yaml.safe_load(value) for key, _, value in pairs}
+        fields["model_options"] = key_values(given["model_option"], "model-option", "width=16")
     return fields
+
+
+def key_values(pairs: list[str], flag: str, example: str) -> dict[str, Any]:
+    """`key=value` pairs with the values read as YAML: numbers, booleans, lists, text.
+
+    Raises:
+        BadInputError: a pair without an equals sign.
+    """
+    import yaml
+
+    parts = [pair.partition("=") for pair in pairs]
+    if any(not equals or not key for key, equals, _ in parts):
+        raise BadInputError(f"--{flag} takes key=value, such as --{flag} {example}.")
+    return {key: yaml.safe_load(value) for key, _, value in parts}
 
 
 def data_options(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from datadiet.cli.arguments import AsJson, Data, Machine, RecipeFlags, Seed, preparing
+from datadiet.cli.arguments import AsJson, Data, Encoder, Machine, RecipeFlags, Seed, preparing
 from datadiet.cli.options import command, data_options, names, numbers
 from datadiet.cli.output import display, is_main_process, print_json
 from datadiet.errors import BadInputError
@@ -29,6 +29,11 @@ def score(
     grand_parameters: Annotated[
         str, typer.Option(help="GraNd over all, head, or the parameters that a pattern matches.")
     ] = "all",
+    encoder: Encoder = None,
+    embeddings: Annotated[
+        Path | None,
+        typer.Option(help="Also write every example's embedding here, for rules of `keep` that need them."),
+    ] = None,
     from_logits: Annotated[
         list[Path] | None,
         typer.Option(
@@ -49,6 +54,10 @@ def score(
     from datadiet.diet import check_folder
 
     check_folder(out.parent)
+    if embeddings is not None:
+        check_folder(embeddings.parent)
+        if from_logits:
+            raise BadInputError("--embeddings needs a model or an encoder; logits alone give none.")
     if from_logits:
         from datadiet.scores.stream import score_logits
 
@@ -75,6 +84,8 @@ def score(
                 seed=seed,
                 at_epoch=numbers(at_epoch, "at-epoch") if at_epoch else None,
                 grand_parameters=grand_parameters,
+                encoder=encoder,
+                embeddings=embeddings,
                 display=shown,
                 **preparing(recipe, machine),
             )

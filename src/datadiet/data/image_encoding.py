@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -79,6 +80,22 @@ class ImageEncoding:
         std = np.sqrt(np.maximum(share @ levels**2 - mean**2, 0.0))
         std = np.where(std < 1e-6, 1.0, std)
         return cls(channels, height, width, tuple(mean.tolist()), tuple(std.tolist()))
+
+    def for_model(self, wanted: Mapping[str, Any]) -> ImageEncoding:
+        """This encoding with the channels, `mean` and `std` that a model was trained with, where it says them.
+
+        Args:
+            wanted: any of `channels`, `mean` and `std`.
+
+        >>> grey = ImageEncoding(1, 8, 8, mean=(0.5,), std=(0.2,))
+        >>> grey.for_model({"channels": 3}).mean
+        (0.5, 0.5, 0.5)
+        """
+        channels = wanted.get("channels", self.channels)
+        mean, std = wanted.get("mean", self.mean), wanted.get("std", self.std)
+        if len(mean) != channels:  # grey pictures for a model of colours: each channel is the grey one
+            mean, std = (tuple(values) * channels for values in (mean[:1], std[:1]))
+        return ImageEncoding(channels, self.height, self.width, tuple(mean), tuple(std))
 
     @property
     def shape(self) -> tuple[int, int, int]:

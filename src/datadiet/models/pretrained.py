@@ -26,6 +26,31 @@ class LogitsOf(nn.Module):
         return self.classifier(**inputs).logits  # type: ignore[no-any-return]
 
 
+class PooledEncoder(nn.Module):
+    """A `transformers` encoder whose forward gives one vector an example.
+
+    Texts: the last hidden states averaged over real tokens. Images: what the model pools itself, or the last
+    hidden states averaged over patches or positions.
+    """
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, inputs: torch.Tensor | dict[str, torch.Tensor]) -> torch.Tensor:
+        """Pixels (batch, channels, height, width), or a dict of token tensors -> vectors (batch, d)."""
+        if isinstance(inputs, torch.Tensor):
+            outputs = self.encoder(pixel_values=inputs)
+            pooled = getattr(outputs, "pooler_output", None)
+            if pooled is not None:
+                return pooled.flatten(1)  # type: ignore[no-any-return]
+            hidden = outputs.last_hidden_state
+            return hidden.flatten(2).mean(-1) if hidden.ndim == 4 else hidden.mean(1)  # type: ignore[no-any-return]
+        hidden = self.encoder(**inputs).last_hidden_state
+        mask = inputs["attention_mask"][..., None].to(hidden.dtype)
+        return (hidden * mask).sum(1) / mask.sum(1).clamp(min=1)  # type: ignore[no-any-return]
+
+
 def _transformers() -> Any:
     try:
         import transformers
@@ -113,3 +138,18 @@ def build_pretrained(name: str, context: ModelContext, **options: Any) -> Logits
     finally:
         transformers.logging.set_verbosity(level)
     return LogitsOf(classifier)
+
+
+def build_encoder(name: str) -> PooledEncoder:
+    """The encoder of a folder or hub id, without any head.
+
+    Raises:
+        BadInputError: no model there, or no network.
+    """
+    transformers = _transformers()
+    level = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()  # heads that are left out are meant to be
+    try:
+        return PooledEncoder(_load("model", name, transformers.AutoModel))
+    finally:
+        transformers.logging.set_verbosity(level)

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
-def _rows_and_mask(values: ArrayLike, seen: ArrayLike | None, name: str) -> tuple[NDArray[Any], NDArray[Any]]:
+def rows_and_mask(values: ArrayLike, seen: ArrayLike | None, name: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    """(epochs, n) values and the mask of what was presented, refused where they do not fit."""
     rows = np.asarray(values)
     if rows.ndim != 2 or rows.shape[0] == 0:
         raise BadInputError(f"{name} must be (epochs, n) with at least one epoch, got shape {rows.shape}.")
@@ -34,7 +35,8 @@ def _rows_and_mask(values: ArrayLike, seen: ArrayLike | None, name: str) -> tupl
     return rows, mask
 
 
-def _mean_and_count(rows: NDArray[Any], mask: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+def mean_and_count(rows: NDArray[Any], mask: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Mean over the presentations of each example, NaN where there is none, and how many there are."""
     count = mask.sum(axis=0)
     total = np.where(mask, rows, 0).sum(axis=0, dtype=np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -42,13 +44,14 @@ def _mean_and_count(rows: NDArray[Any], mask: NDArray[Any]) -> tuple[NDArray[Any
 
 
 def _deviation(rows: NDArray[Any], mask: NDArray[Any]) -> NDArray[Any]:
-    mean, count = _mean_and_count(rows, mask)
+    mean, count = mean_and_count(rows, mask)
     squares = np.where(mask, rows.astype(np.float64) - mean, 0.0) ** 2
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(count > 0, np.sqrt(squares.sum(axis=0) / count), np.nan)
 
 
-def _result(values: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
+def result_like(values: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
+    """The values as float64 where the input was, else as float32."""
     return values.astype(np.float64 if like.dtype == np.float64 else np.float32)
 
 
@@ -75,7 +78,7 @@ def forgetting(correct: ArrayLike, seen: ArrayLike | None = None) -> NDArray[Any
         >>> forgetting([[1, 0, 1], [0, 0, 1], [1, 0, 1]])  # forgotten once, never learnt, never forgotten
         array([1., 3., 0.], dtype=float32)
     """
-    rows, mask = _rows_and_mask(correct, seen, "correct")
+    rows, mask = rows_and_mask(correct, seen, "correct")
     rows = rows.astype(bool)
     events = np.zeros(rows.shape[1], np.int64)
     was_correct = np.zeros(rows.shape[1], bool)
@@ -125,8 +128,8 @@ def aum(logit_margin: ArrayLike, seen: ArrayLike | None = None) -> NDArray[Any]:
         >>> aum([[1.0, -2.0], [3.0, -4.0]])
         array([ 2., -3.])
     """
-    rows, mask = _rows_and_mask(logit_margin, seen, "logit_margin")
-    return _result(_mean_and_count(rows, mask)[0], rows)
+    rows, mask = rows_and_mask(logit_margin, seen, "logit_margin")
+    return result_like(mean_and_count(rows, mask)[0], rows)
 
 
 def confidence(probability: ArrayLike, seen: ArrayLike | None = None) -> NDArray[Any]:
@@ -148,8 +151,8 @@ def confidence(probability: ArrayLike, seen: ArrayLike | None = None) -> NDArray
         >>> confidence([[0.25, 0.5], [0.75, 1.0]])
         array([0.5 , 0.75])
     """
-    rows, mask = _rows_and_mask(probability, seen, "probability")
-    return _result(_mean_and_count(rows, mask)[0], rows)
+    rows, mask = rows_and_mask(probability, seen, "probability")
+    return result_like(mean_and_count(rows, mask)[0], rows)
 
 
 def variability(probability: ArrayLike, seen: ArrayLike | None = None) -> NDArray[Any]:
@@ -173,54 +176,5 @@ def variability(probability: ArrayLike, seen: ArrayLike | None = None) -> NDArra
         >>> variability([[0.25, 0.5], [0.75, 0.5]])
         array([0.25, 0.  ])
     """
-    rows, mask = _rows_and_mask(probability, seen, "probability")
-    return _result(_deviation(rows, mask), rows)
-
-
-def dyn_unc(probability: ArrayLike, window: int = 10, seen: ArrayLike | None = None) -> NDArray[Any]:
-    """Dynamic uncertainty: the label's probability's standard deviation in a window, averaged.
-
-    `mean_k std(probability[k : k + window])` with k from 0 to E - window; the standard deviation divides by
-    window - 1, which changes the scale and not the ranking. With fewer epochs than the window, the window is
-    shortened to E. What was not seen is left out of its windows; a window with fewer than two presentations
-    does not count.
-
-    Args:
-        probability: (epochs, n), the label's probability at each epoch.
-        window: number of epochs in a window, at least 2.
-        seen: (epochs, n) bool.
-
-    Returns:
-        (n,) at least 0; 0 where no window has two presentations; NaN for an example that was never seen.
-
-    Raises:
-        BadInputError: shapes do not fit, a seen value is not finite, or the window is below 2.
-
-    Source: He et al., "Large-scale Dataset Pruning with Dynamic Uncertainty", CVPR 2024 workshops, section 3.
-
-    Example:
-        >>> dyn_unc([[0.0], [1.0], [0.0]], window=2).round(4)
-        array([0.7071])
-    """
-    rows, mask = _rows_and_mask(probability, seen, "probability")
-    if window < 2:
-        raise BadInputError(f"window must be at least 2 epochs, got {window}.")
-    width = min(window, len(rows))
-    # Sums roll from window to window; centred first, so that they stay small and lose no digits.
-    mean, _ = _mean_and_count(rows, mask)
-    total = np.zeros(rows.shape[1])
-    windows = np.zeros(rows.shape[1], np.int64)
-    first, second, count = (np.zeros(rows.shape[1]) for _ in range(3))
-    for last in range(len(rows)):
-        for row, sign in ((last, 1.0), (last - width, -1.0)):
-            if row >= 0:
-                centred = np.where(mask[row], rows[row] - mean, 0.0)
-                first += sign * centred
-                second += sign * centred**2
-                count += sign * mask[row]
-        if last >= width - 1:
-            enough = count >= 2
-            variance = (second - first**2 / np.maximum(count, 1)) / np.maximum(count - 1, 1)
-            total += np.where(enough, np.sqrt(np.maximum(variance, 0.0)), 0.0)
-            windows += enough
-    return _result(np.where(mask.any(axis=0), total / np.maximum(windows, 1), np.nan), rows)
+    rows, mask = rows_and_mask(probability, seen, "probability")
+    return result_like(_deviation(rows, mask), rows)

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from datadiet.errors import BadInputError
 
-Needs = Literal["outputs", "trace", "gradients", "features", "inputs", "ids"]
+Needs = Literal["outputs", "trace", "gradients", "features", "embeddings", "inputs", "ids"]
 
 #: A score's name, and a name in a table, which may say the epoch: `el2n`, `el2n@4`.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -26,7 +26,7 @@ class ScoreCard:
         name: as in tables and on the command line.
         needs: what the function is given: `outputs` (logits, targets), `trace` (columns of training passes),
             `gradients` (the model and a batch), `features` (logits, targets, input of the last layer),
-            `inputs`, or `ids`.
+            `embeddings` (those of all examples, labels, a seed), `inputs`, or `ids`.
         higher_is_harder: False for scores that keep the sign of their paper and fall with difficulty.
         range: lowest and highest possible value.
         source: the paper.

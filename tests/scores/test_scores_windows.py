@@ -1,4 +1,4 @@
-"""DUAL and TDDS against direct loops."""
+"""Dyn-Unc, DUAL and TDDS against direct loops."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from datadiet.errors import BadInputError
-from datadiet.selection.trace_scores import dual, tdds
+from datadiet.scores.windows import dual, dyn_unc, tdds
 
 
 def dual_by_hand(probabilities, window):
@@ -73,14 +73,73 @@ def test_examples_that_never_change_score_zero():
     assert tdds(steady, 5).tolist() == pytest.approx([0.0] * 3, abs=1e-12)
 
 
+def slow_dyn_unc(probability: np.ndarray, window: int) -> np.ndarray:
+    width = min(window, len(probability))
+    stds = [probability[k : k + width].std(axis=0, ddof=1) for k in range(len(probability) - width + 1)]
+    return np.mean(stds, axis=0)
+
+
+@pytest.mark.parametrize("epochs", [2, 9, 10, 11, 40])
+@pytest.mark.parametrize("window", [2, 10])
+def test_dyn_unc_is_the_mean_over_sliding_windows(epochs: int, window: int) -> None:
+    rows = np.random.default_rng(epochs).random((epochs, 40))
+    np.testing.assert_allclose(dyn_unc(rows, window), slow_dyn_unc(rows, window), rtol=1e-9)
+
+
+def test_dyn_unc_of_one_epoch_is_zero() -> None:
+    assert dyn_unc(np.array([[0.3, 0.9]])).tolist() == [0.0, 0.0]
+
+
+def test_dyn_unc_leaves_out_what_was_not_seen() -> None:
+    rows = np.array([[0.1], [np.nan], [0.5], [0.9]])
+    seen = np.array([[1], [0], [1], [1]], bool)
+    windows = [np.std([0.1, 0.5], ddof=1), np.std([0.5, 0.9], ddof=1)]
+    np.testing.assert_allclose(dyn_unc(rows, 3, seen), [np.mean(windows)], rtol=1e-9)
+
+
+def test_dyn_unc_of_an_example_that_settles_is_small_but_of_one_that_wavers_is_not() -> None:
+    settled = np.r_[np.linspace(0, 1, 10), np.ones(30)]
+    wavering = np.tile([0.0, 1.0], 20)
+    score = dyn_unc(np.stack([settled, wavering, np.full(40, 0.25)], axis=1))
+    assert score[1] > 4 * score[0]
+    assert score[2] == 0
+
+
+def test_windows_longer_than_the_trace_are_shortened_to_it():
+    rows = np.random.default_rng(3).random((5, 4))
+    for score in (dual, dyn_unc, tdds):
+        np.testing.assert_array_equal(score(rows, 10), score(rows, 5))
+
+
+@pytest.mark.parametrize("score", [dual, dyn_unc, tdds])
+def test_an_example_that_misses_an_epoch_scores_as_if_it_were_not_there_in_its_windows(score):
+    """In one window over all epochs, what was not presented is as if the epoch did not exist for it."""
+    generator = np.random.default_rng(4)
+    rows = generator.random((7, 3))
+    seen = np.ones((7, 3), bool)
+    seen[3, 1] = False
+    spoilt = np.where(seen, rows, np.nan)
+    found = score(spoilt, 7, seen=seen)
+    np.testing.assert_allclose(found[1], score(np.delete(rows[:, [1]], 3, axis=0), 6)[0], rtol=1e-9)
+    np.testing.assert_allclose(found[[0, 2]], score(rows[:, [0, 2]], 7), rtol=1e-9)
+
+
+@pytest.mark.parametrize("score", [dual, dyn_unc, tdds])
+def test_never_seen_is_no_score_and_one_epoch_is_zero(score):
+    seen = np.array([[True, False], [True, False], [True, False]])
+    found = score(np.full((3, 2), 0.5), seen=seen)
+    assert found[0] == 0.0 and np.isnan(found[1])
+    assert score(np.array([[0.3, 0.9]])).tolist() == [0.0, 0.0]
+
+
 @pytest.mark.parametrize(
     ("score", "shape", "window", "message"),
     [
-        (dual, (5, 3, 2), 2, "give"),
-        (dual, (5, 3), 1, "window of 1"),
-        (dual, (5, 3), 6, "window of 6 epochs does not fit a trace of 5"),
-        (tdds, (5,), 3, "give"),
-        (tdds, (5, 3), 2, "window of 2"),
+        (dual, (5, 3, 2), 2, "must be .epochs, n"),
+        (dual, (5, 3), 1, "window must be at least 2"),
+        (dyn_unc, (5, 3), 1, "window must be at least 2"),
+        (tdds, (5,), 3, "must be .epochs, n"),
+        (tdds, (5, 3), 2, "window must be at least 3"),
     ],
 )
 def test_traces_that_do_not_fit_are_refused(score, shape, window, message):
