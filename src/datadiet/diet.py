@@ -14,7 +14,10 @@ import numpy as np
 from datadiet.atomic import write_json
 from datadiet.comparison import Arm, Comparison, as_arms, compare_arms, random_arm, subset_arm
 from datadiet.data import Examples, load
+from datadiet.embedding import embeddings_of
 from datadiet.errors import BadInputError
+from datadiet.grouping.columns import groupings_of, subset_forms
+from datadiet.grouping.left_out import write_groups
 from datadiet.keeping import Kept, checked_seed
 from datadiet.keeping import keep as keep_ids
 from datadiet.progress import ProgressDisplay
@@ -22,7 +25,7 @@ from datadiet.reloading import loading_facts
 from datadiet.report import printable, safe_name, subset_key, verdict_sentence, write_report
 from datadiet.reporting import report_contents
 from datadiet.scores import ScoreTable, card
-from datadiet.scoring import DEFAULT_SEEDS, Scoring, score_with
+from datadiet.scoring import DEFAULT_SEEDS, Scoring, default_epoch, score_with
 from datadiet.selection import kept_size, rule_card, select
 from datadiet.setup import Setup, prepare
 from datadiet.training.recipe import Recipe
@@ -37,8 +40,8 @@ class Verdict:
 
     Args:
         data: see `datadiet.verdict.decide`.
-        folder: `verdict.json`, `results.parquet`, `recipe.yaml`, and after `run` also `scores.parquet`,
-            `kept/*.parquet` and `report.html`; None when nothing was asked to be written.
+        folder: `verdict.json`, `results.parquet`, `groups.parquet`, `recipe.yaml`, and after `run` also
+            `scores.parquet`, `kept/*.parquet` and `report.html`; None when nothing was asked to be written.
     """
 
     data: Mapping[str, Any]
@@ -61,11 +64,16 @@ def run(
     rule: str = "hardest",
     rule_options: Mapping[str, Any] | None = None,
     per_class: bool = False,
+    groups: Sequence[str] = (),
+    balance: str | None = None,
+    floor: int | float | None = None,
+    allow_empty_class: bool = False,
     seeds: int = DEFAULT_SEEDS,
     score_seeds: int | None = None,
     seed: int = 0,
     at_epoch: float | None = None,
     grand_parameters: str = "all",
+    encoder: str | None = None,
     tolerance: float = DEFAULT_TOLERANCE,
     recipe: str | Recipe = "fast",
     workspace: str | Path = "runs",
@@ -83,11 +91,17 @@ def run(
         rule: how scores become subsets.
         rule_options: options of the rule.
         per_class: the same fraction of every class.
+        groups: columns by which to say who is left out, see `datadiet.grouping.groups_of`; classes always are.
+        balance: "class" or "group" for equal counts of every class, or of every group of the one in `groups`.
+        floor: fewest examples to stay of each group, or class where there is no group: a count or a float fraction.
+        allow_empty_class: go on where a subset has no example of a class.
         seeds: retrainings of each subset.
         score_seeds: models that scores are averaged over; None for as many as `seeds`.
         seed: base of all seeds.
         at_epoch: epoch of the scores; None for the recipe's.
         grand_parameters: which parameters `grand` is taken over.
+        encoder: a folder or hub id of `transformers` that gives embeddings, where a score or the rule needs
+            them; None for those of the first scoring run's model.
         tolerance: percentage points of accuracy that may be lost.
         recipe: "fast", "paper", "finetune", a YAML file, or a `Recipe`.
         workspace: where trainings live.
@@ -107,7 +121,10 @@ def run(
     for name in scores:
         card(name)
     examples = read_examples(source, load_options, options.get("display"))
-    _try_rule(examples, fractions, rule, dict(rule_options or {}), per_class, seed)
+    groupings = groupings_of(examples, groups)
+    forms = subset_forms(examples, groups, balance, floor)
+    forms["allow_empty_class"] = allow_empty_class
+    _try_rule(examples, fractions, rule, dict(rule_options or {}), per_class, seed, forms)
     folder = Path(out) if out is not None else Path(workspace) / safe_name(examples.name)
     check_folder(folder)
     setup = prepare(examples, recipe, workspace=workspace, **options)
@@ -119,15 +136,19 @@ def run(
             seed=seed,
             at_epoch=at_epoch,
             grand_parameters=grand_parameters,
+            encoder=encoder,
             also_free=True,
             provenance={
                 **loading_facts(examples, load_options),
                 **({"command": command} if command else {}),
             },
         )
-        arms = _arms(setup, scoring.table, scores, fractions, rule, dict(rule_options or {}), per_class, seed)
+        more = {**(rule_options or {}), **forms}
+        if "embeddings" in rule_card(rule).needs:
+            more["embeddings"] = _embeddings(setup, scoring, at_epoch, encoder)
+        arms = _arms(setup, scoring.table, scores, fractions, rule, more, per_class, seed)
         comparison = compare_arms(setup, arms, seeds=seeds, seed=seed)
-        data = decide(comparison, tolerance=tolerance, scoring_seconds=scoring.seconds)
+        data = decide(comparison, tolerance=tolerance, scoring_seconds=scoring.seconds, groupings=groupings)
         if setup.accelerator.is_main_process:
             _write(folder, setup, scoring, comparison, data, scores)
     finally:
@@ -154,6 +175,7 @@ def compare(
     kept: Mapping[str, Any],
     recipe: str | Recipe = "fast",
     *,
+    groups: Sequence[str] = (),
     seeds: int = DEFAULT_SEEDS,
     seed: int = 0,
     tolerance: float = DEFAULT_TOLERANCE,
@@ -167,11 +189,12 @@ def compare(
         examples: the data.
         kept: name -> ids that stay.
         recipe: as for `run`.
+        groups: columns by which to say who is left out, as for `run`.
         seeds: retrainings of each.
         seed: base of all seeds.
         tolerance: percentage points of accuracy that may be lost.
         workspace: where trainings live.
-        out: folder for `verdict.json` and `results.parquet`; None to write neither.
+        out: folder for `verdict.json`, `results.parquet` and `groups.parquet`; None to write none.
         options: further arguments of `datadiet.setup.prepare`.
 
     Raises:
@@ -183,10 +206,11 @@ def compare(
         check_folder(Path(out))
     if not kept:
         raise BadInputError("There is nothing to compare; give at least one set of kept ids.")
+    groupings = groupings_of(examples, groups)
     setup = prepare(examples, recipe, workspace=workspace, **options)
     try:
         comparison = compare_arms(setup, as_arms(setup, kept), seeds=seeds, seed=seed)
-        data = decide(comparison, tolerance=tolerance)
+        data = decide(comparison, tolerance=tolerance, groupings=groupings)
         folder = Path(out) if out is not None else None
         if folder is not None and setup.accelerator.is_main_process:
             _write_results(folder, setup, comparison, data)
@@ -245,10 +269,24 @@ def _try_rule(
     rule_options: Mapping[str, Any],
     per_class: bool,
     seed: int,
+    forms: Mapping[str, Any],
 ) -> None:
     """Apply the rule to made-up scores: what it refuses, it refuses before anything is trained."""
     train = examples.train
     made_up = np.arange(len(train), dtype=np.float64)
+    card = rule_card(rule)
+    rule_options = dict(rule_options)
+    if card.extra:
+        rule_options["extra"] = {name: np.full(len(train), 0.5) for name in card.extra}
+    if "embeddings" in card.needs:
+        # Only what the rule refuses counts here, so a few examples do, and no search takes long.
+        some = train.ids[:: max(1, len(train) // 256)]
+        labels = train.labels[:: max(1, len(train) // 256)]
+        made = np.random.default_rng(0).standard_normal((len(some), 2))
+        select(
+            some, made_up[: len(some)], 0.5, rule=rule, labels=labels, embeddings=made, seed=0, **rule_options
+        )
+        rule, rule_options = "random", {}  # which refuses the same quotas
     for fraction in fractions:
         select(
             train.ids,
@@ -259,7 +297,14 @@ def _try_rule(
             per_class=per_class,
             seed=checked_seed(seed),
             **rule_options,
+            **forms,
         )
+
+
+def _embeddings(setup: Setup, scoring: Scoring, at_epoch: float | None, encoder: str | None) -> np.ndarray:
+    """The embeddings that a rule chooses by: an encoder's, or of the first scoring run at the score epoch."""
+    epoch = default_epoch(setup.recipe, len(setup.examples.train)) if at_epoch is None else at_epoch
+    return embeddings_of(setup, scoring.runs[0], setup.step_of(epoch), encoder).values
 
 
 def _arms(
@@ -283,14 +328,23 @@ def _arms(
             ids = keep_ids(
                 table, fraction, by=name, rule=rule, per_class=per_class, seed=seed, **rule_options
             )
-            arms.append(subset_arm(name, rule + (" per class" if per_class else ""), fraction, ids))
+            arms.append(subset_arm(name, _rule_title(rule, per_class, rule_options), fraction, ids))
     return arms
+
+
+def _rule_title(rule: str, per_class: bool, forms: Mapping[str, Any]) -> str:
+    """The rule with what every rule can be told, as it stands in tables and file names."""
+    title = rule + (" per class" if per_class else "")
+    if forms.get("balance") is not None:
+        title += f" balanced by {forms['balance']}"
+    return title if forms.get("floor") is None else f"{title} floor {forms['floor']:g}"
 
 
 def _write_results(folder: Path, setup: Setup, comparison: Comparison, data: Mapping[str, Any]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         comparison.write(folder / "results.parquet")
+        write_groups(data["groups"], folder / "groups.parquet")
         setup.recipe.to_yaml(folder / "recipe.yaml")
         write_json(folder / "verdict.json", data)
     except OSError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from datadiet.atomic import atomic_path
 from datadiet.errors import BadInputError
 from datadiet.scores import ScoreTable
-from datadiet.selection import rule_card, select
+from datadiet.selection import emptied_classes, rule_card, select
 
 _KEY = b"datadiet.kept"
 
@@ -27,7 +27,12 @@ def keep(
     by: str | None = None,
     rule: str = "hardest",
     per_class: bool = False,
+    balance: str | None = None,
+    floor: int | float | None = None,
+    groups: Any = None,
+    allow_empty_class: bool = False,
     seed: int = 0,
+    embeddings: Any = None,
     **options: Any,
 ) -> np.ndarray:
     """The ids that stay: exactly `round(fraction * n)` of them, sorted.
@@ -35,39 +40,103 @@ def keep(
     Args:
         table: scores.
         fraction: share that stays, in (0, 1], or an int count.
-        by: the score; may be left out when the table has one only, or the rule needs none.
+        by: the score; may be left out when the table has one only, the rule needs none, or the table has the
+            score that the rule is named after.
         rule: "hardest", "easiest", "window", "random", or any other of `datadiet.selection.rule_cards`.
         per_class: the same fraction of every class.
+        balance: "class" or "group" for equal counts of every class or group.
+        floor: fewest examples to stay of each group, or of each class where no groups are given: a count, or a
+            float fraction of the group.
+        groups: group of each row of the table, strings or integers, as `Grouping.train_groups` gives them.
+        allow_empty_class: let a class lose all its examples instead of refusing.
         seed: of rules that draw.
+        embeddings: for rules that need them: an array (n, d) in id order, `Embeddings`, or a file of them.
         options: of the rule, such as `start` of "window".
 
     Returns:
         Sorted int64 ids, shape (kept,).
 
     Raises:
-        BadInputError: no such score or rule, a fraction outside (0, 1].
+        BadInputError: no such score or rule, a fraction outside (0, 1], quotas that cannot be met, a class of which
+            nothing would stay.
 
     Example:
         >>> table = ScoreTable.from_seeds([0, 1, 2, 3], [0, 1, 0, 1], [{"el2n": [0.1, 0.9, 0.5, 0.3]}])
         >>> keep(table, 0.5, by="el2n").tolist()
         [1, 2]
     """
-    needs_scores = "scores" in rule_card(rule).needs
-    if by is None and needs_scores:
-        if len(table.names) != 1:
+    chosen = rule_card(rule)
+    if by is None and "scores" in chosen.needs:
+        by = rule if rule in table.names else table.names[0] if len(table.names) == 1 else None
+        if by is None:
             raise BadInputError(f"Say which score to keep by; the table has {', '.join(table.names)}.")
-        by = table.names[0]
     hardness = table.hardness(by) if by is not None else None
-    return select(
+    if chosen.extra and "extra" not in options:
+        options["extra"] = _further_columns(table, rule, chosen.extra, by)
+    if "embeddings" in chosen.needs:
+        options["embeddings"] = _vectors(table, rule, embeddings)
+    ids = select(
         table.ids,
         hardness,
         fraction,
         rule=rule,
         labels=table.labels,
         per_class=per_class,
+        balance=balance,
+        floor=floor,
+        groups=groups,
+        allow_empty_class=allow_empty_class,
         seed=checked_seed(seed),
         **options,
     )
+    if not allow_empty_class:
+        _refuse_emptied(table, ids, f"{rule} by {by}" if by is not None else rule)
+    return ids
+
+
+def _refuse_emptied(table: ScoreTable, ids: np.ndarray, how: str) -> None:
+    gone = emptied_classes(table.ids, table.labels, ids)
+    if not gone:
+        return
+    known = table.class_names
+    names = [repr(known[label] if 0 <= label < len(known) else str(label)) for label in gone[:5]]
+    classes = "class" if len(gone) == 1 else f"{len(gone)} classes"
+    raise BadInputError(
+        f"Keeping {len(ids):,} of {len(table):,} examples ({how}) leaves none of the {classes} {', '.join(names)}"
+        f"{', ...' if len(gone) > len(names) else ''}; keep the same fraction of every class (--per-class), set a "
+        "floor (--floor 1), keep more, or allow it (--allow-empty-class)."
+    )
+
+
+def _further_columns(
+    table: ScoreTable, rule: str, names: Sequence[str], by: str | None
+) -> dict[str, np.ndarray]:
+    """Columns that a rule needs beside its score, of the same epoch as it."""
+    at = (by or "").partition("@")
+    wanted = {name: name + at[1] + at[2] for name in names}
+    missing = [column for column in wanted.values() if column not in table.names]
+    if missing:
+        raise BadInputError(
+            f"The rule {rule!r} also needs the score {missing[0]!r}, which the table does not have; add it with "
+            f"datadiet score --scores ...,{missing[0].partition('@')[0]}."
+        )
+    return {name: table.column(column) for name, column in wanted.items()}
+
+
+def _vectors(table: ScoreTable, rule: str, embeddings: Any) -> np.ndarray:
+    if embeddings is None:
+        raise BadInputError(
+            f"The rule {rule!r} needs embeddings: write them with datadiet score --embeddings FILE, then give that "
+            "file to --embeddings here."
+        )
+    if isinstance(embeddings, np.ndarray):
+        return embeddings
+    from datadiet.embedding import Embeddings
+
+    found = embeddings if isinstance(embeddings, Embeddings) else Embeddings.read(embeddings, table.ids)
+    if table.provenance.get("fingerprint"):
+        found.check_data(table.provenance["fingerprint"])
+    return found.of(table.ids)
 
 
 def checked_seed(seed: int) -> int:

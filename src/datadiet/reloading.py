@@ -6,7 +6,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from datadiet.data import Examples, load
+from datadiet.errors import BadInputError
+from datadiet.scores import ScoreTable
 
 
 def loading_facts(examples: Examples, load_options: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -42,6 +46,29 @@ def load_again(
     if facts.get("holdout_seed") is not None:
         options.setdefault("holdout_seed", facts["holdout_seed"])
     return load(source if source is not None else facts["source"], **options)
+
+
+def data_of_table(
+    table: ScoreTable, source: Any = None, load_options: Mapping[str, Any] | None = None
+) -> Examples:
+    """The data that a table was made from, and no other.
+
+    Args:
+        table: scores; one made from logits is held against the data's labels.
+        source: as for `load_again`.
+        load_options: as for `load_again`.
+
+    Raises:
+        BadInputError: the data cannot be loaded, or the table was made from other data.
+    """
+    if source is None and "source" not in table.provenance:
+        raise BadInputError("This score table does not say where its data is; give the data with --source.")
+    examples = load_again(table.provenance, source, load_options)
+    train = examples.train
+    labels = np.full(int(train.ids[-1]) + 1, -1, dtype=np.int64)
+    labels[train.ids] = train.labels
+    table.check_data(examples.fingerprint, labels)
+    return examples
 
 
 def _is_plain(value: Any) -> bool:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from datadiet.comparison import Arm, Comparison
+from datadiet.grouping.columns import Grouping
+from datadiet.grouping.left_out import tables_of, warnings_of
 from datadiet.statistics import accuracy_interval, difference_interval
 
 DEFAULT_TOLERANCE = 0.5  # percentage points
 
 
 def decide(
-    comparison: Comparison, *, tolerance: float = DEFAULT_TOLERANCE, scoring_seconds: float = 0.0
+    comparison: Comparison,
+    *,
+    tolerance: float = DEFAULT_TOLERANCE,
+    scoring_seconds: float = 0.0,
+    groupings: Sequence[Grouping] = (),
 ) -> dict[str, Any]:
     """What `verdict.json` holds.
 
@@ -21,11 +28,13 @@ def decide(
         comparison: full data, subsets and random, trained.
         tolerance: percentage points of accuracy that may be lost.
         scoring_seconds: what the scores cost.
+        groupings: by which to say who is left out.
 
     Returns:
         Plain data. Accuracies and differences are fractions, the tolerance is in percentage points. A subset
         `holds` when the lower bound of its difference to full is above minus the tolerance; null when there
-        are too few seeds to say.
+        are too few seeds to say. `groups` is described in `datadiet.left_out.arm_groups`, and `warnings` has a
+        sentence for each group that loses more than the whole.
     """
     setup = comparison.setup
     full = comparison.full
@@ -34,6 +43,8 @@ def decide(
     subsets = [_judge(arm, comparison, full_correct, tolerance) for arm in comparison.arms[1:]]
     recommended = _smallest(subsets)
     kept = next((a for a in comparison.arms if recommended is not None and _is(a, recommended)), None)
+    ids = setup.examples.train.ids if groupings else np.empty(0, dtype=np.int64)
+    groups = tables_of(comparison.arms[1:], full_correct, groupings, ids)
     return {
         "source": setup.examples.source,
         "n_train": len(setup.examples.train),
@@ -51,6 +62,9 @@ def decide(
         "subsets": subsets,
         "recommended": recommended,
         "reason": None if recommended is not None else _reason(subsets, tolerance, len(comparison.seeds)),
+        "groupings": [{"name": grouping.name, "notes": list(grouping.notes)} for grouping in groupings],
+        "groups": groups,
+        "warnings": warnings_of(groups, subsets, recommended),
         "cost": _cost(full, kept, scoring_seconds),
     }
 

@@ -120,7 +120,7 @@ def verify(
     return Verification(not bad, len(ids), len(facts["seeds"]), worst, sentence)
 
 
-def _run_of(setup: Setup, facts: Mapping[str, Any], seed: int, steps: list[int]) -> Run:
+def run_of(setup: Setup, facts: Mapping[str, Any], seed: int, steps: list[int]) -> Run:
     """The run of a seed as it lies in the workspace, whatever machine it was trained on; nothing is trained."""
     machine = {key: value for key, value in facts["machine"].items() if key in ("device", "processes")}
     description = {**describe(setup, seed, None, True), **machine}
@@ -146,7 +146,7 @@ def _worst_differences(
     steps = sorted({int(entry["step"]) for entry in columns.values()})
     worst: dict[str, float] = dict.fromkeys(columns, 0.0)
     for index, seed in enumerate(seeds):
-        run = _run_of(setup, table.provenance, seed, steps)
+        run = run_of(setup, table.provenance, seed, steps)
         for step in steps:
             here = {name: entry for name, entry in columns.items() if int(entry["step"]) == step}
             model, weights = load_weights(setup, run, step)

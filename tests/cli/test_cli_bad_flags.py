@@ -157,7 +157,7 @@ def test_a_place_for_the_results_that_cannot_be_written_is_refused_before_anythi
 
 @pytest.mark.parametrize("out", ["file/kept.parquet", "file/kept.txt"])
 def test_keep_refuses_a_place_that_cannot_be_written(out: str, here: Path, datadiet: Datadiet) -> None:
-    dd.ScoreTable.from_seeds([0, 1], [0, 1], [{"el2n": [0.1, 0.2]}]).write(here / "scores.parquet")
+    dd.ScoreTable.from_seeds([0, 1], [0, 0], [{"el2n": [0.1, 0.2]}]).write(here / "scores.parquet")
     (here / "file").write_text("in the way")
     before = contents(here)
     assert_refused(datadiet("keep", "scores.parquet", "--out", out), out)

@@ -73,7 +73,8 @@ def finished(
 
 def test_every_promised_file_is_there(finished: Finished) -> None:
     found = {path.relative_to(finished.folder).as_posix() for path in finished.folder.rglob("*.*")}
-    promised = {"scores.parquet", "results.parquet", "verdict.json", "report.html", "recipe.yaml"}
+    promised = {"scores.parquet", "results.parquet", "groups.parquet", "verdict.json"}
+    promised |= {"report.html", "recipe.yaml"}
     promised |= {"kept/el2n-hardest-0.5.parquet", "kept/random-random-0.5.parquet"}
     promised |= {"figures/accuracy_against_keep.png", "figures/score_distributions.png"}
     assert promised <= found

@@ -80,6 +80,36 @@ def made_up_verdict(seeds: int = 3, names: tuple[str, ...] = ("el2n", "forgettin
     }
 
 
+def made_up_groups(verdict: dict[str, Any], groupings: dict[str, tuple[str, ...]]) -> dict[str, Any]:
+    """The verdict with how every group fares: later ones worse, the last one untested."""
+    entries, warnings = [], []
+    for subset in verdict["subsets"]:
+        for grouping, names in groupings.items():
+            rows: list[dict[str, Any]] = []
+            for place, name in enumerate(names):
+                mean, stay = -0.01 * place / subset["keep"], subset["keep"] * (1 - 0.5 * place / len(names))
+                few, loses = place == len(names) - 2, place == len(names) - 3
+                rows.append(
+                    {
+                        "group": name,
+                        "n_train": 140 + place,
+                        "n_kept": round(stay * (140 + place)),
+                        "kept_share": stay,
+                        "n_test": 7 if few else 35,
+                        "accuracy": [0.97 + mean, *([None] * 2 if few else [0.9 + mean, 0.99 + mean])],
+                        "minus_full": [mean, *([None] * 2 if few else [mean - 0.03, mean + 0.03])],
+                        "loses_more": None if few else loses,
+                    }
+                )
+            rows[-1].update(n_test=0, accuracy=None, minus_full=None, loses_more=None)
+            rows.sort(key=lambda row: row["minus_full"][0] if row["minus_full"] else 1.0)
+            about = {key: subset[key] for key in ("score", "rule", "keep", "n")}
+            entries.append({**about, "grouping": grouping, "in_test": True, "groups": rows})
+        warnings.append(f"{names[-3]} loses more than the whole")
+    notes = [{"name": name, "notes": [f"a note about {name}"]} for name in groupings]
+    return {**verdict, "groups": entries, "groupings": notes, "warnings": warnings}
+
+
 def _reason(seeds: int) -> str:
     if seeds < 2:
         return "1 seed is too few to decide: use --seeds 3 or more"
@@ -132,8 +162,9 @@ def image_report(seeds: int = 3) -> ReportContents:
         "forgetting": generator.poisson(0.6 * hard).astype(float),
     }
     scores["forgetting"][:9] = np.inf
-    verdict = made_up_verdict(seeds)
     names = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+    groupings = {"class": names, "writer": ("left-handed", "right-handed", "both", "(missing)")}
+    verdict = made_up_groups(made_up_verdict(seeds), groupings)
 
     def view(row: int, values: np.ndarray) -> ExampleView:
         return ExampleView(row, names[labels[row]], float(values[row]), image=png(255 - images[row] * 15.9))
@@ -265,6 +296,7 @@ def hostile_report() -> ReportContents:
     labels = np.arange(200) % len(HOSTILE)
     scores = {name: generator.random(200) for name in (*HOSTILE[:3], *HOSTILE[8:])}
     verdict = made_up_verdict(3, HOSTILE[:3])
+    verdict = made_up_groups(verdict, {"class": HOSTILE, HOSTILE[5]: HOSTILE})
     verdict.update(source="".join(HOSTILE[3:6]), n_train=200, recommended=verdict["subsets"][-4])
     views = [
         ExampleView(1, HOSTILE[0], 0.5, text=" ".join(HOSTILE)),

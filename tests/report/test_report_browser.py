@@ -14,7 +14,7 @@ ARGUMENTS = [
     "--no-first-run",
     "--disable-quic",
 ]
-SECTIONS = ("accuracy", "subsets", "cost", "scores", "examples", "classes", "made")
+SECTIONS = ("accuracy", "subsets", "left-out", "cost", "scores", "examples", "classes", "made")
 
 pytestmark = [
     pytest.mark.browser,

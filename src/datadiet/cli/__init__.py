@@ -9,11 +9,17 @@ from typing import Annotated
 import typer
 
 from datadiet import __version__
+from datadiet.cli.agree import agree
 from datadiet.cli.compare import compare
+from datadiet.cli.export import export
 from datadiet.cli.keep import keep
 from datadiet.cli.report import report
+from datadiet.cli.review import review
 from datadiet.cli.run import run
 from datadiet.cli.score import score
+from datadiet.cli.study import study
+from datadiet.cli.suspects import suspects
+from datadiet.cli.tune import tune
 from datadiet.cli.verify import verify
 
 app = typer.Typer(
@@ -47,7 +53,13 @@ app.command(
 )(score)
 app.command(epilog="Example: datadiet keep scores.parquet --by el2n --keep 0.5 --out kept.parquet")(keep)
 app.command(epilog="Example: datadiet compare digits --kept el2n=kept.parquet --seeds 3")(compare)
+app.command(epilog="Example: datadiet agree runs/a/scores.parquet runs/b/scores.parquet --by el2n")(agree)
+app.command(epilog="Example: datadiet tune digits --score el2n --keep 0.5 --trials 20")(tune)
+app.command(epilog="Example: datadiet export photos/ --kept kept.parquet --to smaller")(export)
+app.command(epilog="Example: datadiet study keep-fraction digits --scale smoke")(study)
 app.command(epilog="Example: datadiet report runs/digits")(report)
+app.command(epilog="Example: datadiet suspects scores.parquet --top 20 --out suspects.parquet")(suspects)
+app.command(epilog="Example: datadiet review suspects.parquet --limit 1000")(review)
 app.command(epilog="Example: datadiet verify runs/digits/scores.parquet --sample 100")(verify)
 
 

@@ -99,4 +99,8 @@ def floor_number(text: str | None) -> int | float | None:
 
 def preparing(recipe: dict[str, Any], machine: dict[str, Any]) -> dict[str, Any]:
     """Arguments of `datadiet.setup.prepare` from the flags of the recipe and the machine."""
-    return {"recipe": recipe["recipe"], "overrides": recipe_overrides(recipe), **machine_options(machine)}
+    return {
+        "recipe": recipe.get("recipe", "fast"),
+        "overrides": recipe_overrides(recipe),
+        **machine_options(machine),
+    }

@@ -7,8 +7,18 @@ from typing import Annotated
 
 import typer
 
-from datadiet.cli.arguments import AsJson, Data, Machine, RecipeFlags, Seed, Source, Tolerance, preparing
-from datadiet.cli.options import command, data_options
+from datadiet.cli.arguments import (
+    AsJson,
+    Data,
+    Group,
+    Machine,
+    RecipeFlags,
+    Seed,
+    Source,
+    Tolerance,
+    preparing,
+)
+from datadiet.cli.options import command, data_options, names
 from datadiet.cli.output import display, print_verdict
 from datadiet.errors import BadInputError
 
@@ -19,6 +29,7 @@ def compare(
     kept: Annotated[
         list[str], typer.Option(help="A file of kept ids, as FILE or NAME=FILE; may be repeated.")
     ],
+    group: Group = None,
     seeds: Annotated[int, typer.Option(help="Retrainings of each subset.")] = 3,
     seed: Seed = 0,
     tolerance: Tolerance = 0.5,
@@ -48,6 +59,7 @@ def compare(
         verdict = compare_subsets(
             examples,
             {name: file.ids for name, file in files.items()},
+            groups=names(group or []),
             seeds=seeds,
             seed=seed,
             tolerance=tolerance,

@@ -7,9 +7,24 @@ from typing import Annotated
 
 import typer
 
-from datadiet.cli.arguments import AsJson, Data, End, PerClass, Rule, Seed, Start, rule_options
-from datadiet.cli.options import command, data_options
-from datadiet.cli.output import explain_rules, print_json
+from datadiet.cli.arguments import (
+    AllowEmptyClass,
+    AsJson,
+    Balance,
+    Data,
+    End,
+    Floor,
+    Group,
+    PerClass,
+    Rule,
+    RuleOption,
+    Seed,
+    Start,
+    floor_number,
+    rule_options,
+)
+from datadiet.cli.options import command, data_options, names
+from datadiet.cli.output import explain_rules, print_json, print_kept_shares
 from datadiet.errors import BadInputError
 
 
@@ -21,10 +36,21 @@ def keep(
     rule: Rule = "hardest",
     start: Start = None,
     end: End = None,
+    rule_option: RuleOption = None,
     per_class: PerClass = False,
-    balance: Annotated[str | None, typer.Option(help="'class' for as many of every class.")] = None,
+    group: Group = None,
+    balance: Balance = None,
+    floor: Floor = None,
+    allow_empty_class: AllowEmptyClass = False,
+    embeddings: Annotated[
+        Path | None,
+        typer.Option(help="For rules that need them: a file of `score --embeddings`, or .npy in id order."),
+    ] = None,
     source: Annotated[
-        str | None, typer.Option(help="The data, to check that the table was made from it.")
+        str | None,
+        typer.Option(
+            help="The data, to check that the table was made from it [for --group, the table's own]."
+        ),
     ] = None,
     seed: Seed = 0,
     out: Annotated[Path, typer.Option(help="Where the ids go (.parquet, or .txt).")] = Path("kept.parquet"),
@@ -40,30 +66,52 @@ def keep(
         raise BadInputError("Give the score table to keep by.")
     import hashlib
 
+    from datadiet.grouping.columns import groupings_for_table, subset_forms
+    from datadiet.grouping.left_out import kept_shares
     from datadiet.keeping import Kept
     from datadiet.keeping import keep as keep_ids
+    from datadiet.reloading import data_of_table
     from datadiet.scores import ScoreTable
 
     table = ScoreTable.read(scores)
-    if source is not None:
-        from datadiet.data import load
-
-        table.check_data(load(source, **data_options(data)).fingerprint)
-    more = rule_options(start, end) | ({"balance": balance} if balance else {})
-    ids = keep_ids(table, keep, by=by, rule=rule, per_class=per_class, seed=seed, **more)
+    columns = names(group or [])
+    examples = data_of_table(table, source, data_options(data)) if columns or source is not None else None
+    more = rule_options(start, end, rule_option)
+    ids = keep_ids(
+        table,
+        keep,
+        by=by,
+        rule=rule,
+        per_class=per_class,
+        allow_empty_class=allow_empty_class,
+        seed=seed,
+        embeddings=embeddings,
+        **subset_forms(examples, columns, balance, floor_number(floor), ids=table.ids),
+        **more,
+    )
+    groupings = groupings_for_table(table, examples, columns)
+    shares = {grouping.name: kept_shares(grouping, table.ids, [ids]) for grouping in groupings}
     about = {
         "fingerprint": table.provenance.get("fingerprint"),
         "source": table.provenance.get("source"),
         "score": by or (table.names[0] if len(table.names) == 1 else None),
         "rule": rule,
         "keep": keep,
-        "options": more,
+        "options": {**more, **_given(balance=balance, floor=floor_number(floor), group=columns)},
         "seed": seed,
         "n_from": len(table),
         "scores_sha256": hashlib.sha256(scores.read_bytes()).hexdigest(),
     }
     Kept(ids, about).write(out)
     if as_json:
-        print_json({"out": str(out), "n": len(ids), **about})
+        print_json({"out": str(out), "n": len(ids), **about, "groups": shares})
     else:
         typer.echo(f"{len(ids):,} of {len(table):,} examples stay: {out}")
+        if columns:
+            print_kept_shares(shares)
+        for note in (note for grouping in groupings for note in grouping.notes):
+            typer.echo(note, err=True)
+
+
+def _given(**options: object) -> dict[str, object]:
+    return {name: value for name, value in options.items() if value}

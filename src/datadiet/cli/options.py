@@ -83,7 +83,7 @@ def _recipe_parameters() -> Parameters:
     words = _field_descriptions()
     hints = typing.get_type_hints(Recipe)
     found: dict[str, tuple[Any, Any]] = {
-        "recipe": (_flag(str, "fast, paper, finetune, or a YAML file.", "Recipe"), "fast")
+        "recipe": (_flag(str | None, "fast, paper, finetune, or a YAML file [fast].", "Recipe"), None)
     }
     for field in dataclasses.fields(Recipe):
         if field.name in ("name", "model_options"):

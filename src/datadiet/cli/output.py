@@ -37,16 +37,44 @@ def print_verdict(verdict: Any, as_json: bool) -> None:
         return
     from rich.console import Console
 
-    from datadiet.report import verdict_table
+    from datadiet.report import first_warnings, groups_table, verdict_table
 
     console = Console()
     console.print(verdict_table(verdict.data))
     console.print(str(verdict), markup=False, highlight=False, soft_wrap=True)
+    for warning in first_warnings(verdict.data):
+        console.print(f"Warning: {warning}", markup=False, highlight=False, soft_wrap=True)
+    groups = groups_table(verdict.data)
+    if groups is not None:
+        console.print(groups)
     if verdict.folder is not None:
         page = verdict.folder / "report.html"
         console.print(
             str(page if page.exists() else verdict.folder), markup=False, highlight=False, soft_wrap=True
         )
+
+
+def print_kept_shares(shares: dict[str, list[dict[str, Any]]], most: int = 20) -> None:
+    """How much of each group stays, smallest share first; `shares` has the rows of each grouping."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from datadiet.report import printable
+    from datadiet.report.numbers import count, share
+
+    table = Table("group")
+    for name in ("stay", "examples", "of"):
+        table.add_column(name, justify="right")
+    for grouping, rows in shares.items():
+        more = f", {len(rows) - most} more" if len(rows) > most else ""
+        table.add_row(Text(f"by {printable(grouping, 40)}{more}", style="bold"))
+        for row in rows[:most]:
+            part = "-" if row["kept_share"] is None else share(row["kept_share"])
+            name = printable(row["group"], 40) or "(no name)"
+            table.add_row(*map(Text, (f"  {name}", part, count(row["n_kept"]), count(row["n_train"]))))
+        table.add_section()
+    Console().print(table)
 
 
 def explain_rules() -> None:
@@ -55,3 +83,64 @@ def explain_rules() -> None:
 
     for card in rule_cards():
         typer.echo(f"{card.name}\n  use:   {card.when}\n  fails: {card.fails}")
+
+
+def print_studies(as_json: bool) -> None:
+    """Every study, one line each."""
+    from datadiet.studies import studies
+
+    if as_json:
+        print_json({"studies": [{"name": s.name, "title": s.title, "source": s.source} for s in studies()]})
+        return
+    width = max(len(found.name) for found in studies())
+    for found in studies():
+        typer.echo(f"{found.name:<{width}}  {found.title}")
+
+
+def print_plan(name: str, planned: Any, as_json: bool) -> None:
+    """The runs of a study and what they will cost."""
+    if not is_main_process():
+        return
+    if as_json:
+        rows = [
+            {"what": c.planned.what, "runs": c.planned.runs, "steps": c.planned.steps, "seconds": c.seconds}
+            for c in planned
+        ]
+        print_json({"study": name, "plan": rows, "seconds": sum(c.seconds for c in planned)})
+        return
+    for cost in planned:
+        item = cost.planned
+        typer.echo(f"{item.runs:>5,} {item.what}, {item.steps:,} steps each: about {_duration(cost.seconds)}")
+    total = sum(cost.seconds for cost in planned)
+    typer.echo(f"about {_duration(total)} in all, less what the workspace has already; nothing was started")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def print_study(result: Any) -> None:
+    """What became of a study's claims, and where its tables and figures are."""
+    from rich.console import Console
+
+    marks = {"holds": "holds", "fails": "FAILS", "undecided": "undecided"}
+    console = Console()
+    for finding in result.findings:
+        facts = finding.as_dict()
+        line = f"{marks[finding.outcome]:>9}  {facts['sentence']}"
+        if facts["measured"] is not None:
+            low, high = (
+                "-inf" if bound is None else f"{bound:+.4g}" for bound in facts["interval"] or (None, None)
+            )
+            line += f" [{facts['quantity']}: {facts['measured']:+.4g}, {low} to {high}, {facts['n']} {facts['unit']}]"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        if facts["reason"] and finding.outcome == "undecided":
+            console.print(f"{'':>11}{facts['reason']}", markup=False, highlight=False, soft_wrap=True)
+    console.print(
+        f"{result.trained} runs trained, {result.reused} found in the workspace: {result.folder}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )

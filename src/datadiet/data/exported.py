@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 
 from datadiet.errors import BadInputError
@@ -29,12 +27,12 @@ class ExportedClasses:
 
     Args:
         class_names: all of them in their order, where the source fixed one; else empty.
-        folders: name of a class folder -> name of the class, of those that differ.
+        written: name of a class folder, or label in a table -> name of the class, of those that differ.
         label_column: of its tables.
     """
 
     class_names: tuple[str, ...] = ()
-    folders: dict[str, str] = field(default_factory=dict)
+    written: dict[str, str] = field(default_factory=dict)
     label_column: str = "label"
 
     def as_dict(self) -> dict[str, Any]:
@@ -43,25 +41,36 @@ class ExportedClasses:
             "format": "datadiet-classes",
             "version": 1,
             "class_names": list(self.class_names),
-            "folders": self.folders,
+            "written": self.written,
             "label_column": self.label_column,
         }
 
     def named(self, dataset: datasets.Dataset) -> datasets.Dataset:
-        """A label column of texts with the order of its class names, where all its labels are among them."""
+        """Rows whose label column of texts says the real class names, in their order where that is known."""
         import datasets
 
+        from datadiet.data.tables import dataset_of
+
         column = self.label_column
-        if not self.class_names or column not in dataset.column_names:
+        if not (self.class_names or self.written) or column not in dataset.column_names:
             return dataset
         kind = dataset.data.schema.field(column).type
-        texts = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-        if not texts or hasattr(dataset.features[column], "names"):
+        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
             return dataset
-        values = set(dataset.with_format("arrow")[:][column].unique().to_pylist()) - {None}
-        if not values <= set(self.class_names):
+        labels = dataset.with_format("arrow")[:][column].to_pylist()
+        real = [self.written.get(label, label) for label in labels]
+        if self.class_names and set(real) - {None} <= set(self.class_names):
+            places = {name: index for index, name in enumerate(self.class_names)}
+            feature = datasets.ClassLabel(names=list(self.class_names))
+            values = pa.array([places.get(name) for name in real], pa.int64())
+        elif real != labels:
+            feature, values = dataset.features[column], pa.array(real, kind)
+        else:
             return dataset
-        return dataset.cast_column(column, datasets.ClassLabel(names=list(self.class_names)))
+        features = datasets.Features({**dataset.features, column: feature})
+        table = dataset.with_format("arrow")[:]
+        arrays = [values if name == column else table.column(name) for name in table.column_names]
+        return dataset_of(pa.Table.from_arrays(arrays, schema=features.arrow_schema))
 
 
 def is_export(folder: Path) -> bool:
@@ -83,29 +92,20 @@ def exported_classes(folder: Path) -> ExportedClasses:
     if not (folder / CLASSES_JSON).is_file() or not is_export(folder):
         return ExportedClasses()
     found = _read(folder / CLASSES_JSON)
-    names, folders, column = (found.get(key) for key in ("class_names", "folders", "label_column"))
+    names, written, column = (found.get(key) for key in ("class_names", "written", "label_column"))
     if not (
         _are_texts(names)
-        and isinstance(folders, dict)
-        and _are_texts([*folders, *folders.values()])
+        and isinstance(written, dict)
+        and _are_texts([*written, *written.values()])
         and isinstance(column, str)
     ):
         raise BadInputError(f"'{folder / CLASSES_JSON}' is damaged; export again, or delete it.")
     assert names is not None
-    return ExportedClasses(tuple(names), folders, column)
-
-
-def renamed(labels: Sequence[str], classes: ExportedClasses) -> list[str]:
-    """Names of class folders as names of classes.
-
-    >>> renamed(["a_b", "c"], ExportedClasses(folders={"a_b": "a/b"}))
-    ['a/b', 'c']
-    """
-    return [classes.folders.get(label, label) for label in labels]
+    return ExportedClasses(tuple(names), written, column)
 
 
 def _are_texts(values: Any) -> bool:
-    return isinstance(values, list) and bool(np.all([isinstance(value, str) for value in values]))
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from datadiet.data.exported import ExportedClasses, exported_classes, renamed
+from datadiet.data.exported import ExportedClasses, exported_classes
 from datadiet.data.roles import IMAGE_SUFFIXES
 from datadiet.errors import BadInputError
 
@@ -78,7 +78,7 @@ def _rows(folder: Path, notes: list[str], classes: ExportedClasses) -> datasets.
 
     files = image_files(folder, notes)
     paths = [str(file.resolve()) for file in files]
-    labels = renamed([file.relative_to(folder).parts[0] for file in files], classes)
+    labels = [file.relative_to(folder).parts[0] for file in files]
     image = pa.StructArray.from_arrays(
         [pa.nulls(len(paths), pa.binary()), pa.array(paths, pa.string())], names=["bytes", "path"]
     )

@@ -51,7 +51,7 @@ def read_tables(paths: Sequence[Path]) -> datasets.Dataset:
 
     if sum(path.stat().st_size for path in paths) > psutil.virtual_memory().available // 4:
         form = table_format(paths[0])
-        delimiter = {"sep": _delimiter(paths[0])} if form == "csv" else {}
+        delimiter = {"sep": delimiter_of(paths[0])} if form == "csv" else {}
         large = datasets.load_dataset(
             form, data_files=[str(path) for path in paths], split="train", **delimiter
         )
@@ -116,7 +116,7 @@ def _read(path: Path) -> Any:
         return pyarrow.csv.read_csv(
             path,
             read_options=pyarrow.csv.ReadOptions(block_size=block),
-            parse_options=pyarrow.csv.ParseOptions(delimiter=_delimiter(path), newlines_in_values=True),
+            parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter_of(path), newlines_in_values=True),
         )
     if path.suffix.lower() == ".json" and path.read_text(encoding="utf-8").lstrip().startswith("["):
         rows = json.loads(path.read_text(encoding="utf-8"))
@@ -128,7 +128,7 @@ def _read(path: Path) -> Any:
     return pyarrow.json.read_json(path, read_options=pyarrow.json.ReadOptions(block_size=block))
 
 
-def _delimiter(path: Path) -> str:
+def delimiter_of(path: Path) -> str:
     """Tab for .tsv; else the commonest of comma, semicolon and tab in the header line."""
     if ".tsv" in path.suffixes:
         return "\t"

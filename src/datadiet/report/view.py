@@ -9,6 +9,7 @@ import numpy as np
 
 from datadiet.report import figures, numbers
 from datadiet.report.contents import ReportContents, subset_key
+from datadiet.report.left_out import first_warnings, left_out_view
 from datadiet.report.pictures import Draw
 from datadiet.report.plain import (
     budget_title,
@@ -73,6 +74,7 @@ def page_view(contents: ReportContents) -> dict[str, Any]:
         "notes": list(contents.notes),
         "rows": _subset_rows(verdict),
         "axis": _axis(verdict),
+        "left_out": left_out_view(verdict, MINUS),
         "cost": verdict.get("cost") or {},
         "scores": _score_rows(contents),
         "shown_scores": min(len(contents.scores), figures.MOST_PANELS),
@@ -106,7 +108,7 @@ def _warnings(verdict: Mapping[str, Any]) -> list[str]:
             f"{undecided} of {len(verdict['subsets'])} subsets cannot be decided with the seeds and test "
             "examples given."
         )
-    return warnings
+    return warnings + first_warnings(verdict)
 
 
 def _subset_rows(verdict: Mapping[str, Any]) -> list[dict[str, Any]]:

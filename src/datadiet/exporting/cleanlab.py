@@ -1,0 +1,111 @@
+"""What cleanlab asks for: predicted probabilities and labels, from the models that a score table was made with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from datadiet.data import Batch, Examples
+from datadiet.errors import BadInputError
+from datadiet.exporting.written import Job, Written
+from datadiet.points import load_weights
+from datadiet.reloading import load_again
+from datadiet.scores import ScoreTable
+from datadiet.setup import Setup, prepare
+from datadiet.training.evaluation import evaluate
+from datadiet.training.recipe import Recipe
+from datadiet.verifying import run_of as run_of
+
+
+def export_probabilities(
+    table: str | Path | ScoreTable,
+    *,
+    source: Any = None,
+    workspace: str | Path | None = None,
+    load_options: Mapping[str, Any] | None = None,
+    advance: Any = None,
+    **options: Any,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Softmax probabilities of every training example, mean over the seeds of a score table.
+
+    p_i = 1/K sum_k softmax(f_k(x_i)), with the weights of the latest step that the table's scores were taken at.
+    The models were trained on these examples (in-sample); cleanlab prefers probabilities of models that were not.
+
+    Args:
+        table: a score table or its file.
+        source: the data; None for the source that the table names.
+        workspace: where the checkpoints are; None for the workspace that the table names.
+        load_options: further arguments of `datadiet.load`.
+        advance: called with the number of examples after each batch.
+        options: further arguments of `datadiet.setup.prepare`.
+
+    Returns:
+        ids (n,) int64, labels (n,) int64, probabilities (n, classes) float32, in id order.
+
+    Raises:
+        BadInputError: the table names no checkpoints, they are gone, or the data is another.
+    """
+    table = table if isinstance(table, ScoreTable) else ScoreTable.read(table)
+    facts = table.provenance
+    if "recipe" not in facts:
+        raise BadInputError(
+            "This score table was made from logits and names no models to take probabilities of."
+        )
+    steps = [
+        int(entry["step"])
+        for entry in facts["scores"].values()
+        if entry.get("taken") == "evaluation" and "step" in entry
+    ]
+    if not steps:
+        raise BadInputError(
+            "This score table has no score that was taken in evaluation mode, so no checkpoints."
+        )
+    examples = load_again(facts, source, load_options)
+    table.check_data(examples.fingerprint)
+    where = Path(workspace if workspace is not None else facts["workspace"])
+    if not where.is_dir():
+        raise BadInputError(
+            f"There is no workspace {str(where)!r} with the checkpoints of this table; give it with --workspace."
+        )
+    setup = prepare(examples, Recipe.from_dict(facts["recipe"]), workspace=where, **options)
+    try:
+        total = np.zeros((len(examples.train), examples.num_classes), dtype=np.float64)
+        for seed in facts["seeds"]:
+            total += _one_seed(setup, facts, seed, max(steps), advance)
+    finally:
+        setup.close()
+    return examples.train.ids, examples.train.labels, (total / len(facts["seeds"])).astype(np.float32)
+
+
+def _one_seed(setup: Setup, facts: Mapping[str, Any], seed: int, step: int, advance: Any) -> np.ndarray:
+    ids = setup.examples.train.ids
+    found = np.zeros((len(ids), setup.examples.num_classes), dtype=np.float64)
+    model, _ = load_weights(setup, run_of(setup, facts, seed, [step]), step)
+
+    def visit(batch: Batch, logits: torch.Tensor) -> None:
+        places = np.searchsorted(ids, batch.ids.cpu().numpy())
+        found[places] = torch.softmax(logits.double().cpu(), dim=1).numpy()
+        if advance is not None:
+            advance(len(batch))
+
+    evaluate(model, setup.train, setup.recipe, setup.accelerator, visit)
+    return found
+
+
+def write_cleanlab(job: Job, scores: Any, options: Mapping[str, Any]) -> Written:
+    """`pred_probs.npy` (n, classes), `labels.npy` (n,) and `ids.npy` (n,), of the train part in id order."""
+    examples: Examples = job.plan.examples
+    _, _, probabilities = export_probabilities(scores, source=examples, advance=job.advance, **options)
+    train = job.plan.train
+    np.save(job.folder / "pred_probs.npy", probabilities[train.rows])
+    np.save(job.folder / "labels.npy", train.labels)
+    np.save(job.folder / "ids.npy", train.ids)
+    note = (
+        "The probabilities are of models that were trained on these examples; cleanlab finds more errors with "
+        "probabilities of models that were not."
+    )
+    return Written(files={"train": "pred_probs.npy"}, keeps_names=True, notes=[note])

@@ -1,0 +1,139 @@
+"""CSV: `train.csv` and `test.csv`; formulas in texts are neutralised, a source of that form keeps its lines."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datadiet.data.tables import delimiter_of
+from datadiet.exporting.csv_records import Unreadable, fields_of, record_of, records
+from datadiet.exporting.formulas import is_formula, neutralised
+from datadiet.exporting.json_lines import open_target_file, source_rows
+from datadiet.exporting.plain_values import plain_rows
+from datadiet.exporting.plan import PartPlan
+from datadiet.exporting.rows import lie_in_files
+from datadiet.exporting.written import Job, Written
+
+# A record in which no value can start like a formula is not taken apart.
+_MAY_START = "=+\\-@\\t\\r\\n＝＋－＠"
+
+
+def write_csv(job: Job) -> Written:
+    """All columns; the numbers of a vector get a column each, other nested values are JSON."""
+    written = Written()
+    for plan in job.plan.parts:
+        name = f"{plan.name}.csv"
+        ids: list[int] = []
+        with (job.folder / name).open("x", encoding="utf-8", errors="surrogatepass", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            header: list[str] | None = None
+            for chunk, rows in plain_rows(job, plan):
+                for id_, row in zip(chunk.ids.tolist(), rows, strict=True):
+                    flat = _flat(row)
+                    if header is None:
+                        header = list(flat)
+                        writer.writerow(header if job.keep_formulas else map(neutralised, header))
+                    cells = list(flat.values())
+                    if not job.keep_formulas and any(isinstance(c, str) and is_formula(c) for c in cells):
+                        cells = [neutralised(c) if isinstance(c, str) else c for c in cells]
+                        ids.append(id_)
+                    writer.writerow(cells)
+                job.advance(len(chunk))
+        written.files[plan.name] = name
+        written.neutralised[plan.name] = ids
+    return written
+
+
+def write_same_csv(job: Job) -> Written:
+    """The records of the source, byte for byte, without those that leave; with its delimiter and header."""
+    if any(lie_in_files(plan) for plan in job.plan.parts) or not job.origin.files:
+        return write_csv(job)
+    written = Written(keeps_names=True)
+    made: list[Path] = []
+    try:
+        for plan in job.plan.parts:
+            sources = job.origin.files_of(plan.name)
+            name = plan.name + (".tsv" if ".tsv" in sources[0].suffixes else ".csv")
+            name += ".gz" if sources[0].suffix == ".gz" else ""
+            made.append(job.folder / name)
+            written.neutralised[plan.name] = _copy_part(job, plan, sources, made[-1])
+            written.files[plan.name] = name
+    except Unreadable:  # its records are not what was loaded as rows, so they are written anew
+        for path in made:
+            path.unlink(missing_ok=True)
+        return write_csv(job)
+    return written
+
+
+def _copy_part(job: Job, plan: PartPlan, sources: Sequence[Path], target: Path) -> list[int]:
+    """Copy the records that stay; returns the ids of those with neutralised texts."""
+    changed = np.zeros(len(plan), dtype=bool)
+    changed[job.label.differing(plan)] = True
+    ids = plan.ids
+    delimiter = delimiter_of(sources[0])
+    suspicious = re.compile(rf'(?:^|["{re.escape(delimiter)}]) *[{_MAY_START}]')
+    position = row = 0
+    touched: list[int] = []
+    header: list[str] | None = None
+    with open_target_file(target) as file:
+        for path in sources:
+            found = records(path, delimiter)
+            first = next(found, b"")
+            names = fields_of(first.removeprefix(b"\xef\xbb\xbf"), delimiter)
+            if header is None:
+                if job.label.name not in names:
+                    raise Unreadable
+                header = names
+                safe = header if job.keep_formulas else [neutralised(name) for name in header]
+                file.write(first if safe == header else record_of(safe, delimiter, first))
+            elif names != header or delimiter_of(path) != delimiter:
+                raise Unreadable
+            for record in found:
+                row += 1
+                if position >= len(ids) or ids[position] != row - 1:
+                    continue
+                text = record.decode("utf-8", "surrogateescape")
+                formula = not job.keep_formulas and suspicious.search(text) is not None
+                if formula or changed[position]:
+                    cells = before = fields_of(record, delimiter)
+                    if changed[position]:
+                        cells = list(cells)
+                        cells[header.index(job.label.name)] = _cell(
+                            job.label.value(int(plan.labels[position]))
+                        )
+                    if formula and any(map(is_formula, cells)):
+                        cells = [neutralised(cell) for cell in cells]
+                        touched.append(int(ids[position]))
+                    if cells != before:
+                        record = record_of(cells, delimiter, record)
+                file.write(record if record.endswith((b"\n", b"\r")) else record + b"\n")
+                position += 1
+                job.advance(1)
+    if row != source_rows(job, plan):
+        raise Unreadable
+    return touched
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    """One cell a value: numbers of a list in cells of their own, what else is nested as JSON."""
+    flat: dict[str, Any] = {}
+    for name, value in row.items():
+        if isinstance(value, list) and value and all(isinstance(item, int | float) for item in value):
+            flat |= {f"{name}_{place}": item for place, item in enumerate(value)}
+        else:
+            flat[name] = _cell(value)
+    return flat
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False)
+    return value if value is None or isinstance(value, str | int | float) else str(value)

@@ -1,0 +1,207 @@
+"""The rows that stay, as Arrow tables of bounded size: every column of the source, images still encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from datadiet.data import Examples
+from datadiet.data.columns import one_array, rows_at
+from datadiet.data.labels import label_values, match_names
+from datadiet.errors import BadInputError
+from datadiet.exporting.plan import IntArray, PartPlan
+
+CHUNK_BYTES = 64 << 20
+_IMAGE_ROWS, _OTHER_ROWS = 1024, 16384
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some of the rows that stay, in the order of their ids.
+
+    Args:
+        table: all columns of the source, labels as they are to be.
+        ids: example ids.
+        labels: class indices.
+    """
+
+    table: Any
+    ids: IntArray
+    labels: IntArray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def sliced(self, start: int, stop: int) -> Chunk:
+        """Rows `start` to `stop` of it."""
+        return Chunk(self.table.slice(start, stop - start), self.ids[start:stop], self.labels[start:stop])
+
+
+class LabelColumn:
+    """The label column of a source: what stands in it for each class, and which rows say something else.
+
+    A class that no row has, of a column without class names, cannot be written and has no value.
+    """
+
+    def __init__(self, examples: Examples) -> None:
+        self.name = examples.label_column
+        self.examples = examples
+        dataset = examples.train.dataset
+        feature = dataset.features[self.name]
+        array = one_array(rows_at(dataset, [self.name], slice(None)), self.name)
+        names, indices, fixed = label_values(array, feature, self.name)
+        known = match_names(names, indices, examples.class_names)
+        self.fixed_names = fixed
+        self.values: dict[int, Any] = {}
+        if fixed is not None and pa.types.is_integer(array.type):
+            self.values = {index: index for index in range(len(examples.class_names))}
+        else:
+            classes, first = np.unique(known, return_index=True)
+            for index, row in zip(classes.tolist(), first.tolist(), strict=True):
+                self.values[index] = array[row].as_py()
+
+    def differing(self, plan: PartPlan) -> IntArray:
+        """Which of the rows that stay (positions among them) have another label than in the source's column."""
+        dataset = plan.part.dataset
+        array = one_array(rows_at(dataset, [self.name], slice(None)), self.name)
+        feature = dataset.features[self.name]
+        if not hasattr(feature, "names") and self.fixed_names is not None:
+            feature = self.examples.train.dataset.features[self.name]
+        names, indices, _ = label_values(array, feature, self.name)
+        stands = match_names(names, indices, self.examples.class_names)[plan.rows]
+        return np.flatnonzero(stands != plan.labels).astype(np.int64)
+
+    def value(self, label: int) -> Any:
+        """What stands in the column for a class.
+
+        Raises:
+            BadInputError: no row of the source says how that class is written.
+        """
+        if label not in self.values:
+            raise BadInputError(
+                f"No row of the source has the class '{self.examples.class_names[label]}', so it is not known "
+                f"how the label column '{self.name}' writes it."
+            )
+        return self.values[label]
+
+    def replaced(self, table: Any, places: npt.NDArray[Any], labels: IntArray) -> Any:
+        """A table with other classes at some rows."""
+        if not len(places):
+            return table
+        index = table.column_names.index(self.name)
+        field = table.schema.field(index)
+        values = table.column(index).to_pylist()
+        for place, label in zip(places, labels, strict=True):
+            values[place] = self.value(int(label))
+        if pa.types.is_dictionary(field.type):
+            array = pa.array(values, field.type.value_type).dictionary_encode().cast(field.type)
+        else:
+            array = pa.array(values, field.type)
+        return table.set_column(index, field, array)
+
+
+def chunks_that_stay(plan: PartPlan, label: LabelColumn) -> Iterator[Chunk]:
+    """Every row that stays, in tables that are small in rows; images that lie in files are not read."""
+    part = plan.part
+    columns = part.dataset.column_names
+    step = _IMAGE_ROWS if part.kind == "image" else _OTHER_ROWS
+    changed = label.differing(plan)
+    changes = np.zeros(len(plan), dtype=bool)
+    changes[changed] = True
+    for start in range(0, len(part), step):
+        low, high = np.searchsorted(plan.rows, [start, start + step])
+        if low == high:
+            continue
+        table = rows_at(part.dataset, columns, slice(start, min(start + step, len(part))))
+        if high - low < table.num_rows:
+            table = table.take(pa.array(plan.rows[low:high] - start))
+        places = np.flatnonzero(changes[low:high])
+        labels = plan.labels[low:high]
+        table = label.replaced(table, places, labels[places])
+        yield Chunk(table, plan.ids[low:high], labels)
+
+
+def images_of(chunk: Chunk, column: str) -> Iterator[tuple[int, Any, str | None]]:
+    """Row, encoded bytes (None where they lie in a file) and path of each image of a chunk."""
+    array = one_array(chunk.table, column)
+    contents, paths = pc.struct_field(array, "bytes").to_pylist(), pc.struct_field(array, "path").to_pylist()
+    for row, (content, path) in enumerate(zip(contents, paths, strict=True)):
+        yield row, content, path
+
+
+def with_contents(chunk: Chunk, column: str) -> Iterator[Chunk]:
+    """The chunk in pieces of bounded size, with the bytes of images that lie in files in their column."""
+    array = one_array(chunk.table, column)
+    if pc.struct_field(array, "bytes").null_count == 0 and pc.struct_field(array, "path").null_count == len(
+        array
+    ):
+        yield chunk
+        return
+    start, held, found = 0, 0, []
+    for row, content, path in images_of(chunk, column):
+        content = Path(path).read_bytes() if content is None and path else content
+        found.append({"bytes": content, "path": _file_name(path)})
+        held += len(content or b"")
+        if held >= CHUNK_BYTES or row + 1 == len(chunk):
+            piece = chunk.sliced(start, row + 1)
+            index = piece.table.column_names.index(column)
+            field = piece.table.schema.field(index)
+            table = piece.table.set_column(index, field, pa.array(found, field.type))
+            yield Chunk(table, piece.ids, piece.labels)
+            start, held, found = row + 1, 0, []
+
+
+def lie_in_files(plan: PartPlan) -> bool:
+    """Whether the images of a part lie in files of their own, judged by the first one."""
+    part = plan.part
+    if part.kind != "image" or len(part) == 0:
+        return False
+    probe = one_array(rows_at(part.dataset, part.input_columns, slice(0, 1)), part.input_columns[0])
+    return bool(pc.struct_field(probe, "bytes").null_count)
+
+
+def content_sizes(plan: PartPlan) -> IntArray:
+    """Bytes of the input of every example of a part: encoded images, UTF-8 texts, numbers as they are stored."""
+    part = plan.part
+    sizes = np.zeros(len(part), dtype=np.int64)
+    step = _IMAGE_ROWS if part.kind == "image" else _OTHER_ROWS
+    for start in range(0, len(part), step):
+        table = rows_at(part.dataset, part.input_columns, slice(start, start + step))
+        stop = start + table.num_rows
+        for column in part.input_columns:
+            array = one_array(table, column)
+            if part.kind == "image":
+                lengths = pc.binary_length(pc.struct_field(array, "bytes"))
+                if lengths.null_count:
+                    paths = pc.struct_field(array, "path").to_pylist()
+                    sizes[start:stop] += [
+                        length if length is not None else _file_size(path)
+                        for length, path in zip(lengths.to_pylist(), paths, strict=True)
+                    ]
+                    continue
+            elif part.kind == "text":
+                lengths = pc.binary_length(array)
+            else:
+                sizes[start:stop] += array.nbytes // max(len(array), 1)
+                continue
+            sizes[start:stop] += lengths.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+    return sizes
+
+
+def _file_name(path: str | None) -> str | None:
+    """The last component of a path of any system: where a file lay is nobody's business."""
+    return path.replace("\\", "/").rsplit("/", 1)[-1] if path else path
+
+
+def _file_size(path: str | None) -> int:
+    try:
+        return Path(path).stat().st_size if path else 0
+    except OSError:
+        return 0

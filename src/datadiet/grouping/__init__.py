@@ -1,0 +1,1 @@
+"""Who is left out: groups of examples, what stays of each, and what each loses."""

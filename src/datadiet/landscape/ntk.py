@@ -1,0 +1,160 @@
+"""The public function: the data-dependent neural tangent kernel of a network on some examples."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from datadiet.errors import BadInputError
+from datadiet.landscape.explicit import explicit_gram
+from datadiet.landscape.implicit import implicit_gram
+from datadiet.landscape.outputs import ForwardFunction
+from datadiet.landscape.parameters import Selection, choose_parameters
+from datadiet.landscape.rows import LogitRows
+from datadiet.landscape.state import as_found, refuse_training_mode
+
+DEFAULT_MEMORY = 2 * 1024**3
+
+
+def ntk_gram(
+    model: nn.Module,
+    inputs: Any,
+    *,
+    parameters: Selection = "all",
+    outputs: Sequence[int] | None = None,
+    method: Literal["auto", "explicit", "implicit"] = "auto",
+    chunk_size: int | None = None,
+    max_memory: int | None = None,
+    autocast: torch.dtype | None = None,
+    forward: ForwardFunction | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> torch.Tensor:
+    """Gram matrix of the logit gradients: `K[(i,c),(j,d)] = ⟨∇_θ f_c(x_i), ∇_θ f_d(x_j)⟩`, exact.
+
+    The explicit form holds the gradients of all logits for one block of parameters at a time and adds the blocks'
+    products. The implicit form holds no more than a few gradients, and takes a product of the kernel with each
+    unit vector; "auto" takes it where the explicit form would need more blocks than there are examples. The model
+    is left as it was found: flags, `.grad`, buffers and random generators.
+
+    Args:
+        model: any module in evaluation mode whose examples do not interact; buffers are constants, shared
+            parameters count once.
+        inputs: examples, tensor (n, ...) on the model's device, or a dict of such tensors, passed by keyword where
+            `forward` takes its names.
+        parameters: "all" that require gradients, a regular expression searched for in parameter names, or a
+            callable `(name, parameter) -> bool`.
+        outputs: positions of the logits to take; all of them by default.
+        method: "explicit", "implicit" or "auto".
+        chunk_size: parameters in a block of the explicit form; by default as many as fit.
+        max_memory: bytes to aim at beside the model and its activations; 2 GiB by default.
+        autocast: torch.bfloat16 or torch.float16 to run the model under autocast.
+        forward: `(model, inputs) -> outputs`, where neither `model(inputs)` nor `model(**inputs)` is right.
+        progress: called with (done, total) as the work goes on.
+
+    Returns:
+        Symmetric, positive semi-definite up to rounding, shape (n·classes, n·classes), row `i·classes + c` for
+        logit c of example i; `.view(n, classes, n, classes)` separates them. In squared units of a logit's
+        gradient. Float64 for a float64 model, else float32, summed in float64 where the device has it.
+
+    Raises:
+        BadInputError: if a module is in training mode (the message names it), no parameter is chosen, the logits
+            do not depend on the parameters, or the Gram matrix alone exceeds `max_memory`.
+
+    Source:
+        Paul, Ganguli, Dziugaite 2021, "Deep Learning on a Data Diet", the section on kernel velocity; the
+        implicit form: Novak, Sohl-Dickstein, Schoenholz 2022, "Fast Finite Width Neural Tangent Kernel",
+        NTK-vector products.
+
+    Example:
+        >>> model = nn.Linear(2, 1, bias=False).eval()
+        >>> ntk_gram(model, torch.tensor([[3.0, 4.0], [0.0, 2.0]]))
+        tensor([[25.,  8.],
+                [ 8.,  4.]])
+    """
+    model = getattr(model, "_orig_mod", model)
+    _check_numbers(method, chunk_size, max_memory)
+    refuse_training_mode(model)
+    chosen = choose_parameters(model, parameters)
+    memory = DEFAULT_MEMORY if max_memory is None else max_memory
+    narrow = torch.float64 if any(p.dtype == torch.float64 for p in chosen.values()) else torch.float32
+    on_mps = next(iter(chosen.values())).device.type == "mps"
+    wide = torch.float32 if on_mps else torch.float64
+
+    with (
+        torch.inference_mode(False),
+        as_found(model),
+        _differentiable_kernels(model),
+        warnings.catch_warnings(),
+    ):
+        # Operations without a batching rule are looped over: slower, and nothing the caller can change.
+        warnings.filterwarnings("ignore", message="There is a performance drop")
+        rows = LogitRows(model, inputs, outputs, forward, autocast)
+        left = memory - rows.total**2 * (wide.itemsize + narrow.itemsize)
+        if left <= 0:
+            raise BadInputError(
+                f"The Gram matrix of {rows.examples} examples x {rows.classes} logits takes "
+                f"{(memory - left) / 1e9:.1f} GB, more than max_memory: take fewer examples, some of the logits "
+                "(outputs=), or more memory."
+            )
+        _check_dependence(rows, chosen)
+        columns = chunk_size or max(1, left * 3 // 4 // (rows.total * narrow.itemsize))
+        report = progress or _silent
+        if method == "implicit" or (
+            method == "auto" and _prefers_implicit(rows, chosen, columns, chunk_size)
+        ):
+            gram = implicit_gram(rows, chosen, left, wide, report)
+        else:
+            gram = explicit_gram(rows, chosen, columns, left // 4, wide, narrow, report)
+        return gram.to(narrow)
+
+
+def _prefers_implicit(
+    rows: LogitRows, chosen: dict[str, torch.Tensor], columns: int, chunk_size: int | None
+) -> bool:
+    """Whether going through all examples once for each block costs more than through all for each example."""
+    size = sum(parameter.numel() for parameter in chosen.values())
+    return chunk_size is None and -(-size // columns) > rows.examples
+
+
+def _check_numbers(method: str, chunk_size: int | None, max_memory: int | None) -> None:
+    if method not in ("auto", "explicit", "implicit"):
+        raise BadInputError(f"method={method!r} is not one of 'auto', 'explicit', 'implicit'.")
+    if chunk_size is not None and chunk_size < 1:
+        raise BadInputError(f"chunk_size is a number of parameters above zero, not {chunk_size}.")
+    if chunk_size is not None and method == "implicit":
+        raise BadInputError("chunk_size is for the explicit form; limit the implicit one with max_memory.")
+    if max_memory is not None and max_memory < 1:
+        raise BadInputError(f"max_memory is a number of bytes above zero, not {max_memory}.")
+
+
+def _check_dependence(rows: LogitRows, chosen: dict[str, torch.Tensor]) -> None:
+    for parameter in chosen.values():
+        parameter.requires_grad_(True)
+    with torch.enable_grad():
+        logits = rows.of(0, 1)
+    reached: Sequence[torch.Tensor | None] = ()
+    if logits.requires_grad:
+        reached = torch.autograd.grad(logits.sum(), list(chosen.values()), allow_unused=True)
+    if all(gradient is None for gradient in reached):
+        raise BadInputError(
+            "The logits do not depend on the chosen parameters: choose others, or look for a detach() in the model."
+        )
+
+
+@contextmanager
+def _differentiable_kernels(model: nn.Module) -> Iterator[None]:
+    """Keep recurrent layers off cuDNN, which cannot differentiate them in evaluation mode."""
+    if any(isinstance(module, nn.RNNBase) for module in model.modules()):
+        with torch.backends.cudnn.flags(enabled=False):
+            yield
+    else:
+        yield
+
+
+def _silent(done: int, total: int) -> None:
+    """Report to nobody."""

@@ -1,0 +1,182 @@
+"""What a study works with: runs that all studies of a workspace share, their scores, and retrainings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from datadiet.comparison import FRESH_SEEDS
+from datadiet.points import measure_grand, measure_points
+from datadiet.runs import Run, describe, train_run
+from datadiet.scores import card
+from datadiet.selection import kept_size, select
+from datadiet.setup import Setup
+from datadiet.studies.scale import Scale
+from datadiet.tracking import scores_from_trace
+from datadiet.training.seeding import derive_seed
+
+
+@dataclass
+class Workbench:
+    """Data, recipe, machine, scale, and a count of what was trained and what was there already.
+
+    Scoring runs are always trained to the end, recorded, with weights kept at the same moments, whichever
+    study asks first: so no study makes another's run again. Retraining seeds are those of `datadiet run`.
+
+    Args:
+        setup: data, recipe, machine.
+        scale: sizes.
+        seed: base of all seeds.
+        notes: sentences on what was scaled down or left out, for the result.
+        trained: addresses of runs that were trained by this study.
+        reused: addresses of runs that were there already.
+    """
+
+    setup: Setup
+    scale: Scale
+    seed: int = 0
+    notes: list[str] = field(default_factory=list)
+    trained: set[str] = field(default_factory=set)
+    reused: set[str] = field(default_factory=set)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of a run over all data."""
+        return self.setup.recipe.total_steps(len(self.setup.examples.train))
+
+    @property
+    def score_steps(self) -> dict[float, int]:
+        """Share of the run -> step at which weights are kept; shares that fall on one step are one.
+
+        Scores of the trace look at whole epochs, so a share above 0 is at least the end of the first epoch,
+        rounded to whole epochs.
+        """
+        per_epoch = self.setup.steps_per_epoch
+        steps: dict[int, float] = {}
+        for share in self.scale.score_shares:
+            epoch = round(share * self.total_steps / per_epoch)
+            step = 0 if share == 0 else min(self.total_steps, max(1, epoch) * per_epoch)
+            steps.setdefault(step, share)
+        return {share: step for step, share in sorted(steps.items())}
+
+    @property
+    def score_step(self) -> int:
+        """The step of scores in studies with one fixed score epoch."""
+        wanted = self.scale.score_share * self.total_steps
+        return min((step for step in self.score_steps.values() if step), key=lambda step: abs(step - wanted))
+
+    def epoch_of(self, step: int) -> float:
+        """The epoch at the end of a step, over all data."""
+        return step / self.setup.steps_per_epoch
+
+    def scoring_run(self, index: int) -> Run:
+        """The index-th scoring run, whole, with its trace and its weights at `score_steps`."""
+        run = train_run(
+            self.setup,
+            self.seed + index,
+            record=True,
+            weights_at=list(self.score_steps.values()),
+            label=f"scoring run {index + 1}",
+        )
+        return self._counted(run)
+
+    def retrain(self, ids: np.ndarray | None, index: int, label: str = "") -> Run:
+        """Train on some ids (None for all) with the index-th retraining seed."""
+        chosen = None if ids is None else np.sort(np.asarray(ids, dtype=np.int64))
+        run = train_run(self.setup, self.seed + FRESH_SEEDS + index, ids=chosen, label=label)
+        return self._counted(run)
+
+    def _counted(self, run: Run) -> Run:
+        name = run.folder.path.name
+        if run.trained:
+            self.trained.add(name)
+        elif name not in self.trained | self.reused:
+            self.setup.display.skip(run.total_steps)
+            self.reused.add(name)
+        return run
+
+    def correct(self, ids: np.ndarray | None, label: str = "") -> np.ndarray:
+        """Which test examples are right after training on some ids: bool (retraining seeds, test examples)."""
+        return np.stack(
+            [
+                self.retrain(ids, index, f"{label}, seed {index + 1}")
+                .test_predictions()["correct"]
+                .astype(bool)
+                for index in range(self.scale.retrain_seeds)
+            ]
+        )
+
+    def correct_on_random(self, fraction: float) -> np.ndarray:
+        """The same for random subsets, every seed its own: the baseline of every study."""
+        train = self.setup.examples.train
+        size = kept_size(len(train), fraction)
+        rows = []
+        for index in range(self.scale.retrain_seeds):
+            # The same draws as those of `datadiet run`, so that these runs are shared with it.
+            drawn = derive_seed(self.seed, "random subset", size, index) % 2**32
+            ids = select(train.ids, None, size, rule="random", labels=train.labels, seed=drawn)
+            run = self.retrain(ids, index, f"random {fraction:g}, seed {index + 1}")
+            rows.append(run.test_predictions()["correct"].astype(bool))
+        return np.stack(rows)
+
+    def per_seed(self, name: str, step: int, seeds: int | None = None) -> np.ndarray:
+        """A score of every training example, higher = harder, from each scoring run: (seeds, n).
+
+        Args:
+            name: any registered score of outputs, trace, inputs or gradients.
+            step: of the weights; scores of the trace look at the epochs up to it.
+            seeds: how many scoring runs; all of the scale's by default.
+        """
+        found = card(name)
+        rows = []
+        for index in range(self.scale.score_seeds if seeds is None else seeds):
+            run = self.scoring_run(index)
+            if found.needs == "trace":
+                epoch = round(self.epoch_of(step))
+                values = scores_from_trace(run.trace(), [name], through_epoch=epoch)[name]
+            elif name == "grand":
+                values = measure_grand(self.setup, run, step).columns[name]
+            else:
+                values = measure_points(self.setup, run, step, [name]).columns[name]
+            rows.append(values if found.higher_is_harder else -values)
+        return np.stack(rows).astype(np.float64)
+
+    def hardness(self, name: str, step: int) -> np.ndarray:
+        """The mean over the scoring runs of a score, higher = harder: (n,)."""
+        mean: np.ndarray = self.per_seed(name, step).mean(axis=0)
+        return mean
+
+    def keep(
+        self, hardness: np.ndarray, fraction: float, rule: str = "hardest", **options: object
+    ) -> np.ndarray:
+        """Ids that stay by a hardness, at a fraction."""
+        train = self.setup.examples.train
+        return select(
+            train.ids,
+            hardness,
+            fraction,
+            rule=rule,
+            labels=train.labels,
+            seed=self.seed,
+            **options,  # type: ignore[arg-type]
+        )
+
+    def planned_steps(self, fraction: float = 1.0) -> int:
+        """Steps of one training on a kept fraction, under the recipe's budget."""
+        train = self.setup.examples.train
+        size = kept_size(len(train), fraction)
+        return int(describe(self.setup, 0, train.ids[:size], False)["total_steps"])
+
+
+def groups_by_hardness(hardness: np.ndarray, size: int, seed: int) -> dict[str, np.ndarray]:
+    """Positions of the easiest, the hardest and of random examples, `size` each.
+
+    Example:
+        >>> found = groups_by_hardness(np.array([0.3, 0.1, 0.9, 0.5]), 1, seed=0)
+        >>> found["easiest"].tolist(), found["hardest"].tolist()
+        ([1], [2])
+    """
+    order = np.lexsort((np.arange(len(hardness)), hardness))
+    drawn = np.random.default_rng([seed, 0x67]).choice(len(hardness), size=size, replace=False)
+    return {"easiest": np.sort(order[:size]), "hardest": np.sort(order[-size:]), "random": np.sort(drawn)}

@@ -1,0 +1,154 @@
+"""`datadiet review`: from a file of suspects, or of scores, to the page."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from command_line import assert_refused, write_images, write_vectors
+
+import datadiet as dd
+from datadiet.scores import ScoreTable
+
+
+def write_suspects(path: Path, examples: dd.Examples, **columns: object) -> Path:
+    """Every training example as a suspect, the later the more suspicious, the next class proposed."""
+    ids, labels = examples.train.ids, examples.train.labels
+    table: dict[str, object] = {
+        "id": ids,
+        "label": labels,
+        "proposed": (labels + 1) % examples.num_classes,
+        "probability_wrong": np.full(len(ids), 0.5),
+        "suspicion": np.arange(len(ids), dtype=np.float64),
+        "signal_margin": -np.arange(len(ids), dtype=np.float64),
+    }
+    facts = {"fingerprint": examples.fingerprint, "source": examples.source, "load_options": {}}
+    about = {"class_names": list(examples.class_names), "provenance": facts}
+    arrow = pa.table(table | columns)
+    pq.write_table(arrow.replace_schema_metadata({b"datadiet.suspects": json.dumps(about).encode()}), path)
+    return path
+
+
+def data_of(page: Path) -> dict[str, object]:
+    """What the page's script reads."""
+    text = page.read_text(encoding="utf-8")
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text)
+    assert found is not None
+    return json.loads(found.group(1))
+
+
+def test_the_page_shows_the_most_suspicious_and_says_how_to_go_on(datadiet, points: Path) -> None:
+    examples = dd.load(str(points))
+    write_suspects(points.parent / "suspects.parquet", examples)
+    outcome = datadiet("review", "suspects.parquet", "--limit", 5)
+    assert outcome.code == 0, outcome.stderr
+    assert f"5 of {len(examples.train)} examples to review: review.html" in outcome.stdout
+    assert f"datadiet export {examples.source} --decisions decisions.json --to DIR" in outcome.stdout
+    data = data_of(points.parent / "review.html")
+    wanted = examples.train.ids[::-1][:5]
+    labels = examples.train.labels[::-1][:5]
+    assert data["ids"] == wanted.tolist()
+    assert data["given"] == labels.tolist()
+    assert data["proposed"] == ((labels + 1) % 3).tolist()
+    assert data["probability_wrong"] == [0.5] * 5
+    assert data["signals"] == [{"name": "margin", "values": [-x for x in data["suspicion"]]}]
+    assert data["fingerprint"] == examples.fingerprint
+    assert data["class_names"] == list(examples.class_names)
+    rows = pq.read_table(points).to_pylist()
+    for id_, (length, *numbers) in zip(data["ids"], data["vectors"], strict=True):
+        assert length == 4
+        np.testing.assert_allclose(numbers, [rows[id_][f"x{column}"] for column in range(4)], rtol=1e-5)
+
+
+def test_images_are_on_the_page(datadiet, here: Path) -> None:
+    folder = write_images(here / "shapes", train=6, test=3)
+    examples = dd.load(str(folder))
+    write_suspects(here / "suspects.parquet", examples)
+    outcome = datadiet("review", "suspects.parquet", "--out", "pages/mine.html", "--json")
+    told = json.loads(outcome.stdout)
+    assert told == {
+        "out": str(Path("pages/mine.html")),
+        "n": 12,
+        "in_all": 12,
+        "source": examples.source,
+        "fingerprint": examples.fingerprint,
+    }
+    data = data_of(here / "pages" / "mine.html")
+    assert (data["kind"], data["pixelated"]) == ("image", True)
+    assert data["sheets"]["sizes"] == [[8, 8]] * 12
+
+
+def test_texts_are_on_the_page_with_the_id_that_they_belong_to(datadiet, here: Path) -> None:
+    texts = [f"note {row} <b>" for row in range(20)]
+    pq.write_table(pa.table({"text": texts, "label": ["x", "y"] * 10}), here / "notes.parquet")
+    write_suspects(here / "suspects.parquet", dd.load("notes.parquet"))
+    assert datadiet("review", "suspects.parquet").code == 0
+    data = data_of(here / "review.html")
+    assert data["texts"] == [texts[id_] for id_ in data["ids"]]
+
+
+def test_a_score_table_is_reviewed_hardest_first_without_proposals(datadiet, points: Path) -> None:
+    examples = dd.load(str(points))
+    ids, labels = examples.train.ids, examples.train.labels
+    values = np.random.default_rng(0).normal(size=len(ids))
+    facts = {"fingerprint": examples.fingerprint, "source": examples.source}
+    scores = [{"el2n": values, "aum": values}]
+    ScoreTable.from_seeds(ids, labels, scores, class_names=examples.class_names, provenance=facts).write(
+        "s.parquet"
+    )
+
+    assert_refused(datadiet("review", "s.parquet"), "el2n", "aum")
+    assert_refused(datadiet("review", "s.parquet", "--by", "grand"), "grand")
+    assert datadiet("review", "s.parquet", "--by", "el2n").code == 0
+    data = data_of(points.parent / "review.html")
+    assert data["ranking"] == "el2n"
+    assert data["ids"] == ids[np.argsort(-values)].tolist()
+    assert data["proposes"] is False
+    # A low AUM is hard.
+    assert datadiet("review", "s.parquet", "--by", "aum", "--limit", 3).code == 0
+    assert data_of(points.parent / "review.html")["ids"] == ids[np.argsort(values)][:3].tolist()
+
+
+def test_data_that_has_moved_is_named(datadiet, points: Path) -> None:
+    write_suspects(points.parent / "suspects.parquet", dd.load(str(points)))
+    points.rename(points.parent / "moved.parquet")
+    assert datadiet("review", "suspects.parquet").code == 2
+    outcome = datadiet("review", "suspects.parquet", "--source", "moved.parquet")
+    assert outcome.code == 0
+    assert "datadiet export moved.parquet" in outcome.stdout
+
+
+def test_other_data_is_refused(datadiet, points: Path) -> None:
+    write_suspects(points.parent / "suspects.parquet", dd.load(str(points)))
+    write_vectors(points.parent / "other.parquet", seed=1)
+    assert_refused(datadiet("review", "suspects.parquet", "--source", "other.parquet"), "fingerprints differ")
+
+
+def test_labels_that_are_not_those_of_the_data_are_refused(datadiet, points: Path) -> None:
+    examples = dd.load(str(points))
+    labels = examples.train.labels.copy()
+    labels[3] = (labels[3] + 1) % 3
+    write_suspects(points.parent / "suspects.parquet", examples, label=labels)
+    assert_refused(datadiet("review", "suspects.parquet"), f"example {examples.train.ids[3]} has the label")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("nothing.parquet",), "no file of suspects"),
+        (("points.parquet",), "neither suspects nor scores"),
+        (("suspects.parquet", "--limit", 0), "limit is 0"),
+        (("suspects.parquet", "--by", "el2n"), "--by"),
+        (("broken.parquet",), "not a readable Parquet file"),
+    ],
+)
+def test_what_cannot_be_reviewed_is_refused(datadiet, points: Path, arguments, words) -> None:
+    write_suspects(points.parent / "suspects.parquet", dd.load(str(points)))
+    (points.parent / "broken.parquet").write_text("nothing")
+    assert_refused(datadiet("review", *arguments), words)
+    assert not (points.parent / "review.html").exists()
