@@ -10,15 +10,19 @@ if TYPE_CHECKING:
     from datadiet.data import Corrupted, Examples, corrupt, load
     from datadiet.decisions import Decisions
     from datadiet.diet import Verdict, compare, run
+    from datadiet.dynamic import DynamicSampler
     from datadiet.errors import BadInputError, DataDietError, RunFailedError
     from datadiet.exporting import Exported, export
     from datadiet.keeping import Kept, keep
     from datadiet.landscape import Barrier, error_barrier, interpolate, kernel_distance, ntk_gram
     from datadiet.models import ModelContext, model
     from datadiet.pergrad import gradient_norm_rule, gradient_norms, grand
+    from datadiet.reviewing import Review, review
     from datadiet.scores import ScoreTable, register_score
     from datadiet.scoring import score
     from datadiet.selection import select, selection_rule
+    from datadiet.studies import run_study
+    from datadiet.suspecting import Suspects, find_suspects
     from datadiet.tracking import Recorder
     from datadiet.training.recipe import Recipe
     from datadiet.tuning import Tuned, tune
@@ -35,14 +39,17 @@ _HOME = {
     "Corrupted": "data",
     "DataDietError": "errors",
     "Decisions": "decisions",
+    "DynamicSampler": "dynamic",
     "Examples": "data",
     "Exported": "exporting",
     "Kept": "keeping",
     "ModelContext": "models",
     "Recipe": "training.recipe",
     "Recorder": "tracking",
+    "Review": "reviewing",
     "RunFailedError": "errors",
     "ScoreTable": "scores",
+    "Suspects": "suspecting",
     "Tuned": "tuning",
     "Verdict": "diet",
     "agree": "agreement",
@@ -50,6 +57,7 @@ _HOME = {
     "corrupt": "data",
     "error_barrier": "landscape",
     "export": "exporting",
+    "find_suspects": "suspecting",
     "gradient_norm_rule": "pergrad",
     "gradient_norms": "pergrad",
     "grand": "pergrad",
@@ -60,7 +68,9 @@ _HOME = {
     "model": "models",
     "ntk_gram": "landscape",
     "register_score": "scores",
+    "review": "reviewing",
     "run": "diet",
+    "run_study": "studies",
     "score": "scoring",
     "select": "selection",
     "selection_rule": "selection",
@@ -75,14 +85,17 @@ __all__ = [
     "Corrupted",
     "DataDietError",
     "Decisions",
+    "DynamicSampler",
     "Examples",
     "Exported",
     "Kept",
     "ModelContext",
     "Recipe",
     "Recorder",
+    "Review",
     "RunFailedError",
     "ScoreTable",
+    "Suspects",
     "Tuned",
     "Verdict",
     "agree",
@@ -90,6 +103,7 @@ __all__ = [
     "corrupt",
     "error_barrier",
     "export",
+    "find_suspects",
     "gradient_norm_rule",
     "gradient_norms",
     "grand",
@@ -100,7 +114,9 @@ __all__ = [
     "model",
     "ntk_gram",
     "register_score",
+    "review",
     "run",
+    "run_study",
     "score",
     "select",
     "selection_rule",

@@ -1,0 +1,143 @@
+"""What the runs of a score table, gone on to their end, have seen of every label."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from datadiet.data import Batch
+from datadiet.points import FullColumns, remembered
+from datadiet.runs import Run, train_run
+from datadiet.scores import ScoreTable
+from datadiet.setup import Setup
+from datadiet.suspects import el2n, label_probability, log_probabilities
+from datadiet.tracking import Trace, scores_from_trace
+from datadiet.training.evaluation import evaluate
+
+_SURE = 0.5  # of a class other than the label: from here on an example is left out of the second pass
+
+
+@dataclass(frozen=True, eq=False)
+class SeenLabels:
+    """Means over the runs, in id order.
+
+    Args:
+        labels: (n,) given labels.
+        logits: each (n, classes), of the last weights in evaluation mode, one a run.
+        late_loss: (n,) mean loss of the training pass over the later epochs; None for runs shorter than an epoch.
+        aum: (n,) area under the margin; None as above.
+        probability: (n,) mean probability of the label over all epochs; None as above.
+        forgetting: (n,) None as above.
+    """
+
+    labels: np.ndarray
+    logits: list[np.ndarray]
+    late_loss: np.ndarray | None
+    aum: np.ndarray | None
+    probability: np.ndarray | None
+    forgetting: np.ndarray | None
+
+    @property
+    def suspected(self) -> np.ndarray:
+        """(n,) bool: the runs together give another class than the label more than half of the probability.
+
+        Where that would leave a class without any example, it keeps all of its own.
+        """
+        mean = np.mean([np.exp(log_probabilities(logits)) for logits in self.logits], axis=0)
+        sure = (mean.argmax(axis=1) != self.labels) & (mean.max(axis=1) > _SURE)
+        for label in np.unique(self.labels):
+            members = self.labels == label
+            if sure[members].all():
+                sure[members] = False
+        return np.asarray(sure)
+
+    def signals(self) -> dict[str, np.ndarray]:
+        """Single signals by the name of their method, each turned so that higher is more suspicious."""
+        found = {
+            "late_el2n": np.mean([el2n(logits, self.labels) for logits in self.logits], axis=0),
+            "late_probability": -np.mean([label_probability(z, self.labels) for z in self.logits], axis=0),
+        }
+        traced = {
+            "aum": None if self.aum is None else -self.aum,
+            "probability": None if self.probability is None else -self.probability,
+            "forgetting": self.forgetting,
+            "late_loss": self.late_loss,
+        }
+        return {**found, **{name: values for name, values in traced.items() if values is not None}}
+
+
+def see_labels(setup: Setup, table: ScoreTable, seeds: list[int]) -> SeenLabels:
+    """Train the table's runs to their end, as far as they are not there, and read what they saw."""
+    total = setup.recipe.total_steps(len(setup.examples.train))
+    # The weights that the table was made from stay: a run without them would be started over.
+    steps = {int(entry["step"]) for entry in table.provenance["scores"].values() if "step" in entry}
+    setup.display.plan(len(seeds) * total, "first pass")
+    logits, traced = [], []
+    for index, seed in enumerate(seeds):
+        run = train_run(
+            setup,
+            seed,
+            record=True,
+            weights_at=sorted({*steps, total}),
+            label=f"scoring run {index + 1} of {len(seeds)}",
+        )
+        if not run.trained:
+            setup.display.skip(total)
+        logits.append(logits_of(setup, run))
+        trace = run.trace()
+        if trace.epochs:
+            traced.append(_of_trace(trace))
+
+    def mean(name: str) -> np.ndarray | None:
+        return np.mean([one[name] for one in traced], axis=0) if traced else None
+
+    return SeenLabels(
+        setup.examples.train.labels,
+        logits,
+        mean("late_loss"),
+        mean("aum"),
+        mean("confidence"),
+        mean("forgetting"),
+    )
+
+
+def logits_of(setup: Setup, run: Run) -> np.ndarray:
+    """Logits of every training example with a run's last weights, (n, classes) float32, in evaluation mode."""
+
+    def compute(model: nn.Module) -> dict[str, torch.Tensor]:
+        columns = FullColumns(setup, None)
+
+        def visit(batch: Batch, logits: torch.Tensor) -> None:
+            columns.put(batch, {"logits": logits})
+
+        evaluate(model, setup.train, setup.recipe, setup.accelerator, visit)
+        return columns.merged()
+
+    return remembered(setup, run, run.total_steps, "logits", compute).columns["logits"]
+
+
+def _of_trace(trace: Trace) -> dict[str, np.ndarray]:
+    found = scores_from_trace(trace, ["aum", "confidence", "forgetting"])
+    found["late_loss"] = late_mean(trace.column("loss"), trace.seen())
+    return {name: np.asarray(values, dtype=np.float64) for name, values in found.items()}
+
+
+def late_mean(values: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Mean over the later half of the epochs and the one before it, (n,); over all where those did not show it.
+
+    Args:
+        values: (epochs, n).
+        seen: (epochs, n) bool.
+
+    Example:
+        >>> late_mean(np.array([[8.0], [4.0], [2.0], [0.0]]), np.ones((4, 1), bool))
+        array([2.])
+    """
+    start = max(0, len(values) // 2 - 1)
+    shown = np.where(seen, values, 0.0).astype(np.float64)
+    late = seen[start:].sum(axis=0)
+    sums = np.where(late > 0, shown[start:].sum(axis=0), shown.sum(axis=0))
+    return np.asarray(sums / np.maximum(np.where(late > 0, late, seen.sum(axis=0)), 1))

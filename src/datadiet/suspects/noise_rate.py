@@ -1,0 +1,151 @@
+"""How many labels of a data set are wrong: an estimate and an interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.stats import norm
+
+from datadiet.errors import BadInputError
+from datadiet.suspects.calibrate import mixture_posterior
+from datadiet.suspects.label_model import LabelModel, fit_label_model
+from datadiet.suspects.signals import checked_signal
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+_LARGEST_DRAW = 10_000  # examples that one bootstrap draw fits on; its deviation is scaled to all of them
+
+
+@dataclass(frozen=True)
+class NoiseRate:
+    """The share of wrong labels.
+
+    Args:
+        estimate: in [0, 1].
+        low: lower end of the interval.
+        high: upper end.
+        confidence: that the interval is meant to have.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    confidence: float = 0.95
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return (
+            f"about {100 * self.estimate:.1f} % of the labels are wrong "
+            f"({100 * self.confidence:.0f} % interval {100 * self.low:.1f} to {100 * self.high:.1f} %)"
+        )
+
+
+def label_noise_rate(
+    views: Sequence[ArrayLike],
+    labels: ArrayLike,
+    fitted: LabelModel,
+    *,
+    confidence: float = 0.95,
+    draws: int = 40,
+    seed: int = 0,
+) -> NoiseRate:
+    """The mean of a label model's `probability_wrong`, with a bootstrap interval over the examples.
+
+    Args:
+        views: what `fitted` was fitted to.
+        labels: (n,) given labels.
+        fitted: the fit to all examples.
+        confidence: of the interval.
+        draws: bootstrap draws; each fits again from where `fitted` stands.
+        seed: of the draws.
+
+    Example:
+        >>> sure = np.log(np.where(np.eye(2)[[0, 0, 0, 1, 1, 1] * 20] > 0, 0.98, 0.02))
+        >>> given = [0, 0, 1, 1, 1, 1] * 20
+        >>> rate = label_noise_rate([sure], given, fit_label_model([sure], given))
+        >>> rate.low < 1 / 6 < rate.high
+        True
+    """
+    given = np.asarray(labels)
+    stacks = [np.asarray(view) for view in views]
+
+    def again(rows: NDArray[np.int64]) -> float:
+        drawn = fit_label_model([view[rows] for view in stacks], given[rows], start=fitted, rounds=6)
+        return float(drawn.probability_wrong.mean())
+
+    estimate = float(fitted.probability_wrong.mean())
+    return _bootstrap(estimate, len(given), again, confidence, draws, [seed, 0x4E4F49])
+
+
+def mixture_noise_rate(
+    suspicion: ArrayLike, *, confidence: float = 0.95, draws: int = 40, seed: int = 0
+) -> NoiseRate:
+    """The share of the higher component of a mixture fitted to one signal (`mixture_posterior`), with an interval.
+
+    Args:
+        suspicion: (n,), higher = more suspicious, on an unbounded scale.
+        confidence: of the bootstrap interval.
+        draws: bootstrap draws.
+        seed: of the draws.
+
+    Example:
+        >>> generator = np.random.default_rng(0)
+        >>> signal = np.r_[generator.normal(0, 1, 900), generator.normal(6, 1, 100)]
+        >>> rate = mixture_noise_rate(signal)
+        >>> rate.low < 0.1 < rate.high
+        True
+    """
+    signal = checked_signal(suspicion)
+    posterior = mixture_posterior(signal)
+    estimate = float(posterior.mean())
+
+    def again(rows: NDArray[np.int64]) -> float:
+        drawn = signal[rows]
+        if len(np.unique(drawn)) < 2:
+            return estimate
+        return float(mixture_posterior(drawn, posterior[rows]).mean())
+
+    return _bootstrap(estimate, len(signal), again, confidence, draws, [seed, 0x4D4958])
+
+
+def together(rates: Sequence[NoiseRate]) -> NoiseRate:
+    """The middle of several estimates, with an interval that reaches over all of theirs.
+
+    A bootstrap takes its model for right; how far different models lie apart is the larger part of the error.
+
+    Raises:
+        BadInputError: no estimate.
+
+    Example:
+        >>> together([NoiseRate(0.25, 0.2, 0.3), NoiseRate(0.75, 0.7, 0.8)])
+        NoiseRate(estimate=0.5, low=0.2, high=0.8, confidence=0.95)
+    """
+    if not rates:
+        raise BadInputError("Putting noise rates together needs at least one.")
+    middle = float(np.mean([rate.estimate for rate in rates]))
+    return NoiseRate(
+        middle, min(r.low for r in rates), max(r.high for r in rates), min(r.confidence for r in rates)
+    )
+
+
+def _bootstrap(
+    estimate: float,
+    count: int,
+    again: Callable[[NDArray[np.int64]], float],
+    confidence: float,
+    draws: int,
+    seed: list[int],
+) -> NoiseRate:
+    """Ends from a normal interval, which few draws give well; a draw of fewer examples is scaled back to all."""
+    generator = np.random.default_rng(seed)
+    size = min(count, _LARGEST_DRAW)
+    found = [again(generator.integers(0, count, size)) for _ in range(draws)]
+    reach = float(norm.ppf(0.5 + confidence / 2.0) * np.std(found, ddof=1) * np.sqrt(size / count))
+    return NoiseRate(estimate, max(0.0, estimate - reach), min(1.0, estimate + reach), confidence)

@@ -1,0 +1,76 @@
+"""`datadiet suspects`: the file, the table on the screen, the JSON, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from command_line import TINY, assert_refused, invoke, write_vectors
+
+from datadiet.suspecting.suspected import Suspects
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("suspects")
+    points = write_vectors(folder / "points.parquet")
+    scores = folder / "scores.parquet"
+    outcome = invoke(
+        "score", points, "--at-epoch=1", "--seeds=1", "--workspace", folder / "work", "--out", scores, *TINY
+    )
+    assert outcome.code == 0, outcome
+    return scores
+
+
+def test_json_says_what_the_file_holds(scored: Path, tmp_path: Path) -> None:
+    out = tmp_path / "suspects.parquet"
+    outcome = invoke("suspects", scored, "--out", out, "--top", 3, "--device=cpu", "--json")
+    assert (outcome.code, outcome.stderr) == (0, "")
+    answer = json.loads(outcome.stdout)
+    found = Suspects.read(out)
+    assert answer["n"] == len(found) == 48
+    assert answer["noise_rate"] == found.noise_rate.as_dict()
+    assert [row["id"] for row in answer["top"]] == found.ids[:3].tolist()
+    assert answer["top"][0]["label"] == found.class_names[found.labels[0]]
+    assert answer["top"][0]["proposed"] in {"ash", "elm", "oak"} - {answer["top"][0]["label"]}
+    assert answer["top"][0]["probability_wrong"] == pytest.approx(found.probability_wrong[0])
+
+
+def test_for_people_there_is_a_table_and_a_sentence(scored: Path, tmp_path: Path) -> None:
+    outcome = invoke(
+        "suspects", scored, "--no-second-pass", "--out", tmp_path / "s.parquet", "--top", 2, "--device=cpu"
+    )
+    assert outcome.code == 0, outcome
+    found = Suspects.read(tmp_path / "s.parquet")
+    text = " ".join(outcome.stdout.split())
+    assert all(str(id_) in text for id_ in found.ids[:2])
+    assert "of the labels are wrong (95 % interval" in text
+
+
+def test_a_score_that_is_nan_is_refused_with_its_ids(scored: Path, tmp_path: Path) -> None:
+    table = pq.read_table(scored)
+    name = next(name for name in table.column_names if name == "el2n")
+    values = table.column(name).to_numpy().copy()
+    values[[2, 5]] = np.nan
+    ids = table.column("id").to_numpy()[[2, 5]]
+    broken = table.set_column(table.column_names.index(name), name, pa.array(values))
+    pq.write_table(broken, tmp_path / "broken.parquet")
+    outcome = invoke("suspects", tmp_path / "broken.parquet", "--out", tmp_path / "s.parquet")
+    assert_refused(outcome, "el2n", "not finite", f"{ids[0]}, {ids[1]}")
+    assert not (tmp_path / "s.parquet").exists()
+
+
+def test_bad_flags_and_files_are_refused(scored: Path, tmp_path: Path) -> None:
+    out = ("--out", tmp_path / "s.parquet")
+    assert_refused(invoke("suspects", tmp_path / "none.parquet", *out), "no score table")
+    assert_refused(invoke("suspects", scored, "--method", "guess", *out), "guess", "combination")
+    assert_refused(invoke("suspects", scored, "--top", -1, *out), "--top is -1")
+    assert_refused(invoke("suspects", scored, "--folds", 1, *out), "folds is 1")
+    moved = tmp_path / "moved.parquet"
+    shutil.copy(write_vectors(tmp_path / "other.parquet", seed=9), moved)
+    assert_refused(invoke("suspects", scored, "--source", moved, *out), "other data")
