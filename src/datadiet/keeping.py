@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from datadiet.atomic import atomic_path
 from datadiet.errors import BadInputError
 from datadiet.scores import ScoreTable
-from datadiet.selection import emptied_classes, rule_card, select
+from datadiet.selection import emptied_classes, mixture, rule_card, select
 
 _KEY = b"datadiet.kept"
 
@@ -24,7 +24,7 @@ def keep(
     table: ScoreTable,
     fraction: float | int,
     *,
-    by: str | None = None,
+    by: str | Mapping[str, float] | None = None,
     rule: str = "hardest",
     per_class: bool = False,
     balance: str | None = None,
@@ -40,8 +40,9 @@ def keep(
     Args:
         table: scores.
         fraction: share that stays, in (0, 1], or an int count.
-        by: the score; may be left out when the table has one only, the rule needs none, or the table has the
-            score that the rule is named after.
+        by: the score, or several with weights, mixed by rank (`datadiet.selection.mixture`); may be left out
+            when the table has one only, the rule needs none, or the table has the score that the rule is named
+            after.
         rule: "hardest", "easiest", "window", "random", or any other of `datadiet.selection.rule_cards`.
         per_class: the same fraction of every class.
         balance: "class" or "group" for equal counts of every class or group.
@@ -70,7 +71,12 @@ def keep(
         by = rule if rule in table.names else table.names[0] if len(table.names) == 1 else None
         if by is None:
             raise BadInputError(f"Say which score to keep by; the table has {', '.join(table.names)}.")
-    hardness = table.hardness(by) if by is not None else None
+    hardness: np.ndarray | None
+    if isinstance(by, Mapping):
+        hardness = mixture({name: table.hardness(name) for name in by}, by)
+        by = "+".join(by)
+    else:
+        hardness = table.hardness(by) if by is not None else None
     if chosen.extra and "extra" not in options:
         options["extra"] = _further_columns(table, rule, chosen.extra, by)
     if "embeddings" in chosen.needs:

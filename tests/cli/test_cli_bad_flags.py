@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command_line import TINY, Datadiet, assert_refused, contents
 
@@ -256,3 +257,17 @@ def test_one_name_for_two_files_of_kept_ids_is_refused(here: Path, points: Path,
     kept = ("--kept", "one/kept.txt", "--kept", "two/kept.txt")
     assert_refused(datadiet("compare", points, *kept, *TINY), "kept")
     assert not list(here.glob("runs/trainings/*"))
+
+
+def test_keep_mixes_scores_by_rank_and_refuses_weights_that_are_no_numbers(
+    datadiet: Datadiet, tmp_path: Path
+) -> None:
+    generator = np.random.default_rng(0)
+    columns = {"el2n": generator.random(40), "forgetting": generator.random(40)}
+    table = dd.ScoreTable.from_seeds(np.arange(40), np.arange(40) % 2, [columns])
+    path, out = tmp_path / "scores.parquet", tmp_path / "kept.txt"
+    table.write(path)
+    assert datadiet("keep", path, "--by", "el2n=2,forgetting", "--keep", 0.5, "--out", out).code == 0
+    expected = dd.keep(table, 0.5, by={"el2n": 2.0, "forgetting": 1.0})
+    np.testing.assert_array_equal(np.loadtxt(out, dtype=np.int64), expected)
+    assert_refused(datadiet("keep", path, "--by", "el2n=much", "--out", out), "--by", "el2n=2,forgetting=1")

@@ -31,7 +31,13 @@ from datadiet.errors import BadInputError
 @command
 def keep(
     scores: Annotated[Path | None, typer.Argument(help="A score table.")] = None,
-    by: Annotated[str | None, typer.Option(help="The score; may be left out when there is one.")] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            help="The score, or several mixed by rank, as el2n,forgetting or el2n=2,forgetting=1; may be left out "
+            "when there is one."
+        ),
+    ] = None,
     keep: Annotated[float, typer.Option(help="Fraction that stays.")] = 0.5,
     rule: Rule = "hardest",
     start: Start = None,
@@ -80,7 +86,7 @@ def keep(
     ids = keep_ids(
         table,
         keep,
-        by=by,
+        by=_scores(by),
         rule=rule,
         per_class=per_class,
         allow_empty_class=allow_empty_class,
@@ -115,3 +121,16 @@ def keep(
 
 def _given(**options: object) -> dict[str, object]:
     return {name: value for name, value in options.items() if value}
+
+
+def _scores(by: str | None) -> str | dict[str, float] | None:
+    """One score, or the weights of several."""
+    if by is None or not any(mark in by for mark in ",="):
+        return by
+    pairs = [name.partition("=") for name in names(by)]
+    try:
+        return {name.strip(): float(weight) if equals else 1.0 for name, equals, weight in pairs}
+    except ValueError as error:
+        raise BadInputError(
+            f"--by is {by!r}; it takes a score, or several with weights, such as el2n=2,forgetting=1."
+        ) from error
