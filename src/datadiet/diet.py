@@ -26,7 +26,7 @@ from datadiet.report import printable, safe_name, subset_key, verdict_sentence, 
 from datadiet.reporting import report_contents
 from datadiet.scores import ScoreTable, card
 from datadiet.scoring import DEFAULT_SEEDS, Scoring, default_epoch, score_with
-from datadiet.selection import kept_size, rule_card, select
+from datadiet.selection import explain_auto, kept_size, rule_card, select
 from datadiet.setup import Setup, prepare
 from datadiet.training.recipe import Recipe
 from datadiet.verdict import DEFAULT_TOLERANCE, decide
@@ -321,6 +321,11 @@ def _arms(
     for fraction in fractions:
         if kept_size(len(table), fraction) == len(table):
             continue
+        title = _rule_title(rule, per_class, rule_options)
+        if rule == "auto":
+            choice = explain_auto(len(table), fraction, len(np.unique(table.labels)))
+            setup.display.say(f"auto takes {choice.rule}: {choice.reason}")
+            title = title.replace("auto", f"auto ({choice.rule})")
         for name in dict.fromkeys(scores):
             if name == "random":
                 arms.append(random_arm(setup, fraction, kept_size(len(table), fraction), seed))
@@ -328,7 +333,7 @@ def _arms(
             ids = keep_ids(
                 table, fraction, by=name, rule=rule, per_class=per_class, seed=seed, **rule_options
             )
-            arms.append(subset_arm(name, _rule_title(rule, per_class, rule_options), fraction, ids))
+            arms.append(subset_arm(name, title, fraction, ids))
     return arms
 
 

@@ -72,12 +72,15 @@ def keep(
         raise BadInputError("Give the score table to keep by.")
     import hashlib
 
+    import numpy as np
+
     from datadiet.grouping.columns import groupings_for_table, subset_forms
     from datadiet.grouping.left_out import kept_shares
     from datadiet.keeping import Kept
     from datadiet.keeping import keep as keep_ids
     from datadiet.reloading import data_of_table
     from datadiet.scores import ScoreTable
+    from datadiet.selection import explain_auto
 
     table = ScoreTable.read(scores)
     columns = names(group or [])
@@ -108,11 +111,17 @@ def keep(
         "n_from": len(table),
         "scores_sha256": hashlib.sha256(scores.read_bytes()).hexdigest(),
     }
+    if rule == "auto":
+        choice = explain_auto(len(table), len(ids), len(np.unique(table.labels)))
+        why = f"auto took {choice.rule}: {choice.reason}"
+        about["auto"] = why
     Kept(ids, about).write(out)
     if as_json:
         print_json({"out": str(out), "n": len(ids), **about, "groups": shares})
     else:
         typer.echo(f"{len(ids):,} of {len(table):,} examples stay: {out}")
+        if rule == "auto":
+            typer.echo(why)
         if columns:
             print_kept_shares(shares)
         for note in (note for grouping in groupings for note in grouping.notes):

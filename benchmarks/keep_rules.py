@@ -1,0 +1,104 @@
+"""Rules of selection side by side on CIFAR-10: hardest, stratified, dual, auto and random, with intervals.
+
+    python benchmarks/keep_rules.py ../shared/data/cifar10 --examples 10000 --seeds 2 --budget epochs --out results
+
+Writes `keep_rules.json`, `keep_rules.png` and `.svg`, and prints the table. Trainings are kept in the workspace; a
+killed run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+
+from datadiet.comparison import Arm, compare_arms, subset_arm
+from datadiet.keeping import keep
+from datadiet.progress import ProgressDisplay
+from datadiet.report.canvas import as_png, as_svg, drawing_style
+from datadiet.scoring import score_with
+from datadiet.selection import explain_auto, kept_size
+from datadiet.setup import prepare
+from datadiet.studies.drawing import lines
+from datadiet.verdict import decide
+from noise_material import cifar10
+
+FRACTIONS = (0.7, 0.5, 0.3, 0.1)
+EARLY, LATE = 4, 10  # epochs of EL2N and of the trace that DUAL looks at
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", type=Path, help="folder with train.parquet and test.parquet of CIFAR-10")
+    parser.add_argument("--examples", type=int, default=50_000)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--budget", choices=("steps", "epochs"), default="epochs")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--workspace", type=Path, default=Path("runs"))
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/keep_rules"))
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
+    examples = cifar10(chosen.data, chosen.examples)
+    fixed = {"budget": chosen.budget, "precision": "float32", "memory_format": "channels_last"}
+    with ProgressDisplay() as display:
+        setup = prepare(examples, "fast", workspace=chosen.workspace, overrides=fixed, display=display)
+        wanted = ["el2n", "dual", "confidence"]
+        table = score_with(setup, wanted, seeds=chosen.seeds, at_epoch=(EARLY, LATE)).table
+        by = {
+            "hardest": f"el2n@{EARLY}",
+            "stratified": f"el2n@{EARLY}",
+            "dual": f"dual@{LATE}",
+            "auto": f"el2n@{EARLY}",
+        }
+        arms: list[Arm] = []
+        for fraction in FRACTIONS:
+            for rule, score in by.items():
+                arms.append(subset_arm(score, rule, fraction, keep(table, fraction, by=score, rule=rule)))
+        data = decide(compare_arms(setup, arms, seeds=chosen.seeds))
+    size = len(examples.train)
+    data["auto"] = {f"{f:g}": explain_auto(size, kept_size(size, f)).rule for f in FRACTIONS}
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    (chosen.out / "keep_rules.json").write_text(json.dumps(data, indent=1) + "\n")
+    rules = [*by, "random"]
+    cells = {(s["rule"], s["keep"]): s for s in data["subsets"]}
+    print("| keep | " + " | ".join(rules) + " | auto takes |\n|" + " --- |" * (len(rules) + 2))
+    for fraction in FRACTIONS:
+        row = []
+        for rule in rules:
+            cell = cells[rule, fraction]
+            text = f"{100 * cell['accuracy']:.2f}"
+            if cell["minus_random"] is not None:
+                mean, low, high = (100 * value for value in cell["minus_random"])
+                text += f" ({mean:+.2f} [{low:+.2f}, {high:+.2f}])"
+            row.append(text)
+        print(f"| {fraction:g} | " + " | ".join(row) + f" | {data['auto'][f'{fraction:g}']} |")
+    full = data["full"]
+    print(
+        f"full data: {100 * full['accuracy']:.2f} [{100 * full['interval'][0]:.2f}, {100 * full['interval'][1]:.2f}]"
+    )
+    series = {
+        rule: [
+            (f, *(100 * v for v in (cells[rule, f]["accuracy"], *cells[rule, f]["interval"])))
+            for f in FRACTIONS[::-1]
+        ]
+        for rule in rules
+    }
+    with drawing_style():
+        figure = lines(
+            series,
+            x="kept fraction",
+            y="test accuracy, %",
+            title=f"CIFAR-10, first {size:,} training images, {len(examples.test):,} test images; fast, smallcnn; "
+            f"{chosen.seeds} seeds; same {chosen.budget}",
+            level_line=("full data", 100 * full["accuracy"]),
+        )
+        (chosen.out / "keep_rules.png").write_bytes(as_png(figure))
+        (chosen.out / "keep_rules.svg").write_bytes(as_svg(figure))
+
+
+if __name__ == "__main__":
+    main()

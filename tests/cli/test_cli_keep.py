@@ -1,0 +1,81 @@
+"""`datadiet keep` with rules that need more than one score."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import TINY, Datadiet, assert_refused, write_vectors
+
+import datadiet as dd
+from datadiet.embedding import Embeddings
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with data, a score table and a file of embeddings."""
+    from command_line import invoke
+
+    folder = tmp_path_factory.mktemp("scored")
+    source = write_vectors(folder / "points.parquet", rows=90)
+    outcome = invoke(
+        "score",
+        source,
+        *TINY,
+        "--seeds=1",
+        "--at-epoch=2",
+        "--workspace",
+        folder / "runs",
+        "--out",
+        folder / "scores.parquet",
+        "--embeddings",
+        folder / "vectors.safetensors",
+    )
+    assert outcome.code == 0, outcome
+    return folder
+
+
+def kept(path: Path) -> np.ndarray:
+    return np.loadtxt(path, dtype=np.int64)
+
+
+def test_embeddings_written_by_score_serve_a_rule_of_keep(
+    datadiet: Datadiet, scored: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "kept.txt"
+    flags = ("--by=el2n", "--rule=herding", "--keep=0.3", "--out", out)
+    assert_refused(datadiet("keep", scored / "scores.parquet", *flags), "--embeddings")
+    outcome = datadiet(
+        "keep", scored / "scores.parquet", *flags, "--embeddings", scored / "vectors.safetensors"
+    )
+    assert outcome.code == 0, outcome
+    table = dd.ScoreTable.read(scored / "scores.parquet")
+    vectors = Embeddings.read(scored / "vectors.safetensors")
+    expected = dd.select(
+        table.ids, None, 0.3, rule="herding", embeddings=vectors.of(table.ids), labels=table.labels
+    )
+    np.testing.assert_array_equal(kept(out), expected)
+
+
+def test_auto_says_which_rule_it_took_and_why(datadiet: Datadiet, scored: Path, tmp_path: Path) -> None:
+    flags = ("--by=el2n", "--rule=auto", "--keep=0.3", "--out", tmp_path / "kept.parquet")
+    outcome = datadiet("keep", scored / "scores.parquet", *flags)
+    assert outcome.code == 0 and "auto took stratified: 30" in outcome.stdout
+    said = json.loads(datadiet("keep", scored / "scores.parquet", *flags, "--json").stdout)
+    assert said["auto"].startswith("auto took stratified")
+
+
+def test_options_of_a_rule_reach_it(datadiet: Datadiet, scored: Path, tmp_path: Path) -> None:
+    out = tmp_path / "kept.txt"
+    flags = ("--by=el2n", "--rule=stratified", "--keep=0.4", "--rule-option=beta=0.5", "--out", out)
+    assert datadiet("keep", scored / "scores.parquet", *flags).code == 0
+    table = dd.ScoreTable.read(scored / "scores.parquet")
+    np.testing.assert_array_equal(kept(out), dd.keep(table, 0.4, by="el2n", rule="stratified", beta=0.5))
+    too_far = (*flags[:-3], "--rule-option=beta=0.9", "--out", out)
+    assert_refused(datadiet("keep", scored / "scores.parquet", *too_far), "beta")
+    assert_refused(
+        datadiet("keep", scored / "scores.parquet", "--by=el2n", "--rule-option=beta", "--out", out),
+        "key=value",
+    )
