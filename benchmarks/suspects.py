@@ -31,7 +31,7 @@ from datadiet.runs import train_run
 from datadiet.scoring import score_with
 from datadiet.setup import prepare
 from datadiet.suspecting.second_look import second_passes
-from datadiet.suspecting.seen_labels import late_mean, logits_of, see_labels
+from datadiet.suspecting.seen_labels import half_means, late_mean, logits_of, see_labels
 from datadiet.suspects import combine, el2n, label_probability, log_probabilities, logit_margin
 
 SETTINGS = (("symmetric", 0.1), ("symmetric", 0.3), ("class_dependent", 0.1))
@@ -148,6 +148,7 @@ def main() -> None:
             y,
             late_mean(trace["loss"], np.ones(trace["loss"].shape, bool)),
             trace["logit_margin"].mean(axis=0),
+            aum_parts=half_means(trace["logit_margin"], np.ones(trace["logit_margin"].shape, bool)),
         )
         single = single_signals(material)
         best = max(single, key=lambda name: single[name])

@@ -30,7 +30,8 @@ def test_keep_refuses_a_table_of_other_data(here: Path, scored: Path, datadiet: 
 
 
 def test_keep_takes_the_table_with_its_own_data(here: Path, scored: Path, datadiet: Datadiet) -> None:
-    outcome = datadiet("keep", scored, "--by", "el2n", "--keep", "0.25", "--source", "points.parquet")
+    flags = ("--keep", "0.25", "--source", "points.parquet", "--allow-empty-class")
+    outcome = datadiet("keep", scored, "--by", "el2n", *flags)
     assert outcome.code == 0, outcome
     assert len(dd.Kept.read("kept.parquet").ids) == 12
 

@@ -146,6 +146,7 @@ def test_a_kept_file_named_to_do_harm_is_only_a_name(place: Path, datadiet: Call
     assert not (place.parent.parent / "y").exists()
     assert {path.name for path in (place / "out" / "compared").iterdir()} == {
         "verdict.json",
+        "groups.parquet",
         "results.parquet",
         "recipe.yaml",
     }

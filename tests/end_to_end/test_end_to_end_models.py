@@ -15,7 +15,7 @@ from small_sources import TINY, write_images, write_text, write_vectors
 
 import datadiet as dd
 
-FLAGS = ("--keep", "0.5", "--seeds", "1", "--scores", "el2n,grand", "--at-epoch", "1")
+FLAGS = ("--keep", "0.5", "--seeds", "1", "--scores", "el2n,grand", "--at-epoch", "1", "--allow-empty-class")
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load, save
 
 from datadiet.errors import BadInputError
-from datadiet.scores import dynamics, outputs
+from datadiet.scores import dynamics, outputs, windows
 from datadiet.tracking import Recorder, Trace, table_from_trace
 
 CLASSES = 4
@@ -59,7 +59,9 @@ def expected_scores(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, np.
         "aum": margins.mean(axis=0),
         "confidence": probability.mean(axis=0),
         "variability": probability.std(axis=0),
-        "dyn_unc": dynamics.dyn_unc(probability),
+        "dyn_unc": windows.dyn_unc(probability),
+        "dual": windows.dual(probability),
+        "tdds": windows.tdds(probability),
     }
 
 
@@ -239,7 +241,15 @@ def test_only_the_columns_that_were_chosen_are_kept() -> None:
     logits, labels = history(2, 6)
     recorder = play(Recorder(6, columns=["el2n"]), logits, labels)
     assert set(recorder.trace.columns) == {"probability", "el2n", "correct", "seen", "learnt", "forgotten"}
-    assert set(recorder.table().names) == {"el2n", "forgetting", "confidence", "variability", "dyn_unc"}
+    assert set(recorder.table().names) == {
+        "el2n",
+        "forgetting",
+        "confidence",
+        "variability",
+        "dyn_unc",
+        "dual",
+        "tdds",
+    }
     with pytest.raises(BadInputError, match="cannot give 'aum'"):
         recorder.table(["aum"])
     with pytest.raises(BadInputError, match="cannot give 'grand', which needs gradients"):

@@ -156,6 +156,7 @@ def _from_runs(
         examples.train.labels,
         first.late_loss,
         first.aum,
+        aum_parts=first.aum_halves,
         out_of_sample=folds is not None or again,
         seed=seed,
     )

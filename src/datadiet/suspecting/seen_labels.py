@@ -29,6 +29,7 @@ class SeenLabels:
         logits: each (n, classes), of the last weights in evaluation mode, one a run.
         late_loss: (n,) mean loss of the training pass over the later epochs; None for runs shorter than an epoch.
         aum: (n,) area under the margin; None as above.
+        aum_halves: the same over the earlier and over the later half of the epochs; empty as above.
         probability: (n,) mean probability of the label over all epochs; None as above.
         forgetting: (n,) None as above.
     """
@@ -37,6 +38,7 @@ class SeenLabels:
     logits: list[np.ndarray]
     late_loss: np.ndarray | None
     aum: np.ndarray | None
+    aum_halves: tuple[np.ndarray, ...]
     probability: np.ndarray | None
     forgetting: np.ndarray | None
 
@@ -94,11 +96,13 @@ def see_labels(setup: Setup, table: ScoreTable, seeds: list[int]) -> SeenLabels:
     def mean(name: str) -> np.ndarray | None:
         return np.mean([one[name] for one in traced], axis=0) if traced else None
 
+    halves = [half for half in (mean("early_aum"), mean("late_aum")) if half is not None]
     return SeenLabels(
         setup.examples.train.labels,
         logits,
         mean("late_loss"),
         mean("aum"),
+        tuple(halves),
         mean("confidence"),
         mean("forgetting"),
     )
@@ -122,7 +126,31 @@ def logits_of(setup: Setup, run: Run) -> np.ndarray:
 def _of_trace(trace: Trace) -> dict[str, np.ndarray]:
     found = scores_from_trace(trace, ["aum", "confidence", "forgetting"])
     found["late_loss"] = late_mean(trace.column("loss"), trace.seen())
+    found["early_aum"], found["late_aum"] = half_means(trace.column("logit_margin"), trace.seen())
     return {name: np.asarray(values, dtype=np.float64) for name, values in found.items()}
+
+
+def half_means(values: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means over the earlier and over the later half of the epochs, each (n,); over all where one did not show it.
+
+    Args:
+        values: (epochs, n).
+        seen: (epochs, n) bool.
+
+    Example:
+        >>> half_means(np.array([[8.0], [4.0], [2.0], [0.0]]), np.ones((4, 1), bool))
+        (array([6.]), array([1.]))
+    """
+    middle = max(1, len(values) // 2)
+    shown = np.where(seen, values, 0.0).astype(np.float64)
+    whole = shown.sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
+    early, late = (
+        np.where(
+            seen[part].any(axis=0), shown[part].sum(axis=0) / np.maximum(seen[part].sum(axis=0), 1), whole
+        )
+        for part in (slice(None, middle), slice(middle, None))
+    )
+    return np.asarray(early), np.asarray(late)
 
 
 def late_mean(values: np.ndarray, seen: np.ndarray) -> np.ndarray:

@@ -13,7 +13,13 @@ from sklearn.isotonic import IsotonicRegression
 
 from datadiet.suspects.calibrate import along_reference, mixture_posterior, separation
 from datadiet.suspects.label_model import LabelModel, fit_label_model
-from datadiet.suspects.noise_rate import NoiseRate, label_noise_rate, mixture_noise_rate, together
+from datadiet.suspects.noise_rate import (
+    NoiseRate,
+    label_noise_rate,
+    mixture_noise_rate,
+    reaching_over,
+    together,
+)
 from datadiet.suspects.signals import checked_signal
 
 if TYPE_CHECKING:
@@ -88,6 +94,7 @@ def combine(
     late_loss: ArrayLike | None = None,
     aum: ArrayLike | None = None,
     *,
+    aum_parts: Sequence[ArrayLike] = (),
     out_of_sample: bool = True,
     seed: int = 0,
 ) -> Combination:
@@ -106,6 +113,9 @@ def combine(
         labels: (n,) given labels.
         late_loss: (n,) mean loss of the training pass over its later half; None when there is no trace.
         aum: (n,) area under the margin of the training; None when there is no trace.
+        aum_parts: the same over parts of the training, such as its halves. Early margins leave wrong labels among the
+            hard examples, late ones leave hard examples among the wrong labels, so the interval of the noise rate
+            reaches over what the mixture finds in each of them.
         out_of_sample: whether the models were not trained on the labels that they judge. If they were, the noise
             rate and the probabilities come from the AUM alone.
         seed: of the bootstrap.
@@ -120,17 +130,25 @@ def combine(
         suspicion = suspicion + logit(second_view(model.probability_wrong, late_loss))
         pooled = 0.5 * suspicion
     doubts = None if aum is None else -checked_signal(aum, "aum")
-    posterior = None if doubts is None or np.ptp(doubts) == 0.0 else mixture_posterior(doubts)
-    if doubts is not None and posterior is not None and separation(doubts, posterior) < _TWO_GROUPS:
-        posterior = None
+    posterior = None if doubts is None else _two_groups(doubts)
     rates = []
     if out_of_sample or posterior is None:
         rates.append(label_noise_rate(views, labels, model, seed=seed))
     if doubts is not None and posterior is not None:
-        rates.append(mixture_noise_rate(doubts, seed=seed))
+        parts = [-checked_signal(part, "aum_parts") for part in aum_parts]
+        apart = [mixture_noise_rate(part, seed=seed) for part in parts if _two_groups(part) is not None]
+        rates.append(reaching_over(mixture_noise_rate(doubts, seed=seed), apart))
     noise_rate = together(rates)
     if out_of_sample or posterior is None:
         probability = with_mean(pooled, noise_rate.estimate)
     else:
         probability = along_reference(suspicion, posterior)
     return Combination(suspicion, probability, model.proposed, noise_rate, model)
+
+
+def _two_groups(doubts: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """The mixture's posterior where it finds two groups; None where it does not."""
+    if np.ptp(doubts) == 0.0:
+        return None
+    posterior = mixture_posterior(doubts)
+    return posterior if separation(doubts, posterior) >= _TWO_GROUPS else None

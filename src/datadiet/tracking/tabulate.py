@@ -22,7 +22,7 @@ def scores_possible(columns: Sequence[str]) -> tuple[str, ...]:
 
     Example:
         >>> scores_possible(["probability", "correct"])
-        ('forgetting', 'confidence', 'variability', 'dyn_unc')
+        ('forgetting', 'confidence', 'variability', 'dyn_unc', 'dual', 'tdds')
     """
     there = set(columns)
     return tuple(
