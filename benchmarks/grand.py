@@ -240,7 +240,7 @@ def measure(row: Row, repeats: int, others: bool, clock: Callable[[], float]) ->
     return columns
 
 
-def bfloat16(row: Row, examples: int = 256) -> str:
+def bfloat16(row: Row, examples: int = 64) -> str:
     """Ratio to the float32 step on a batch of eight, and rank agreement on many examples."""
     from scipy.stats import spearmanr
 
@@ -301,7 +301,7 @@ def main() -> None:
     )
     parser.add_argument("--alone", action="store_true", help="leave the other ways out")
     parser.add_argument(
-        "--bfloat16", action="store_true", help="also time bfloat16 autocast, and rank 256 examples with it"
+        "--bfloat16", action="store_true", help="also time bfloat16 autocast, and rank 64 examples with it"
     )
     parser.add_argument("--profile", action="store_true", help="only print which operations take the time")
     parser.add_argument("--threads", type=int, default=2)
