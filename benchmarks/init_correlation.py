@@ -70,7 +70,8 @@ def main() -> None:
     below, above = each.interval(0.95)
     between = [stats.spearmanr(a, b).statistic for a, b in itertools.combinations(scores, 2)]
     print(
-        f"\nCIFAR-10, {len(ids):,} random training images, ResNet-18 of width {arguments.width}, {arguments.seeds} seeds"
+        f"\nCIFAR-10, {len(ids):,} random training images, ResNet-18 of width {arguments.width}, "
+        f"{arguments.seeds} seeds"
     )
     print("| Spearman of GraNd at initialisation with | measured | 95 % interval | published |")
     print("| --- | --- | --- | --- |")

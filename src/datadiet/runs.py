@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,10 +109,37 @@ def train_run(
     folder = setup.workspace.folder(description)
     size = len(setup.examples.train) if ids is None else len(ids)
     per_epoch = setup.recipe.steps_per_epoch(size)
-    accelerator = setup.accelerator
+    trained = train_in(setup, folder, seed, ids, record, until, total, wanted, label)
+    return Run(folder, seed, size, total, per_epoch, folder.result(), trained)
 
-    def as_run(trained: bool) -> Run:
-        return Run(folder, seed, size, total, per_epoch, folder.result(), trained)
+
+def train_in(
+    setup: Setup,
+    folder: RunFolder,
+    seed: int,
+    ids: np.ndarray | None,
+    record: bool,
+    until: int,
+    total: int,
+    wanted: list[int],
+    label: str,
+    begin: Callable[[TrainingLoop], None] | None = None,
+) -> bool:
+    """Train what is missing in a run's folder, which this process holds meanwhile; whether there was anything.
+
+    Args:
+        setup: data, recipe, machine.
+        folder: of the run.
+        seed: of the loop.
+        ids: the example ids to train on; None for all.
+        record: keep a trace.
+        until: the step to train to.
+        total: the run's whole length.
+        wanted: steps whose weights are kept, ascending.
+        label: what the progress bar calls it.
+        begin: where a run starts that has no state yet; None for step 0 with the seed's initialisation.
+    """
+    accelerator = setup.accelerator
 
     def wait() -> None:
         setup.display.say(f"Another process is training {label or 'this run'}; waiting for it.")
@@ -121,13 +148,13 @@ def train_run(
         with folder.locked(wait):
             _settle(folder, wanted, until)
             accelerator.wait_for_everyone()
-            trained = _train(setup, folder, seed, ids, record, until, total, wanted, label)
+            trained = _train(setup, folder, seed, ids, record, until, total, wanted, label, begin)
             accelerator.wait_for_everyone()
     else:
         accelerator.wait_for_everyone()
-        trained = _train(setup, folder, seed, ids, record, until, total, wanted, label)
+        trained = _train(setup, folder, seed, ids, record, until, total, wanted, label, begin)
         accelerator.wait_for_everyone()
-    return as_run(trained)
+    return trained
 
 
 def _settle(folder: RunFolder, wanted: list[int], until: int) -> None:
@@ -150,6 +177,7 @@ def _train(
     total: int,
     wanted: list[int],
     label: str,
+    begin: Callable[[TrainingLoop], None] | None,
 ) -> bool:
     """Train what is missing; returns whether there was anything to do."""
     stops = sorted({*[step for step in wanted if not folder.weights_path(step).exists()], until})
@@ -176,6 +204,8 @@ def _train(
         loop.load_state(step=state.step, seconds=state.seconds, model=state.model, optimizer=state.optimizer)
         if recorder is not None:
             recorder.load_state_dict(state.recorder)
+    elif begin is not None:
+        begin(loop)
     checkpoints = Checkpointing(folder.state_path, recorder, setup.checkpoint_every)
     with setup.display.step(label or f"seed {seed}", until, done=loop.step) as advance:
         watching: list[Observer] = [Recording(recorder)] if recorder is not None else []

@@ -4,6 +4,15 @@
 # isort: off
 from datadiet.studies import score_epoch as score_epoch
 from datadiet.studies import keep_fraction as keep_fraction
+from datadiet.studies import window as window
+from datadiet.studies import label_noise as label_noise
+from datadiet.studies import seeds as seeds
+from datadiet.studies import transfer as transfer
+from datadiet.studies import early_features as early_features
+from datadiet.studies import init_correlation as init_correlation
+from datadiet.studies import ntk_velocity as ntk_velocity
+from datadiet.studies import mode_connectivity as mode_connectivity
+from datadiet.studies import why_el2n as why_el2n
 
 # isort: on
 from datadiet.studies.base import Study, StudyResult, open_bench, plan_of, run_study, studies, study_named

@@ -157,7 +157,9 @@ def open_bench(
     chosen = scale_named(scale)
     examples = read_examples(source, load_options, options.get("display"))
     named = recipe if recipe is not None else ("paper" if scale == "paper" else "fast")
-    return Workbench(prepare(examples, named, workspace=workspace, **options), chosen, seed)
+    machine: dict[str, Any] = {key: options[key] for key in ("memory_limit", "num_workers") if key in options}
+    setup = prepare(examples, named, workspace=workspace, **options)
+    return Workbench(setup, chosen, seed, machine=machine)
 
 
 def run_study(
@@ -190,7 +192,7 @@ def run_study(
     try:
         return carry_out(study, bench, folder, command)
     finally:
-        bench.setup.close()
+        bench.close()
 
 
 def plan_of(study: Study, bench: Workbench) -> list[Planned]:

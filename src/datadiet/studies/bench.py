@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from datadiet.children import train_child
 from datadiet.comparison import FRESH_SEEDS
+from datadiet.data import Examples
 from datadiet.points import measure_grand, measure_points
 from datadiet.runs import Run, describe, train_run
 from datadiet.scores import card
 from datadiet.selection import kept_size, select
-from datadiet.setup import Setup
+from datadiet.setup import Setup, prepare
 from datadiet.studies.scale import Scale
 from datadiet.tracking import scores_from_trace
+from datadiet.training.recipe import Recipe
 from datadiet.training.seeding import derive_seed
 
 
@@ -31,6 +36,7 @@ class Workbench:
         notes: sentences on what was scaled down or left out, for the result.
         trained: addresses of runs that were trained by this study.
         reused: addresses of runs that were there already.
+        machine: arguments of `datadiet.setup.prepare` on memory and workers, for benches made from this one.
     """
 
     setup: Setup
@@ -39,6 +45,39 @@ class Workbench:
     notes: list[str] = field(default_factory=list)
     trained: set[str] = field(default_factory=set)
     reused: set[str] = field(default_factory=set)
+    machine: Mapping[str, Any] = field(default_factory=dict)
+    _opened: list[Setup] = field(default_factory=list, init=False, repr=False)
+
+    def on(self, examples: Examples) -> Workbench:
+        """A bench on other data, such as the same with wrong labels: recipe, workspace and counts are shared."""
+        return self._beside(examples, self.setup.recipe)
+
+    def with_recipe(self, **changes: Any) -> Workbench:
+        """A bench with other fields of the recipe, such as another model: data, workspace and counts are shared."""
+        return self._beside(self.setup.examples, self.setup.recipe.replace(**changes))
+
+    def _beside(self, examples: Examples, recipe: Recipe) -> Workbench:
+        setup = prepare(
+            examples,
+            recipe,  # resolved already, so nothing is measured anew
+            workspace=self.setup.workspace,
+            device=self.setup.accelerator.device.type,
+            display=self.setup.display,
+            checkpoint_every=self.setup.checkpoint_every,
+            **self.machine,
+        )
+        beside = Workbench(
+            setup, self.scale, self.seed, self.notes, self.trained, self.reused, machine=self.machine
+        )
+        beside._opened = self._opened
+        self._opened.append(setup)
+        return beside
+
+    def close(self) -> None:
+        """Let workers of all stores go, also of benches made from this one."""
+        for setup in (self.setup, *self._opened):
+            setup.close()
+        self._opened.clear()
 
     @property
     def total_steps(self) -> int:
@@ -87,12 +126,24 @@ class Workbench:
         run = train_run(self.setup, self.seed + FRESH_SEEDS + index, ids=chosen, label=label)
         return self._counted(run)
 
-    def _counted(self, run: Run) -> Run:
+    def epochs_run(self, index: int, steps: Sequence[int]) -> Run:
+        """The index-th scoring run over again, without its trace, with its weights at moments of a study's own."""
+        run = train_run(
+            self.setup, self.seed + index, weights_at=steps, label=f"run {index + 1} epoch by epoch"
+        )
+        return self._counted(run)
+
+    def child(self, parent: Run, step: int, index: int) -> Run:
+        """The index-th training that goes on from a run's weights at a step with SGD noise of its own."""
+        label = f"child {index + 1} of seed {parent.seed} from step {step}"
+        return self._counted(train_child(self.setup, parent, step, index, label=label), begins=step)
+
+    def _counted(self, run: Run, begins: int = 0) -> Run:
         name = run.folder.path.name
         if run.trained:
             self.trained.add(name)
         elif name not in self.trained | self.reused:
-            self.setup.display.skip(run.total_steps)
+            self.setup.display.skip(run.total_steps - begins)
             self.reused.add(name)
         return run
 

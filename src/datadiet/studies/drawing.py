@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from datadiet.report.canvas import LIGHT, dress, legend_above, new_figure, series_style
+from datadiet.report.canvas import LIGHT, dress, new_figure, series_style
+from datadiet.studies.caption import finish
 
 Points = Sequence[tuple[float, float, float, float]]  # x, estimate, low, high
 
@@ -28,7 +29,7 @@ def lines(
         series: name -> (x, estimate, low, high) in the order of x; bounds may be equal to the estimate.
         x: name of the axis.
         y: name of the axis.
-        title: what is held fixed: n, seeds, budget.
+        title: what is held fixed: n, seeds, budget; written below.
         level_line: a name and a height that is drawn across, such as the accuracy of full data.
     """
     figure = new_figure(LIGHT, width, height)
@@ -39,9 +40,14 @@ def lines(
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     dress(axes, LIGHT)
-    figure.suptitle(title, fontsize=9, color=LIGHT.muted, x=0.01, ha="left")
-    legend_above(figure, axes, LIGHT, columns=4)
+    finish(figure, axes, title, columns=legend_columns(axes, width))
     return figure
+
+
+def legend_columns(axes: Axes, width: float) -> int:
+    """How many columns of a legend fit into a width in inches: as many as its longest name allows."""
+    names = axes.get_legend_handles_labels()[1]
+    return max(1, int((width - 0.3) / (0.65 + 0.072 * max(map(len, names), default=1))))
 
 
 def draw_lines(axes: Axes, series: Mapping[str, Points]) -> None:

@@ -1,0 +1,268 @@
+"""Study `ntk-velocity`: how fast the tangent kernel turns on examples of low and of high score, clean and noisy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from scipy import stats
+
+from datadiet.data.corruption import corrupt
+from datadiet.errors import BadInputError
+from datadiet.landscape import kernel_distance, ntk_gram
+from datadiet.points import load_weights
+from datadiet.report.canvas import LIGHT, dress, new_figure
+from datadiet.runs import Run
+from datadiet.studies.base import Conclusion, Planned, Row, Study, add_study
+from datadiet.studies.bench import Workbench
+from datadiet.studies.caption import caption, finish, plain_log, spread_of
+from datadiet.studies.claims import Claim, Measured, mean_correlation, mean_of
+from datadiet.studies.drawing import draw_lines
+
+DATA_DIET = "Paul, Ganguli, Dziugaite 2021, section on the data-dependent kernel"
+OFFSETS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)  # from the easiest to the hardest group
+BELOW_NOISE = 0.75  # the group that lies under a tenth of wrong labels
+MOST_ROWS = 10_000  # logits of one kernel: its matrix takes 1.2 GB then
+LEAST = 2  # examples of one kernel
+MODELS = 3  # at least: with fewer, no interval is short enough to decide anything
+
+
+def neighbours(bench: Workbench) -> int:
+    """Examples of one kernel: so few that the groups do not meet and the matrix fits; less than asked is noted.
+
+    Raises:
+        BadInputError: too few examples, or too many classes, for any kernel.
+    """
+    have, wanted = len(bench.setup.examples.train), bench.scale.neighbours
+    classes = bench.setup.examples.num_classes
+    size = min(wanted, have // 20, MOST_ROWS // classes)
+    if size < LEAST:
+        raise BadInputError(
+            f"ntk-velocity takes kernels of a twentieth of the data at most and {MOST_ROWS:,} logits; with "
+            f"{have:,} training examples of {classes:,} classes that is less than {LEAST} examples."
+        )
+    note = (
+        f"Kernels are of {size} examples in place of {wanted}: a twentieth of {have:,} examples at most, and "
+        f"{MOST_ROWS:,} logits."
+    )
+    if size < wanted and note not in bench.notes:
+        bench.notes.append(note)
+    return size
+
+
+def epochs(bench: Workbench) -> list[int]:
+    """Epochs whose end a velocity is taken from, to the end of the next: those near the moments of scores."""
+    per_epoch = bench.setup.steps_per_epoch
+    last = bench.total_steps // per_epoch - 1
+    return sorted({min(step // per_epoch, last) for step in bench.score_steps.values() if last >= 0})
+
+
+def models(bench: Workbench) -> int:
+    """How many runs kernels are taken of: as many as there would be retrainings, three at least."""
+    return max(MODELS, bench.scale.retrain_seeds)
+
+
+def plan(bench: Workbench) -> Sequence[Planned]:
+    """Scoring runs on clean and on noisy labels, and runs that keep weights at ends of following epochs."""
+    neighbours(bench)
+    if not epochs(bench):
+        raise BadInputError("ntk-velocity compares ends of epochs; train for one epoch at least.")
+    return [
+        Planned("scoring runs, clean and noisy", 2 * bench.scale.score_seeds, bench.total_steps),
+        Planned("runs epoch by epoch, clean and noisy", 2 * models(bench), bench.total_steps),
+    ]
+
+
+def measure(bench: Workbench, kept: dict[str, Any]) -> Iterator[Row]:
+    """A row for each data set, place in the order of scores, and epoch."""
+    corrupted = corrupt(bench.setup.examples, bench.scale.noise, seed=bench.seed)
+    for labels, wrong in (("clean", np.zeros_like(corrupted.mask)), ("noisy", corrupted.mask)):
+        there = bench if labels == "clean" else bench.on(corrupted.examples)
+        hardness = there.hardness("el2n", there.score_step)
+        groups = in_order(hardness, neighbours(bench))
+        found = [velocities(there, there.epochs_run(i, ends(there)), groups) for i in range(models(bench))]
+        for offset, positions in groups.items():
+            for epoch in epochs(there):
+                values = [model[offset, epoch] for model in found]
+                mean, least, largest = spread_of(values)
+                yield {
+                    "labels": labels,
+                    "offset": offset,
+                    "epoch": epoch,
+                    "velocity": mean,
+                    "least": least,
+                    "largest": largest,
+                    "velocities": values,
+                    "examples": len(positions),
+                    "el2n": float(hardness[positions].mean()),
+                    "wrong_labels": float(wrong[positions].mean()),
+                }
+
+
+def in_order(hardness: np.ndarray, size: int) -> dict[float, np.ndarray]:
+    """Positions of `size` neighbours in the order of scores at each offset.
+
+    Example:
+        >>> found = in_order(np.arange(100.0), 5)
+        >>> found[0.0].tolist(), found[1.0].tolist()
+        ([0, 1, 2, 3, 4], [95, 96, 97, 98, 99])
+    """
+    order = np.lexsort((np.arange(len(hardness)), hardness))
+    begins = {offset: round(offset * (len(order) - size)) for offset in OFFSETS}
+    return {offset: np.sort(order[begin : begin + size]) for offset, begin in begins.items()}
+
+
+def ends(bench: Workbench) -> list[int]:
+    """Steps whose weights the kernels need."""
+    found = {epoch + more for epoch in epochs(bench) for more in (0, 1)}
+    return [epoch * bench.setup.steps_per_epoch for epoch in sorted(found)]
+
+
+def velocities(
+    bench: Workbench, run: Run, groups: Mapping[float, np.ndarray]
+) -> dict[tuple[float, int], float]:
+    """Kernel distance from the end of an epoch to that of the next: (offset, epoch) -> velocity."""
+    setup, per_epoch = bench.setup, bench.setup.steps_per_epoch
+    channels_last = setup.recipe.memory_format == "channels_last"
+    inputs = {}
+    for offset, positions in groups.items():
+        ids = setup.examples.train.ids[positions]
+        batches = setup.train.epoch(
+            ids,
+            batch_size=len(ids),
+            device=setup.accelerator.device,
+            memory_format=torch.channels_last if channels_last else torch.contiguous_format,
+        )
+        inputs[offset] = next(iter(batches)).inputs
+    kernels: dict[int, dict[float, torch.Tensor]] = {}
+    found = {}
+    total = len(ends(bench)) * len(groups)
+    with setup.display.step("kernels", total, unit="kernels/s") as advance:
+        for step in ends(bench):
+            model, _ = load_weights(setup, run, step)
+            now = {}
+            for offset, batch in inputs.items():
+                now[offset] = ntk_gram(model, batch)
+                advance(1)
+            epoch = step // per_epoch
+            kernels = {epoch: now, **{e: k for e, k in kernels.items() if e == epoch - 1}}
+            if epoch - 1 in kernels and epoch - 1 in epochs(bench):
+                for offset in groups:
+                    distance = kernel_distance(kernels[epoch - 1][offset], now[offset])
+                    found[offset, epoch - 1] = distance
+    return found
+
+
+def conclude(bench: Workbench, rows: Sequence[Row], kept: Mapping[str, Any]) -> Conclusion:
+    """Velocity by score and epoch as a figure; claims on clean and noisy labels."""
+    source = DATA_DIET
+    trend = "Spearman correlation of velocity with the place in the order of scores, mean over epochs"
+    ratio = "log2 of the hardest group's velocity over that of the group at three quarters of the order"
+    claims = [
+        (
+            Claim("On clean labels, the kernel turns faster on examples of higher score.", source, trend),
+            per_model(rows, "clean", _trend, mean_correlation),
+        ),
+        (
+            Claim(
+                "On clean labels, it turns faster on the hardest examples than on the easiest.",
+                source,
+                "log2 of the hardest group's velocity over the easiest group's",
+            ),
+            per_model(rows, "clean", lambda values: log_ratio(values, OFFSETS[-1], OFFSETS[0])),
+        ),
+        (
+            Claim(
+                f"With {bench.scale.noise:.0%} wrong labels, the velocity collapses for the very highest scores.",
+                source,
+                ratio,
+                "below",
+            ),
+            per_model(rows, "noisy", lambda values: log_ratio(values, OFFSETS[-1], BELOW_NOISE)),
+        ),
+    ]
+    return Conclusion(claims, {"ntk-velocity": drawn(bench, rows)})
+
+
+def _trend(velocities: Mapping[float, float]) -> float:
+    places = sorted(velocities)
+    values = [velocities[place] for place in places]
+    return float(stats.spearmanr(places, values).statistic) if np.ptp(values) > 0 else 0.0
+
+
+def log_ratio(velocities: Mapping[float, float], above: float, below: float) -> float:
+    """log2 of one group's velocity over another's, of distances not under the rounding of their sum.
+
+    Example:
+        >>> log_ratio({0.0: 0.1, 1.0: 0.4}, 1.0, 0.0)
+        2.0
+    """
+    smallest = 1e-12
+    return float(np.log2(max(velocities[above], smallest) / max(velocities[below], smallest)))
+
+
+def per_model(
+    rows: Sequence[Row],
+    labels: str,
+    quantity: Callable[[Mapping[float, float]], float],
+    mean: Callable[[Sequence[float], str], Measured] = mean_of,
+) -> Measured | None:
+    """A quantity of velocities by offset: its mean over epochs after the first, for each model, then over models.
+
+    The first epoch starts from initialisation, where scores mean nothing yet.
+    """
+    chosen = [row for row in rows if row["labels"] == labels and row["epoch"] > 0]
+    if not chosen:
+        return None
+    found = []
+    for model in range(len(chosen[0]["velocities"])):
+        by_epoch: dict[int, dict[float, float]] = {}
+        for row in chosen:
+            by_epoch.setdefault(row["epoch"], {})[row["offset"]] = row["velocities"][model]
+        found.append(float(np.mean([quantity(values) for values in by_epoch.values()])))
+    return mean(found, "models")
+
+
+def drawn(bench: Workbench, rows: Sequence[Row]) -> Figure:
+    """Velocity against the place in the order of scores, a line an epoch; clean and noisy side by side."""
+    figure = new_figure(LIGHT, 8.4, 4.3)
+    first = None
+    for position, labels in enumerate(("clean", "noisy")):
+        chosen = [row for row in rows if row["labels"] == labels]
+        axes = figure.add_subplot(1, 2, position + 1, sharey=first)
+        series = {
+            f"epoch {epoch} to {epoch + 1}": [
+                (row["offset"], row["velocity"], row["least"], row["largest"])
+                for row in chosen
+                if row["epoch"] == epoch
+            ]
+            for epoch in sorted({row["epoch"] for row in chosen})
+        }
+        draw_lines(axes, series)
+        if any(row["velocity"] > 0 for row in chosen):
+            plain_log(axes, "y")
+        axes.set_xlabel("place in the order of EL2N: 1 is hardest")
+        axes.set_ylabel("kernel distance from one epoch to the next")
+        share = "" if labels == "clean" else f" ({bench.scale.noise:.0%} of them wrong)"
+        axes.set_title(f"{labels} labels{share}", fontsize=9, color=LIGHT.ink, loc="left")
+        dress(axes, LIGHT)
+        first = first or axes
+    more = f"{rows[0]['examples']} neighbours a kernel; bars span models"
+    assert first is not None
+    finish(figure, first, caption(bench, models(bench), more))
+    return figure
+
+
+STUDY = add_study(
+    Study(
+        name="ntk-velocity",
+        title="How fast the tangent kernel of neighbours in the order of EL2N turns, clean and noisy.",
+        source="Deep Learning on a Data Diet, study 5",
+        plan=plan,
+        measure=measure,
+        conclude=conclude,
+    )
+)

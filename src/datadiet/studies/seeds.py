@@ -1,0 +1,265 @@
+"""Study `seeds`: what averaging a score over several models gains, in rank agreement and in accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from datadiet.statistics import accuracy_interval
+from datadiet.studies.accuracy import ARMS, difference, fixed, measured_arm, title_of
+from datadiet.studies.base import Conclusion, Planned, Row, Study, add_study
+from datadiet.studies.bench import Workbench
+from datadiet.studies.claims import LEVEL, Claim, Measured, mean_correlation, mean_of
+from datadiet.studies.drawing import lines
+from datadiet.studies.ranks import rank_correlation
+
+DATA_DIET = "Paul, Ganguli, Dziugaite 2021, section 2"
+SCORES = ("el2n", "grand")
+MOST = 10  # models, as in the paper
+ROOM = 0.9  # rank correlation of two models under which there is something to gain by averaging
+
+
+def models(bench: Workbench) -> int:
+    """How many models are trained: twice the scale's, up to ten."""
+    return min(MOST, 2 * bench.scale.score_seeds)
+
+
+def retrained_at(bench: Workbench) -> list[int]:
+    """The numbers of models whose subsets are trained on: powers of two, and all."""
+    all_of_them = models(bench)
+    return sorted({2**power for power in range(10) if 2**power <= all_of_them} | {all_of_them})
+
+
+def group(index: int, size: int, count: int) -> np.ndarray:
+    """The index-th group of models: groups go round, and share none as long as `count` suffices.
+
+    Example:
+        >>> group(1, 2, 5).tolist(), group(2, 2, 5).tolist()
+        ([2, 3], [4, 0])
+    """
+    return (index * size + np.arange(size)) % count
+
+
+def plan(bench: Workbench) -> Sequence[Planned]:
+    """Scoring runs, full data, random, and a retraining a number of models and seed."""
+    seeds, keep = bench.scale.retrain_seeds, bench.scale.keep
+    return [
+        Planned("scoring runs", models(bench), bench.total_steps),
+        Planned("trainings on full data", seeds, bench.planned_steps()),
+        Planned(
+            f"retrainings on {keep:g}", (len(retrained_at(bench)) + 1) * seeds, bench.planned_steps(keep)
+        ),
+    ]
+
+
+def measure(bench: Workbench, kept: dict[str, Any]) -> Iterator[Row]:
+    """Rank agreement for every number of models, then accuracies; each retraining has its own group of models."""
+    count, fraction, step = models(bench), bench.scale.keep, bench.score_step
+    if count < MOST:
+        bench.notes.append(f"At this scale {count} models are averaged at most, not {MOST}.")
+    epoch = bench.epoch_of(step)
+    for score in SCORES:
+        per_seed = bench.per_seed(score, step, seeds=count)
+        kept[score] = per_seed
+        for size in range(1, count + 1):
+            yield agreement(per_seed, size, score)
+    yield {"what": "accuracy", **measured_arm(bench, kept, ("full", epoch, 1.0), None)}
+    yield {"what": "accuracy", **measured_arm(bench, kept, ("random", epoch, fraction), None)}
+    for size in retrained_at(bench):
+        rows = []
+        for index in range(bench.scale.retrain_seeds):
+            ids = bench.keep(kept["el2n"][group(index, size, count)].mean(axis=0), fraction)
+            run = bench.retrain(ids, index, f"EL2N of {size} models, seed {index + 1}")
+            rows.append(run.test_predictions()["correct"].astype(bool))
+        correct = np.stack(rows)
+        kept[ARMS][arm(size, epoch, fraction)] = correct
+        found = accuracy_interval(correct)
+        yield {
+            "what": "accuracy",
+            "score": "el2n",
+            "models": size,
+            "epoch": epoch,
+            "keep": fraction,
+            "seeds": len(correct),
+            "accuracy": found.mean,
+            "low": found.low,
+            "high": found.high,
+            "accuracies": correct.mean(axis=1).tolist(),
+        }
+
+
+def arm(size: int, epoch: float, fraction: float) -> tuple[str, float, float]:
+    """Under which key the accuracies of a number of models are remembered."""
+    return f"el2n of {size}", epoch, fraction
+
+
+def agreement(per_seed: np.ndarray, size: int, score: str) -> Row:
+    """How the mean of `size` models ranks, held against the mean of all and against other groups.
+
+    `predicted` is the agreement of two groups that the agreement r of single models leads one to expect:
+    `K r / (1 + (K - 1) r)` (Spearman and Brown), also where there are too few models for two groups.
+
+    Args:
+        per_seed: hardness (models, n).
+        size: K.
+        score: its name.
+    """
+    count = len(per_seed)
+    groups = [per_seed[group(index, size, count)].mean(axis=0) for index in range(count // size)]
+    of_all = per_seed.mean(axis=0)
+    single = mean_correlation(list(pairs(list(per_seed))), "pairs").estimate if count > 1 else np.nan
+    with_all = mean_correlation([rank_correlation(each, of_all) for each in groups], "groups")
+    low, high = with_all.interval(LEVEL)
+    between = list(pairs(groups))
+    return {
+        "what": "agreement",
+        "score": score,
+        "models": size,
+        "groups": len(groups),
+        "with_all": with_all.estimate,
+        "with_all_low": low if len(groups) > 1 else None,
+        "with_all_high": high if len(groups) > 1 else None,
+        "with_other_groups": mean_correlation(between, "pairs").estimate if between else None,
+        "predicted": size * single / (1 + (size - 1) * single) if np.isfinite(single) else None,
+    }
+
+
+def pairs(groups: Sequence[np.ndarray]) -> Iterator[float]:
+    """Rank correlations of all pairs."""
+    for index, first in enumerate(groups):
+        for second in groups[index + 1 :]:
+            yield rank_correlation(first, second)
+
+
+def neighbours(per_seed: np.ndarray) -> Measured:
+    """Rank correlation of two models, over pairs that share no model."""
+    found = [rank_correlation(*per_seed[start : start + 2]) for start in range(0, len(per_seed) - 1, 2)]
+    return mean_correlation(found, "pairs of models")
+
+
+def gain(per_seed: np.ndarray) -> Measured | None:
+    """How much better the mean of all other models foretells a model's ranking than another model does."""
+    if len(per_seed) < 3:
+        return None
+    gains = []
+    for index, model in enumerate(per_seed):
+        others = np.delete(per_seed, index, axis=0)
+        alone = mean_correlation([rank_correlation(other, model) for other in others], "models").estimate
+        gains.append(rank_correlation(others.mean(axis=0), model) - alone)
+    return mean_of(gains, "models")
+
+
+def conclude(bench: Workbench, rows: Sequence[Row], kept: Mapping[str, Any]) -> Conclusion:
+    """Agreement and accuracy by number of models; claims that averaging is worth it."""
+    count, fraction, epoch = models(bench), bench.scale.keep, bench.epoch_of(bench.score_step)
+    per_seed = kept["el2n"]
+    claims = [
+        (
+            Claim(
+                "One model's EL2N is no settled ranking: two models agree with a rank correlation below "
+                f"{ROOM:g}.",
+                f"{DATA_DIET} (one model against ten: about 0.75); the bound is ours",
+                "Spearman's rho of two models",
+                "below",
+                ROOM,
+            ),
+            neighbours(per_seed),
+        ),
+        (
+            Claim(
+                f"The mean of {count - 1} models foretells how a further model ranks better than one model does.",
+                DATA_DIET,
+                "Spearman's rho of the mean of the others with a model, minus that of one other",
+            ),
+            gain(per_seed),
+        ),
+        (
+            Claim(
+                f"The hardest {fraction:g} by {count} models train better than by one.",
+                DATA_DIET,
+                "accuracy minus that of one model's subset",
+            ),
+            difference(kept, arm(count, epoch, fraction), arm(1, epoch, fraction)),
+        ),
+        (
+            Claim(
+                f"The hardest {fraction:g} by one model are better than random.",
+                DATA_DIET,
+                "accuracy minus random's",
+            ),
+            difference(kept, arm(1, epoch, fraction), ("random", epoch, fraction)),
+        ),
+    ]
+    tables = {
+        what: [{k: v for k, v in row.items() if k != "what"} for row in rows if row["what"] == what]
+        for what in ("agreement", "accuracy")
+    }
+    figures = {"rank-agreement": _agreement_figure(bench, tables["agreement"])}
+    if any("models" in row for row in tables["accuracy"]):
+        figures["accuracy"] = _accuracy_figure(bench, tables["accuracy"])
+    return Conclusion(claims, figures, tables)
+
+
+def _agreement_figure(bench: Workbench, rows: Sequence[Row]) -> Any:
+    series: dict[str, list[tuple[float, float, float, float]]] = {}
+    for score in SCORES:
+        for row in (row for row in rows if row["score"] == score):
+            size, middle = row["models"], row["with_all"]
+            if size < models(bench):  # all agree with all
+                low, high = row["with_all_low"], row["with_all_high"]
+                point = (size, middle, middle if low is None else low, middle if high is None else high)
+                series.setdefault(f"{title_of(score)}, with the mean of all", []).append(point)
+            if row["with_other_groups"] is not None:
+                between = row["with_other_groups"]
+                series.setdefault(f"{title_of(score)}, of two groups", []).append((size, *[between] * 3))
+            if row["predicted"] is not None and score == "el2n":
+                expected = row["predicted"]
+                series.setdefault(f"{title_of(score)}, of two, predicted", []).append((size, *[expected] * 3))
+    said = f"{bench.setup.examples.name}: {len(bench.setup.examples.train):,} training examples"
+    figure = lines(
+        series,
+        x="models averaged",
+        y="Spearman's rank correlation",
+        title=f"{said}; {bench.setup.recipe.model}; scores at epoch {bench.epoch_of(bench.score_step):g}",
+        width=7.2,
+        height=4.4,
+    )
+    figure.axes[0].set_xticks(range(1, models(bench) + 1))
+    return figure
+
+
+def _accuracy_figure(bench: Workbench, rows: Sequence[Row]) -> Any:
+    def height(row: Row) -> tuple[float, float, float]:
+        return 100 * row["accuracy"], 100 * row["low"], 100 * row["high"]
+
+    series = {title_of("el2n"): [(row["models"], *height(row)) for row in rows if "models" in row]}
+    ends = (1, models(bench))
+    for row in rows:
+        if row["score"] == "random":
+            series[title_of("random")] = [(end, *height(row)) for end in ends]
+    full = next((row for row in rows if row["score"] == "full"), None)
+    figure = lines(
+        series,
+        x="models averaged",
+        y="test accuracy, %",
+        title=fixed(
+            bench, f"keep {bench.scale.keep:g}, scores at epoch {bench.epoch_of(bench.score_step):g}"
+        ),
+        level_line=None if full is None else (title_of("full"), 100 * full["accuracy"]),
+    )
+    figure.axes[0].set_xticks(retrained_at(bench))
+    return figure
+
+
+STUDY = add_study(
+    Study(
+        name="seeds",
+        title="Rank agreement and subset accuracy against the number of models that a score is averaged over.",
+        source="Deep Learning on a Data Diet, section 2 and appendix",
+        plan=plan,
+        measure=measure,
+        conclude=conclude,
+    )
+)

@@ -1,0 +1,75 @@
+"""A study's bench on tiny data, and how a study is carried out on it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import datadiet as dd
+from datadiet.setup import Setup, prepare
+from datadiet.studies.base import StudyResult, carry_out, study_named
+from datadiet.studies.bench import Workbench
+from datadiet.studies.scale import SCALES, Scale
+
+TINY_SCALE = dataclasses.replace(
+    SCALES["smoke"],
+    score_shares=(0.0, 0.25, 0.5, 1.0),
+    score_share=0.5,
+    fractions=(0.6, 0.3),
+    offsets=(0.0, 0.3),
+    noise=0.2,
+    neighbours=8,
+    group=20,
+)
+
+
+@pytest.fixture
+def tiny_scale() -> Scale:
+    return TINY_SCALE
+
+
+@pytest.fixture
+def bench(tiny: Setup) -> Workbench:
+    """Overlapping classes of vectors, a small `mlp`, two seeds of everything."""
+    return Workbench(tiny, TINY_SCALE)
+
+
+@pytest.fixture
+def bench_on(tiny_recipe: dd.Recipe, tmp_path: Path) -> Callable[[dd.Examples], Workbench]:
+    """The same on other data."""
+
+    def made(examples: dd.Examples) -> Workbench:
+        return Workbench(
+            prepare(examples, tiny_recipe, workspace=tmp_path / "runs", device="cpu"), TINY_SCALE
+        )
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def trained_before(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace that tests share, so that none trains what another has: for tests that count no runs."""
+    return tmp_path_factory.mktemp("shared") / "runs"
+
+
+@pytest.fixture
+def shared_bench(vectors: dd.Examples, tiny_recipe: dd.Recipe, trained_before: Path) -> Workbench:
+    """As `bench`, in the shared workspace."""
+    return Workbench(prepare(vectors, tiny_recipe, workspace=trained_before, device="cpu"), TINY_SCALE)
+
+
+@pytest.fixture
+def done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., StudyResult]:
+    """Carry out a study by its name; figures are rendered only where a test looks at them."""
+
+    def carried_out(name: str, on: Workbench, *, render: bool = False) -> StudyResult:
+        with monkeypatch.context() as patch:
+            if not render:
+                patch.setattr("datadiet.studies.base.as_png", lambda figure: b"PNG")
+                patch.setattr("datadiet.studies.base.as_svg", lambda figure: b"<svg")
+            return carry_out(study_named(name), on, tmp_path / "studies" / name)
+
+    return carried_out
