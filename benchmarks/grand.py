@@ -240,7 +240,7 @@ def measure(row: Row, repeats: int, others: bool, clock: Callable[[], float]) ->
     return columns
 
 
-def bfloat16(row: Row, examples: int = 64) -> str:
+def bfloat16(row: Row, examples: int = 32) -> str:
     """Ratio to the float32 step on a batch of eight, and rank agreement on many examples."""
     from scipy.stats import spearmanr
 
@@ -262,7 +262,7 @@ def bfloat16(row: Row, examples: int = 64) -> str:
         torch.cat(
             [
                 ours(Row(row.label, 0.75, row.model, *part, row.loss), autocast=autocast)
-                for part in zip(inputs.split(32), targets.split(32), strict=True)
+                for part in zip(inputs.split(8), targets.split(8), strict=True)
             ]
         )
         for autocast in (None, torch.bfloat16)
@@ -301,7 +301,7 @@ def main() -> None:
     )
     parser.add_argument("--alone", action="store_true", help="leave the other ways out")
     parser.add_argument(
-        "--bfloat16", action="store_true", help="also time bfloat16 autocast, and rank 64 examples with it"
+        "--bfloat16", action="store_true", help="also time bfloat16 autocast, and rank 32 examples with it"
     )
     parser.add_argument("--profile", action="store_true", help="only print which operations take the time")
     parser.add_argument("--threads", type=int, default=2)
