@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from datadiet.agreement import Agreement, agree
+    from datadiet.children import train_child
     from datadiet.data import Corrupted, Examples, corrupt, load
     from datadiet.decisions import Decisions
     from datadiet.diet import Verdict, compare, run
@@ -74,6 +75,7 @@ _HOME = {
     "score": "scoring",
     "select": "selection",
     "selection_rule": "selection",
+    "train_child": "children",
     "tune": "tuning",
     "verify": "verifying",
 }
@@ -120,6 +122,7 @@ __all__ = [
     "score",
     "select",
     "selection_rule",
+    "train_child",
     "tune",
     "verify",
 ]

@@ -103,7 +103,9 @@ def remembered(
             columns = compute(model)
         facts: dict[str, Any] = {"step": step, "hash": weights, "seconds": time.perf_counter() - before}
         if setup.accelerator.is_main_process:
-            write_tensors(path, columns, facts)
+            # Held, because who takes the run next removes every half-written file that it finds there.
+            with run.folder.locked():
+                write_tensors(path, columns, facts)
         setup.accelerator.wait_for_everyone()
     columns, facts = read_tensors(path)
     arrays = {name: column.numpy() for name, column in columns.items()}

@@ -56,7 +56,7 @@ def test_wherever_one_scrolls_the_tiles_in_sight_are_there_once_with_their_pictu
         # The page's policy forbids what `wait_for_function` does, so this asks again and again.
         for _ in range(100):
             tiles = page.evaluate(seen)
-            if all(tile["drawn"] for tile in tiles):
+            if len(tiles) >= 20 and all(tile["drawn"] for tile in tiles):
                 break
             page.wait_for_timeout(100)
         places = [tile["place"] for tile in tiles]
