@@ -343,7 +343,7 @@ def test_mixtures_that_cannot_be_are_refused(scores, weights, message):
         (50_000, 0.5, 10, "hardest"),
         (50_000, 0.3, 10, "stratified"),
         (50_000, 0.1, 10, "stratified"),
-        (50_000, 0.7, 100, "hardest"),
+        (50_000, 0.7, 100, "stratified"),
         (50_000, 0.5, 100, "stratified"),
         (1_000, 0.9, 10, "stratified"),
         (100, 1.0, 10, "hardest"),
