@@ -175,7 +175,12 @@ def encode(setup: Setup, encoder: str) -> np.ndarray:
     """
     if setup.examples.kind == "vector":
         raise BadInputError("Vectors need no encoder; leave --encoder out.")
-    question = {"encoder": encoder, "data": setup.examples.fingerprint}
+    question = {
+        "encoder": encoder,
+        "files": _files_of(encoder),
+        "data": setup.examples.fingerprint,
+        "max_length": setup.recipe.max_length,
+    }
     path = setup.workspace.path / "embeddings" / f"{content_address(question)}.safetensors"
     if not path.exists():
         values = _encoded(setup, encoder)
@@ -184,6 +189,12 @@ def encode(setup: Setup, encoder: str) -> np.ndarray:
             write_tensors(path, {"embeddings": values}, question)
         setup.accelerator.wait_for_everyone()
     return np.asarray(read_tensors(path)[0]["embeddings"].numpy())
+
+
+def _files_of(encoder: str) -> list[tuple[str, int, int]]:
+    """Names, sizes and times of a local encoder's files, so that one trained anew is another; none of a hub id."""
+    stats = [(path.name, path.stat()) for path in sorted(Path(encoder).glob("*")) if path.is_file()]
+    return [(name, found.st_size, found.st_mtime_ns) for name, found in stats]
 
 
 def _encoded(setup: Setup, encoder: str) -> torch.Tensor:

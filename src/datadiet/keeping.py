@@ -68,7 +68,7 @@ def keep(
     """
     chosen = rule_card(rule)
     if by is None and "scores" in chosen.needs:
-        by = rule if rule in table.names else table.names[0] if len(table.names) == 1 else None
+        by = default_score(table, rule)
         if by is None:
             raise BadInputError(f"Say which score to keep by; the table has {', '.join(table.names)}.")
     hardness: np.ndarray | None
@@ -98,6 +98,16 @@ def keep(
     if not allow_empty_class:
         _refuse_emptied(table, ids, f"{rule} by {by}" if by is not None else rule)
     return ids
+
+
+def default_score(table: ScoreTable, rule: str) -> str | None:
+    """The score to keep by when none is named: the one the rule is named after, or the only one there is.
+
+    None where the rule needs no score, or several would do.
+    """
+    if "scores" not in rule_card(rule).needs:
+        return None
+    return rule if rule in table.names else table.names[0] if len(table.names) == 1 else None
 
 
 def _refuse_emptied(table: ScoreTable, ids: np.ndarray, how: str) -> None:

@@ -59,6 +59,15 @@ def test_embeddings_written_by_score_serve_a_rule_of_keep(
     np.testing.assert_array_equal(kept(out), expected)
 
 
+def test_the_file_names_the_score_that_a_rule_is_named_after(
+    datadiet: Datadiet, scored: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "kept.parquet"
+    flags = ("--rule=dual", "--keep=0.5", "--allow-empty-class", "--out", out)
+    assert datadiet("keep", scored / "scores.parquet", *flags).code == 0
+    assert dd.Kept.read(out).about["score"] == "dual"
+
+
 def test_auto_says_which_rule_it_took_and_why(datadiet: Datadiet, scored: Path, tmp_path: Path) -> None:
     flags = ("--by=el2n", "--rule=auto", "--keep=0.3", "--out", tmp_path / "kept.parquet")
     outcome = datadiet("keep", scored / "scores.parquet", *flags)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -175,6 +177,12 @@ def test_an_encoder_gives_mean_pooled_texts_whatever_the_padding(tmp_path) -> No
     examples = dd.load((texts, [1, 0, 0, 1, 1, 1, 0, 0]), test_fraction=0.25)
     setup = prepare(examples, "fast", workspace=tmp_path / "runs", device="cpu")
     found = encode(setup, folder)
+    # Read back as it is; an encoder trained anew in the same folder is another one.
+    np.testing.assert_array_equal(encode(setup, folder), found)
+    other = transformers.BertModel(config).eval()
+    other.save_pretrained(tmp_path / "other")
+    shutil.copy(tmp_path / "other" / "model.safetensors", folder)
+    assert np.abs(encode(setup, folder) - found).max() > 1e-3
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     column = examples.train.dataset[examples.input_columns[0]]
     for text, vector in zip(column, found, strict=True):

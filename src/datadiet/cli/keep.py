@@ -76,7 +76,7 @@ def keep(
 
     from datadiet.grouping.columns import groupings_for_table, subset_forms
     from datadiet.grouping.left_out import kept_shares
-    from datadiet.keeping import Kept
+    from datadiet.keeping import Kept, default_score
     from datadiet.keeping import keep as keep_ids
     from datadiet.reloading import data_of_table
     from datadiet.scores import ScoreTable
@@ -103,7 +103,7 @@ def keep(
     about = {
         "fingerprint": table.provenance.get("fingerprint"),
         "source": table.provenance.get("source"),
-        "score": by or (table.names[0] if len(table.names) == 1 else None),
+        "score": by or default_score(table, rule),
         "rule": rule,
         "keep": keep,
         "options": {**more, **_given(balance=balance, floor=floor_number(floor), group=columns)},
