@@ -60,7 +60,9 @@ def main() -> None:
                 arms.append(subset_arm(score, rule, fraction, keep(table, fraction, by=score, rule=rule)))
         data = decide(compare_arms(setup, arms, seeds=chosen.seeds))
     size = len(examples.train)
-    data["auto"] = {f"{f:g}": explain_auto(size, kept_size(size, f), examples.num_classes).rule for f in FRACTIONS}
+    data["auto"] = {
+        f"{f:g}": explain_auto(size, kept_size(size, f), examples.num_classes).rule for f in FRACTIONS
+    }
     chosen.out.mkdir(parents=True, exist_ok=True)
     (chosen.out / "keep_rules.json").write_text(json.dumps(data, indent=1) + "\n")
     rules = [*by, "random"]
