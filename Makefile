@@ -4,7 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 CHROMIUM := $(shell command -v chromium 2>/dev/null)
 
-.PHONY: help demo test test-slow lint types install browser wheel docs clean
+# CIFAR-10 for `make reproduce`: a hub id, or a folder with train.parquet and test.parquet.
+CIFAR10 ?= uoft-cs/cifar10
+
+.PHONY: help demo test test-slow lint types install browser wheel docs reproduce clean
 
 help:
 	@echo "make demo       install, then run datadiet on scikit-learn's digits"
@@ -12,6 +15,7 @@ help:
 	@echo "make test-slow  the tests that take minutes"
 	@echo "make wheel      build the wheel and run it outside this folder"
 	@echo "make docs       build the documentation into site/"
+	@echo "make reproduce  the papers' experiments on part of CIFAR-10, as docs/reproduction.md (hours)"
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -56,6 +60,9 @@ wheel: $(VENV)/installed-test
 docs:
 	$(PYTHON) -m venv $(VENV)-docs && $(VENV)-docs/bin/pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	$(VENV)-docs/bin/mkdocs build --strict
+
+reproduce: $(VENV)/installed-test
+	$(BIN)/python benchmarks/reproduce.py $(CIFAR10)
 
 clean:
 	rm -rf $(VENV) $(VENV)-wheel $(VENV)-docs dist site
