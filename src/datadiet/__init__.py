@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from datadiet.landscape import Barrier, error_barrier, interpolate, kernel_distance, ntk_gram
     from datadiet.models import ModelContext, model
     from datadiet.pergrad import gradient_norm_rule, gradient_norms, grand
+    from datadiet.pooling import Pooled, pool
     from datadiet.reviewing import Review, review
     from datadiet.scores import ScoreTable, register_score
     from datadiet.scoring import score
     from datadiet.selection import select, selection_rule
     from datadiet.studies import run_study
     from datadiet.suspecting import Suspects, find_suspects
+    from datadiet.tasks import task_for
     from datadiet.tracking import Recorder
     from datadiet.training.recipe import Recipe
     from datadiet.tuning import Tuned, tune
@@ -45,6 +47,7 @@ _HOME = {
     "Exported": "exporting",
     "Kept": "keeping",
     "ModelContext": "models",
+    "Pooled": "pooling",
     "Recipe": "training.recipe",
     "Recorder": "tracking",
     "Review": "reviewing",
@@ -68,6 +71,7 @@ _HOME = {
     "load": "data",
     "model": "models",
     "ntk_gram": "landscape",
+    "pool": "pooling",
     "register_score": "scores",
     "review": "reviewing",
     "run": "diet",
@@ -75,6 +79,7 @@ _HOME = {
     "score": "scoring",
     "select": "selection",
     "selection_rule": "selection",
+    "task_for": "tasks",
     "train_child": "children",
     "tune": "tuning",
     "verify": "verifying",
@@ -92,6 +97,7 @@ __all__ = [
     "Exported",
     "Kept",
     "ModelContext",
+    "Pooled",
     "Recipe",
     "Recorder",
     "Review",
@@ -115,6 +121,7 @@ __all__ = [
     "load",
     "model",
     "ntk_gram",
+    "pool",
     "register_score",
     "review",
     "run",
@@ -122,6 +129,7 @@ __all__ = [
     "score",
     "select",
     "selection_rule",
+    "task_for",
     "train_child",
     "tune",
     "verify",

@@ -57,6 +57,12 @@ class Arm:
         return [float(run.result["accuracy"]) for run in self.runs if run.result is not None]
 
     @property
+    def metrics(self) -> dict[str, list[float | None]]:
+        """The task's further test metrics by name, one value a seed; none for classification."""
+        found = [run.result.get("metrics", {}) for run in self.runs if run.result is not None]
+        return {name: [one.get(name) for one in found] for name in (found[0] if found else ())}
+
+    @property
     def seconds(self) -> float:
         """Mean seconds of one training."""
         return float(np.mean([run.result["seconds"] for run in self.runs if run.result is not None]))
@@ -86,7 +92,7 @@ class Comparison:
         return next((arm for arm in self.arms if arm.score == "random" and arm.n == n), None)
 
     def write(self, path: Path) -> None:
-        """One row a run, as Parquet: arm, size, seed, accuracy, seconds, steps, epochs, folder of the run."""
+        """One row a run, as Parquet: arm, size, seed, accuracy and other metrics, seconds, steps, epochs, folder."""
         rows: list[dict[str, Any]] = []
         for arm in self.arms:
             for run in arm.runs:
@@ -99,6 +105,7 @@ class Comparison:
                         "n": arm.n,
                         "seed": run.seed,
                         "accuracy": run.result["accuracy"],
+                        **run.result.get("metrics", {}),
                         "seconds": run.result["seconds"],
                         "steps": run.result["steps"],
                         "epochs": run.result["epochs"],

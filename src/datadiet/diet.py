@@ -72,7 +72,7 @@ def run(
     score_seeds: int | None = None,
     seed: int = 0,
     at_epoch: float | None = None,
-    grand_parameters: str = "all",
+    grand_parameters: str | None = None,
     encoder: str | None = None,
     tolerance: float = DEFAULT_TOLERANCE,
     recipe: str | Recipe = "fast",
@@ -99,7 +99,7 @@ def run(
         score_seeds: models that scores are averaged over; None for as many as `seeds`.
         seed: base of all seeds.
         at_epoch: epoch of the scores; None for the recipe's.
-        grand_parameters: which parameters `grand` is taken over.
+        grand_parameters: which parameters `grand` is taken over, as for `score`.
         encoder: a folder or hub id of `transformers` that gives embeddings, where a score or the rule needs
             them; None for those of the first scoring run's model.
         tolerance: percentage points of accuracy that may be lost.

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from datadiet.data import Batch
-from datadiet.errors import RunFailedError
+from datadiet.errors import BadInputError, RunFailedError
+from datadiet.models import is_pretrained
 from datadiet.pergrad import GradientNorms
 from datadiet.runs import Run
 from datadiet.scores import card
@@ -21,7 +22,7 @@ from datadiet.scores.inputs import input_norm
 from datadiet.scores.outputs import measure
 from datadiet.setup import Setup
 from datadiet.training.checkpoint import read_tensors, weights_hash, write_tensors
-from datadiet.training.evaluation import evaluate, evaluation_mode
+from datadiet.training.evaluation import evaluate, evaluation_mode, in_float32
 from datadiet.workspace import content_address
 
 OUTPUT_COLUMNS = ("el2n", "l1_error", "entropy", "loss", "margin", "logit_margin")
@@ -47,8 +48,9 @@ class Points:
 def measure_points(setup: Setup, run: Run, step: int, names: Sequence[str] = ()) -> Points:
     """Every score that one forward pass gives, in evaluation mode; read back where it was measured before.
 
-    Columns are the scores of the outputs, `grand_last_layer` where the model ends in a linear layer, and
-    `input_norm` where inputs are numbers; and those registered scores of outputs that `names` asks for.
+    Columns are the scores of the outputs as far as the task has them, `input_norm` where inputs are numbers, and
+    of single-label classification `grand_last_layer` where the model ends in a linear layer, and those registered
+    scores of outputs that `names` asks for.
     """
     extra = sorted(name for name in names if card(name).needs == "outputs" and name not in OUTPUT_COLUMNS)
     kind = "outputs" if not extra else f"outputs-{content_address(extra)}"
@@ -68,7 +70,49 @@ def try_grand(setup: Setup, parameters: str) -> None:
         BadInputError: no such parameters, or a model whose examples cannot be told apart.
     """
     batch = next(iter(setup.train.epoch(setup.examples.train.ids[:2], batch_size=2, device="cpu")))
-    GradientNorms(setup.build(0).eval(), parameters=parameters)(batch.inputs, batch.targets)
+    _gradient_norms(setup, setup.build(0).eval(), parameters)(batch.inputs, batch.targets)
+
+
+def refuse_scores(setup: Setup, names: Sequence[str]) -> None:
+    """Raise `BadInputError` for a score that the task of this data does not have, before anything is trained."""
+    if setup.task.single_label:
+        return
+    batch = next(iter(setup.train.epoch(setup.examples.train.ids[:2], batch_size=2, device="cpu")))
+    with torch.inference_mode():
+        there = set(setup.plain_task.measures(in_float32(setup.build(0).eval()(batch.inputs)), batch.targets))
+    for name in names:
+        wanted = {"outputs": {name}, "features": {name}, "trace": set(card(name).columns)}
+        if not wanted.get(card(name).needs, set()) <= there:
+            raise BadInputError(
+                f"The score {name!r} is not defined for the task '{setup.examples.task}'; ask for another, such as "
+                "el2n."
+            )
+
+
+def parameters_of_grand(setup: Setup, asked: str | None) -> str:
+    """The parameters that `grand` is taken over where none are asked for: "head" of a pre-trained model, else "all".
+
+    GraNd is the gradient norm *expected over initialisations*. Trainings of a pre-trained model all start from the
+    same encoder; only its head is drawn anew, so only there do the seeds make an expectation.
+
+    Source:
+        Fayyaz et al. 2022, "BERT on a Data Diet", section 3.
+    """
+    if asked is not None:
+        return asked
+    if not is_pretrained(setup.recipe.model):
+        return "all"
+    setup.display.say(
+        "GraNd is taken over the freshly initialised head: all trainings share the encoder's weights "
+        "(grand_parameters=all for every parameter)."
+    )
+    return "head"
+
+
+def _gradient_norms(
+    setup: Setup, model: nn.Module, parameters: str, precision: torch.dtype | None = None
+) -> GradientNorms:
+    return GradientNorms(model, parameters=parameters, task=setup.plain_task, autocast=precision)
 
 
 def load_weights(setup: Setup, run: Run, step: int) -> tuple[nn.Module, str]:
@@ -143,11 +187,12 @@ def compute_outputs(
     setup: Setup, model: nn.Module, extra: Sequence[str] = (), *, ids: np.ndarray | None = None
 ) -> dict[str, torch.Tensor]:
     """One forward pass over the training part, or over some sorted ids of it: the columns by name, (n,)."""
-    columns = FullColumns(setup, ids)
+    columns, task = FullColumns(setup, ids), setup.plain_task
     total = len(columns.ids)
     with setup.display.step("scoring", total, unit="examples/s") as advance, HeadInputs(model) as head:
 
-        def visit(batch: Batch, logits: torch.Tensor) -> None:
+        def single_label(batch: Batch, logits: torch.Tensor) -> dict[str, torch.Tensor]:
+            assert isinstance(batch.targets, torch.Tensor)
             measured = measure(logits, batch.targets)
             values = {name: measured[name] for name in OUTPUT_COLUMNS}
             for name in extra:
@@ -159,6 +204,14 @@ def compute_outputs(
                 values["grand_last_layer"] = grand_last_layer(
                     logits, batch.targets, features.float(), bias=head.has_bias
                 )
+            return values
+
+        def visit(batch: Batch, outputs: Any) -> None:
+            if setup.task.single_label:
+                values = single_label(batch, outputs)
+            else:
+                measured = task.measures(outputs, batch.targets)
+                values = {name: measured[name] for name in OUTPUT_COLUMNS if name in measured}
             if isinstance(batch.inputs, torch.Tensor) and batch.inputs.is_floating_point():
                 values["input_norm"] = input_norm(batch.inputs)
             columns.put(batch, values)
@@ -176,7 +229,7 @@ def compute_grand(
     accelerator, recipe = setup.accelerator, setup.recipe
     precision = torch.bfloat16 if recipe.precision == "bfloat16" else None
     channels_last = recipe.memory_format == "channels_last"
-    norms_of = GradientNorms(model, parameters=parameters, autocast=precision)
+    norms_of = _gradient_norms(setup, model, parameters, precision)
     batches = setup.train.epoch(
         ids,
         batch_size=min(recipe.batch_size, 128),
@@ -184,6 +237,7 @@ def compute_grand(
         world_size=accelerator.num_processes,
         device=accelerator.device,
         memory_format=torch.channels_last if channels_last else torch.contiguous_format,
+        bucket_by_length=setup.train.in_memory or recipe.bucket_by_length,
     )
     with setup.display.step("GraNd", len(columns.ids), unit="examples/s") as advance:
         for index, batch in enumerate(batches):
@@ -221,9 +275,9 @@ class HeadInputs:
             handle.remove()
         self.seen.clear()
 
-    def features(self, logits: torch.Tensor) -> torch.Tensor | None:
+    def features(self, logits: Any) -> torch.Tensor | None:
         """Inputs (batch, features) of the last linear layer that was called; None if it is no head."""
-        if not self.seen:
+        if not self.seen or not isinstance(logits, torch.Tensor) or logits.ndim != 2:
             return None
         module, features = self.seen[-1]
         self.has_bias = module.bias is not None

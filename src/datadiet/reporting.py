@@ -88,9 +88,14 @@ def example_view(
     if examples.kind == "image":
         return ExampleView(identity, label, value, image=_png(content[columns[0]]))
     if examples.kind == "text":
-        return ExampleView(identity, label, value, text=" / ".join(str(content[c]) for c in columns))
+        return ExampleView(identity, label, value, text=" / ".join(_text(content[c]) for c in columns))
     numbers = [np.ravel(content[c]) for c in columns]
     return ExampleView(identity, label, value, vector=np.concatenate(numbers).astype(float))
+
+
+def _text(value: Any) -> str:
+    """A text, also where it is a list of words."""
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _png(value: Any) -> bytes:

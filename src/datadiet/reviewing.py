@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from datadiet.classification_only import require_classification
 from datadiet.data import Examples
 from datadiet.data.columns import numeric_matrix, one_array, rows_at
 from datadiet.data.pixels import content_of, cores, open_image, to_array
@@ -97,6 +98,9 @@ def review(
     if source is None and ranking.facts.get("source") is None:
         raise BadInputError(f"{str(path)!r} does not say where its data is; give it with --source.")
     examples = load_again(ranking.facts, source, load_options)
+    require_classification(
+        examples, "A review", "look at its hardest examples instead, in the report of `datadiet run`"
+    )
     _check_data(ranking, examples, path)
     chosen = np.lexsort((ranking.ids, -ranking.suspicion))[:limit]
     contents = review_contents(examples, ranking, chosen)

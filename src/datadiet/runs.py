@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from datadiet.data import Batch
+from datadiet.predicting import predict_test_part
 from datadiet.setup import Setup
 from datadiet.tracking import Recorder, Trace
 from datadiet.training.checkpoint import TrainingState, read_tensors, weights_hash, write_tensors
-from datadiet.training.evaluation import evaluate
 from datadiet.training.loop import Observer, TrainingLoop
 from datadiet.training.observers import Checkpointing, Recording, Showing
 from datadiet.workspace import RunFolder, ids_digest
@@ -63,12 +62,13 @@ class Run:
 def describe(setup: Setup, seed: int, ids: np.ndarray | None, record: bool) -> dict[str, Any]:
     """What a run is, as plain data: its address is the hash of this."""
     size = len(setup.examples.train) if ids is None else len(ids)
-    recipe = {k: v for k, v in setup.recipe.to_dict().items() if k not in _NOT_TRAINING}
+    recipe = {k: v for k, v in setup.recipe.described().items() if k not in _NOT_TRAINING}
     return {
         "protocol": PROTOCOL,
         "data": setup.examples.fingerprint,
         "encoding": setup.encoding.describe(),
         "recipe": recipe,
+        **({"task": setup.examples.task} if setup.examples.task != "classification" else {}),
         "total_steps": setup.recipe.total_steps(size, len(setup.examples.train)),
         "seed": seed,
         "ids": ids_digest(ids),
@@ -228,7 +228,7 @@ def _recorder(setup: Setup, ids: np.ndarray, folder: RunFolder) -> Recorder:
     """A recorder over the run's trace; the process that writes opens the folder first and tidies it."""
     if not setup.accelerator.is_main_process:
         setup.accelerator.wait_for_everyone()
-    recorder = Recorder(ids=ids, folder=folder.trace_path)
+    recorder = Recorder(ids=ids, folder=folder.trace_path, task=setup.plain_task)
     if setup.accelerator.is_main_process:
         setup.accelerator.wait_for_everyone()
     return recorder
@@ -245,21 +245,13 @@ def _test(setup: Setup, folder: RunFolder, loop: TrainingLoop) -> dict[str, Any]
     """Predict the test part, write the predictions, return the run's result."""
     before = time.perf_counter()
     part = setup.examples.test
-    prediction = torch.zeros(len(part), dtype=torch.int64)
-
-    def visit(batch: Batch, logits: torch.Tensor) -> None:
-        prediction[torch.from_numpy(part.positions_of(batch.ids.cpu().numpy()))] = logits.argmax(dim=-1).cpu()
-
-    evaluate(loop.bare_model, setup.test, setup.recipe, setup.accelerator, visit)
-    if setup.accelerator.num_processes > 1:
-        device = setup.accelerator.device
-        prediction = setup.accelerator.reduce(prediction.to(device), "sum").cpu()
-    correct = prediction == torch.from_numpy(part.labels)
+    prediction, correct, metrics = predict_test_part(setup, loop.bare_model)
     if setup.accelerator.is_main_process:
         tensors = {"ids": torch.from_numpy(part.ids), "prediction": prediction, "correct": correct}
         write_tensors(folder.test_path, tensors, {"step": loop.step})
     return {
         "accuracy": float(correct.double().mean()),
+        **({"metrics": metrics} if metrics else {}),
         "seconds": loop.seconds,
         "test_seconds": time.perf_counter() - before,
         "steps": loop.step,

@@ -16,12 +16,20 @@ import torch
 from datadiet.data import Examples
 from datadiet.embedding import embeddings_of
 from datadiet.errors import BadInputError
-from datadiet.points import Points, measure_grand, measure_points, try_grand
+from datadiet.points import (
+    Points,
+    measure_grand,
+    measure_points,
+    parameters_of_grand,
+    refuse_scores,
+    try_grand,
+)
 from datadiet.runs import Run, train_run
 from datadiet.scores import ScoreTable, card, cards
 from datadiet.scores.inputs import random
 from datadiet.setup import Setup, prepare
 from datadiet.tracking import scores_from_trace
+from datadiet.tracking.tabulate import scores_possible
 from datadiet.training.recipe import Recipe
 from datadiet.training.seeding import derive_seed
 
@@ -58,7 +66,7 @@ def score(
     seeds: int = DEFAULT_SEEDS,
     seed: int = 0,
     at_epoch: float | Sequence[float] | None = None,
-    grand_parameters: str = "all",
+    grand_parameters: str | None = None,
     encoder: str | None = None,
     embeddings: str | Path | None = None,
     workspace: str | Path = "runs",
@@ -76,7 +84,8 @@ def score(
         seeds: how many models.
         seed: the first one's seed; the others follow.
         at_epoch: one or several epochs, fractions allowed; 0 is initialisation. None for the recipe's.
-        grand_parameters: which parameters `grand` is taken over: "all", "head", or a regular expression.
+        grand_parameters: which parameters `grand` is taken over: "all", "head", or a regular expression; None for
+            the head of a pre-trained model, whose encoder is the same in all runs, and for all of any other.
         encoder: a folder or hub id of `transformers` that gives the embeddings for scores that need them; None
             for the trained model's own, those that go into its last linear layer.
         embeddings: a file that the embeddings of the first model at the first epoch, or of the encoder, are
@@ -119,7 +128,7 @@ def score_with(
     seeds: int = DEFAULT_SEEDS,
     seed: int = 0,
     at_epoch: float | Sequence[float] | None = None,
-    grand_parameters: str = "all",
+    grand_parameters: str | None = None,
     encoder: str | None = None,
     also_free: bool | None = None,
     provenance: Mapping[str, Any] | None = None,
@@ -145,7 +154,9 @@ def score_with(
     names = tuple(dict.fromkeys([*asked, *free]))
     if not names:
         raise BadInputError("No score was asked for; name at least one, such as el2n.")
+    refuse_scores(setup, asked)
     if "grand" in names:
+        grand_parameters = parameters_of_grand(setup, grand_parameters)
         try_grand(setup, grand_parameters)
     steps = [setup.step_of(epoch) for epoch in epochs]
     runs, columns, seconds = [], [], 0.0
@@ -171,8 +182,8 @@ def score_with(
     missing = [n for n in asked if not any(column.partition("@")[0] == n for column in columns[0])]
     if missing:
         raise BadInputError(
-            f"The score {missing[0]!r} cannot be had from the model {setup.recipe.model!r} on {setup.examples.kind} "
-            "data; ask for another."
+            f"The score {missing[0]!r} cannot be had from the model {setup.recipe.model!r} on {_called(setup)}; "
+            "ask for another."
         )
     train = setup.examples.train
     table = ScoreTable.from_seeds(
@@ -188,6 +199,12 @@ def score_with(
         },
     )
     return Scoring(table, seconds, runs)
+
+
+def _called(setup: Setup) -> str:
+    """The data in words, as sentences about it go on."""
+    task = setup.examples.task
+    return f"{setup.examples.kind} data" if task == "classification" else f"data of the task '{task}'"
 
 
 def _checked_epochs(setup: Setup, at_epoch: float | Sequence[float] | None) -> list[float]:
@@ -214,7 +231,7 @@ def _scores_of(
     run: Run,
     names: Sequence[str],
     epochs: Sequence[float],
-    grand_parameters: str,
+    grand_parameters: str | None,
     encoder: str | None,
 ) -> tuple[dict[str, np.ndarray], float, dict[str, str]]:
     """One seed's columns, its cost in seconds, and the hash of the weights behind each column."""
@@ -243,7 +260,7 @@ def _scores_of(
             take(points, per_epoch, suffix)
             take(points, inputs, "")
         if "grand" in names:
-            grand = measure_grand(setup, run, step, grand_parameters)
+            grand = measure_grand(setup, run, step, grand_parameters or "all")
             seconds += grand.seconds
             take(grand, ["grand"], suffix)
         if geometric:
@@ -257,8 +274,11 @@ def _scores_of(
                     hashes[name + suffix] = places.about["weights"]
             seconds += time.perf_counter() - before
         if traced:
-            values = scores_from_trace(run.trace(), traced, through_epoch=int(epoch))
-            found |= {name + suffix: values[name] for name in traced}
+            trace = run.trace()
+            there = scores_possible(trace.columns)
+            given = [name for name in traced if name in there]  # a task need not have every measure
+            values = scores_from_trace(trace, given, through_epoch=int(epoch))
+            found |= {name + suffix: values[name] for name in given}
     if "random" in names:
         found["random"] = random(setup.examples.train.ids, derive_seed(run.seed, "random score") % 2**32)
     return found, seconds, hashes
@@ -270,7 +290,7 @@ def _provenance(
     epochs: Sequence[float],
     columns: dict[str, np.ndarray],
     hashes: dict[str, list[str]],
-    grand_parameters: str,
+    grand_parameters: str | None,
     encoder: str | None,
 ) -> dict[str, Any]:
     scores: dict[str, dict[str, Any]] = {}
@@ -292,10 +312,12 @@ def _provenance(
     return {
         "fingerprint": setup.examples.fingerprint,
         "source": setup.examples.source,
+        **({"task": setup.examples.task} if setup.examples.task != "classification" else {}),
         "holdout_seed": setup.examples.holdout_seed,
         "left_out": list(setup.examples.left_out),
         "recipe": setup.recipe.to_dict(),
         "encoding": setup.encoding.describe(),
+        **({"texts_cut": setup.cut_texts} if setup.cut_texts else {}),
         "seeds": seeds,
         "workspace": str(setup.workspace.path),
         "scores": scores,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,19 @@ from datadiet.data import (
     TokenEncoding,
     VectorEncoding,
     open_store,
+    trained_tokenizer,
 )
 from datadiet.errors import BadInputError
-from datadiet.models import DEFAULTS, ModelContext, build_model, check_model, is_pretrained
+from datadiet.models import (
+    DEFAULTS,
+    ModelContext,
+    build_model,
+    check_model,
+    check_vocabulary,
+    is_pretrained,
+)
 from datadiet.progress import ProgressDisplay
-from datadiet.tasks import Classification, Task
+from datadiet.tasks import Task, task_for
 from datadiet.training.devices import accelerator_for
 from datadiet.training.precision import fastest_precision
 from datadiet.training.recipe import Recipe, fast_for, named_recipe
@@ -34,6 +42,7 @@ from datadiet.training.seeding import derive_seed, local_randomness, seed_genera
 from datadiet.workspace import Workspace
 
 Encoding = ImageEncoding | VectorEncoding | NgramEncoding | TokenEncoding
+TRAINS_ITS_TOKENIZER = "tiny-bert"
 SAMPLE_SIZE = 2_000  # training examples that data-dependent initialisation may look at
 
 
@@ -52,6 +61,7 @@ class Setup:
     workspace: Workspace
     display: ProgressDisplay
     checkpoint_every: float = 30.0
+    cut_texts: dict[str, int] = field(default_factory=dict)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -65,6 +75,11 @@ class Setup:
         if self.examples.kind != "image" or not (recipe.crop_pad or recipe.flip or recipe.cutout):
             return None
         return Augmentation(pad=recipe.crop_pad or 0, flip=bool(recipe.flip), cutout=recipe.cutout)
+
+    @property
+    def plain_task(self) -> Task:
+        """The task as scores are taken: without label smoothing, which is for training only."""
+        return task_of(self.examples, 0.0)
 
     def build(self, seed: int) -> nn.Module:
         """A fresh model; its initialisation is a function of the seed, whatever ran before."""
@@ -101,22 +116,34 @@ def resolve_recipe(
     chosen = recipe if isinstance(recipe, Recipe) else named_recipe(recipe)
     model = str(given.get("model", chosen.model))
     if model == "auto":
-        model = DEFAULTS[examples.kind]
+        model = TRAINS_ITS_TOKENIZER if examples.tag_names else DEFAULTS[examples.kind]
     if recipe == "fast":
-        chosen = fast_for(examples.kind, len(examples.train), pretrained=is_pretrained(model))
+        chosen = fast_for(
+            "tokens" if model == TRAINS_ITS_TOKENIZER else examples.kind,
+            len(examples.train),
+            pretrained=is_pretrained(model),
+        )
     chosen = chosen.replace(**{**given, "model": model})
-    check_model(chosen.model, examples.kind)
+    check_model(chosen.model, examples.kind, examples.task)
     return chosen
 
 
-def choose_encoding(recipe: Recipe, examples: Examples) -> Encoding:
-    """How the model of this recipe wants the data of this kind."""
+def choose_encoding(recipe: Recipe, examples: Examples, cache: Path | None = None) -> Encoding:
+    """How the model of this recipe wants the data of this kind; token ids of texts are kept in the folder `cache`."""
     if examples.kind == "vector":
         return VectorEncoding.fit(examples)
     if examples.kind == "text":
-        if is_pretrained(recipe.model):
-            return TokenEncoding(recipe.model, max_length=recipe.max_length)
-        return NgramEncoding(max_tokens=recipe.max_length)
+        # Tags are of words, so only an encoding that tells where words begin will do.
+        tagged = bool(examples.tag_names)
+        if not (tagged or is_pretrained(recipe.model) or recipe.model == TRAINS_ITS_TOKENIZER):
+            return NgramEncoding(max_tokens=recipe.max_length)
+        brought = is_pretrained(recipe.model)
+        return TokenEncoding(
+            recipe.model if brought else trained_tokenizer(examples.train),
+            max_length=recipe.max_length,
+            words=tagged,
+            cache_dir=None if cache is None else str(cache),
+        )
     if not is_pretrained(recipe.model):
         return ImageEncoding.fit(examples)
     from datadiet.models.pretrained import image_processing
@@ -152,13 +179,16 @@ def prepare(
     """
     resolved = resolve_recipe(recipe, examples, overrides)
     accelerator = accelerator_for(device)
-    encoding = choose_encoding(resolved, examples)
+    workspace = workspace if isinstance(workspace, Workspace) else Workspace(workspace)
+    encoding = choose_encoding(resolved, examples, workspace.path / "tokens")
     if isinstance(encoding, ImageEncoding):
         pad = encoding.height // 8 if resolved.crop_pad is None else resolved.crop_pad
         flip = encoding.channels == 3 if resolved.flip is None else resolved.flip
         resolved = resolved.replace(crop_pad=pad, flip=flip)
     else:
         resolved = resolved.replace(crop_pad=0, flip=False, cutout=0)
+    if not isinstance(encoding, TokenEncoding):
+        resolved = resolved.replace(bucket_by_length=False)
     limits: dict[str, Any] = {} if memory_limit is None else {"memory_limit": memory_limit}
     train, test = (
         open_store(part, encoding, num_workers=num_workers, device=str(accelerator.device), **limits)
@@ -167,25 +197,48 @@ def prepare(
     setup = Setup(
         examples=examples,
         recipe=resolved,
-        task=Classification(label_smoothing=resolved.label_smoothing),
+        task=task_of(examples, resolved.label_smoothing),
         encoding=encoding,
         train=train,
         test=test,
         context=_model_context(examples, encoding, train),
         accelerator=accelerator,
-        workspace=workspace if isinstance(workspace, Workspace) else Workspace(workspace),
+        workspace=workspace,
         display=display or ProgressDisplay(enabled=False),
         checkpoint_every=checkpoint_every,
     )
+    _count_cut_texts(setup)
     _try_model(setup)
     setup.recipe = _fix_precision(setup)
     return setup
 
 
+def _count_cut_texts(setup: Setup) -> None:
+    """Say how many texts are longer than the longest that is read. Streamed ones are not read for it."""
+    if not isinstance(setup.encoding, TokenEncoding):
+        return
+    for name, store in (("train", setup.train), ("test", setup.test)):
+        cut = setup.encoding.truncated(store.part) if store.in_memory else 0
+        if cut:
+            setup.cut_texts[name] = cut
+            setup.display.say(
+                f"{cut:,} of {len(store):,} texts of the {name} part are longer than {setup.recipe.max_length} tokens "
+                "and were cut; --max-length sets that length."
+            )
+
+
 def _try_model(setup: Setup) -> None:
-    """Build the model and show it two examples, so that what does not fit is found before anything is trained."""
+    """Build the model and show it two examples, so that what does not fit is found before anything is trained.
+
+    One of them is the longest, where lengths differ and are known.
+    """
     model = setup.build(0).eval()
-    batch = next(iter(setup.train.epoch(setup.examples.train.ids[:2], batch_size=2, device="cpu")))
+    if isinstance(setup.encoding, TokenEncoding):
+        check_vocabulary(model, setup.encoding.vocabulary_size)
+    ids, lengths = setup.examples.train.ids, setup.train.lengths() if setup.train.in_memory else None
+    longest = len(ids) - 1 if lengths is None else int(lengths.argmax())
+    shown = np.unique(ids[[0, longest]])
+    batch = next(iter(setup.train.epoch(shown, batch_size=len(shown), device="cpu")))
     try:
         with torch.inference_mode():
             outputs = model(batch.inputs)
@@ -194,12 +247,52 @@ def _try_model(setup: Setup) -> None:
             f"The model {setup.recipe.model!r} cannot take this data (inputs of shape {_shape(batch.inputs)}): "
             f"{' '.join(str(error).split())[:300]}"
         ) from error
-    wanted = (len(batch), setup.examples.num_classes)
-    if not isinstance(outputs, torch.Tensor) or tuple(outputs.shape) != wanted:
+    wanted = output_shapes(setup.examples, batch)
+    if _shape(outputs) not in wanted:
         raise BadInputError(
-            f"The model {setup.recipe.model!r} must return logits of shape {wanted} for {wanted[0]} examples of "
-            f"{wanted[1]} classes, and returned {_shape(outputs)}."
+            f"The model {setup.recipe.model!r} must return {_what(setup.examples)} of shape {wanted[0]} for "
+            f"{len(batch)} examples, and returned {_shape(outputs)}."
         )
+
+
+def output_shapes(examples: Examples, batch: Batch) -> list[object]:
+    """The shapes that a model's outputs for a batch may have, the usual one first."""
+    size, outputs, tags = len(batch), examples.num_outputs, len(examples.tag_names)
+    if examples.task == "regression":
+        return [(size,), (size, 1)]
+    if examples.task in ("classification", "multilabel"):
+        return [(size, outputs)]
+    assert isinstance(batch.inputs, dict)
+    words = (size, batch.inputs["input_ids"].shape[1], tags)
+    return (
+        [words] if examples.task == "token_classification" else [{"intent": (size, outputs), "slots": words}]
+    )
+
+
+def _what(examples: Examples) -> str:
+    if examples.task == "classification":
+        return f"logits of {examples.num_classes} classes"
+    return {
+        "intent_slots": f"logits of {examples.num_outputs} intents and {len(examples.tag_names)} tags",
+        "token_classification": f"logits of {len(examples.tag_names)} tags",
+        "multilabel": f"logits of {examples.num_outputs} labels",
+        "regression": "numbers",
+    }[examples.task]
+
+
+def task_of(examples: Examples, label_smoothing: float) -> Task:
+    """The task of this data: its loss, its correctness, its metrics."""
+    scale, mean = 1.0, 0.0
+    if examples.task == "regression" and examples.train.targets is not None:
+        values = examples.train.targets.values.astype(np.float64)
+        scale, mean = float(values.std()), float(values.mean())
+    return task_for(
+        examples.task,
+        label_smoothing=label_smoothing,
+        tag_names=examples.tag_names,
+        target_scale=scale,
+        target_mean=mean,
+    )
 
 
 def _shape(value: object) -> object:
@@ -219,8 +312,21 @@ def _model_context(examples: Examples, encoding: Encoding, store: Store) -> Mode
         sample = next(iter(store.epoch(spread, batch_size=len(spread), device="cpu"))).inputs
         assert isinstance(sample, torch.Tensor)
         shape = tuple(sample.shape[1:])
-    vocabulary = encoding.buckets if isinstance(encoding, NgramEncoding) else 0
-    return ModelContext(examples.kind, examples.num_classes, shape, vocabulary, sample)
+    vocabulary = 0
+    if isinstance(encoding, NgramEncoding):
+        vocabulary = encoding.buckets
+    elif isinstance(encoding, TokenEncoding):
+        vocabulary = encoding.vocabulary_size
+    return ModelContext(
+        examples.kind,
+        examples.num_classes,
+        shape,
+        vocabulary,
+        sample,
+        task=examples.task,
+        num_tags=len(examples.tag_names),
+        num_outputs=examples.num_outputs,
+    )
 
 
 def _fix_precision(setup: Setup) -> Recipe:

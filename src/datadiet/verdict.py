@@ -34,7 +34,9 @@ def decide(
         Plain data. Accuracies and differences are fractions, the tolerance is in percentage points. A subset
         `holds` when the lower bound of its difference to full is above minus the tolerance; null when there
         are too few seeds to say. `groups` is described in `datadiet.left_out.arm_groups`, and `warnings` has a
-        sentence for each group that loses more than the whole.
+        sentence for each group that loses more than the whole. For other tasks than classification `task` is its
+        name, what `accuracy` means there is said by `datadiet.tasks`, and `metrics` of each subset has its further
+        test metrics: mean, standard deviation over seeds (null for one), and the values.
     """
     setup = comparison.setup
     full = comparison.full
@@ -52,12 +54,14 @@ def decide(
         "tolerance": tolerance,
         "budget": setup.recipe.budget,
         "seeds": len(comparison.seeds),
+        **({"task": setup.examples.task} if setup.examples.task != "classification" else {}),
         "full": {
             "n": full.n,
             "accuracy": overall.mean,
             "interval": [overall.low, overall.high],
             "seeds": len(full.runs),
             "accuracies": full.accuracies,
+            **_metrics(full),
         },
         "subsets": subsets,
         "recommended": recommended,
@@ -85,10 +89,24 @@ def _judge(arm: Arm, comparison: Comparison, full_correct: np.ndarray, tolerance
         "accuracy": accuracy.mean,
         "interval": [accuracy.low, accuracy.high],
         "accuracies": arm.accuracies,
+        **_metrics(arm),
         "minus_full": to_full.as_list(),
         "minus_random": to_random.as_list() if to_random is not None else None,
         "holds": bool(to_full.low > -tolerance / 100) if enough else None,
     }
+
+
+def _metrics(arm: Arm) -> dict[str, Any]:
+    """The task's further metrics over the seeds of an arm; nothing where there are none."""
+    found: dict[str, Any] = {}
+    for name, values in arm.metrics.items():
+        numbers = [value for value in values if value is not None]
+        found[name] = {
+            "mean": float(np.mean(numbers)) if numbers else None,
+            "spread": float(np.std(numbers, ddof=1)) if len(numbers) > 1 else None,
+            "values": values,
+        }
+    return {"metrics": found} if found else {}
 
 
 def _smallest(subsets: list[dict[str, Any]]) -> dict[str, Any] | None:

@@ -115,7 +115,7 @@ def test_as_many_classes_as_rows():
 
 
 def test_real_valued_labels():
-    refused("regression is not supported", table(text=TEXT, label=np.linspace(0, 1, 8)))
+    refused("ask for task=.regression", table(text=TEXT, label=np.linspace(0, 1, 8)))
 
 
 def test_missing_labels_are_named_or_left_out():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -92,6 +93,31 @@ def test_noise_works_on_pictures_and_texts(kind):
     assert digits.mask.sum() == 144
     texts = dd.load((["good day", "bad day", "fine day", "poor day"] * 5, [1, 0, 1, 0] * 5))
     assert dd.corrupt(texts, 0.25, kind).mask.sum() == round(0.25 * len(texts.train))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("words", [False, True])
+def test_noise_on_texts_with_tags_is_on_their_intents(kind, words):
+    texts, tags = ["fly to rome", "rain in oslo"] * 20, ["O O B-city"] * 40
+    table = {
+        "text": [text.split() for text in texts] if words else texts,
+        "tags": [row.split() for row in tags] if words else tags,
+        "intent": ["travel", "weather"] * 20,
+    }
+    examples = dd.load(pa.table(table))
+    assert examples.task == "intent_slots"
+    found = dd.corrupt(examples, 0.25, kind)
+    old, new = examples.train, found.examples.train
+    assert (old.labels != new.labels).sum() == found.mask.sum() == 8
+    assert found.examples.task == "intent_slots" and found.examples.fingerprint != examples.fingerprint
+    assert new.targets is not None and new.targets.digest() == old.targets.digest()
+
+
+def test_labels_that_are_no_classes_are_not_made_wrong():
+    texts = [f"text {row}" for row in range(20)]
+    examples = dd.load(pa.table({"text": texts, "label": np.arange(20) / 3}), task="regression")
+    with pytest.raises(dd.BadInputError, match="one class an example; .* task 'regression'"):
+        dd.corrupt(examples, 0.1)
 
 
 def test_the_mask_and_the_old_labels_can_be_written(tmp_path):

@@ -42,8 +42,8 @@ def test_texts_have_their_rows_and_classes(name, rows, classes, column):
 def test_atis_has_intents_in_its_test_part_that_are_never_seen_in_train():
     train, test = (DATA / "intent_slots" / f"atis.{part}.parquet" for part in ("train", "test"))
     with pytest.raises(BadInputError, match="never seen in the train part"):
-        dd.load(train, test=test)
-    examples = dd.load(train, test=test, on_bad_example="skip")
+        dd.load(train, test=test, task="classification")
+    examples = dd.load(train, test=test, task="classification", on_bad_example="skip")
     assert examples.label_column == "intent" and examples.input_columns == ("text",)
     seen = set(pq.read_table(train)["intent"].to_pylist())
     unseen = [i for i, intent in enumerate(pq.read_table(test)["intent"].to_pylist()) if intent not in seen]
@@ -53,3 +53,41 @@ def test_atis_has_intents_in_its_test_part_that_are_never_seen_in_train():
 def test_a_folder_of_several_data_sets_is_refused():
     with pytest.raises(BadInputError, match="several data sets"):
         dd.load(DATA / "text")
+
+
+@pytest.mark.parametrize(("name", "intents"), [("atis", 21), ("snips", 7)])
+def test_intents_and_slots_are_those_of_the_rows(name, intents):
+    files = [DATA / "intent_slots" / f"{name}.{part}.parquet" for part in ("train", "test")]
+    train, test = (pq.read_table(file).to_pylist() for file in files)
+    examples = dd.load(files[0], test=files[1], on_bad_example="skip")
+    assert (examples.task, examples.num_outputs) == ("intent_slots", intents)
+    tags = {tag for row in train for tag in row["slots"].split()}
+    assert set(examples.tag_names) == tags and examples.tag_names[0] == "O"
+    known = {row["intent"] for row in train}
+    assert list(examples.left_out_test) == [
+        i for i, row in enumerate(test) if row["intent"] not in known or not set(row["slots"].split()) <= tags
+    ]
+    for part, rows in ((examples.train, train), (examples.test, test)):
+        for position, row in enumerate(part.targets.rows()):
+            source = rows[part.ids[position]]
+            assert [examples.tag_names[tag] for tag in row] == source["slots"].split()
+            assert examples.class_names[part.labels[position]] == source["intent"]
+
+
+def test_slots_meet_the_first_tokens_of_their_words_under_a_trained_tokenizer():
+    pytest.importorskip("transformers")
+    train, test = (DATA / "intent_slots" / f"snips.{part}.parquet" for part in ("train", "test"))
+    examples = dd.load(train, test=test)
+    encoding = dd.TokenEncoding(dd.trained_tokenizer(examples.train, vocabulary_size=3000), words=True)
+    store = dd.open_store(examples.test, encoding)
+    rows = pq.read_table(test).to_pylist()
+    for batch in store.epoch(batch_size=64, bucket_by_length=True):
+        for example, slots in zip(batch.ids.tolist(), batch.targets["slots"], strict=True):
+            found = [examples.tag_names[tag] for tag in slots.tolist() if tag != dd.IGNORED]
+            assert found == rows[example]["slots"].split()
+
+
+def test_trec_is_a_classification_with_the_names_of_its_questions():
+    examples = dd.load(DATA / "text" / "trec6.train.parquet", test=DATA / "text" / "trec6.test.parquet")
+    assert examples.task == "classification" and examples.train.targets is None
+    assert examples.output_names == examples.class_names and examples.tag_names == ()

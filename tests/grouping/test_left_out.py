@@ -111,7 +111,9 @@ def test_without_a_column_in_the_test_part_there_are_shares_only(made_up: Simple
 
 def verdict_of(made_up: SimpleNamespace, **more: object) -> dict:
     setup = SimpleNamespace(
-        examples=SimpleNamespace(source="made up", train=_Sized(made_up.ids), test=range(400)),
+        examples=SimpleNamespace(
+            source="made up", train=_Sized(made_up.ids), test=range(400), task="classification"
+        ),
         recipe=SimpleNamespace(budget="steps"),
     )
     arms = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 
 import pytest
@@ -19,9 +20,10 @@ CONTEXTS = {
 }
 
 
-def inputs_of(context: ModelContext) -> torch.Tensor:
+def inputs_of(name: str, context: ModelContext) -> torch.Tensor | dict[str, torch.Tensor]:
     if context.kind == "text":
-        return torch.randint(1, context.vocabulary, (4, 9))
+        indices = torch.randint(1, context.vocabulary, (4, 9))
+        return indices if name == "ngrams" else {"input_ids": indices, "attention_mask": indices.clamp(max=1)}
     return torch.randn(4, *context.input_shape)
 
 
@@ -29,10 +31,19 @@ def inputs_of(context: ModelContext) -> torch.Tensor:
 def test_every_named_model_gives_logits_and_takes_gradients(name, kind) -> None:
     options = {"width": 8} if name.startswith("resnet") and name in ("resnet18", "resnet50") else {}
     model = build_model(name, CONTEXTS[kind], options)
-    logits = model(inputs_of(CONTEXTS[kind]))
+    logits = model(inputs_of(name, CONTEXTS[kind]))
     assert logits.shape == (4, 5)
     logits.sum().backward()
     assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("mlp", "image"), ("smallcnn", "image"), ("resnet20", "image"), ("ngrams", "text")]
+)
+@pytest.mark.parametrize(("task", "width"), [("multilabel", 3), ("regression", 1)])
+def test_a_named_model_puts_out_as_many_numbers_as_the_context_says(name, kind, task, width) -> None:
+    context = dataclasses.replace(CONTEXTS[kind], task=task, num_outputs=width)
+    assert build_model(name, context)(inputs_of(name, context)).shape == (4, width)
 
 
 @pytest.mark.parametrize("side", [4, 8, 9, 16, 28, 32])
@@ -85,7 +96,7 @@ def test_a_factory_is_found_by_package_and_name(tmp_path, monkeypatch) -> None:
     ("name", "kind", "words"),
     [
         ("smallcn", "image", "did you mean 'smallcnn'"),
-        ("resnet18", "text", "of kind 'text'; choose one of ngrams"),
+        ("resnet18", "text", "of kind 'text'; choose one of ngrams, tiny-bert"),
         ("no_such_package_x:f", "image", "cannot be imported"),
     ],
 )
@@ -93,6 +104,15 @@ def test_a_model_that_does_not_fit_is_refused(name, kind, words) -> None:
     with pytest.raises(dd.BadInputError, match=words):
         check_model(name, kind)
         build_model(name, CONTEXTS[kind])
+
+
+@pytest.mark.parametrize("task", ["intent_slots", "token_classification"])
+def test_a_model_of_whole_texts_cannot_tag_words(task) -> None:
+    with pytest.raises(dd.BadInputError, match=r"cannot tag words.*choose tiny-bert or a Hugging Face"):
+        check_model("ngrams", "text", task)
+    with pytest.raises(dd.BadInputError, match="cannot tag words"):
+        build_model("ngrams", dataclasses.replace(CONTEXTS["text"], task=task, num_tags=3))
+    check_model("tiny-bert", "text", task)
 
 
 def test_what_is_not_built_in_and_looks_like_a_folder_or_hub_id_is_pretrained(tmp_path) -> None:

@@ -32,7 +32,9 @@ def fake_arm(score: str, keep: float, errors: list[int], n_test: int, seconds: f
 
 def verdict_of(*arms: Arm, tolerance: float = 0.5, n_test: int = 10_000, scoring: float = 5.0) -> dict:
     setup = SimpleNamespace(
-        examples=SimpleNamespace(source="made up", train=range(1_000), test=range(n_test)),
+        examples=SimpleNamespace(
+            source="made up", train=range(1_000), test=range(n_test), task="classification"
+        ),
         recipe=SimpleNamespace(budget="steps"),
     )
     seeds = list(range(len(arms[0].runs)))

@@ -10,7 +10,7 @@ from torch import nn
 
 import datadiet as dd
 from datadiet.setup import prepare
-from datadiet.training.loop import Observer, TrainingLoop
+from datadiet.training.loop import Observer, TrainingLoop, make_optimizer
 from datadiet.training.schedule import learning_rate
 from datadiet.training.seeding import derive_seed
 
@@ -157,3 +157,46 @@ def test_label_smoothing_changes_the_loss_but_not_what_correct_means(vectors, ti
     expected = -(mixed * logits.log_softmax(1)).sum(1)
     torch.testing.assert_close(setup.task.loss(logits, targets), expected)
     assert setup.task.correct(logits, targets).tolist() == (logits.argmax(1) == targets).tolist()
+
+
+def test_gradients_longer_than_the_limit_are_cut_to_it(tiny) -> None:
+    tiny.recipe = tiny.recipe.replace(clip_norm=0.1, momentum=0.0, nesterov=False, weight_decay=0.0)
+    loop, model = loop_of(tiny), tiny.build(0)
+    loop.run(3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    batches = tiny.train.epoch(batch_size=16, seed=derive_seed(0, "order"), epoch=0)
+    lengths = []
+    for step, batch in zip(range(3), batches, strict=False):
+        optimizer.zero_grad()
+        F.cross_entropy(model(batch.inputs), batch.targets).backward()
+        length = torch.stack([(p.grad**2).sum() for p in model.parameters()]).sum().sqrt()
+        for parameter in model.parameters():
+            parameter.grad *= min(1.0, 0.1 / (float(length) + 1e-6))
+        lengths.append(float(length))
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(tiny.recipe, step, loop.total_steps)
+        optimizer.step()
+    assert max(lengths) > 0.1
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(loop.model_state()[name], value, rtol=1e-5, atol=1e-6)
+
+
+def test_weight_decay_leaves_biases_and_norms_alone_when_asked() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Embedding(5, 4), nn.LSTM(4, 2))
+    model[0].weight.requires_grad_(False)
+    recipe = dd.Recipe(optimizer="adamw", weight_decay=0.3, decay_norms_and_biases=False)
+    groups = make_optimizer(recipe, model, torch.device("cpu")).param_groups
+    names = {id(p): name for name, p in model.named_parameters()}
+    found = {names[id(p)]: group["weight_decay"] for group in groups for p in group["params"]}
+    assert found == {
+        "0.bias": 0.0,
+        "1.weight": 0.0,
+        "1.bias": 0.0,
+        "2.weight": 0.3,
+        "3.weight_ih_l0": 0.3,
+        "3.weight_hh_l0": 0.3,
+        "3.bias_ih_l0": 0.0,
+        "3.bias_hh_l0": 0.0,
+    }
+    everything = make_optimizer(recipe.replace(decay_norms_and_biases=True), model, torch.device("cpu"))
+    assert [group["weight_decay"] for group in everything.param_groups] == [0.3]

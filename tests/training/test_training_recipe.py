@@ -79,3 +79,16 @@ def test_a_bad_recipe_file_is_refused(tmp_path, text) -> None:
     (tmp_path / "bad.yaml").write_text(text)
     with pytest.raises(dd.BadInputError):
         named_recipe(str(tmp_path / "bad.yaml"))
+
+
+def test_fields_that_joined_later_leave_the_addresses_of_runs_as_they_were() -> None:
+    first = {
+        "name", "model", "model_options", "epochs", "steps", "batch_size", "drop_last", "optimizer", "lr",
+        "momentum", "nesterov", "weight_decay", "schedule", "warmup", "milestones", "decay", "label_smoothing",
+        "crop_pad", "flip", "cutout", "max_length", "precision", "memory_format", "budget", "score_epoch",
+    }  # fmt: skip
+    assert set(Recipe().described()) == set(named_recipe("paper").described()) == first
+    assert set(Recipe(clip_norm=2.0).described()) == first | {"clip_norm"}
+    later = {"decay_norms_and_biases", "clip_norm", "bucket_by_length"}
+    assert set(named_recipe("finetune").described()) == first | later
+    assert set(Recipe().to_dict()) >= first | later  # what a recipe file and a table say is whole

@@ -13,6 +13,7 @@ from datadiet.cli.agree import agree
 from datadiet.cli.compare import compare
 from datadiet.cli.export import export
 from datadiet.cli.keep import keep
+from datadiet.cli.pool import pool
 from datadiet.cli.report import report
 from datadiet.cli.review import review
 from datadiet.cli.run import run
@@ -56,6 +57,9 @@ app.command(epilog="Example: datadiet compare digits --kept el2n=kept.parquet --
 app.command(epilog="Example: datadiet agree runs/a/scores.parquet runs/b/scores.parquet --by el2n")(agree)
 app.command(epilog="Example: datadiet tune digits --score el2n --keep 0.5 --trials 20")(tune)
 app.command(epilog="Example: datadiet export photos/ --kept kept.parquet --to smaller")(export)
+app.command(
+    epilog="Example: datadiet pool labelled.parquet logs.parquet --pick 2000 --by entropy --defect complaint"
+)(pool)
 app.command(epilog="Example: datadiet study keep-fraction digits --scale smoke")(study)
 app.command(epilog="Example: datadiet report runs/digits")(report)
 app.command(epilog="Example: datadiet suspects scores.parquet --top 20 --out suspects.parquet")(suspects)

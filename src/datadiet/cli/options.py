@@ -38,6 +38,16 @@ DATA = OptionGroup(
             None,
         ),
         "label": (_flag(str | None, "Label column; found when not given.", "Data"), None),
+        "task": (
+            _flag(
+                str | None,
+                "classification, intent_slots, token_classification, multilabel or regression; found when not given, "
+                "but for regression.",
+                "Data",
+            ),
+            None,
+        ),
+        "tags": (_flag(str | None, "Column with a tag for each word; found when not given.", "Data"), None),
         "test": (_flag(str | None, "Another source that holds the test part.", "Data"), None),
         "test_fraction": (
             _flag(float | None, "Share that is held out when there is no test part [0.2].", "Data"),

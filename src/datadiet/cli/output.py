@@ -37,10 +37,13 @@ def print_verdict(verdict: Any, as_json: bool) -> None:
         return
     from rich.console import Console
 
-    from datadiet.report import first_warnings, groups_table, verdict_table
+    from datadiet.report import first_warnings, groups_table, metrics_table, verdict_table
 
     console = Console()
     console.print(verdict_table(verdict.data))
+    metrics = metrics_table(verdict.data)
+    if metrics is not None:
+        console.print(metrics)
     console.print(str(verdict), markup=False, highlight=False, soft_wrap=True)
     for warning in first_warnings(verdict.data):
         console.print(f"Warning: {warning}", markup=False, highlight=False, soft_wrap=True)

@@ -58,8 +58,11 @@ def run(
         float | None, typer.Option(help="Epoch of the scores [two fifths of the run].")
     ] = None,
     grand_parameters: Annotated[
-        str, typer.Option(help="GraNd over all, head, or the parameters that a pattern matches.")
-    ] = "all",
+        str | None,
+        typer.Option(
+            help="GraNd over all, head, or the parameters that a pattern matches [all; of a pre-trained model, head]."
+        ),
+    ] = None,
     encoder: Encoder = None,
     tolerance: Tolerance = 0.5,
     out: Annotated[Path | None, typer.Option(help="Folder of the results.")] = None,

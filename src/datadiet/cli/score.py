@@ -27,8 +27,11 @@ def score(
         str | None, typer.Option(help="Epochs of the scores, separated by commas [two fifths of the run].")
     ] = None,
     grand_parameters: Annotated[
-        str, typer.Option(help="GraNd over all, head, or the parameters that a pattern matches.")
-    ] = "all",
+        str | None,
+        typer.Option(
+            help="GraNd over all, head, or the parameters that a pattern matches [all; of a pre-trained model, head]."
+        ),
+    ] = None,
     encoder: Encoder = None,
     embeddings: Annotated[
         Path | None,

@@ -6,8 +6,12 @@ from datadiet.data.corruption import Corrupted, corrupt
 from datadiet.data.encoding import ImageEncoding, NgramEncoding, TokenEncoding, VectorEncoding
 from datadiet.data.examples import Examples, Part
 from datadiet.data.load import load
+from datadiet.data.target_rows import IGNORED, TASKS, TargetRows
+from datadiet.data.trained_tokenizer import trained_tokenizer
 
 __all__ = [
+    "IGNORED",
+    "TASKS",
     "Augmentation",
     "Batch",
     "Corrupted",
@@ -17,9 +21,11 @@ __all__ = [
     "NgramEncoding",
     "Part",
     "Store",
+    "TargetRows",
     "TokenEncoding",
     "VectorEncoding",
     "corrupt",
     "load",
     "open_store",
+    "trained_tokenizer",
 ]

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from datadiet.data.augment import Augmentation
 from datadiet.data.examples import IntArray, Part
-from datadiet.data.order import num_batches, order_of, shards
-from datadiet.data.rows import DenseRows, Rows
+from datadiet.data.order import BUCKET_BATCHES, by_length, num_batches, order_of, shards
+from datadiet.data.rows import WORDS, DenseRows, RaggedRows, Rows, lengths_of
 from datadiet.errors import BadInputError
 
 Inputs = Tensor | dict[str, Tensor]
+Targets = Tensor | dict[str, Tensor]
 
 
 class Encoding(Protocol):
@@ -53,11 +54,18 @@ class Encoding(Protocol):
 
 @dataclass
 class Batch:
-    """Some examples: `ids` int64 (batch,), `inputs`, `targets` int64 (batch,), all on one device."""
+    """Some examples on one device: `ids` int64 (batch,), `inputs` and `targets`.
+
+    What the targets are depends on the task: classes int64 (batch,); for intents with slots
+    `{"intent": int64 (batch,), "slots": int64 (batch, tokens)}`; tags int64 (batch, tokens); 0s and 1s
+    float32 (batch, labels); numbers float32 (batch,). A token that is not the first of a word has the tag
+    `IGNORED` (-100), as have special tokens and padding. An encoding that does not keep where words begin
+    cannot align tags: then the targets are the classes.
+    """
 
     ids: Tensor
     inputs: Inputs
-    targets: Tensor
+    targets: Targets
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -102,6 +110,7 @@ class Store:
         rank: int = 0,
         world_size: int = 1,
         start_batch: int = 0,
+        bucket_by_length: bool | int = False,
         device: torch.device | str | None = None,
         memory_format: torch.memory_format | None = None,
     ) -> Iterator[Batch]:
@@ -115,6 +124,10 @@ class Store:
             epoch: counts up; each has its own order and its own augmentation.
             augment: random changes of images.
             start_batch: skips that many global batches without reading them.
+            bucket_by_length: put sequences of similar length into one batch, so that less is padded: each
+                run of so many global batches (True: 50) is sorted by length, cut again and its batches
+                shuffled; without a seed, all are sorted. Sizes of batches stay as they are. Changes nothing
+                where examples have one shape.
             device: where batches are wanted; the store's own if left out.
             memory_format: e.g. `torch.channels_last`.
 
@@ -126,8 +139,19 @@ class Store:
             raise BadInputError(f"Example ids are whole numbers, not {wanted.dtype}; pass an int64 array.")
         try:
             ordered = order_of(wanted, seed=seed, epoch=epoch)
+            positions = self.part.positions_of(ordered)
+            lengths = self.lengths() if bucket_by_length else None
+            if lengths is not None:
+                run = BUCKET_BATCHES if bucket_by_length is True else int(bucket_by_length)
+                if run < 1 or batch_size < 1:
+                    raise ValueError("bucket_by_length and batch_size must be at least 1.")
+                positions = positions[
+                    by_length(
+                        lengths[positions], batch_size=batch_size, seed=seed, epoch=epoch, bucket_batches=run
+                    )
+                ]
             steps = shards(
-                self.part.positions_of(ordered),
+                positions,
                 batch_size=batch_size,
                 rank=rank,
                 world_size=world_size,
@@ -137,6 +161,10 @@ class Store:
             raise BadInputError(str(error)) from error
         target = self.device if device is None else torch.device(device)
         return self._batches(steps, target, seed or 0, epoch, augment, memory_format)
+
+    def lengths(self) -> IntArray | None:
+        """How long the sequence of each example is, in the order of ids; None where all have one shape."""
+        raise NotImplementedError
 
     def _batches(
         self,
@@ -156,7 +184,21 @@ class Store:
             if augment is not None:
                 rows = self.encoding.augmented(rows, augment, on_device, seed, epoch)
             inputs = self.encoding.prepare(rows, device, memory_format)
-            yield Batch(on_device, inputs, self._labels[where].to(device, non_blocking=True))
+            yield Batch(on_device, inputs, self._targets(where, rows, device))
+
+    def _targets(self, where: Tensor, rows: Rows, device: torch.device) -> Targets:
+        """Targets of the rows at the positions `where`, on the device."""
+        targets = self.part.targets
+        found = self._labels[where]
+        if targets is not None and targets.offsets is None:
+            found = torch.from_numpy(targets.values[where.numpy()])
+        elif targets is not None and isinstance(rows, RaggedRows) and WORDS in rows.columns:
+            tags = targets.aligned(where.numpy(), rows.padded(WORDS, -1).numpy())
+            slots = torch.from_numpy(tags).to(device, non_blocking=True)
+            if targets.task == "token_classification":
+                return slots
+            return {"intent": found.to(device, non_blocking=True), "slots": slots}
+        return found.to(device, non_blocking=True)
 
     def _rows(self, positions: list[Tensor]) -> Iterator[Rows]:
         raise NotImplementedError
@@ -173,6 +215,10 @@ class MemoryStore(Store):
         if device.type == "cuda" and rows.nbytes <= torch.cuda.mem_get_info(device)[0] // 4:
             rows = rows.to(device)
         self.rows = rows
+
+    def lengths(self) -> IntArray | None:
+        """How long the sequence of each example is, in the order of ids; None where all have one shape."""
+        return lengths_of(self.rows)
 
     def _rows(self, positions: list[Tensor]) -> Iterator[Rows]:
         for where in positions:

@@ -14,6 +14,7 @@ from datadiet.data.columns import chunks_of, is_list, list_lengths, numeric_matr
 from datadiet.data.objects import each_to_pixels, image_column
 from datadiet.data.roles import Roles
 from datadiet.data.tables import dataset_of
+from datadiet.data.words import words_of
 from datadiet.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -25,7 +26,13 @@ def bad_texts(dataset: datasets.Dataset, columns: Sequence[str]) -> dict[int, st
     found: dict[int, str] = {}
     for start, table in chunks_of(dataset, columns):
         for column in columns:
-            blank = pc.equal(pc.utf8_trim_whitespace(one_array(table, column)), "").fill_null(True)
+            array = one_array(table, column)
+            if is_list(array.type):
+                rows = words_of(array)
+                for place in (place for place, words in enumerate(rows) if not any(map(str.strip, words))):
+                    found.setdefault(start + place, f"its text (column '{column}') has no words")
+                continue
+            blank = pc.equal(pc.utf8_trim_whitespace(array), "").fill_null(True)
             for row in np.flatnonzero(blank.to_numpy(zero_copy_only=False)):
                 found.setdefault(start + int(row), f"its text (column '{column}') is empty")
     return found

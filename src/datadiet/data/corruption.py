@@ -20,6 +20,7 @@ from datadiet.data.columns import chunks_of, numeric_matrix, one_array
 from datadiet.data.examples import Examples, IntArray, Part
 from datadiet.data.fingerprint import fingerprint
 from datadiet.data.image_encoding import ImageEncoding
+from datadiet.data.words import texts_of_words
 from datadiet.errors import BadInputError
 
 Kind = Literal["symmetric", "class_dependent", "instance_dependent"]
@@ -83,7 +84,8 @@ def corrupt(
       class, so that similar examples are mistaken in the same way (Xia et al. 2020, algorithm 2, with the
       number of wrong labels made exact).
 
-    A chosen example never keeps its class: a nominal 10 % is 10 % wrong.
+    A chosen example never keeps its class: a nominal 10 % is 10 % wrong. Where texts have an intent and tags of
+    words, the intents are made wrong and the tags stay.
 
     Args:
         examples: the data.
@@ -95,8 +97,8 @@ def corrupt(
             averaged down to 8 x 8, or hashed words.
 
     Raises:
-        BadInputError: a fraction outside [0, 1], an unknown kind, fewer than two classes, a transition or
-            features of the wrong shape.
+        BadInputError: a fraction outside [0, 1], an unknown kind, examples without classes, fewer than two
+            classes, a transition or features of the wrong shape.
 
     Example:
         >>> from datadiet.data import load
@@ -110,6 +112,11 @@ def corrupt(
         raise BadInputError(f"There is no noise of kind {kind!r}; there are {', '.join(get_args(Kind))}.")
     if seed < 0:
         raise BadInputError(f"seed is {seed}; it must be 0 or above.")
+    if examples.task not in ("classification", "intent_slots"):
+        raise BadInputError(
+            f"Labels can be made wrong where there is one class an example; '{examples.name}' is of the task "
+            f"'{examples.task}'."
+        )
     classes = examples.num_classes
     if classes < 2:
         raise BadInputError(f"'{examples.name}' has {classes} class; labels can be wrong with two or more.")
@@ -224,7 +231,7 @@ def _features(examples: Examples) -> Floats:
         words = HashingVectorizer(n_features=_TEXT_FEATURES, alternate_sign=False)
         parts = []
         for _, table in chunks_of(train.dataset, train.input_columns):
-            columns = [one_array(table, column).to_pylist() for column in train.input_columns]
+            columns = [texts_of_words(one_array(table, column).to_pylist()) for column in train.input_columns]
             parts.append(words.transform(" ".join(texts) for texts in zip(*columns, strict=True)).toarray())
         return np.concatenate(parts)
     pictures = []

@@ -10,12 +10,13 @@ import numpy as np
 from torch import Tensor
 
 from datadiet.data.examples import IntArray
+from datadiet.data.target_rows import TargetRows
 from datadiet.errors import BadInputError
 
 
 @dataclass
 class DraftRows:
-    """Rows, their class indices (-1: missing, -2: not in the train part), and why some are bad.
+    """Rows, their class indices (-1: missing, -2: not in the train part), targets, and why some are bad.
 
     >>> rows = DraftRows("train", None, np.array([0, 1, -1]))
     >>> rows.note({2: "its label is missing"})
@@ -28,6 +29,7 @@ class DraftRows:
     labels: IntArray
     bad: dict[int, str] = field(default_factory=dict)
     pixels: Tensor | None = None
+    targets: TargetRows | None = None
 
     def note(self, found: Mapping[int, str]) -> None:
         """Remember bad rows; the first reason for a row stays."""
@@ -63,15 +65,23 @@ class DraftRows:
         return f"{rows} of the {self.where} rows {verb} left out (the first id: {min(self.bad)})."
 
 
+def require_rows(rows: DraftRows) -> None:
+    """Refuse a part without a good row.
+
+    Raises:
+        BadInputError: there is none.
+    """
+    if len(rows.bad) == len(rows.labels):
+        raise BadInputError(f"No example of the {rows.where} part is left; give it usable rows.")
+
+
 def check_classes(train: DraftRows, class_names: Sequence[str], label: str) -> None:
     """Refuse labels that nothing can be learnt from.
 
     Raises:
-        BadInputError: no good row, only one class, or as many classes as rows.
+        BadInputError: only one class, or as many classes as rows.
     """
     labels = train.labels[train.kept()]
-    if len(labels) == 0:
-        raise BadInputError("No example of the train part is left; give it usable rows.")
     counts = np.bincount(labels, minlength=len(class_names))
     present = int((counts > 0).sum())
     if present == 1:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from datadiet.data.target_rows import TAG_TASKS, TargetRows, Task
 from datadiet.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ class Part:
 
     Row i of `dataset` has the id `ids[i]` (its position in the source, fixed for ever; strictly
     increasing) and the class `labels[i]`. `decoded` holds pixels that are decoded already, by shape
-    `(channels, height, width)`; it does not travel to other processes.
+    `(channels, height, width)`; it does not travel to other processes. `targets` holds what an example is
+    answered with where that is more than its class: tags of words, sets of labels, a number.
 
     >>> import datasets, numpy as np
     >>> rows = datasets.Dataset.from_dict({"x": [0.1, 0.2, 0.3]})
@@ -39,6 +41,7 @@ class Part:
     input_columns: tuple[str, ...] = ()
     kind: Kind = "vector"
     decoded: dict[tuple[int, int, int], torch.Tensor] = field(default_factory=dict, repr=False)
+    targets: TargetRows | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         ids = np.ascontiguousarray(self.ids, dtype=np.int64)
@@ -47,6 +50,10 @@ class Part:
             raise BadInputError(
                 f"A part needs one id and one label a row, not {len(ids)} ids and {len(labels)} labels "
                 f"for {len(self.dataset)} rows."
+            )
+        if self.targets is not None and len(self.targets) != len(ids):
+            raise BadInputError(
+                f"A part needs one target a row, not {len(self.targets)} targets for {len(ids)} rows."
             )
         if len(ids) > 1 and not bool((np.diff(ids) > 0).all()):
             raise BadInputError("The ids of a part must be strictly increasing; sort its rows by id.")
@@ -80,6 +87,21 @@ class Part:
             )
         return positions.astype(np.int64)
 
+    def take(self, positions: npt.ArrayLike) -> Part:
+        """The part with only the rows at the given positions (increasing), targets and decoded pixels too."""
+        from datadiet.data.tables import rows_with
+
+        wanted = np.asarray(positions, dtype=np.int64)
+        return Part(
+            rows_with(self.dataset, wanted),
+            self.ids[wanted],
+            self.labels[wanted],
+            self.input_columns,
+            self.kind,
+            {shape: pixels[wanted] for shape, pixels in self.decoded.items()},
+            None if self.targets is None else self.targets.take(wanted),
+        )
+
     def __getstate__(self) -> dict[str, Any]:
         # Decoded pixels can be gigabytes; another process decodes what it needs.
         return {**self.__dict__, "decoded": {}}
@@ -97,6 +119,12 @@ class Examples:
     content from another path has the same fingerprint. `left_out` (train) and `left_out_test` hold the
     ids of bad examples that were skipped. `notes` are sentences to tell the user. `image_shape` is the
     `(channels, height, width)` that every image is brought to.
+
+    `task` says what is to be answered. `class_names` are the classes that quotas, held-out parts and tables
+    go by (of the task "multilabel" the sets of labels, of "regression" bins of the target, of
+    "token_classification" one class "all"); `output_names` are what a model puts out: the classes, the
+    labels, the label column of a regression, nothing for "token_classification". `tag_names` are the tags
+    of words.
 
     >>> import datadiet.data
     >>> examples = datadiet.data.load("digits")
@@ -118,8 +146,26 @@ class Examples:
     notes: tuple[str, ...] = ()
     image_shape: tuple[int, int, int] | None = None
     left_out_test: tuple[int, ...] = ()
+    task: Task = "classification"
+    output_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.task in ("classification", "intent_slots"):
+            # Here classes are what a model puts out, also after `dataclasses.replace(class_names=...)`.
+            object.__setattr__(self, "output_names", self.class_names)
 
     @property
     def num_classes(self) -> int:
         """Number of classes, also those that no example has."""
         return len(self.class_names)
+
+    @property
+    def num_outputs(self) -> int:
+        """How many numbers a model puts out for one example, beside those of its words."""
+        return len(self.output_names)
+
+    @property
+    def tag_names(self) -> tuple[str, ...]:
+        """The tags of words; none where examples have no such."""
+        targets = self.train.targets
+        return targets.names if targets is not None and self.task in TAG_TASKS else ()

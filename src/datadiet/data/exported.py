@@ -104,6 +104,12 @@ def exported_classes(folder: Path) -> ExportedClasses:
     return ExportedClasses(tuple(names), written, column)
 
 
+def classes_of_shards(folder: Path) -> ExportedClasses:
+    """What the classes of exported tar shards are called: the manifest says it, shards hold no order of names."""
+    names = _read(folder / MANIFEST_JSON).get("class_names") if is_export(folder) else None
+    return ExportedClasses(tuple(names) if names is not None and _are_texts(names) else ())
+
+
 def _are_texts(values: Any) -> bool:
     return isinstance(values, list) and all(isinstance(value, str) for value in values)
 

@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from datadiet.data.columns import CHUNK_ROWS, chunks_of, numeric_matrix, one_array
+from datadiet.data.columns import CHUNK_ROWS, chunks_of, is_list, list_lengths, numeric_matrix, one_array
 from datadiet.data.examples import Part
 from datadiet.data.pixels import content_of
 
 
 def fingerprint(class_names: Sequence[str], parts: Sequence[Part]) -> str:
-    """SHA-256 (hex) over inputs, labels, ids and class names of the parts in order.
+    """SHA-256 (hex) over inputs, labels, targets, ids and class names of the parts in order.
 
     Images count by their encoded bytes, texts by UTF-8, vectors by their float64 values; column names,
     paths, file formats and chunk sizes do not count.
@@ -33,7 +33,9 @@ def fingerprint(class_names: Sequence[str], parts: Sequence[Part]) -> str:
                 digest.update((numeric_matrix(table, part.input_columns) + 0.0).astype("<f8").tobytes())
         else:
             for column in part.input_columns:
-                digest.update(_column_digest(part, column))
+                digest.update(column_digest(part, column))
+        if part.targets is not None:
+            digest.update(part.targets.digest())
     return digest.hexdigest()
 
 
@@ -44,7 +46,7 @@ def _add_strings(digest: Any, strings: Sequence[str]) -> None:
     digest.update(b";")
 
 
-def _column_digest(part: Part, column: str) -> bytes:
+def column_digest(part: Part, column: str) -> bytes:
     """Digest of a column of texts or images: of all lengths, then of all bytes."""
     lengths, contents = hashlib.sha256(), hashlib.sha256()
     for _, table in chunks_of(part.dataset, [column], 512 if part.kind == "image" else CHUNK_ROWS):
@@ -54,6 +56,9 @@ def _column_digest(part: Part, column: str) -> bytes:
             if encoded.null_count:
                 encoded = pa.array([content_of(item) for item in array.to_pylist()], pa.large_binary())
             array = encoded
+        if is_list(array.type):
+            lengths.update(list_lengths(array).astype("<i8").tobytes())
+            array = array.flatten()
         array = array.cast(pa.large_binary())
         offsets = np.frombuffer(array.buffers()[1], dtype=np.int64)[
             array.offset : array.offset + len(array) + 1

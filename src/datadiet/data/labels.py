@@ -72,8 +72,8 @@ def _whole(array: Any, column: str) -> Any:
     if fractional.any():
         row = int(np.flatnonzero(fractional)[0])
         raise BadInputError(
-            f"Label column '{column}' holds real numbers (row {row}: {values[row]:g}), and regression is not "
-            "supported here; give classes as strings or whole numbers."
+            f"Label column '{column}' holds real numbers (row {row}: {values[row]:g}); ask for task='regression' "
+            "(--task regression) to predict them, or give classes as strings or whole numbers."
         )
     return pa.array(whole.astype(np.int64), mask=missing)
 

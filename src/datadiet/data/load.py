@@ -10,15 +10,24 @@ import psutil
 
 from datadiet.data.checks import bad_texts, bad_vectors, with_encoded_images
 from datadiet.data.columns import one_array, rows_at
-from datadiet.data.draft import DraftRows, check_classes, unseen_classes, without_empty_classes
+from datadiet.data.draft import (
+    DraftRows,
+    check_classes,
+    require_rows,
+    unseen_classes,
+    without_empty_classes,
+)
 from datadiet.data.examples import Examples, IntArray, Part
 from datadiet.data.fingerprint import fingerprint
 from datadiet.data.holdout import hold_out
 from datadiet.data.images import read_images
 from datadiet.data.labels import label_values, match_names
-from datadiet.data.roles import Roles, find_roles, require_column
+from datadiet.data.roles import Roles, require_column
 from datadiet.data.sources import Source, open_source
 from datadiet.data.tables import rows_with
+from datadiet.data.target_rows import Task
+from datadiet.data.targets import Targets
+from datadiet.data.task_roles import find_task_roles
 from datadiet.errors import BadInputError
 
 OnBadExample = Literal["error", "skip"]
@@ -29,6 +38,8 @@ def load(
     *,
     input: str | Sequence[str] | None = None,
     label: str | None = None,
+    task: Task | None = None,
+    tags: str | None = None,
     test: Any = None,
     test_fraction: float = 0.2,
     holdout_seed: int = 0,
@@ -41,11 +52,16 @@ def load(
 
     Args:
         source: "digits"; an image folder (`train/<class>/*` and `test/<class>/*`, or `<class>/*`); a
-            Parquet, CSV or JSON lines file, or a folder with such files for train and test; a folder saved
+            Parquet, CSV or JSON lines file, or WebDataset shards (`.tar`), or a folder with such files for
+            train and test; a folder saved
             by `datasets`; a hub id; a `datasets.Dataset` or `DatasetDict`; a map-style torch data set;
             arrays (inputs, labels).
         input: the input column, or several; found by type and conventional names if left out.
         label: the label column; found likewise.
+        task: "classification", "intent_slots" (a class for the text and a tag for each word),
+            "token_classification" (tags only), "multilabel" (a list of labels a row) or "regression" (a
+            number a row; never found, always asked for); found by the columns if left out.
+        tags: the column with a tag for each word; found likewise.
         test: a second source with the same columns, for the test part.
         test_fraction: how much is held out, stratified by class, if there is no test part.
         holdout_seed: seed of that split.
@@ -75,23 +91,34 @@ def load(
     for part, rows in (("train", opened.train), ("test", opened.test)):
         if rows is not None and len(rows) == 0:
             raise BadInputError(f"The {part} part of '{opened.source}' is empty; give it rows.")
-    roles = find_roles(opened.train, inputs=input, label=label)
+    roles = find_task_roles(opened.train, inputs=input, label=label, task=task, tags=tags)
     if opened.test is not None:
-        for column in (*roles.inputs, roles.label):
+        for column in (*roles.inputs, roles.label, *([roles.tags] if roles.tags else [])):
             require_column(column, opened.test.column_names, "the test part")
-    parts, class_names = _labelled(opened, roles)
+    has_classes = roles.task in ("classification", "intent_slots")
+    parts, class_names = _labelled(opened, roles) if has_classes else _without_classes(opened, roles)
+    targets = Targets(parts, roles)
     skip = on_bad_example == "skip"
-    notes = [_roles_note(roles, len(class_names)), *opened.notes]
+    notes = [*opened.notes]
     limit = psutil.virtual_memory().available // 4 if memory_limit is None else memory_limit
     shape = _check_inputs(parts, roles, image_size, limit, skip, notes)
     for rows in parts:
         rows.refuse_or_leave_out(skip)
-    check_classes(parts[0], class_names, roles.label)
-    if len(parts) == 2:
+    require_rows(parts[0])
+    if has_classes:
+        check_classes(parts[0], class_names, roles.label)
+    if has_classes and len(parts) == 2:
         parts[1].note(unseen_classes(parts[0], parts[1], class_names))
-        parts[1].refuse_or_leave_out(skip)
-    if not hasattr(opened.train.features[roles.label], "names"):
+    targets.settle(notes)
+    for rows in parts[1:]:
+        rows.refuse_or_leave_out(skip)
+        require_rows(rows)
+    if not has_classes:
+        class_names = targets.classes()
+    elif not hasattr(opened.train.features[roles.label], "names"):
         class_names = without_empty_classes(parts, class_names)
+    output_names = targets.output_names()
+    notes.insert(0, _roles_note(roles, class_names, output_names, parts[0]))
     notes += [note for rows in parts if (note := rows.left_out_note())]
     kept = [rows.kept() for rows in parts]
     left_out = [tuple(sorted(rows.bad)) for rows in parts]
@@ -105,8 +132,6 @@ def load(
             f"There is no test part: {len(kept[1])} of {len(ids)} examples are held out, stratified by class "
             f"(seed {holdout_seed})."
         )
-    if len(kept[1]) == 0:
-        raise BadInputError("No example of the test part is left; give it usable rows.")
     train_part, test_part = (_part(rows, ids, roles) for rows, ids in zip(parts, kept, strict=True))
     return Examples(
         name=name or opened.name,
@@ -123,6 +148,8 @@ def load(
         notes=tuple(notes),
         image_shape=shape,
         left_out_test=left_out[1] if len(left_out) > 1 else (),
+        task=roles.task,
+        output_names=output_names,
     )
 
 
@@ -148,6 +175,17 @@ def _labelled(opened: Source, roles: Roles) -> tuple[list[DraftRows], tuple[str,
         for row in np.flatnonzero(rows.labels == -1):
             rows.bad[int(row)] = f"its label (column '{column}') is missing"
     return parts, tuple(names)
+
+
+def _without_classes(opened: Source, roles: Roles) -> tuple[list[DraftRows], tuple[str, ...]]:
+    """Rows of both parts with encoded image columns, all of one class for the time being."""
+    given = [("train", opened.train, opened.base), ("test", opened.test, opened.test_base)]
+    parts = [
+        DraftRows(where, with_encoded_images(rows, roles, base), np.zeros(len(rows), dtype=np.int64))
+        for where, rows, base in given
+        if rows is not None
+    ]
+    return parts, ()
 
 
 def _column(dataset: Any, column: str) -> Any:
@@ -182,7 +220,8 @@ def _part(rows: DraftRows, ids: IntArray, roles: Roles) -> Part:
     """The rows with the given ids (positions in the source) as a part."""
     whole = len(ids) == len(rows.labels)
     dataset = rows.dataset if whole else rows_with(rows.dataset, ids)
-    part = Part(dataset, ids, rows.labels[ids], roles.inputs, roles.kind)
+    targets = None if rows.targets is None else rows.targets.take(ids)
+    part = Part(dataset, ids, rows.labels[ids], roles.inputs, roles.kind, targets=targets)
     if rows.pixels is not None:
         pixels = rows.pixels if whole else rows.pixels[ids]
         _, channels, height, width = pixels.shape
@@ -190,10 +229,21 @@ def _part(rows: DraftRows, ids: IntArray, roles: Roles) -> Part:
     return part
 
 
-def _roles_note(roles: Roles, num_classes: int) -> str:
+def _roles_note(
+    roles: Roles, class_names: Sequence[str], output_names: Sequence[str], train: DraftRows
+) -> str:
     shown = ", ".join(f"'{column}'" for column in roles.inputs[:4])
     more = f" and {len(roles.inputs) - 4} more" if len(roles.inputs) > 4 else ""
     left = f"; not used: {', '.join(roles.ignored)}" if roles.ignored else ""
     plural = "s" if len(roles.inputs) > 1 else ""
-    label = f"label: column '{roles.label}' with {num_classes} classes"
+    label = f"label: column '{roles.label}' with {len(class_names)} classes"
+    tags = len(train.targets.names) if train.targets is not None else 0
+    if roles.task == "intent_slots":
+        label += f"; tags of words: column '{roles.tags}' with {tags} tags"
+    elif roles.task == "token_classification":
+        label = f"tags of words: column '{roles.tags}' with {tags} tags"
+    elif roles.task == "multilabel":
+        label = f"labels: lists of column '{roles.label}' with {len(output_names)} labels"
+    elif roles.task == "regression":
+        label = f"number to predict: column '{roles.label}'"
     return f"Input: {roles.kind} column{plural} {shown}{more}; {label}{left}."

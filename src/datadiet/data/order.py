@@ -9,6 +9,8 @@ IntArray = npt.NDArray[np.int64]
 
 # Keeps this stream apart from others that start from the same user seed.
 _ORDER_STREAM = 0x0D1E7
+_BUCKET_STREAM = 0xB0C4E7
+BUCKET_BATCHES = 50  # global batches whose examples are sorted together
 
 
 def order_of(ids: IntArray, *, seed: int | None, epoch: int) -> IntArray:
@@ -29,6 +31,42 @@ def order_of(ids: IntArray, *, seed: int | None, epoch: int) -> IntArray:
         np.random.PCG64(np.random.SeedSequence([_ORDER_STREAM, seed % 2**64, epoch]))
     )
     return generator.permutation(ordered)
+
+
+def by_length(
+    lengths: IntArray, *, batch_size: int, seed: int | None, epoch: int, bucket_batches: int = BUCKET_BATCHES
+) -> IntArray:
+    """How to rearrange an order so that examples of one batch are of similar length.
+
+    Each run of `bucket_batches` batches is sorted by length and cut into batches again, and all batches are
+    shuffled. What stood in the small last batch stays there. Without a seed, all are sorted by length.
+
+    Args:
+        lengths: of the examples in their order, int64 (n,).
+
+    Returns:
+        Places in the order, int64 (n,): each once.
+
+    >>> by_length(np.array([5, 1, 4, 2, 3]), batch_size=2, seed=None, epoch=0).tolist()
+    [1, 3, 4, 2, 0]
+    >>> places = by_length(np.array([5, 1, 4, 2, 3]), batch_size=2, seed=0, epoch=0)
+    >>> sorted(map(sorted, places[:4].reshape(2, 2).tolist())), int(places[4])
+    ([[0, 2], [1, 3]], 4)
+    """
+    if seed is None:
+        return np.argsort(lengths, kind="stable").astype(np.int64)
+    whole = len(lengths) // batch_size
+    stride = bucket_batches * batch_size
+    places = np.arange(len(lengths), dtype=np.int64)
+    for start in range(0, whole * batch_size, stride):
+        stop = min(start + stride, whole * batch_size)
+        places[start:stop] = start + np.argsort(lengths[start:stop], kind="stable")
+    generator = np.random.Generator(
+        np.random.PCG64(np.random.SeedSequence([_BUCKET_STREAM, seed % 2**64, epoch]))
+    )
+    batches = places[: whole * batch_size].reshape(whole, batch_size)
+    places[: whole * batch_size] = batches[generator.permutation(whole)].reshape(-1)
+    return places
 
 
 def num_batches(num_ids: int, batch_size: int) -> int:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from datadiet.data.columns import is_list, rows_at
 from datadiet.data.examples import Kind
+from datadiet.data.target_rows import Task
 from datadiet.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -100,11 +101,12 @@ IMAGE_SUFFIXES = frozenset(
 
 @dataclass(frozen=True)
 class Roles:
-    """The input columns with their kind and form, and the label column.
+    """The input columns with their kind and form, the label column, the task and its column of tags.
 
     `form` says how the inputs are stored: "image" (a `datasets.Image` column or a struct of bytes and path),
     "path" (strings that name image files), "array" (nested lists of numbers that are images), "text",
-    "numbers" (number columns) or "list" (one column of lists of numbers).
+    "tokens" (lists of words), "numbers" (number columns) or "list" (one column of lists of numbers). Where
+    words have tags and nothing else is asked, the column of tags is the label.
     """
 
     kind: Kind
@@ -112,6 +114,8 @@ class Roles:
     inputs: tuple[str, ...]
     label: str
     ignored: tuple[str, ...] = ()
+    task: Task = "classification"
+    tags: str | None = None
 
 
 def find_roles(
@@ -133,7 +137,7 @@ def find_roles(
     if named is not None and label is not None and label in named:
         raise BadInputError(f"Column '{label}' cannot be the input and the label at once; name two columns.")
     label = (
-        label if label is not None else _find_label(dataset, [c for c in columns if c not in (named or [])])
+        label if label is not None else find_label(dataset, [c for c in columns if c not in (named or [])])
     )
     forms = {column: _form(dataset, column) for column in columns if column != label}
     if named is None:
@@ -163,6 +167,8 @@ def _roles(named: Sequence[str], forms: dict[str, str], label: str, ignored: Seq
         return Roles("vector", form, tuple(named), label, tuple(ignored))
     if kinds == {"text"} and len(named) <= 2:
         return Roles("text", "text", tuple(named), label, tuple(ignored))
+    if kinds == {"tokens"} and len(named) == 1:
+        return Roles("text", "tokens", tuple(named), label, tuple(ignored))
     if len(named) == 1 and kinds <= {"image", "path", "array"}:
         return Roles("image", kinds.pop(), tuple(named), label, tuple(ignored))
     stated = ", ".join(f"'{column}' ({forms[column]})" for column in named)
@@ -172,7 +178,24 @@ def _roles(named: Sequence[str], forms: dict[str, str], label: str, ignored: Seq
     )
 
 
-def _find_label(dataset: datasets.Dataset, columns: Sequence[str]) -> str:
+def find_label(dataset: datasets.Dataset, columns: Sequence[str]) -> str:
+    """The label column among the given ones, by its name or its class names.
+
+    Raises:
+        BadInputError: there is none, or several would do equally well.
+    """
+    found = label_or_none(dataset, columns)
+    if found is None:
+        raise BadInputError(f"No label column is to be found among {_listed(columns)}; name it with label.")
+    return found
+
+
+def label_or_none(dataset: datasets.Dataset, columns: Sequence[str]) -> str | None:
+    """The label column among the given ones, None if there is none.
+
+    Raises:
+        BadInputError: several would do equally well.
+    """
     for group in _LABEL_NAMES:
         found = _named_in(columns, group)
         if len(found) > 1:
@@ -186,7 +209,7 @@ def _find_label(dataset: datasets.Dataset, columns: Sequence[str]) -> str:
         return class_labels[0]
     if class_labels:
         raise BadInputError(f"Any of {_listed(class_labels)} could be the label column; name one with label.")
-    raise BadInputError(f"No label column is to be found among {_listed(columns)}; name it with label.")
+    return None
 
 
 def _find_inputs(forms: dict[str, str], label: str) -> tuple[list[str], list[str]]:
@@ -225,6 +248,8 @@ def _find_inputs(forms: dict[str, str], label: str) -> tuple[list[str], list[str
         return [_only(lists, _VECTOR_NAMES, "vector")], []
     if numbers:
         return numbers, rows
+    if words := _named_in(by_form.get("tokens", []), ("tokens", "words")):
+        return [_only(words, (), "words")], []
     raise BadInputError(
         f"No input column is to be found beside the label '{label}' (columns: {_listed(list(forms))}); "
         "name image, text or number columns with input."
@@ -247,7 +272,7 @@ def _only(columns: Sequence[str], names: Sequence[Sequence[str]], what: str) -> 
 
 
 def _form(dataset: datasets.Dataset, column: str) -> str:
-    """What a column holds: image, path, array, text, number, list, or other."""
+    """What a column holds: image, path, array, text, tokens, number, list, or other."""
     feature = dataset.features[column]
     if type(feature).__name__ == "Image":
         return "image"
@@ -263,6 +288,8 @@ def _form(dataset: datasets.Dataset, column: str) -> str:
         return "path" if _are_image_paths(dataset, column) else "text"
     if _is_number(kind):
         return "number"
+    if is_list(kind) and (pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type)):
+        return "tokens"
     depth = 0
     while is_list(kind):
         depth, kind = depth + 1, kind.value_type

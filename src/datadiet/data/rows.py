@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
+
+WORDS = "words"  # the ragged column of tokens that says which word each begins, -1 for none
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +97,11 @@ class RaggedRows:
 
 
 Rows = DenseRows | RaggedRows
+
+
+def lengths_of(rows: Rows) -> npt.NDArray[np.int64] | None:
+    """How long each sequence is, int64 (examples,); None where all examples have one shape."""
+    return np.diff(rows.offsets.numpy()) if isinstance(rows, RaggedRows) else None
 
 
 def join(pieces: list[Rows]) -> Rows:

@@ -14,10 +14,11 @@ from urllib.request import getproxies
 
 import numpy as np
 
-from datadiet.data.exported import exported_classes
+from datadiet.data.exported import classes_of_shards, exported_classes
 from datadiet.data.folders import read_image_folder
 from datadiet.data.objects import from_arrays, from_map_style
 from datadiet.data.tables import TEST_WORDS, dataset_of, find_parts, read_tables, table_format
+from datadiet.data.tar_shards import find_shards, is_shard, read_shards
 from datadiet.errors import BadInputError
 
 BUILT_IN = ("digits",)
@@ -79,9 +80,12 @@ def _open_name(source: str | Path) -> Source:
         return _digits()
     path = Path(source).expanduser()
     if path.is_file():
+        if is_shard(path):
+            name = path.name.split(".")[0]
+            return Source(read_shards([path]), None, name, str(path), path.parent)
         if table_format(path) is None:
             raise BadInputError(
-                f"'{path}' is no table; give a .parquet, .csv, .tsv, .jsonl or .json file, or a folder."
+                f"'{path}' is no table; give a .parquet, .csv, .tsv, .jsonl, .json or .tar file, or a folder."
             )
         return Source(read_tables([path]), None, path.name.split(".")[0], str(path), path.parent)
     if path.is_dir():
@@ -106,14 +110,16 @@ def _open_folder(folder: Path) -> Source:
         if isinstance(saved, datasets.DatasetDict):
             return _from_splits(saved, name, str(folder))
         return Source(saved, None, name, str(folder))
-    parts = find_parts(folder)
+    parts, read = find_parts(folder), read_tables
+    if not parts:
+        parts, read = find_shards(folder), read_shards
     if parts:
         test = next((parts[word] for word in TEST_WORDS if word in parts), None)
-        classes = exported_classes(folder)
-        train = classes.named(read_tables(parts["train"]))
+        classes = exported_classes(folder) if read is read_tables else classes_of_shards(folder)
+        train = classes.named(read(parts["train"]))
         opened = Source(train, None, name, str(folder), parts["train"][0].parent)
         if test is not None:
-            opened.test = classes.named(read_tables(test))
+            opened.test = classes.named(read(test))
             opened.test_base = test[0].parent
             if not test[0].name.lower().startswith("test"):
                 opened.notes.append(f"The test part is '{test[0].name}'.")

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from datadiet.data.batches import Encoding, Store
-from datadiet.data.examples import Part
-from datadiet.data.rows import Rows
+from datadiet.data.columns import CHUNK_ROWS
+from datadiet.data.examples import IntArray, Part
+from datadiet.data.rows import Rows, lengths_of
 
 
 class EncodedPart(Dataset[Rows]):
@@ -62,6 +64,26 @@ class StreamingStore(Store):
         self._schedule = Schedule()
         self._loader: DataLoader[Rows] | None = None
         self._busy = False
+        self._lengths: IntArray | None = None
+        self._measured = False
+
+    def lengths(self) -> IntArray | None:
+        """How long the sequence of each example is, in the order of ids; None where all have one shape.
+
+        The first call encodes all examples once for it, and keeps nothing but the lengths.
+        """
+        if not self._measured:
+            one = self.encoding.encode(self.part, np.zeros(min(1, len(self)), dtype=np.int64))
+            if lengths_of(one) is not None:
+                found = [
+                    lengths_of(
+                        self.encoding.encode(self.part, np.arange(len(self))[start : start + CHUNK_ROWS])
+                    )
+                    for start in range(0, len(self), CHUNK_ROWS)
+                ]
+                self._lengths = np.concatenate([lengths for lengths in found if lengths is not None])
+            self._measured = True
+        return self._lengths
 
     def _rows(self, positions: list[Tensor]) -> Iterator[Rows]:
         if self._busy:

@@ -150,7 +150,7 @@ def find_parts(folder: Path) -> dict[str, list[Path]]:
         return {}
     parts: dict[str, dict[str, list[Path]]] = {}
     for file in files:
-        part, rest = _part_of(file)
+        part, rest = part_of_name(file)
         parts.setdefault(part, {}).setdefault(rest, []).append(file)
     stems = sorted({rest for part in parts.values() for rest in part})
     if len(stems) > 1 and any(len(part) > 1 for part in parts.values()):
@@ -173,7 +173,7 @@ def _tables_in(folder: Path) -> list[Path]:
     return sorted(f for f in files if not f.name.startswith((".", "_")) and f.name not in no_data)
 
 
-def _part_of(file: Path) -> tuple[str, str]:
+def part_of_name(file: Path) -> tuple[str, str]:
     """The part that a file name tells, and the rest of the name without its shard numbers."""
     words = [word for word in re.split(r"[^A-Za-z0-9]+", file.name.lower()) if word]
     part = "all"

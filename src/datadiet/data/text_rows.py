@@ -11,6 +11,7 @@ import torch
 from datadiet.data.columns import one_array, rows_at
 from datadiet.data.examples import IntArray, Part
 from datadiet.data.rows import RaggedRows, Rows, join
+from datadiet.data.words import texts_of_words
 from datadiet.errors import BadInputError
 
 _CHUNK_ROWS = 4096
@@ -24,9 +25,9 @@ def no_augmentation() -> BadInputError:
 
 
 def texts_of(part: Part, positions: IntArray) -> list[list[str]]:
-    """One list of texts a column."""
+    """One list of texts a column; words of a list are joined by spaces."""
     table = rows_at(part.dataset, part.input_columns, positions)
-    return [one_array(table, column).to_pylist() for column in part.input_columns]
+    return [texts_of_words(one_array(table, column).to_pylist()) for column in part.input_columns]
 
 
 def estimated_bytes(encode: Encode, part: Part) -> int:

@@ -57,6 +57,8 @@ class Grouping:
 def groupings_of(examples: Examples, columns: Sequence[str] = ()) -> list[Grouping]:
     """The classes, and after them the groups of the columns asked for, each grouping once.
 
+    Where the task has no classes, all examples being of one, there are the columns alone.
+
     Args:
         examples: the data.
         columns: as for `groups_of`.
@@ -64,7 +66,10 @@ def groupings_of(examples: Examples, columns: Sequence[str] = ()) -> list[Groupi
     Raises:
         BadInputError: as `groups_of`.
     """
-    found = [class_grouping(examples), *groups_of(examples, columns)]
+    classes = (
+        [class_grouping(examples)] if examples.task == "classification" or examples.num_classes > 1 else []
+    )
+    found = [*classes, *groups_of(examples, columns)]
     return list({grouping.name: grouping for grouping in found}.values())
 
 

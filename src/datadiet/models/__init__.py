@@ -1,6 +1,6 @@
 """Small, named model factories; anything else by "package.module:factory" or a Hugging Face folder."""
 
-from datadiet.models import mlp, ngrams, papers, smallcnn
+from datadiet.models import mlp, ngrams, papers, smallcnn, tiny_bert
 from datadiet.models.registry import (
     DEFAULTS,
     ModelCard,
@@ -11,6 +11,7 @@ from datadiet.models.registry import (
     model,
     model_cards,
 )
+from datadiet.models.vocabulary import check_vocabulary
 
 __all__ = [
     "DEFAULTS",
@@ -18,6 +19,7 @@ __all__ = [
     "ModelContext",
     "build_model",
     "check_model",
+    "check_vocabulary",
     "is_pretrained",
     "mlp",
     "model",
@@ -25,4 +27,5 @@ __all__ = [
     "ngrams",
     "papers",
     "smallcnn",
+    "tiny_bert",
 ]

@@ -38,4 +38,4 @@ class MLP(nn.Module):
 @model("mlp", kinds=("vector", "image"), summary="two hidden layers of 256")
 def mlp(context: ModelContext, hidden: tuple[int, ...] = (256, 256)) -> MLP:
     """`MLP` for the data at hand."""
-    return MLP(context.num_classes, context.input_shape, tuple(hidden))
+    return MLP(context.num_outputs, context.input_shape, tuple(hidden))

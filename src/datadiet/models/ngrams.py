@@ -31,4 +31,4 @@ class NgramClassifier(nn.Module):
 @model("ngrams", kinds=("text",), summary="hashed word n-grams, embedding bag, linear layer")
 def ngrams(context: ModelContext, width: int = 64) -> NgramClassifier:
     """`NgramClassifier` for the data at hand."""
-    return NgramClassifier(context.num_classes, context.vocabulary, width)
+    return NgramClassifier(context.num_outputs, context.vocabulary, width)

@@ -14,7 +14,7 @@ from datadiet.models.registry import ModelContext, model
 def _register(name: str, build: Callable[..., nn.Module], summary: str) -> None:
     @model(name, kinds=("image",), summary=summary)
     def factory(context: ModelContext, **options: Any) -> nn.Module:
-        return build(context.num_classes, in_channels=context.input_shape[0], **options)
+        return build(context.num_outputs, in_channels=context.input_shape[0], **options)
 
 
 _register("resnet18", resnet.resnet18, "ResNet-18 with the papers' low-resolution stem")

@@ -1,7 +1,10 @@
-"""Image and text classifiers of `transformers`, from a folder or a hub id, as modules that return logits."""
+"""Image and text models of `transformers`, from a folder or a hub id, as modules that return logits."""
 
 from __future__ import annotations
 
+import contextlib
+import inspect
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +12,21 @@ import torch
 from torch import nn
 
 from datadiet.errors import BadInputError
-from datadiet.models.registry import ModelContext
+from datadiet.models.intent_slots import IntentSlotModel
+from datadiet.models.registry import WORD_TASKS, ModelContext
 
 
 class LogitsOf(nn.Module):
-    """A `transformers` classifier whose forward takes a batch's inputs and returns the logits alone."""
+    """A `transformers` model with a head whose forward takes a batch's inputs and returns the logits alone."""
 
     def __init__(self, classifier: nn.Module) -> None:
         super().__init__()
         self.classifier = classifier
 
     def forward(self, inputs: torch.Tensor | dict[str, torch.Tensor]) -> torch.Tensor:
-        """Pixels (batch, channels, height, width), or a dict of token tensors -> logits (batch, classes)."""
+        """Pixels (batch, channels, height, width), or a dict of token tensors -> logits (batch, outputs), or
+        (batch, tokens, tags) of a model that tags tokens.
+        """
         if isinstance(inputs, torch.Tensor):
             return self.classifier(pixel_values=inputs).logits  # type: ignore[no-any-return]
         return self.classifier(**inputs).logits  # type: ignore[no-any-return]
@@ -51,7 +57,8 @@ class PooledEncoder(nn.Module):
         return (hidden * mask).sum(1) / mask.sum(1).clamp(min=1)  # type: ignore[no-any-return]
 
 
-def _transformers() -> Any:
+def import_transformers() -> Any:
+    """The package, or `BadInputError` that says how to install it."""
     try:
         import transformers
     except ImportError as error:
@@ -64,6 +71,10 @@ def _transformers() -> Any:
 def _load(what: str, name: str, loader: Any, **options: Any) -> Any:
     try:
         return loader.from_pretrained(name, **options)
+    except TypeError as error:
+        raise BadInputError(
+            f"The {what} of {name!r} could not be built with the options {options}: {error}."
+        ) from error
     except (OSError, ValueError, KeyError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         where = "The folder" if Path(name).is_dir() else "The hub id"
@@ -75,7 +86,7 @@ def _load(what: str, name: str, loader: Any, **options: Any) -> Any:
 
 def pretrained_config(name: str) -> Any:
     """The configuration of a folder or hub id; raises `BadInputError` in one sentence when there is none."""
-    return _load("model configuration", name, _transformers().AutoConfig)
+    return _load("model configuration", name, import_transformers().AutoConfig)
 
 
 def image_processing(name: str) -> dict[str, Any]:
@@ -84,7 +95,7 @@ def image_processing(name: str) -> dict[str, Any]:
     Returns:
         {"size": int, "channels": int, "mean": tuple, "std": tuple}, as far as the folder says them.
     """
-    transformers = _transformers()
+    transformers = import_transformers()
     config = pretrained_config(name)
     found: dict[str, Any] = {}
     size = getattr(config, "image_size", None)
@@ -106,37 +117,40 @@ def image_processing(name: str) -> dict[str, Any]:
     return found
 
 
-def build_pretrained(name: str, context: ModelContext, **options: Any) -> LogitsOf:
-    """A classifier with a fresh head of the right width where the stored head has another.
+def build_pretrained(name: str, context: ModelContext, **options: Any) -> nn.Module:
+    """A model that puts out what the task wants, with a fresh head where the stored head is another.
 
     Args:
         name: folder or hub id.
         context: what is known of the data.
         options: passed on to `from_pretrained`, for example `num_hidden_layers`.
 
+    Returns:
+        `LogitsOf` a classifier of images or texts, or of tokens; `IntentSlotModel` for intents with slots.
+
     Raises:
-        BadInputError: no model there, no network, or a kind of data that has no such class.
+        BadInputError: no model there, no network, options that it refuses, or a kind of data or a task that has
+            no such class.
     """
-    transformers = _transformers()
-    loaders = {
-        "image": transformers.AutoModelForImageClassification,
-        "text": transformers.AutoModelForSequenceClassification,
-    }
-    if context.kind not in loaders:
+    transformers = import_transformers()
+    if context.kind not in ("image", "text"):
         raise BadInputError(f"A Hugging Face model takes images or texts, not {context.kind} data.")
-    level = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()  # a fresh head is meant: no warning about it a seed
-    try:
+    if context.task in WORD_TASKS and context.kind != "text":
+        raise BadInputError(f"The task {context.task!r} is for texts, not for {context.kind} data.")
+    if context.task == "intent_slots":
+        return IntentSlotModel(_loaded_encoder(name, **options), context.num_outputs, context.num_tags)
+    tokens = context.task == "token_classification"
+    if context.kind == "image":
+        loader = transformers.AutoModelForImageClassification
+    elif tokens:
+        loader = transformers.AutoModelForTokenClassification
+    else:
+        loader = transformers.AutoModelForSequenceClassification
+    width = context.num_tags if tokens else context.num_outputs
+    with _quietly(transformers):
         classifier = _load(
-            "classifier",
-            name,
-            loaders[context.kind],
-            num_labels=context.num_classes,
-            ignore_mismatched_sizes=True,
-            **options,
+            "classifier", name, loader, num_labels=width, ignore_mismatched_sizes=True, **options
         )
-    finally:
-        transformers.logging.set_verbosity(level)
     return LogitsOf(classifier)
 
 
@@ -146,10 +160,31 @@ def build_encoder(name: str) -> PooledEncoder:
     Raises:
         BadInputError: no model there, or no network.
     """
-    transformers = _transformers()
-    level = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()  # heads that are left out are meant to be
-    try:
+    transformers = import_transformers()
+    with _quietly(transformers):
         return PooledEncoder(_load("model", name, transformers.AutoModel))
+
+
+def _loaded_encoder(name: str, **options: Any) -> nn.Module:
+    """The encoder without its pooler, whose weights the heads of tokens would leave without a gradient."""
+    transformers = import_transformers()
+    config = pretrained_config(name)
+    kind = transformers.MODEL_MAPPING.get(type(config), None)
+    if kind is not None and "add_pooling_layer" in inspect.signature(kind.__init__).parameters:
+        options = {"add_pooling_layer": False, **options}
+    with _quietly(transformers):
+        return _load("encoder", name, transformers.AutoModel, **options)  # type: ignore[no-any-return]
+
+
+@contextlib.contextmanager
+def _quietly(transformers: Any) -> Iterator[None]:
+    """A fresh head is meant, and one that is left out too: no warning about it with every seed."""
+    level, bars = transformers.logging.get_verbosity(), transformers.logging.is_progress_bar_enabled()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()  # nor a bar of the weights that are read
+    try:
+        yield
     finally:
         transformers.logging.set_verbosity(level)
+        if bars:
+            transformers.logging.enable_progress_bar()

@@ -20,11 +20,19 @@ class ModelContext:
 
     Args:
         kind: "image", "text" or "vector".
-        num_classes: number of classes, the width of the logits.
+        num_classes: number of classes.
         input_shape: (channels, height, width) of images, (features,) of vectors, () of texts.
         vocabulary: number of token indices of texts, padding included; 0 otherwise.
         sample: a batch of training inputs as the model will see them, for data-dependent initialisation
             such as whitening; the same for every seed. None where there is none at hand.
+        task: "classification", "intent_slots", "token_classification", "multilabel" or "regression".
+        num_tags: number of tags of words, where the task has them.
+        num_outputs: width of the logits of an example: classes, intents, labels, or 1 for regression;
+            `num_classes` unless set.
+
+    Example:
+        >>> ModelContext("vector", 3, (5,)).num_outputs, ModelContext("vector", 4, num_outputs=1).num_outputs
+        (3, 1)
     """
 
     kind: str
@@ -32,19 +40,32 @@ class ModelContext:
     input_shape: tuple[int, ...] = ()
     vocabulary: int = 0
     sample: Any = field(default=None, compare=False, repr=False)
+    task: str = "classification"
+    num_tags: int = 0
+    num_outputs: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.num_outputs:
+            object.__setattr__(self, "num_outputs", self.num_classes)
 
 
 Factory = Callable[..., nn.Module]
 
+#: Tasks that want one row of numbers an example: what any model puts out.
+ONE_ROW_TASKS = ("classification", "multilabel", "regression")
+#: Tasks that want the tags of words: what a model puts out that keeps words apart.
+WORD_TASKS = ("intent_slots", "token_classification")
+
 
 @dataclass(frozen=True)
 class ModelCard:
-    """A named model: the kinds of data it takes, one line about it, and its factory."""
+    """A named model: the kinds of data and the tasks it takes, one line about it, and its factory."""
 
     name: str
     kinds: tuple[str, ...]
     summary: str
     factory: Factory
+    tasks: tuple[str, ...] = ONE_ROW_TASKS
 
 
 _CARDS: dict[str, ModelCard] = {}
@@ -52,8 +73,16 @@ _CARDS: dict[str, ModelCard] = {}
 DEFAULTS: Mapping[str, str] = {"image": "smallcnn", "text": "ngrams", "vector": "mlp"}
 
 
-def model(name: str, *, kinds: tuple[str, ...], summary: str) -> Callable[[Factory], Factory]:
+def model(
+    name: str, *, kinds: tuple[str, ...], summary: str, tasks: tuple[str, ...] = ONE_ROW_TASKS
+) -> Callable[[Factory], Factory]:
     """Register `factory(context, **options) -> nn.Module` under a name.
+
+    Args:
+        name: what it is called.
+        kinds: kinds of data that it takes: "image", "text", "vector".
+        summary: one line about it.
+        tasks: what it can put out; unless said otherwise, one row of `context.num_outputs` numbers an example.
 
     Example:
         >>> @model("constant", kinds=("vector",), summary="logits that do not depend on the input")
@@ -65,7 +94,7 @@ def model(name: str, *, kinds: tuple[str, ...], summary: str) -> Callable[[Facto
     """
 
     def register(factory: Factory) -> Factory:
-        _CARDS[name] = ModelCard(name, kinds, summary, factory)
+        _CARDS[name] = ModelCard(name, kinds, summary, factory, tasks)
         return factory
 
     return register
@@ -81,8 +110,8 @@ def is_pretrained(name: str) -> bool:
     return name not in _CARDS and ":" not in name and (Path(name).is_dir() or "/" in name)
 
 
-def check_model(name: str, kind: str) -> None:
-    """Raise `BadInputError` if no model of that name exists or it does not take that kind of data."""
+def check_model(name: str, kind: str, task: str = "classification") -> None:
+    """Raise `BadInputError` if no model of that name exists, or it does not take that kind of data or task."""
     if ":" in name or is_pretrained(name):
         return
     if name not in _CARDS:
@@ -98,6 +127,13 @@ def check_model(name: str, kind: str) -> None:
             f"The model {name!r} takes {' or '.join(_CARDS[name].kinds)} data, and this data set is of kind "
             f"{kind!r}; choose one of {', '.join(fitting)}."
         )
+    if task not in _CARDS[name].tasks:
+        fitting = sorted(n for n, c in _CARDS.items() if kind in c.kinds and task in c.tasks)
+        known = f"{', '.join(fitting)} or " if fitting else ""
+        raise BadInputError(
+            f"The model {name!r} puts out one row of numbers an example and cannot tag words, as the task "
+            f"{task!r} needs; choose {known}a Hugging Face folder or 'owner/name'."
+        )
 
 
 def build_model(name: str, context: ModelContext, options: Mapping[str, Any] | None = None) -> nn.Module:
@@ -110,10 +146,10 @@ def build_model(name: str, context: ModelContext, options: Mapping[str, Any] | N
 
     Raises:
         BadInputError: the name is unknown, the model takes another kind of data, the factory cannot be
-            imported, or it refuses the options.
+            imported, it refuses the options, or cannot put out what the task wants.
     """
     options = dict(options or {})
-    check_model(name, context.kind)
+    check_model(name, context.kind, context.task)
     if is_pretrained(name):
         from datadiet.models.pretrained import build_pretrained
 

@@ -93,4 +93,4 @@ def smallcnn(context: ModelContext, widths: tuple[int, ...] | None = None) -> Sm
     """`SmallCNN` for the data at hand, whitened on a sample of it; two narrow blocks for images below 16 pixels."""
     if widths is None:
         widths = (32, 64, 64) if min(context.input_shape[1:]) >= 16 else (16, 32)
-    return SmallCNN(context.num_classes, context.input_shape, tuple(widths), context.sample)
+    return SmallCNN(context.num_outputs, context.input_shape, tuple(widths), context.sample)

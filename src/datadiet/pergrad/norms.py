@@ -162,7 +162,8 @@ def gradient_norms(
         task: "classification" (the default: cross-entropy of logits and class indices) or an object with
             `.loss(outputs, targets)` of shape (batch,).
         loss: instead of a task, a callable `(outputs, targets) -> (batch,)`.
-        parameters: "all" that require gradients, "head" (those of the layer that makes the logits), a regular
+        parameters: "all" that require gradients, "head" (those of the layer that makes the
+            logits, or of the layer that makes each of several outputs), a regular
             expression searched for in parameter names, or a callable `(name, parameter) -> bool`.
         autocast: torch.bfloat16 or torch.float16 to run the model under autocast; norms are still
             accumulated in float32.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ Selection = str | Callable[[str, torch.nn.Parameter], bool]
 
 
 def choose_parameters(
-    model: nn.Module, selection: Selection, logits_of_one: Callable[[], torch.Tensor]
+    model: nn.Module, selection: Selection, outputs_of_one: Callable[[], Any]
 ) -> dict[str, torch.Tensor]:
     """The chosen parameters by name; a shared one appears once, under its first name.
 
@@ -32,7 +32,8 @@ def choose_parameters(
         chosen = {name: p for name, p in named.items() if p.requires_grad}
         hint = "every parameter is frozen; pass parameters='.*' to include frozen ones"
     elif selection == "head":
-        owned = {id(p) for p in find_head(model, logits_of_one).parameters(recurse=False)}
+        heads = find_heads(model, outputs_of_one)
+        owned = {id(p) for head in heads for p in head.parameters(recurse=False)}
         chosen = {name: p for name, p in named.items() if id(p) in owned and p.requires_grad}
         hint = "the parameters of its head are frozen"
     else:
@@ -48,10 +49,11 @@ def choose_parameters(
     return dict(chosen)
 
 
-def find_head(model: nn.Module, logits_of_one: Callable[[], torch.Tensor]) -> nn.Module:
+def find_heads(model: nn.Module, outputs_of_one: Callable[[], Any]) -> list[nn.Module]:
     """The module that makes the logits: the last nn.Linear called whose output has as many features as they.
 
-    Without such a layer, the last module called that has parameters of its own.
+    Of a model that puts out a dict of tensors, one such layer for each of them, told apart by the number of
+    dimensions. Without any such layer, the last module called that has parameters of its own.
     """
     called: list[tuple[nn.Module, Any]] = []
     handles = []
@@ -59,22 +61,28 @@ def find_head(model: nn.Module, logits_of_one: Callable[[], torch.Tensor]) -> nn
         for module in model.modules():
             if any(True for _ in module.parameters(recurse=False)):
                 handles.append(
-                    module.register_forward_hook(lambda m, _, output: called.append((m, _width(output))))
+                    module.register_forward_hook(lambda m, _, output: called.append((m, _shape(output))))
                 )
         with torch.no_grad():
-            logits = logits_of_one()
+            outputs = outputs_of_one()
     finally:
         for handle in handles:
             handle.remove()
-    for module, width in reversed(called):
-        if isinstance(module, nn.Linear) and isinstance(logits, torch.Tensor) and width == logits.shape[-1]:
-            return module
     if not called:
         raise BadInputError(
             "The model calls no module with parameters, so it has no head: choose parameters by name."
         )
-    return called[-1][0]
+    several = isinstance(outputs, Mapping)
+    heads: list[nn.Module] = []
+    for output in reversed(list(outputs.values())) if several else [outputs]:
+        wanted = _shape(output)
+        for module, shape in reversed(called):
+            fits = wanted and shape and shape[-1] == wanted[-1] and (not several or len(shape) == len(wanted))
+            if isinstance(module, nn.Linear) and fits and module not in heads:
+                heads.append(module)
+                break
+    return heads or [called[-1][0]]
 
 
-def _width(output: Any) -> int | None:
-    return output.shape[-1] if isinstance(output, torch.Tensor) and output.dim() else None
+def _shape(output: Any) -> tuple[int, ...]:
+    return tuple(output.shape) if isinstance(output, torch.Tensor) else ()

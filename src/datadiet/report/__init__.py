@@ -2,6 +2,7 @@
 
 from datadiet.report.contents import ExampleView, Gallery, ReportContents, subset_key
 from datadiet.report.left_out import first_warnings, groups_table
+from datadiet.report.metrics import metrics_table
 from datadiet.report.plain import subset_title, verdict_sentence, verdict_table
 from datadiet.report.safe_text import printable, safe_name
 from datadiet.report.writing import write_report
@@ -12,6 +13,7 @@ __all__ = [
     "ReportContents",
     "first_warnings",
     "groups_table",
+    "metrics_table",
     "printable",
     "safe_name",
     "subset_key",

@@ -23,7 +23,7 @@ from datadiet.report.canvas import (
     series_style,
 )
 from datadiet.report.numbers import compact, count, is_number, share
-from datadiet.report.plain import is_same_subset, score_title, subset_title
+from datadiet.report.plain import accuracy_title, is_same_subset, score_title, subset_title
 from datadiet.report.safe_text import printable
 
 Array = np.ndarray[Any, Any]
@@ -68,7 +68,7 @@ def accuracy_against_keep(verdict: Mapping[str, Any], theme: Theme = LIGHT, narr
             shift = (place - (len(series) - 1) / 2) * span * (0.018 if narrow else 0.012)
             _draw_series(axes, name, subsets, positions[name], shift, verdict.get("recommended"), theme)
         axes.set_xlabel("kept for training (% of the examples)")
-        axes.set_ylabel("test accuracy (%)")
+        axes.set_ylabel(f"test {accuracy_title(verdict)} (%)")
         if keeps:
             axes.set_xlim(keeps[0] - 0.12 * span, keeps[-1] + 0.12 * span)
             if len(keeps) <= (6 if narrow else 12):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 __all__ = [
+    "accuracy_title",
     "budget_title",
     "has_one_seed",
     "holds_title",
@@ -50,6 +51,12 @@ _SCORE_TITLES = {
     "logit_margin": "logit margin",
     "input_norm": "input norm",
 }
+_ACCURACY_TITLES = {
+    "intent_slots": "full-sequence accuracy",
+    "token_classification": "whole-sequence accuracy",
+    "multilabel": "exact-set accuracy",
+    "regression": "accuracy within ½ SD",
+}
 _HOLDS = {True: "holds", False: "does not hold", None: "cannot be decided"}
 
 
@@ -72,6 +79,15 @@ def subset_title(subset: Mapping[str, Any]) -> str:
     """
     score, rule = str(subset["score"]), printable(str(subset.get("rule", "")), limit=40)
     return score_title(score) if score == "random" or rule in ("", score) else f"{score_title(score)}, {rule}"
+
+
+def accuracy_title(verdict: Mapping[str, Any]) -> str:
+    """What is called accuracy in this verdict: depends on the task.
+
+    >>> accuracy_title({"task": "intent_slots"}), accuracy_title({})
+    ('full-sequence accuracy', 'accuracy')
+    """
+    return _ACCURACY_TITLES.get(str(verdict.get("task")), "accuracy")
 
 
 def holds_title(holds: bool | None) -> str:
@@ -165,7 +181,8 @@ def verdict_table(verdict: Mapping[str, Any]) -> Table:
     recommended = verdict.get("recommended")
     table = Table(caption=_caption(verdict), caption_justify="left", title_justify="left")
     table.add_column("subset", overflow="fold")
-    for name in ("kept", "examples", "accuracy %", "minus full", "minus random"):
+    accuracy_name = f"{accuracy_title(verdict)} %"
+    for name in ("kept", "examples", accuracy_name, "minus full", "minus random"):
         table.add_column(name, justify="right")
     table.add_column("verdict")
     full = verdict.get("full")

@@ -10,8 +10,10 @@ import numpy as np
 from datadiet.report import figures, numbers
 from datadiet.report.contents import ReportContents, subset_key
 from datadiet.report.left_out import first_warnings, left_out_view
+from datadiet.report.metrics import metrics_rows
 from datadiet.report.pictures import Draw
 from datadiet.report.plain import (
+    accuracy_title,
     budget_title,
     has_one_seed,
     holds_title,
@@ -44,7 +46,7 @@ def report_figures(contents: ReportContents) -> dict[str, Draw]:
         drawings["score_distributions"] = lambda theme, narrow: figures.score_distributions(
             contents.scores, masks, theme, narrow
         )
-    if contents.kept and len(contents.labels):
+    if contents.kept and _has_classes(contents):
         kept = {
             _kept_title(contents, key): contents.kept[key]
             for key in _by_interest(contents)[: figures.MOST_SUBSETS_IN_BALANCE]
@@ -73,12 +75,15 @@ def page_view(contents: ReportContents) -> dict[str, Any]:
         "warnings": _warnings(verdict),
         "notes": list(contents.notes),
         "rows": _subset_rows(verdict),
+        "accuracy_title": accuracy_title(verdict),
+        "metrics": metrics_rows(verdict),
         "axis": _axis(verdict),
         "left_out": left_out_view(verdict, MINUS),
         "cost": verdict.get("cost") or {},
         "scores": _score_rows(contents),
         "shown_scores": min(len(contents.scores), figures.MOST_PANELS),
         "balance": _balance(contents),
+        "has_classes": _has_classes(contents) or not len(contents.labels),
         "galleries": gallery_thumbnails(contents.galleries, len(contents.class_names)),
         "score_title": score_title,
         "command": contents.provenance.get("command"),
@@ -218,8 +223,13 @@ def _score_rows(contents: ReportContents) -> list[dict[str, Any]]:
     return rows
 
 
+def _has_classes(contents: ReportContents) -> bool:
+    """Whether there are classes to compare: a task need not have any, then all examples are of one."""
+    return len(contents.labels) > 0 and (len(contents.class_names) > 1 or "task" not in contents.verdict)
+
+
 def _balance(contents: ReportContents) -> dict[str, Any] | None:
-    if not len(contents.labels) or not contents.kept:
+    if not _has_classes(contents) or not contents.kept:
         return None
     keys = _in_balance(contents)
     classes = len(contents.class_names)

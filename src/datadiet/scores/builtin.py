@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from datadiet.scores import dynamics, geometry, gradients, inputs, outputs, windows
+from datadiet.scores import dynamics, geometry, gradients, inputs, outputs, unlabelled, windows
 from datadiet.scores.registry import ScoreCard, add_card
 
 _DATA_DIET = "Paul, Ganguli, Dziugaite, Deep Learning on a Data Diet, NeurIPS 2021"
@@ -77,6 +77,50 @@ add_card(
         source=_AUM,
         summary="Logit of the label minus the largest other.",
         function=outputs.logit_margin,
+    )
+)
+add_card(
+    ScoreCard(
+        name="least_confidence",
+        needs="outputs",
+        higher_is_harder=True,
+        range=(0.0, 1.0),
+        source="Culotta and McCallum, Reducing Labeling Effort for Structured Prediction Tasks, AAAI 2005",
+        summary="One minus the largest probability; no label is looked at.",
+        function=unlabelled.least_confidence,
+    )
+)
+add_card(
+    ScoreCard(
+        name="hypothesis_el2n",
+        needs="outputs",
+        higher_is_harder=True,
+        range=(0.0, 1.0),
+        source=f"{_DATA_DIET}, with the model's hypothesis as label",
+        summary="L2 norm of softmax minus the model's own hypothesis; no label is looked at.",
+        function=unlabelled.hypothesis_el2n,
+    )
+)
+add_card(
+    ScoreCard(
+        name="probability_margin",
+        needs="outputs",
+        higher_is_harder=False,
+        range=(0.0, 1.0),
+        source="Scheffer et al., Active Hidden Markov Models for Information Extraction, 2001",
+        summary="Largest probability minus the second; no label is looked at.",
+        function=unlabelled.probability_margin,
+    )
+)
+add_card(
+    ScoreCard(
+        name="top_logit_margin",
+        needs="outputs",
+        higher_is_harder=False,
+        range=(0.0, math.inf),
+        source="the probability margin on the scale of logits",
+        summary="Largest logit minus the second; no label is looked at.",
+        function=unlabelled.top_logit_margin,
     )
 )
 add_card(

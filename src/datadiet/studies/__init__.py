@@ -13,6 +13,9 @@ from datadiet.studies import init_correlation as init_correlation
 from datadiet.studies import ntk_velocity as ntk_velocity
 from datadiet.studies import mode_connectivity as mode_connectivity
 from datadiet.studies import why_el2n as why_el2n
+from datadiet.studies import bert_diet as bert_diet
+from datadiet.studies import pool_selection as pool_selection
+from datadiet.studies import active_learning as active_learning
 
 # isort: on
 from datadiet.studies.base import Study, StudyResult, open_bench, plan_of, run_study, studies, study_named

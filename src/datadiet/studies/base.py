@@ -72,6 +72,7 @@ class Study:
         conclude: claims, figures and tables of the rows; also called with the rows so far of a study that was
             interrupted.
         kinds: kinds of data that it can be done on.
+        tasks: tasks that it can be done on.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Study:
     measure: Callable[[Workbench, dict[str, Any]], Iterator[Row]]
     conclude: Callable[[Workbench, Sequence[Row], Mapping[str, Any]], Conclusion]
     kinds: tuple[str, ...] = ("image", "text", "vector")
+    tasks: tuple[str, ...] = ("classification",)
 
 
 @dataclass(frozen=True)
@@ -200,6 +202,11 @@ def plan_of(study: Study, bench: Workbench) -> list[Planned]:
     if bench.setup.examples.kind not in study.kinds:
         raise BadInputError(
             f"The study {study.name!r} needs {' or '.join(study.kinds)} data, not {bench.setup.examples.kind} data."
+        )
+    if bench.setup.examples.task not in study.tasks:
+        raise BadInputError(
+            f"The study {study.name!r} is for {' or '.join(study.tasks)}, and '{bench.setup.examples.name}' is of "
+            f"the task '{bench.setup.examples.task}'."
         )
     return [planned for planned in study.plan(bench) if planned.runs]
 

@@ -73,6 +73,11 @@ class Workbench:
         self._opened.append(setup)
         return beside
 
+    def leave(self, beside: Workbench) -> None:
+        """Let a bench that was made from this one go before all the others, with the data that it holds."""
+        beside.setup.close()
+        self._opened[:] = [setup for setup in self._opened if setup is not beside.setup]
+
     def close(self) -> None:
         """Let workers of all stores go, also of benches made from this one."""
         for setup in (self.setup, *self._opened):
@@ -120,11 +125,12 @@ class Workbench:
         )
         return self._counted(run)
 
-    def retrain(self, ids: np.ndarray | None, index: int, label: str = "") -> Run:
-        """Train on some ids (None for all) with the index-th retraining seed."""
+    def retrain(self, ids: np.ndarray | None, index: int, label: str = "", *, weights: bool = False) -> Run:
+        """Train on some ids (None for all) with the index-th retraining seed; `weights` keeps those of its end."""
         chosen = None if ids is None else np.sort(np.asarray(ids, dtype=np.int64))
-        run = train_run(self.setup, self.seed + FRESH_SEEDS + index, ids=chosen, label=label)
-        return self._counted(run)
+        seed = self.seed + FRESH_SEEDS + index
+        last = (int(describe(self.setup, seed, chosen, False)["total_steps"]),) if weights else ()
+        return self._counted(train_run(self.setup, seed, ids=chosen, weights_at=last, label=label))
 
     def epochs_run(self, index: int, steps: Sequence[int]) -> Run:
         """The index-th scoring run over again, without its trace, with its weights at moments of a study's own."""

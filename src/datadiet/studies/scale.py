@@ -25,6 +25,9 @@ class Scale:
         noise: share of labels made wrong, where noise is injected.
         neighbours: examples of one tangent kernel.
         group: examples of the easiest, hardest and random groups of the landscape studies.
+        base_share: labelled share that studies of pools begin with.
+        pick_share: share that they add to it, all at once or in rounds.
+        rounds: in how many rounds examples are chosen for labelling.
     """
 
     name: str
@@ -39,6 +42,9 @@ class Scale:
     noise: float
     neighbours: int
     group: int
+    base_share: float = 0.05
+    pick_share: float = 0.1
+    rounds: int = 4
 
 
 SCALES = {
@@ -57,6 +63,8 @@ SCALES = {
             noise=0.1,
             neighbours=20,
             group=200,
+            base_share=0.1,
+            rounds=2,
         ),
         Scale(
             "fast",

@@ -107,6 +107,7 @@ def measured_at(bench: Workbench, index: int, step: int, ids: np.ndarray) -> tup
             )
         )
     )
+    assert isinstance(batch.targets, torch.Tensor)
     gradients = logit_gradients(model, batch.inputs, batch.targets)
     gram = gradients.loss_gram
     norms = np.sqrt(np.maximum(np.diag(gram), 0))

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from scipy.stats import norm, rankdata
 
+from datadiet.classification_only import require_classification
 from datadiet.data import Examples
 from datadiet.errors import BadInputError
 from datadiet.progress import ProgressDisplay
@@ -111,6 +112,9 @@ def find_suspects(
         display.say("The table names no runs: suspects come from its columns alone, without proposals.")
         return _from_columns(table, method, seed)
     examples = data_of_table(table, source, load_options)
+    require_classification(
+        examples, "Finding suspects", "look at its hardest examples instead, in the report of `datadiet run`"
+    )
     if folds is not None:
         check_folds(folds, len(examples.train))
     setup = prepare(

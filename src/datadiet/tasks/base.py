@@ -2,31 +2,97 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import torch
+
+#: Target of a position that has none: special tokens, padding, and all but the first sub-token of a word.
+IGNORED = -100
 
 
 class Task(Protocol):
     """How model outputs and targets of a batch are read, one example at a time.
 
-    Every method returns one row an example and never mixes examples, so that a score cannot depend on
-    the batch that an example happened to be in.
+    Every method but `metrics` returns one row an example and never mixes examples, so that a score cannot
+    depend on the batch that an example happened to be in, nor on how far that batch was padded.
     """
 
     @property
     def name(self) -> str:
-        """What the task is called."""
+        """What the task is called: one of `datadiet.tasks.TASKS`."""
         ...
 
-    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Loss of each example, shape (batch,)."""
+    @property
+    def single_label(self) -> bool:
+        """Whether outputs are logits (batch, classes) with one class an example, as `datadiet.scores` has it."""
         ...
 
-    def error(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Gradient of the loss with respect to the outputs, flattened: shape (batch, outputs)."""
+    def loss(self, outputs: Any, targets: Any) -> torch.Tensor:
+        """Loss of each example that is trained on, shape (batch,)."""
         ...
 
-    def correct(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def error(self, outputs: Any, targets: Any) -> torch.Tensor:
+        """Gradient of the example's loss with respect to its outputs, shape (batch, any); its norm is EL2N."""
+        ...
+
+    def correct(self, outputs: Any, targets: Any) -> torch.Tensor:
         """Whether each example is predicted right: bool, shape (batch,)."""
         ...
+
+    def measures(self, outputs: Any, targets: Any) -> dict[str, torch.Tensor]:
+        """What is recorded of each example: names of `datadiet.scores.outputs.MEASURES`, as far as defined.
+
+        "probability", "el2n", "loss", "prediction" and "correct" are always there. Real ones are float32 or
+        wider and of shape (batch,); "prediction" is int32; "correct" is bool.
+        """
+        ...
+
+    def predictions(self, outputs: Any, targets: Any) -> dict[str, torch.Tensor]:
+        """What has to be kept of a test batch for `metrics`; first dimension (batch,)."""
+        ...
+
+    def metrics(
+        self, predictions: Sequence[Mapping[str, torch.Tensor]], truths: Sequence[Any]
+    ) -> dict[str, float]:
+        """Test metrics of many batches: what `predictions` gave for each, and the targets of each.
+
+        Batches may be of any size and padded to any length. "accuracy" (the mean of `correct`) is always there.
+        """
+        ...
+
+
+def wide(outputs: torch.Tensor) -> torch.Tensor:
+    """The outputs in float32, or as they are in float64."""
+    return outputs.float() if outputs.dtype in (torch.float16, torch.bfloat16) else outputs
+
+
+def norm_of_rows(rows: torch.Tensor) -> torch.Tensor:
+    """L2 norm over the last dimension; the squares of tiny entries do not vanish in float32.
+
+    Args:
+        rows: (batch, entries), no entry below zero.
+
+    Example:
+        >>> norm_of_rows(torch.tensor([[3e-30, 4e-30], [0.0, 0.0]]))
+        tensor([5.0000e-30, 0.0000e+00])
+    """
+    if rows.shape[-1] == 0:
+        return rows.sum(-1)
+    largest = rows.amax(-1, keepdim=True)
+    scale = torch.where(largest > 0, largest, torch.ones_like(largest))
+    return (rows / scale).square().sum(-1).sqrt() * scale.squeeze(-1)
+
+
+def on_cpu(batches: Sequence[Any]) -> list[Any]:
+    """Tensors, or dicts of tensors, brought to the processor: what a test pass kept may lie on several devices."""
+    return [
+        {key: part.cpu() for key, part in batch.items()} if isinstance(batch, Mapping) else batch.cpu()
+        for batch in batches
+    ]
+
+
+def share(right: Sequence[torch.Tensor]) -> float:
+    """Mean of bool tensors taken together; NaN where there is nothing."""
+    count = sum(len(part) for part in right)
+    return sum(int(part.sum()) for part in right) / count if count else float("nan")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +13,14 @@ import torch
 from datadiet.errors import BadInputError
 from datadiet.scores.outputs import MEASURES, REAL_MEASURES, measures_of, read_batch
 from datadiet.scores.table import ScoreTable
+from datadiet.tasks import Task, task_for
+from datadiet.tracking.batch_reading import read_task_batch
 from datadiet.tracking.presentations import EpochRows, PresentationLog, collapse, merge
 from datadiet.tracking.tabulate import table_from_trace
 from datadiet.tracking.trace import Trace, as_ids
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
 #: Always recorded: forgetting needs the one, and a probability that is not a number betrays broken logits.
 _ALWAYS = ("probability", "correct")
@@ -44,6 +46,8 @@ class Recorder:
         folder: where the trace goes, one file an epoch; in memory when None.
         columns: which measures to keep, of those of `measure`; all by default. `probability` and `correct`
             are always kept.
+        task: what is trained, a `Task` or its name; single-label classification when None. Of another task,
+            what it measures is recorded; scores that need more, such as `aum` of a regression, there are none.
 
     Raises:
         BadInputError: neither or both of `num_examples` and `ids`, ids not increasing, an unknown column.
@@ -65,7 +69,10 @@ class Recorder:
         ids: Any = None,
         folder: str | Path | None = None,
         columns: Sequence[str] | None = None,
+        task: str | Task | None = None,
     ) -> None:
+        task = task_for(task) if isinstance(task, str) else task
+        self.task = None if task is None or task.single_label else task
         if (num_examples is None) == (ids is None):
             raise BadInputError("a Recorder needs either num_examples or ids.")
         if num_examples is not None and num_examples < 1:
@@ -77,6 +84,7 @@ class Recorder:
                 f"there is no measure {unknown[0]!r} to record; there are {', '.join(MEASURES)}."
             )
         self.columns = tuple(name for name in MEASURES if name in chosen or name in _ALWAYS)
+        self._measures_known = self.task is None  # else the first batch tells which of them the task has
         self.ids: NDArray[np.int64] = as_ids(np.arange(num_examples or 0) if ids is None else ids)
         if len(self.ids) == 0:
             raise BadInputError("a Recorder needs at least one id.")
@@ -93,8 +101,9 @@ class Recorder:
 
         Args:
             ids: (batch,) integers.
-            logits: (batch, classes), tensor on any device or numpy; detached here.
-            targets: (batch,) integer labels.
+            logits: (batch, classes), tensor on any device or numpy; detached here. Of another task than
+                classification, the outputs that it takes.
+            targets: (batch,) integer labels; of another task, the targets that it takes.
 
         Raises:
             BadInputError: shapes that do not fit; on the CPU also unknown ids and logits that are not finite.
@@ -107,12 +116,17 @@ class Recorder:
         if numbers.numel() == 0:
             numbers = numbers.to(torch.int64)  # an empty list has no dtype of its own
         with torch.no_grad():
-            reading = read_batch(logits, targets)
+            if self.task is None:
+                reading = read_batch(logits, targets)
+                labels, length = reading.targets, len(reading.targets)
+            else:
+                measured, labels = read_task_batch(self.task, logits, targets)
+                length = len(labels)
             if numbers.is_floating_point() or numbers.dtype == torch.bool:
                 raise BadInputError(f"ids must be integers, got {numbers.dtype}; floats lose large ids.")
-            if numbers.shape != reading.targets.shape:
+            if tuple(numbers.shape) != (length,):
                 raise BadInputError(
-                    f"there are {len(reading.targets)} rows of logits, but ids of shape "
+                    f"there are {length} rows of logits, but ids of shape "
                     f"{tuple(numbers.shape)}; give one id a row."
                 )
             if len(numbers) == 0:
@@ -120,11 +134,19 @@ class Recorder:
             numbers = numbers.to(torch.int64)
             if numbers.device.type == "cpu":
                 self._positions(numbers.numpy())
-            needed = dict.fromkeys((*self.columns, "prediction", "correct"))
-            measured = measures_of(reading, needed)
-            if reading.logits.device.type == "cpu":
+            if self.task is None:
+                measured = measures_of(reading, dict.fromkeys((*self.columns, "prediction", "correct")))
+            elif not self._measures_known:
+                self._know_measures(measured)
+            if measured["probability"].device.type == "cpu":
                 self._check_finite(numbers, measured["probability"])
-            self._log.add(numbers, measured, reading.targets)
+            self._log.add(numbers, measured, labels)
+
+    def _know_measures(self, there: Iterable[str]) -> None:
+        """Keep the columns that the task has; called once, before the first row."""
+        self.columns = tuple(name for name in self.columns if name in there)
+        self._log = PresentationLog(tuple(name for name in self.columns if name in REAL_MEASURES))
+        self._measures_known = True
 
     def reduce(self, all_reduce: Callable[[torch.Tensor], torch.Tensor]) -> None:
         """Merge what every rank saw of this epoch; call it on each rank before `end_epoch`.
@@ -156,8 +178,9 @@ class Recorder:
         changed = seen & (self.labels != _UNKNOWN) & (self.labels != rows.target)
         if changed.any():
             place = int(np.argmax(changed))
+            what = f"had label {self.labels[place]} and now has {rows.target[place]}"
             raise BadInputError(
-                f"id {self.ids[place]} had label {self.labels[place]} and now has {rows.target[place]} "
+                f"id {self.ids[place]} {what if self.task is None else 'has other targets than before'} "
                 f"({int(changed.sum())} such ids); ids must be fixed positions in the data, "
                 "not places in the loader."
             )
@@ -174,18 +197,23 @@ class Recorder:
         scores: Sequence[str] | None = None,
         at_epoch: int | Sequence[int] | None = None,
         *,
+        labels: ArrayLike | None = None,
         class_names: Sequence[str] = (),
         provenance: Mapping[str, Any] | None = None,
         unseen: str = "refuse",
     ) -> ScoreTable:
         """Scores of what was recorded, for one seed; see `table_from_trace`, which takes the same arguments.
 
+        `labels`, (n,) integers, may be left out: they are those recorded, or one class where the task has none.
+
         Raises:
             BadInputError: as `table_from_trace`.
         """
+        if labels is None:
+            labels = self.labels if self.task is None else np.zeros(len(self.ids), np.int64)
         return table_from_trace(
             self.trace,
-            self.labels,
+            labels,
             scores,
             at_epoch,
             class_names=class_names,
@@ -207,6 +235,8 @@ class Recorder:
             "presented.ids": ids.clone(),
             "presented.values": values.clone(),
         }
+        if self.task is not None and self._measures_known:
+            state["measures"] = torch.tensor([name in self.columns for name in MEASURES])
         if self._merged is not None:
             for part in dataclasses.fields(EpochRows):
                 content = getattr(self._merged, part.name)
@@ -228,6 +258,10 @@ class Recorder:
         if state["ids"].tolist() != mine:
             raise BadInputError(
                 f"the recorder's state is of other ids: {state['ids'].tolist()} (n, first, last), not {mine}."
+            )
+        if self.task is not None and "measures" in state:
+            self._know_measures(
+                [name for name, is_there in zip(MEASURES, state["measures"], strict=True) if is_there]
             )
         width = len(self._log.measures) + 3
         if state["presented.values"].shape[1] != width:

@@ -1,9 +1,10 @@
-"""One forward pass in evaluation mode: logits by id, with no dropout, no augmentation, no shuffling."""
+"""One forward pass in evaluation mode: outputs by id, with no dropout, no augmentation, no shuffling."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,19 +33,22 @@ def evaluate(
     store: Store,
     recipe: Recipe,
     accelerator: Accelerator,
-    visit: Callable[[Batch, torch.Tensor], None],
+    visit: Callable[[Batch, Any], None],
     *,
     ids: np.ndarray | None = None,
     batch_size: int | None = None,
 ) -> None:
-    """Call `visit(batch, logits)` for every batch of this process's share, in id order.
+    """Call `visit(batch, outputs)` for every batch of this process's share, in id order, or texts by length.
+
+    Texts of similar length go together, which makes for fewer pads and the same numbers; streamed ones only where
+    the recipe asks for it, since they have to be read once more for it.
 
     Args:
         model: on the accelerator's device.
         store: the part to go over.
         recipe: gives precision, memory format and (times two) the batch size.
         accelerator: gives device and share.
-        visit: receives the batch and its float32 logits (batch, classes).
+        visit: receives the batch and what the model puts out for it, in float32.
         ids: which ids; None for all.
         batch_size: examples a pass; None for twice the training batch.
     """
@@ -57,9 +61,17 @@ def evaluate(
             world_size=accelerator.num_processes,
             device=accelerator.device,
             memory_format=torch.channels_last if channels_last else torch.contiguous_format,
+            bucket_by_length=store.in_memory or recipe.bucket_by_length,
         ):
             if len(batch) == 0:
                 continue
             with autocast(recipe, accelerator.device):
-                logits = model(batch.inputs)
-            visit(batch, logits.float())
+                outputs = model(batch.inputs)
+            visit(batch, in_float32(outputs))
+
+
+def in_float32(outputs: Any) -> Any:
+    """Every floating point tensor of a model's outputs in float32."""
+    if isinstance(outputs, dict):
+        return {name: in_float32(part) for name, part in outputs.items()}
+    return outputs.float() if isinstance(outputs, torch.Tensor) and outputs.is_floating_point() else outputs

@@ -28,7 +28,7 @@ class Observer:
     def on_begin(self, loop: TrainingLoop) -> None:
         """Before the first step of this process."""
 
-    def on_batch(self, loop: TrainingLoop, batch: Batch, outputs: torch.Tensor, losses: torch.Tensor) -> None:
+    def on_batch(self, loop: TrainingLoop, batch: Batch, outputs: Any, losses: torch.Tensor) -> None:
         """After each optimiser step; outputs and losses are detached and of the weights before the step."""
 
     def on_epoch(self, loop: TrainingLoop) -> None:
@@ -93,6 +93,7 @@ class TrainingLoop:
         if recipe.memory_format == "channels_last":
             model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model, self.optimizer = accelerator.prepare(model, make_optimizer(recipe, model, self.device))
+        self._learnt = [p for p in self.model.parameters() if p.requires_grad]
         self._stand_in: Batch | None = None
         self._bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
 
@@ -136,6 +137,7 @@ class TrainingLoop:
             start_batch=start,
             device=self.device,
             memory_format=self.memory_format,
+            bucket_by_length=self.recipe.bucket_by_length,
         )
         stop = min(self.steps_per_epoch - start, until - self.step)
         before = time.perf_counter()
@@ -171,6 +173,8 @@ class TrainingLoop:
         share = self.accelerator.num_processes / global_size if len(batch) else 0.0
         loss = losses.sum() * share
         self.accelerator.backward(loss)
+        if self.recipe.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self._learnt, self.recipe.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         first_bad = (~torch.isfinite(loss.detach())) & (self._bad_step < 0)
@@ -180,7 +184,7 @@ class TrainingLoop:
         if self.device.type == "cpu" or self.step % LOSS_CHECK_EVERY == 0:
             self._check_loss()
         if len(batch):
-            outputs, losses = outputs.detach(), losses.detach()
+            outputs, losses = detached(outputs), losses.detach()
             for observer in self.observers:
                 observer.on_batch(self, batch, outputs, losses)
 
@@ -214,9 +218,16 @@ class TrainingLoop:
         self.step, self.seconds = step, seconds
 
 
+def detached(outputs: Any) -> Any:
+    """A model's outputs, a tensor or a dict of tensors, without their history."""
+    if isinstance(outputs, dict):
+        return {name: part.detach() for name, part in outputs.items()}
+    return outputs.detach()
+
+
 def make_optimizer(recipe: Recipe, model: nn.Module, device: torch.device) -> torch.optim.Optimizer:
     """The recipe's optimiser over the parameters that take gradients."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
+    parameters = _decayed_and_not(model, recipe)
     fused = device.type in ("cpu", "cuda")
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(
@@ -228,6 +239,24 @@ def make_optimizer(recipe: Recipe, model: nn.Module, device: torch.device) -> to
             fused=fused,
         )
     return torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused)
+
+
+def _decayed_and_not(model: nn.Module, recipe: Recipe) -> list[Any]:
+    """The parameters that take gradients, in two groups where weight decay leaves some of them alone."""
+    learnt = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if recipe.decay_norms_and_biases:
+        return list(learnt.values())
+    free = {
+        id(p)
+        for module in model.modules()
+        for name, p in module.named_parameters(recurse=False)
+        if "bias" in name or "norm" in type(module).__name__.lower()
+    }
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in learnt.values() if id(p) not in free]},
+        {"params": [p for p in learnt.values() if id(p) in free], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
 
 
 def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:

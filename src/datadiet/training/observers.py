@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,7 +21,7 @@ class Recording(Observer):
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
 
-    def on_batch(self, loop: TrainingLoop, batch: Batch, outputs: torch.Tensor, losses: torch.Tensor) -> None:
+    def on_batch(self, loop: TrainingLoop, batch: Batch, outputs: Any, losses: torch.Tensor) -> None:
         """Record the batch as the training pass saw it."""
         self.recorder.update(batch.ids, outputs, batch.targets)
 

@@ -22,6 +22,11 @@ MemoryFormat = Literal["auto", "contiguous", "channels_last"]
 Budget = Literal["steps", "epochs"]
 
 
+def _later(default: Any) -> Any:
+    """A field that joined after runs had addresses: at its default it is no part of a run's description."""
+    return field(default=default, metadata={"later": True})
+
+
 @dataclass(frozen=True)
 class Recipe:
     """Everything that makes a training run, but for its data and its seed.
@@ -56,6 +61,9 @@ class Recipe:
         budget: whether a subset trains for the full data's number of "steps" (the papers' protocol) or
             "epochs" (what saves time).
         score_epoch: epoch whose end the point scores are taken at; None for two fifths of the run.
+        decay_norms_and_biases: whether weight decay also pulls at biases and at the weights of normalisation.
+        clip_norm: longest gradient, over all parameters, that a step takes; None for no limit.
+        bucket_by_length: put texts of similar length into one batch, so that less of it is padding.
 
     Example:
         >>> named_recipe("paper").lr
@@ -89,6 +97,9 @@ class Recipe:
     memory_format: MemoryFormat = "auto"
     budget: Budget = "steps"
     score_epoch: float | None = None
+    decay_norms_and_biases: bool = _later(True)
+    clip_norm: float | None = _later(None)
+    bucket_by_length: bool = _later(False)
 
     def __post_init__(self) -> None:
         for key, hint in get_type_hints(Recipe).items():
@@ -112,7 +123,7 @@ class Recipe:
             raise BadInputError(
                 "recipe: give the length either in epochs or in steps, not both and not neither."
             )
-        for key in ("epochs", "steps", "batch_size", "lr", "max_length"):
+        for key in ("epochs", "steps", "batch_size", "lr", "max_length", "clip_norm"):
             value = getattr(self, key)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise BadInputError(f"recipe: {key} is {value!r}; it must be above 0.")
@@ -147,6 +158,20 @@ class Recipe:
         out = dataclasses.asdict(self)
         out["milestones"] = list(self.milestones)
         return out
+
+    def described(self) -> dict[str, Any]:
+        """Plain data for the address of a run: without fields that joined later and are at their default.
+
+        Example:
+            >>> "clip_norm" in Recipe().described(), Recipe(clip_norm=1.0).described()["clip_norm"]
+            (False, 1.0)
+        """
+        at_default = {
+            f.name
+            for f in dataclasses.fields(self)
+            if f.metadata.get("later") and getattr(self, f.name) == f.default
+        }
+        return {name: value for name, value in self.to_dict().items() if name not in at_default}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Recipe:
@@ -270,6 +295,9 @@ def named_recipe(name: str) -> Recipe:
             crop_pad=0,
             flip=False,
             score_epoch=1.0,
+            decay_norms_and_biases=False,
+            clip_norm=1.0,
+            bucket_by_length=True,
         )
     if Path(name).suffix in (".yaml", ".yml"):
         return Recipe.from_yaml(name)
@@ -281,6 +309,7 @@ def named_recipe(name: str) -> Recipe:
 def fast_for(kind: str, num_examples: int, *, pretrained: bool) -> Recipe:
     """The "fast" recipe, its lengths fitted to the data: small data sets see more epochs of smaller batches.
 
+    `kind` is that of the data, or "tokens" for texts read by a transformer from random weights.
     The lengths are our choice: at least about 200 steps, and ten epochs of 256 from 20,000 examples on.
     """
     if pretrained:
@@ -291,5 +320,8 @@ def fast_for(kind: str, num_examples: int, *, pretrained: bool) -> Recipe:
     recipe = Recipe(name="fast", epochs=epochs, batch_size=batch, lr=0.4 * batch / 256)
     if kind == "image":
         return recipe
+    if kind == "tokens":  # a small transformer from random weights
+        shape = named_recipe("finetune")
+        return shape.replace(name="fast", epochs=epochs, batch_size=batch // 2, lr=1e-3, score_epoch=None)
     rate = 1e-2 if kind == "text" else 2e-3
     return recipe.replace(optimizer="adamw", lr=rate, weight_decay=1e-2, crop_pad=0, flip=False)

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-import numpy as np
-
 from datadiet.data import Examples
-from datadiet.data.examples import Part
 from datadiet.data.fingerprint import fingerprint
 from datadiet.data.holdout import hold_out
-from datadiet.data.tables import rows_with
 from datadiet.errors import BadInputError
 
 
@@ -39,7 +35,7 @@ def carve_validation(examples: Examples, *, fraction: float = 0.1, seed: int = 0
     if not 0 < fraction < 1:
         raise BadInputError(f"validation_fraction is {fraction:g}; it must lie between 0 and 1.")
     rest, held = hold_out(examples.train.labels, examples.class_names, fraction=fraction, seed=seed)
-    parts = [_part(examples.train, positions) for positions in (rest, held)]
+    parts = [examples.train.take(positions) for positions in (rest, held)]
     return dataclasses.replace(
         examples,
         name=f"{examples.name} without its test part",
@@ -49,15 +45,4 @@ def carve_validation(examples: Examples, *, fraction: float = 0.1, seed: int = 0
         holdout_seed=None,
         left_out_test=(),
         notes=(),
-    )
-
-
-def _part(whole: Part, positions: np.ndarray) -> Part:
-    return Part(
-        rows_with(whole.dataset, positions),
-        whole.ids[positions],
-        whole.labels[positions],
-        whole.input_columns,
-        whole.kind,
-        {shape: pixels[positions] for shape, pixels in whole.decoded.items()},
     )

@@ -242,8 +242,8 @@ def _accuracy_at(setup: Setup, seed: int, ids: np.ndarray, step: int, since: int
     model, _ = load_weights(setup, run, step)
     predicted: list[torch.Tensor] = []
 
-    def visit(batch: Batch, logits: torch.Tensor) -> None:
-        predicted.append((logits.argmax(dim=-1) == batch.targets).sum())
+    def visit(batch: Batch, outputs: Any) -> None:
+        predicted.append(setup.task.correct(outputs, batch.targets).sum())
 
     evaluate(model, setup.test, setup.recipe, setup.accelerator, visit)
     right = torch.stack(predicted).sum() if predicted else torch.zeros((), dtype=torch.int64)

@@ -1,0 +1,339 @@
+"""What to add from a pool to a small labelled set: trained on the one, scored and picked in the other."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datadiet.data import open_store
+from datadiet.diet import check_folder, check_seeds, read_examples
+from datadiet.errors import BadInputError
+from datadiet.keeping import checked_seed
+from datadiet.points import load_weights
+from datadiet.pooling.hypotheses import PoolReading, check_pool_score, check_pool_task, read_pool
+from datadiet.pooling.rows import PoolRows, read_pool_rows
+from datadiet.report import safe_name
+from datadiet.runs import describe, train_run
+from datadiet.selection import select
+from datadiet.setup import Setup, prepare
+from datadiet.training.recipe import Recipe
+from datadiet.training.seeding import derive_seed
+
+DEFAULT_SEEDS = 3
+ENDS = ("hardest", "easiest")
+NOT_SURE = "not confident enough"
+
+
+@dataclass(frozen=True, eq=False)
+class Pooled:
+    """What was picked from a pool, and where it is written.
+
+    Args:
+        ids: row numbers in the pool of what was picked, int64 (pick,), in the order of the list: the least sure
+            first, or the surest where the easiest were asked for.
+        scores: of these, higher = less sure, float64 (pick,); None where they were drawn at random.
+        data: the content of `pool.json`: counts, where everything comes from.
+        folder: where it is written.
+    """
+
+    ids: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.float64] | None
+    data: Mapping[str, Any]
+    folder: Path = field(default_factory=Path)
+
+    @property
+    def weak(self) -> bool:
+        """Whether the pool has hypotheses, so that what is picked was added to the base."""
+        return bool(self.data["weak"])
+
+    def __str__(self) -> str:
+        from datadiet.pooling.sentence import pooled_sentence
+
+        return pooled_sentence(self.data)
+
+
+@dataclass(frozen=True, eq=False)
+class Opinion:
+    """What the base's models say of the usable rows of a pool, averaged.
+
+    Args:
+        hardness: score -> float64 (n,), higher = less sure.
+        confidence: mean probability of each model's hypothesis, float64 (n,).
+        prediction: the class most models take each row for, int64 (n,); of several the lowest.
+        weights: hashes of the models' weights.
+    """
+
+    hardness: Mapping[str, npt.NDArray[np.float64]]
+    confidence: npt.NDArray[np.float64]
+    prediction: npt.NDArray[np.int64]
+    weights: Sequence[str]
+
+
+def pool(
+    base: Any,
+    pool: Any,
+    *,
+    pick: int,
+    by: str = "entropy",
+    end: str = "hardest",
+    window: float | None = None,
+    min_confidence: float | None = None,
+    hypothesis: str | None = None,
+    hypothesis_tags: str | None = None,
+    confidence: str | None = None,
+    defect: str | None = None,
+    unlabelled: bool = False,
+    seeds: int = DEFAULT_SEEDS,
+    seed: int = 0,
+    recipe: str | Recipe = "fast",
+    workspace: str | Path = "runs",
+    out: str | Path | None = None,
+    load_options: Mapping[str, Any] | None = None,
+    command: Sequence[str] | None = None,
+    **options: Any,
+) -> Pooled:
+    """Choose what to add from a pool to a small labelled set.
+
+    Models are trained on the base and say of each row of the pool how unsure they are, without looking at its
+    label. A pool with hypotheses (weak labels of some system) gives the base with the picked rows added, their
+    hypotheses as labels; a pool without gives the list of what to have labelled next.
+
+    Args:
+        base: anything that `datadiet.load` takes, or `Examples`: the labelled data.
+        pool: where the pool is: anything that `datadiet.load` takes with or without labels, a flat folder of
+            images, or an array of inputs. Its inputs are in columns of the same names as the base's.
+        pick: how many rows are picked, exactly.
+        by: "entropy", "el2n", "margin", "logit_margin", "least_confidence", or "random".
+        end: "hardest" for what the models are least sure of, "easiest" for what they are surest of.
+        window: share of the least sure rows that is passed over first; only from the hardest end.
+        min_confidence: leave out rows that are less confident: by the pool's own column, else by the base's models.
+        hypothesis: the pool's column of hypotheses; None for the base's label column, or one called `hypothesis`.
+        hypothesis_tags: its column of hypothesised tags; None for the base's.
+        confidence: its column of confidences; None for one called `confidence`.
+        defect: its column that says whether a row is known to be wrong; those with true leave.
+        unlabelled: do not read hypotheses, even if the pool has such a column.
+        seeds: models that scores are averaged over.
+        seed: base of all seeds.
+        recipe: "fast", "paper", "finetune", a YAML file, or a `Recipe`.
+        workspace: where trainings live.
+        out: folder of the results; None for `workspace/<name of the base>-pool`.
+        load_options: further arguments of `datadiet.load`, for the base.
+        command: the command line that asked for this, for the record.
+        options: further arguments of `datadiet.setup.prepare`.
+
+    Raises:
+        BadInputError: what cannot be used; fewer usable rows than are to be picked.
+        RunFailedError: a training broke off.
+
+    Source: entropy and margin based scoring of weakly labelled pools in industrial NLU, 2023; Settles, "Active
+        Learning Literature Survey", 2009.
+    """
+    _check(pick, by, end, window, min_confidence)
+    check_seeds(seeds)
+    checked_seed(seed)
+    examples = read_examples(base, load_options, options.get("display"))
+    check_pool_task(examples.task)
+    folder = Path(out) if out is not None else Path(workspace) / f"{safe_name(examples.name)}-pool"
+    check_folder(folder)
+    rows = read_pool_rows(
+        pool,
+        examples,
+        hypothesis=hypothesis,
+        tags=hypothesis_tags,
+        confidence=confidence,
+        defect=defect,
+        unlabelled=unlabelled,
+        skip_bad=(load_options or {}).get("on_bad_example") == "skip",
+    )
+    if not rows.weak and rows.confidence is not None and confidence is None:
+        rows.notes.append(
+            "The pool's column 'confidence' is about hypotheses that it does not have; not used."
+        )
+    _enough(rows, len(rows.part), pick)
+    setup = prepare(examples, recipe, workspace=workspace, **options)
+    try:
+        for note in rows.notes:
+            setup.display.say(note)
+        own = rows.confidence if rows.weak or confidence is not None else None
+        opinion = None
+        if by != "random" or (min_confidence is not None and own is None) or not rows.weak:
+            opinion = opinion_of(setup, rows, seeds, seed, options)
+            if by != "random" and by not in opinion.hardness:
+                raise BadInputError(
+                    f"The task '{examples.task}' has no {by}; use {', '.join(opinion.hardness)}."
+                )
+        sure = own if own is not None else opinion.confidence if opinion is not None else None
+        eligible = np.ones(len(rows.part), dtype=bool)
+        if min_confidence is not None:
+            assert sure is not None
+            eligible = sure >= min_confidence  # a confidence that is missing is not enough
+        _enough(rows, int(eligible.sum()), pick, min_confidence)
+        hardness = None if opinion is None or by == "random" else opinion.hardness[by]
+        places = _picked(rows.part.ids, hardness, eligible, pick, end=end, window=window, seed=seed)
+        facts = {
+            "by": by, "end": end, "window": window, "min_confidence": min_confidence, "seeds": seeds, "seed": seed,
+            "recipe": setup.recipe.to_dict(), "command": list(command or ()),
+        }  # fmt: skip
+        data = _facts(setup, rows, opinion, eligible, places, facts)
+        if setup.accelerator.is_main_process:
+            from datadiet.pooling.writing import write_pooled
+
+            write_pooled(folder, examples, rows, opinion, hardness, eligible, places, data)
+    finally:
+        setup.close()
+    scores = None if hardness is None else hardness[places]
+    return Pooled(rows.part.ids[places], scores, data, folder)
+
+
+def _check(pick: int, by: str, end: str, window: float | None, min_confidence: float | None) -> None:
+    if pick < 1:
+        raise BadInputError(f"pick is {pick}; pick at least one row.")
+    check_pool_score(by)
+    if end not in ENDS:
+        raise BadInputError(f"end is {end!r}; it is one of {', '.join(ENDS)}.")
+    if window is not None and not 0 <= window < 1:
+        raise BadInputError(
+            f"window is {window:g}; it is the share of the least sure rows to pass over, in [0, 1)."
+        )
+    if window is not None and (end != "hardest" or by == "random"):
+        raise BadInputError(
+            "A window counts from the hardest end of a score's order; leave out end, or window."
+        )
+    if min_confidence is not None and not 0 <= min_confidence <= 1:
+        raise BadInputError(f"min_confidence is {min_confidence:g}; it is a probability, from 0 to 1.")
+
+
+def _enough(rows: PoolRows, usable: int, pick: int, min_confidence: float | None = None) -> None:
+    """Refuse to pick more rows than there are, saying where the others went."""
+    if usable >= pick:
+        return
+    gone = dict(rows.left_out())
+    if min_confidence is not None:
+        gone[f"less confident than {min_confidence:g}"] = len(rows.part) - usable
+    why = ", ".join(f"{count:,} {reason}" for reason, count in gone.items() if count)
+    raise BadInputError(
+        f"{pick:,} rows are to be picked, and {usable:,} of the {len(rows.dataset):,} rows of the pool can be "
+        f"used{f' (left out: {why})' if why else ''}; pick fewer, or let more in."
+    )
+
+
+def opinion_of(
+    setup: Setup, rows: PoolRows, seeds: int, seed: int, machine: Mapping[str, Any] | None = None
+) -> Opinion:
+    """Train models on the base, each to its end, and let them read the pool.
+
+    Args:
+        setup: the base, its recipe and the machine.
+        rows: the pool.
+        seeds: how many models.
+        seed: of the first.
+        machine: arguments of `datadiet.setup.prepare`; those on memory and workers hold for the pool too.
+    """
+    limits = {
+        k: v for k, v in (machine or {}).items() if k in ("memory_limit", "num_workers") and v is not None
+    }
+    store = open_store(rows.part, setup.encoding, device=str(setup.accelerator.device), **limits)
+    readings: list[PoolReading] = []
+    weights = []
+    total = int(describe(setup, seed, None, False)["total_steps"])
+    setup.display.plan(seeds * total, "base models")
+    for index in range(seeds):
+        run = train_run(setup, seed + index, weights_at=(total,), label=f"base model {index + 1} of {seeds}")
+        if not run.trained:
+            setup.display.skip(total)
+        model, digest = load_weights(setup, run, total)
+        readings.append(read_pool(setup, model, store))
+        weights.append(digest)
+    closer = getattr(store, "close", None)
+    if closer is not None:
+        closer()
+    hardness = {
+        name: np.mean([reading.hardness[name] for reading in readings], axis=0)
+        for name in readings[0].hardness
+    }
+    votes = np.stack([reading.labels for reading in readings])
+    return Opinion(
+        hardness,
+        np.mean([reading.confidence for reading in readings], axis=0),
+        _most_voted(votes),
+        weights,
+    )
+
+
+def _most_voted(votes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The commonest entry of each column; of several the lowest.
+
+    Example:
+        >>> _most_voted(np.array([[2, 0, 1], [1, 0, 2], [2, 3, 0]])).tolist()
+        [2, 0, 0]
+    """
+    alike = (votes[:, None, :] == votes[None, :, :]).sum(axis=0)  # how often each vote is given
+    best = np.where(alike == alike.max(axis=0), votes, votes.max(initial=0) + 1)
+    found: npt.NDArray[np.int64] = best.min(axis=0)
+    return found
+
+
+def _picked(
+    ids: np.ndarray,
+    hardness: np.ndarray | None,
+    eligible: np.ndarray,
+    pick: int,
+    *,
+    end: str,
+    window: float | None,
+    seed: int,
+) -> np.ndarray:
+    """Places of what is picked among the usable rows, in the order of the list; a tie goes to the lower id."""
+    there = np.flatnonzero(eligible)
+    if hardness is None:
+        drawn = derive_seed(seed, "picked from a pool") % 2**32
+        return np.searchsorted(ids, select(ids[there], None, pick, rule="random", seed=drawn))
+    rule, options = (end, {}) if window is None else ("window", {"start": window})
+    chosen = select(ids[there], hardness[there], pick, rule=rule, **options)  # type: ignore[arg-type]
+    places = np.searchsorted(ids, chosen)
+    first = -hardness[places] if end == "hardest" else hardness[places]
+    return places[np.lexsort((ids[places], first))]
+
+
+def _facts(
+    setup: Setup,
+    rows: PoolRows,
+    opinion: Opinion | None,
+    eligible: np.ndarray,
+    places: np.ndarray,
+    facts: Mapping[str, Any],
+) -> dict[str, Any]:
+    examples = setup.examples
+    left_out = rows.left_out()
+    if not eligible.all():
+        left_out[NOT_SURE] = int((~eligible).sum())
+    agree = None
+    if rows.weak and opinion is not None and examples.task in ("classification", "intent_slots"):
+        agree = float((opinion.prediction[places] == rows.part.labels[places]).mean())
+    names = examples.class_names
+    counted = Counter(rows.part.labels[places].tolist()) if rows.weak and len(names) > 1 else Counter()
+    return {
+        "base": examples.source,
+        "base_fingerprint": examples.fingerprint,
+        "task": examples.task,
+        "pool": rows.source,
+        "weak": rows.weak,
+        "hypothesis": rows.roles.label if rows.weak else None,
+        "hypothesis_tags": rows.roles.tags if rows.weak else None,
+        "n_base": len(examples.train),
+        "n_pool": len(rows.dataset),
+        "left_out": left_out,
+        "n_eligible": int(eligible.sum()),
+        "n_picked": len(places),
+        "picked_by_class": {names[label]: count for label, count in sorted(counted.items())},
+        "models_agree_with_hypotheses": agree,
+        "weights": [] if opinion is None else list(opinion.weights),
+        "notes": list(rows.notes),
+        **facts,
+    }
