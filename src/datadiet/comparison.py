@@ -123,7 +123,7 @@ def subset_arm(score: str, rule: str, keep: float, ids: np.ndarray) -> Arm:
     return Arm(score, rule, keep, len(fixed), lambda index: fixed)
 
 
-def random_arm(setup: Setup, keep: float, n: int, seed: int) -> Arm:
+def random_arm(setup: Setup, keep: float, n: int, seed: int, forms: Mapping[str, Any] | None = None) -> Arm:
     """An arm that trains every seed on a random subset of its own.
 
     Args:
@@ -131,17 +131,26 @@ def random_arm(setup: Setup, keep: float, n: int, seed: int) -> Arm:
         keep: fraction that stays, for the name.
         n: exact size.
         seed: base seed of the whole comparison.
+        forms: the quotas of the subsets that it stands beside, as `select` takes them (`per_class`, `balance`,
+            `floor`, `groups`, `allow_empty_class`), so that the score is all that they differ in.
     """
     train = setup.examples.train
 
     def draw(index: int) -> np.ndarray:
         chosen = derive_seed(seed, "random subset", n, index) % 2**32
-        return select(train.ids, None, n, rule="random", labels=train.labels, seed=chosen)
+        return select(train.ids, None, n, rule="random", labels=train.labels, seed=chosen, **(forms or {}))
 
     return Arm("random", "random", keep, n, draw)
 
 
-def compare_arms(setup: Setup, subsets: Sequence[Arm], *, seeds: int, seed: int = 0) -> Comparison:
+def compare_arms(
+    setup: Setup,
+    subsets: Sequence[Arm],
+    *,
+    seeds: int,
+    seed: int = 0,
+    forms: Mapping[str, Any] | None = None,
+) -> Comparison:
     """Train full data, the subsets, and a random arm for each size that has none yet.
 
     Args:
@@ -149,6 +158,7 @@ def compare_arms(setup: Setup, subsets: Sequence[Arm], *, seeds: int, seed: int 
         subsets: the arms to judge.
         seeds: how many retrainings each.
         seed: base seed.
+        forms: quotas of the random arms, as for `random_arm`.
 
     Raises:
         BadInputError: no seeds.
@@ -163,7 +173,7 @@ def compare_arms(setup: Setup, subsets: Sequence[Arm], *, seeds: int, seed: int 
     for arm in list(arms[1:]):
         if arm.n not in covered:
             covered.add(arm.n)
-            arms.append(random_arm(setup, arm.keep, arm.n, seed))
+            arms.append(random_arm(setup, arm.keep, arm.n, seed, forms))
     chosen = [seed + FRESH_SEEDS + index for index in range(seeds)]
     comparison = Comparison(setup, chosen, arms)
     jobs = [(arm, index) for index in range(seeds) for arm in arms]

@@ -146,8 +146,10 @@ def run(
         more = {**(rule_options or {}), **forms}
         if "embeddings" in rule_card(rule).needs:
             more["embeddings"] = _embeddings(setup, scoring, at_epoch, encoder)
-        arms = _arms(setup, scoring.table, scores, fractions, rule, more, per_class, seed)
-        comparison = compare_arms(setup, arms, seeds=seeds, seed=seed)
+        # Random subsets keep to the same quotas, so that the score is all that the others differ in.
+        quotas = {**forms, "per_class": per_class}
+        arms = _arms(setup, scoring.table, scores, fractions, rule, more, quotas, seed)
+        comparison = compare_arms(setup, arms, seeds=seeds, seed=seed, forms=quotas)
         data = decide(comparison, tolerance=tolerance, scoring_seconds=scoring.seconds, groupings=groupings)
         if setup.accelerator.is_main_process:
             _write(folder, setup, scoring, comparison, data, scores)
@@ -314,25 +316,23 @@ def _arms(
     fractions: Sequence[float],
     rule: str,
     rule_options: Mapping[str, Any],
-    per_class: bool,
+    quotas: Mapping[str, Any],
     seed: int,
 ) -> list[Arm]:
     arms = []
     for fraction in fractions:
         if kept_size(len(table), fraction) == len(table):
             continue
-        title = _rule_title(rule, per_class, rule_options)
+        title = _rule_title(rule, quotas["per_class"], rule_options)
         if rule == "auto":
             choice = explain_auto(len(table), fraction, len(np.unique(table.labels)))
             setup.display.say(f"auto takes {choice.rule}: {choice.reason}")
             title = title.replace("auto", f"auto ({choice.rule})")
         for name in dict.fromkeys(scores):
             if name == "random":
-                arms.append(random_arm(setup, fraction, kept_size(len(table), fraction), seed))
+                arms.append(random_arm(setup, fraction, kept_size(len(table), fraction), seed, quotas))
                 continue
-            ids = keep_ids(
-                table, fraction, by=name, rule=rule, per_class=per_class, seed=seed, **rule_options
-            )
+            ids = keep_ids(table, fraction, by=name, rule=rule, seed=seed, **{**rule_options, **quotas})
             arms.append(subset_arm(name, title, fraction, ids))
     return arms
 

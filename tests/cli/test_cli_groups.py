@@ -62,6 +62,7 @@ def test_run_reports_every_group_and_class(here: Path, grouped: Path, datadiet: 
     row = next(row for row in tables["el2n", "site"] if row["group"] == "small")
     assert (row["n_train"], row["n_kept"]) == (len(small), len(kept.intersection(small)))
     assert [row["kept_share"] for row in tables["el2n", "class"]] == [0.5] * 3
+    assert [row["kept_share"] for row in tables["random", "class"]] == [0.5] * 3, "the same quotas"
     assert isinstance(verdict["warnings"], list)
     assert pq.read_table(here / "out" / "groups.parquet").num_rows == 2 * (3 + 2 + 6)
     shown = datadiet(*run, "--group", "site")

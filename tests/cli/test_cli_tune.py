@@ -25,7 +25,20 @@ def test_json_is_one_object_and_the_folder_holds_the_rest(datadiet, here, points
     assert again.code == 0 and "Best window by el2n" in again.stdout
 
 
+def test_options_of_a_rule_are_tuned_over_the_ranges_given(datadiet, points) -> None:
+    flags = ("--keep=0.4", "--rule=stratified", "--range=beta=0:0.3", *FEW, *TINY)
+    outcome = datadiet("tune", "points.parquet", *flags, "--json")
+    assert outcome.code == 0, outcome
+    found = json.loads(outcome.stdout)
+    assert found["rule"] == "stratified" and 0 <= found["options"]["beta"] <= 0.3
+    again = datadiet("tune", "points.parquet", *flags)
+    assert again.code == 0 and "Best options of stratified by el2n: beta" in again.stdout
+
+
 def test_bad_input_is_one_sentence(datadiet, here, points) -> None:
+    assert_refused(
+        datadiet("tune", "points.parquet", "--rule=stratified", "--range=beta=0", *TINY), "LOW:HIGH"
+    )
     assert_refused(datadiet("tune", "points.parquet", "--keep=1.5", *TINY), "keep")
     assert_refused(datadiet("tune", "points.parquet", "--score=el3n", *TINY), "el2n")
     assert_refused(

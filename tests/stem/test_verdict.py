@@ -129,6 +129,30 @@ def test_every_random_subset_has_a_seed_of_its_own(tiny) -> None:
     assert set(first) <= set(tiny.examples.train.ids)
 
 
+@pytest.mark.parametrize("form", ["floor", "balance", "per_class"])
+def test_random_subsets_keep_to_the_quotas_of_what_they_stand_beside(tiny, form) -> None:
+    train = tiny.examples.train
+    groups = np.where(np.arange(len(train)) < 6, "rare", "common")
+    quotas = {
+        "floor": {"floor": 5, "groups": groups},
+        "balance": {"balance": "group", "groups": groups},
+        "per_class": {"per_class": True},
+    }[form]
+    beside = subset_arm("el2n", "hardest", 0.1, train.ids[:12])
+    arm = compare_arms(tiny, [beside], seeds=1, forms=quotas).random_of(12)
+    assert arm is not None
+    draws = [train.positions_of(arm.ids_for(index)) for index in range(20)]
+    if form == "per_class":
+        shares = np.bincount(train.labels) / len(train) * 12
+        for drawn in draws:
+            assert (np.abs(np.bincount(train.labels[drawn], minlength=len(shares)) - shares) < 1).all()
+    else:
+        rare = [int((groups[drawn] == "rare").sum()) for drawn in draws]
+        assert min(rare) >= 5, "without the quota about one of twelve would be rare"
+        assert form == "floor" or set(rare) == {6}
+    assert len({tuple(drawn) for drawn in draws}) > 1
+
+
 @pytest.mark.parametrize(
     ("ids", "words"),
     [([], "one or more"), ([0, 0], "twice"), ([10**9], "not in this part"), ([0.5], "whole numbers")],

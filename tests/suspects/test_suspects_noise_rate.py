@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
@@ -17,6 +19,8 @@ from datadiet.suspects import (
     together,
     with_mean,
 )
+from datadiet.suspects.calibrate import mixture_posterior
+from datadiet.suspects.noise_rate import binomial_interval
 
 
 def simulated(seed: int, n: int = 1500, classes: int = 4, rate: float = 0.12):
@@ -96,6 +100,41 @@ def test_log_odds_are_moved_to_the_mean_asked_for_and_nothing_else() -> None:
     found = with_mean(odds, 0.2)
     assert found.mean() == pytest.approx(0.2)
     np.testing.assert_allclose(np.diff(np.log(found / (1 - found))), np.diff(odds), rtol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.005, 0.02, 0.1])
+def test_the_interval_covers_rates_down_to_none_at_all(rate: float) -> None:
+    covered = 0
+    for seed in range(12):
+        logits, given, _, _ = simulated(seed, n=500, rate=rate)
+        found = label_noise_rate([logits], given, fit_label_model([logits], given), draws=6, seed=seed)
+        covered += found.low <= rate <= found.high
+        assert found.high >= 3 / 500, "the rule of three: nothing was found in 500"
+    assert covered >= 9  # of 12 at 95 %: fewer has a chance of less than 1 in 1,000
+
+
+def test_where_no_label_is_wrong_the_interval_still_has_the_room_that_so_few_examples_leave() -> None:
+    given = np.arange(300) % 3
+    sure = 30.0 * np.eye(3)[given]
+    found = label_noise_rate([sure], given, fit_label_model([sure], given))
+    assert found.estimate < 1e-9 and found.low < 1e-9
+    # The rate at which 300 examples show no wrong label with a chance of 2.5 %.
+    assert found.high >= 1 - 0.025 ** (1 / 300)
+
+
+def test_the_binomial_interval_ends_where_its_tails_hold_what_they_should() -> None:
+    # By summing the binomial distribution.
+    def at_most(k: int, n: int, share: float) -> float:
+        return sum(math.comb(n, i) * share**i * (1 - share) ** (n - i) for i in range(k + 1))
+
+    for k, n in ((0, 7), (3, 40), (40, 40), (17, 60)):
+        low, high = binomial_interval(k, n, 0.9)
+        assert low == 0.0 if k == 0 else 1 - at_most(k - 1, n, low) == pytest.approx(0.05)
+        assert high == 1.0 if k == n else at_most(k, n, high) == pytest.approx(0.05)
+
+
+def test_a_mixture_that_begins_with_an_empty_component_stays_there() -> None:
+    assert mixture_posterior([0.0, 1.0, 2.0, 5.0], np.zeros(4)).tolist() == [0.0] * 4
 
 
 def test_rates_put_together_reach_over_all_their_intervals() -> None:

@@ -19,6 +19,13 @@ def tune(
     keep: Annotated[
         float, typer.Option(help="Fraction that stays; with --tune-end the least that may.")
     ] = 0.5,
+    rule: Annotated[
+        str, typer.Option(help="window, or a rule whose options are tuned instead, such as stratified.")
+    ] = "window",
+    ranges: Annotated[
+        list[str] | None,
+        typer.Option("--range", help="NAME=LOW:HIGH, an option of the rule and what to try; repeatable."),
+    ] = None,
     tune_end: Annotated[bool, typer.Option("--tune-end", help="Find the end of the window too.")] = False,
     trials: Annotated[int, typer.Option(help="Windows to try.")] = 20,
     trial_seeds: Annotated[int, typer.Option(help="Trainings of each.")] = 1,
@@ -49,6 +56,8 @@ def tune(
             source,
             score=score,
             keep=keep,
+            rule=rule,
+            ranges=_ranges(ranges),
             tune_end=tune_end,
             trials=trials,
             trial_seeds=trial_seeds,
@@ -71,6 +80,28 @@ def tune(
         _print(tuned)
 
 
+def _ranges(given: list[str] | None) -> dict[str, tuple[float, float]]:
+    """Ranges by option from NAME=LOW:HIGH.
+
+    Example:
+        >>> _ranges(["beta=0:0.4"])
+        {'beta': (0.0, 0.4)}
+    """
+    from datadiet.errors import BadInputError
+
+    found = {}
+    for text in given or []:
+        name, _, bounds = text.partition("=")
+        low, _, high = bounds.partition(":")
+        try:
+            found[name] = (float(low), float(high))
+        except ValueError as error:
+            raise BadInputError(
+                f"--range {text!r} is not NAME=LOW:HIGH with two numbers, such as beta=0:0.4."
+            ) from error
+    return found
+
+
 def _print(tuned: Any) -> None:
     from rich.console import Console
 
@@ -78,19 +109,28 @@ def _print(tuned: Any) -> None:
 
     console = Console()
     window, validation = tuned.data["window"], tuned.data["validation"]
+    windowed = tuned.data["rule"] == "window"
+    if windowed:
+        tried, beside = "windows", "The window minus plain hardest"
+        best = (
+            f"Best window by {tuned.data['score']}: from {100 * window['start']:g} % to {100 * window['end']:g} % "
+            "of the order from hardest to easiest"
+        )
+    else:
+        tried, beside = "settings", "Tuned minus default options"
+        told = ", ".join(f"{name} {value:g}" for name, value in tuned.options.items())
+        best = f"Best options of {tuned.data['rule']} by {tuned.data['score']}: {told}"
     sentence = (
-        f"Best window by {tuned.data['score']}: from {100 * window['start']:g} % to {100 * window['end']:g} % of the "
-        f"order from hardest to easiest, {100 * validation['accuracy']:.1f} % right on the validation part "
-        f"({validation['trials']} windows tried, {validation['pruned']} stopped early). Confirmed on the test part, "
+        f"{best}, {100 * validation['accuracy']:.1f} % right on the validation part "
+        f"({validation['trials']} {tried} tried, {validation['pruned']} stopped early). Confirmed on the test part, "
         "which was not looked at before:"
     )
     console.print(sentence, markup=False, highlight=False)
     console.print(verdict_table(tuned.verdict.data))
-    if tuned.data["minus_hardest"] is not None:
-        mean, low, high = (100 * value for value in tuned.data["minus_hardest"])
+    minus = tuned.data["minus_hardest" if windowed else "minus_default"]
+    if minus is not None:
+        mean, low, high = (100 * value for value in minus)
         console.print(
-            f"The window minus plain hardest: {mean:+.1f} points [{low:+.1f}, {high:+.1f}].",
-            markup=False,
-            highlight=False,
+            f"{beside}: {mean:+.1f} points [{low:+.1f}, {high:+.1f}].", markup=False, highlight=False
         )
     console.print(str(tuned.folder), markup=False, highlight=False, soft_wrap=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from datadiet.landscape.rows import LogitRows, Pullback
-from datadiet.landscape.state import require_gradients
+from datadiet.module_state import require_gradients
 
 # Columns of one matrix product: its float32 result is added to a wider sum, so that rounding does not grow with
 # the number of parameters.

@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from datadiet.landscape.explicit import mirror
 from datadiet.landscape.rows import LogitRows, Pullback
-from datadiet.landscape.state import require_gradients
+from datadiet.module_state import require_gradients
 
 # The graph of a gradient keeps the activations again, with their gradients and the buffers of the way back.
 GRAPHS = 4

@@ -14,9 +14,10 @@ from datadiet.errors import BadInputError
 from datadiet.landscape.explicit import explicit_gram
 from datadiet.landscape.implicit import implicit_gram
 from datadiet.landscape.outputs import ForwardFunction
-from datadiet.landscape.parameters import Selection, choose_parameters
+from datadiet.landscape.refusals import refuse_training_mode
 from datadiet.landscape.rows import LogitRows
-from datadiet.landscape.state import as_found, refuse_training_mode
+from datadiet.module_state import as_found
+from datadiet.parameter_choice import Selection, choose_parameters
 
 DEFAULT_MEMORY = 2 * 1024**3
 

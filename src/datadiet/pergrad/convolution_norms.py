@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from datadiet.pergrad.factors import LowRank, example_slices, widened
+from datadiet.pergrad.factors import CACHED_BYTES, WORKSPACE_BYTES, LowRank, example_slices, widened
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,10 @@ class Geometry:
             reach = (out[dim] - 1) * self.stride[dim] + (self.kernel[dim] - 1) * self.dilation[dim] + 1
             pads[:0] = [self.before[dim], reach - self.before[dim] - inputs.shape[2 + dim]]
         return F.pad(inputs, pads) if any(pads) else inputs
+
+    def beside(self, offset: tuple[int, ...], out: tuple[int, ...]) -> tuple[Any, ...]:
+        """What the kernel elements at an offset without its first dimension see of the other dimensions."""
+        return self.window((0, *offset), out)[1:]
 
     def window(self, offset: tuple[int, ...], out: tuple[int, ...]) -> tuple[Any, ...]:
         """What the kernel element at an offset sees of each padded dimension."""
@@ -80,32 +85,56 @@ class Convolution:
             if gram < tokens * p * d * offsets:
                 return self._by_gram()
         norms = []
-        for part in example_slices(self.batch, self._bytes_written_out()):
-            norms.append(self.dense(part).reshape(part.stop - part.start, -1).square().sum(1))
+        # On an accelerator few large launches matter more than its cache.
+        workspace = CACHED_BYTES if self.inputs.device.type == "cpu" else WORKSPACE_BYTES
+        for part in example_slices(self.batch, self._bytes_written_out(), workspace):
+            squares = [piece.flatten(1).square().sum(1) for _, piece in self._pieces(part)]
+            norms.append(torch.stack(squares).sum(0))
         return torch.cat(norms)
 
     def dense(self, examples: slice) -> torch.Tensor:
+        pieces = [piece for _, piece in sorted(self._pieces(examples), key=lambda found: found[0])]
+        weights = torch.stack(pieces, 3)
+        return weights.reshape(*weights.shape[:4], *self.geometry.kernel[1:])
+
+    def _pieces(self, examples: slice) -> Iterator[tuple[int, torch.Tensor]]:
+        """Gradients of `W[:, :, k]` with the position k, in no order; shape (examples, outputs, channels, rest).
+
+        Rows that are `stride` apart, and the positions beside them that the kernel sees, are laid out once;
+        the patches of each k are then a slice of them, which needs no copy.
+        """
         out = tuple(self.gradient.shape[2:])
         images = slice(examples.start * self.images, examples.stop * self.images)
-        gradient = widened(self.gradient[images])
         padded = self._padded(images)
-        count, channels = padded.shape[:2]
-        groups, kernel = self.geometry.groups, self.geometry.kernel
-        windows = [padded[(..., *self.geometry.window(offset, out))] for offset in self.geometry.offsets()]
-        patches = torch.stack(windows, 2).reshape(count * groups, -1, _product(out))
-        left = gradient.reshape(count * groups, -1, _product(out))
-        weights = torch.bmm(left, patches.mT)
-        weights = weights.reshape(count, gradient.shape[1], channels // groups, *kernel)
-        if self.images > 1:
-            weights = weights.reshape(-1, self.images, *weights.shape[1:]).sum(1)
-        return weights
+        count, groups, kernel = len(padded), self.geometry.groups, self.geometry.kernel
+        stride, dilation = self.geometry.stride[0], self.geometry.dilation[0]
+        tokens, row = _product(out), _product(out[1:])
+        left = widened(self.gradient[images]).reshape(count * groups, -1, tokens)
+        for phase in range(stride):
+            seen = [k for k in range(kernel[0]) if k * dilation % stride == phase]
+            if not seen:
+                continue
+            rows = out[0] + seen[-1] * dilation // stride
+            first = slice(phase, phase + (rows - 1) * stride + 1, stride)
+            beside = {offset[1:]: None for offset in self.geometry.offsets()}
+            windows = [padded[(..., first, *self.geometry.beside(offset, out))] for offset in beside]
+            laid = torch.stack(windows, 2) if len(windows) > 1 else windows[0]
+            patches = laid.reshape(count * groups, -1, rows * row)
+            for k in seen:
+                start = k * dilation // stride * row
+                product = torch.bmm(left, patches[:, :, start : start + tokens].mT)
+                piece = product.reshape(count, self.gradient.shape[1], -1, len(windows))
+                yield (
+                    k,
+                    piece if self.images == 1 else piece.reshape(-1, self.images, *piece.shape[1:]).sum(1),
+                )
 
     def _padded(self, images: slice) -> torch.Tensor:
         return self.geometry.padded(widened(self.inputs[images]), tuple(self.gradient.shape[2:]))
 
     def _bytes_written_out(self) -> int:
         out = _product(tuple(self.gradient.shape[2:]))
-        patches = self.inputs.shape[1] * _product(self.geometry.kernel)
+        patches = self.inputs.shape[1] * _product(self.geometry.kernel[1:])
         weights = patches * self.gradient.shape[1] // self.geometry.groups
         return self.images * (patches * out + weights) * 4
 

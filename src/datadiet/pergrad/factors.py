@@ -7,8 +7,11 @@ from typing import Protocol
 
 import torch
 
-# A working buffer of this size stays near the caches; larger work is done in slices of the batch.
+# Larger work is done in slices of the batch.
 WORKSPACE_BYTES = 32 * 2**20
+
+# A working buffer of this size stays in a processor's caches.
+CACHED_BYTES = 4 * 2**20
 
 
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -21,9 +24,9 @@ def widened(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.to(compute_dtype(tensor.dtype))
 
 
-def example_slices(batch: int, bytes_per_example: int) -> list[slice]:
+def example_slices(batch: int, bytes_per_example: int, workspace: int = WORKSPACE_BYTES) -> list[slice]:
     """Slices of the batch whose working buffers fit in the workspace."""
-    step = max(1, min(batch, WORKSPACE_BYTES // max(1, bytes_per_example)))
+    step = max(1, min(batch, workspace // max(1, bytes_per_example)))
     return [slice(start, min(start + step, batch)) for start in range(0, batch, step)]
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Literal, Protocol, overload
 
 import torch
@@ -11,12 +12,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from datadiet.errors import BadInputError
+from datadiet.module_state import as_found, require_gradients
+from datadiet.parameter_choice import Selection, choose_parameters
 from datadiet.pergrad.engine import Engine, take
+from datadiet.pergrad.head import find_heads
 from datadiet.pergrad.independence import check_independence
 from datadiet.pergrad.memory import in_parts
-from datadiet.pergrad.parameters import Selection, choose_parameters
 from datadiet.pergrad.refusals import refuse_model
-from datadiet.pergrad.state import as_found
 
 LossFunction = Callable[[Any, Any], torch.Tensor]
 ForwardFunction = Callable[[nn.Module, Any], Any]
@@ -85,19 +87,30 @@ class GradientNorms:
         engine = self._engine or self._start(inputs, batch)
         if batch == 0:
             return {name: torch.zeros(0, device=p.device) for name, p in engine.chosen.items()}
-        with as_found(self.model, engine.chosen.values()):
+        with self._as_found(engine.chosen.values()):
             if verify:
                 check_independence(engine, inputs, targets, batch)
             return in_parts(engine, inputs, targets, batch, self._max_memory)
 
     def _start(self, inputs: Any, batch: int) -> Engine:
-        def logits_of_one() -> Any:
-            return self._forward(self.model, take(inputs, slice(0, 1), batch))
+        def heads() -> list[nn.Module]:
+            return find_heads(self.model, lambda: self._forward(self.model, take(inputs, slice(0, 1), batch)))
 
-        with as_found(self.model, [p for p in self.model.parameters() if p.requires_grad]):
-            chosen = choose_parameters(self.model, self._parameters, logits_of_one)
+        with self._as_found([p for p in self.model.parameters() if p.requires_grad]):
+            chosen = choose_parameters(self.model, self._parameters, heads)
         self._engine = Engine(self.model, self._forward, self._loss, chosen, self._autocast)
         return self._engine
+
+    @contextmanager
+    def _as_found(self, wanted: Iterable[torch.Tensor]) -> Iterator[None]:
+        """Only the wanted parameters require gradients inside, and all is put back on the way out.
+
+        Buffers are copied only in training mode, the only one in which well-behaved modules write to them.
+        """
+        training = any(module.training for module in self.model.modules())
+        with as_found(self.model, buffers=training):
+            require_gradients(self.model, wanted)
+            yield
 
 
 @overload

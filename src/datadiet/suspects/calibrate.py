@@ -71,7 +71,8 @@ def mixture_posterior(suspicion: ArrayLike, start: ArrayLike | None = None) -> N
     upper = centred >= np.quantile(centred, 0.9)
     wrong = np.asarray(upper if start is None else start, dtype=np.float64)
     least = 1e-3  # of a component's variance, on the scale of all: no component shrinks to one value
-    odds = np.zeros_like(centred)
+    # A start that leaves one component empty is what comes out: there is nothing beyond the ends to hold.
+    means = np.array([centred.min(), centred.max()])
     for _ in range(_ROUNDS):
         shares = np.array([1.0 - wrong.mean(), wrong.mean()])
         if shares.min() < 1e-6:

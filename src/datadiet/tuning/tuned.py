@@ -29,6 +29,7 @@ from datadiet.setup import Setup, prepare
 from datadiet.statistics import difference_interval
 from datadiet.training.recipe import Recipe
 from datadiet.tuning.carving import carve_validation
+from datadiet.tuning.ranges import Bounds, ranges_of, refuse_bad_bounds
 from datadiet.tuning.windows import NARROWEST, Trial, best_trial, import_optuna, try_windows
 from datadiet.verdict import DEFAULT_TOLERANCE, decide
 
@@ -38,11 +39,12 @@ DEFAULT_VALIDATION = 0.1
 
 @dataclass(frozen=True)
 class Tuned:
-    """The window that was chosen, how, and what it came to on the test part.
+    """The window, or the options of another rule, that were chosen, how, and what they came to on the test part.
 
     Args:
-        data: the content of `tuning.json`: `window` (`start`, `end`, `keep`), `validation`, `trials`,
-            `confirmation` and `minus_hardest` (with intervals), `test_part`.
+        data: the content of `tuning.json`: `rule`, `options`, `window` (`start`, `end`, `keep`, `n`; for other rules
+            `keep` and `n` alone), `validation`, `trials`, `confirmation`, `minus_hardest` or for other rules
+            `minus_default` (with intervals), `test_part`.
         trials: every window that was tried.
         verdict: the window and plain hardest against full data and matched random, with fresh seeds.
         ids: the ids of the training part that the chosen window keeps.
@@ -61,6 +63,11 @@ class Tuned:
         return float(self.data["window"]["start"])
 
     @property
+    def options(self) -> dict[str, float]:
+        """What to tell the rule to keep what was chosen."""
+        return dict(self.data["options"])
+
+    @property
     def end(self) -> float:
         """Where the chosen window ends, as a share from the hardest."""
         return float(self.data["window"]["end"])
@@ -71,6 +78,8 @@ def tune(
     *,
     score: str = "el2n",
     keep: float = 0.5,
+    rule: str = "window",
+    ranges: Mapping[str, Bounds] | None = None,
     tune_end: bool = False,
     trials: int = DEFAULT_TRIALS,
     trial_seeds: int = 1,
@@ -98,6 +107,10 @@ def tune(
         source: anything that `datadiet.load` takes, or `Examples`.
         score: the score to order by.
         keep: share that stays; with `tune_end`, the least that may.
+        rule: "window", or another rule that needs scores alone: then its options are tuned instead of a start, and
+            the confirmation stands beside the rule with its defaults instead of plain hardest.
+        ranges: of another rule, option -> (least, greatest) value to try; None for `beta` of "stratified", the share
+            of the hardest that it drops.
         tune_end: look for the end too; of equally accurate windows the smaller wins. As more data is seldom
             worse, that often ends near the easiest example unless these harm.
         trials: windows to try.
@@ -119,7 +132,8 @@ def tune(
         RunFailedError: a training broke off.
     """
     import_optuna()
-    _check(score, keep, tune_end, trials, trial_seeds)
+    _check(score, keep, rule, ranges, tune_end, trials, trial_seeds)
+    tuned_ranges = [] if rule == "window" else ranges_of(rule, keep, ranges)
     check_tolerance(tolerance)
     score_seeds = seeds if score_seeds is None else score_seeds
     check_seeds(min(seeds, score_seeds))
@@ -129,6 +143,9 @@ def tune(
     folder = Path(out) if out is not None else Path(workspace) / f"{safe_name(examples.name)}-tuning"
     check_folder(folder)
     carved = carve_validation(examples, fraction=validation_fraction, seed=seed)
+    if tuned_ranges:
+        refuse_bad_bounds(examples, rule, keep, tuned_ranges)
+        refuse_bad_bounds(carved, rule, keep, tuned_ranges)
     resolved = _resolved(examples, recipe, workspace, options)
     most = 2 * score_seeds + trials * trial_seeds + 4 * seeds
     options = {**options, "overrides": None}
@@ -147,7 +164,7 @@ def tune(
         )
         tried = try_windows(
             setup, table, score=score, keep=keep, tune_end=tune_end, trials=trials, trial_seeds=trial_seeds,
-            seed=seed,
+            seed=seed, rule=rule, ranges=tuned_ranges,
         )  # fmt: skip
     finally:
         setup.close()
@@ -158,7 +175,7 @@ def tune(
         scoring = score_with(
             setup, [score], **scored_with, provenance=loading_facts(examples, load_options)  # type: ignore[arg-type]
         )  # fmt: skip
-        arms = _arms(scoring, score, best)
+        arms = _arms(scoring, score, rule, best, seed)
         comparison = compare_arms(setup, arms, seeds=seeds, seed=seed)
         verdict = decide(comparison, tolerance=tolerance, scoring_seconds=scoring.seconds)
         ids = arms[0].ids_for(0)
@@ -167,7 +184,13 @@ def tune(
             "source": examples.source,
             "fingerprint": examples.fingerprint,
             "score": score,
-            "window": {"start": best.start, "end": best.end, "keep": best.keep, "n": len(ids)},
+            "rule": rule,
+            "options": _options(best),
+            "window": {
+                **({} if best.options else {"start": best.start, "end": best.end}),
+                "keep": best.keep,
+                "n": len(ids),
+            },
             "tune_end": tune_end,
             "seed": seed,
             "most_trainings": most,
@@ -176,7 +199,9 @@ def tune(
                 "n": len(carved.test),
                 "n_train": len(carved.train),
                 "accuracy": best.accuracy,
-                "accuracy_of_hardest": tried[0].accuracy if not tried[0].pruned else None,
+                "accuracy_of_first" if best.options else "accuracy_of_hardest": tried[0].accuracy
+                if not tried[0].pruned
+                else None,
                 "trials": len(tried),
                 "pruned": sum(trial.pruned for trial in tried),
                 "trial_seeds": trial_seeds,
@@ -184,7 +209,7 @@ def tune(
             },
             "trials": [trial.as_row() for trial in tried],
             "confirmation": verdict,
-            "minus_hardest": _minus_hardest(comparison, arms),
+            "minus_default" if best.options else "minus_hardest": _minus_plain(comparison, arms),
             "test_part": {
                 "n": len(examples.test),
                 "note": "Looked at once, after the window was chosen, by trainings with seeds of their own.",
@@ -198,7 +223,21 @@ def tune(
     return tuned
 
 
-def _check(score: str, keep: float, tune_end: bool, trials: int, trial_seeds: int) -> None:
+def _check(
+    score: str,
+    keep: float,
+    rule: str,
+    ranges: Mapping[str, Bounds] | None,
+    tune_end: bool,
+    trials: int,
+    trial_seeds: int,
+) -> None:
+    if rule == "window" and ranges:
+        raise BadInputError(
+            "A window is tuned over all its starts; ranges are for the options of other rules."
+        )
+    if rule != "window" and tune_end:
+        raise BadInputError(f"tune_end is for windows, which have an end; the rule is {rule!r}.")
     if card(score).name == "random":
         raise BadInputError(
             "A window of random scores is a random choice; name a score that orders examples."
@@ -220,17 +259,23 @@ def _resolved(
     return setup.recipe
 
 
-def _arms(scoring: Scoring, score: str, best: Trial) -> list[Arm]:
-    """The chosen window, and plain hardest of the same size where that is another choice."""
+def _options(best: Trial) -> dict[str, Any]:
+    """What the rule is told to keep what was chosen."""
+    return dict(best.options) if best.options else {"start": best.start}
+
+
+def _arms(scoring: Scoring, score: str, rule: str, best: Trial, seed: int) -> list[Arm]:
+    """What was chosen, and beside it plain hardest, or the rule with its defaults, where that is another choice."""
     table = scoring.table
-    ids = keep_ids(table, best.keep, by=score, rule="window", start=best.start)
-    plain = keep_ids(table, best.keep, by=score, rule="hardest")
-    arms = [subset_arm(score, "window", best.keep, ids)]
-    return arms if np.array_equal(ids, plain) else [*arms, subset_arm(score, "hardest", best.keep, plain)]
+    ids = keep_ids(table, best.keep, by=score, rule=rule, seed=seed, **_options(best))
+    beside = "hardest" if rule == "window" else rule
+    plain = keep_ids(table, best.keep, by=score, rule=beside, seed=seed)
+    arms = [subset_arm(score, rule if rule == "window" else f"{rule} tuned", best.keep, ids)]
+    return arms if np.array_equal(ids, plain) else [*arms, subset_arm(score, beside, best.keep, plain)]
 
 
-def _minus_hardest(comparison: Comparison, arms: list[Arm]) -> list[float] | None:
-    """Test accuracy of the window less that of plain hardest, with its interval; None where they are the same."""
+def _minus_plain(comparison: Comparison, arms: list[Arm]) -> list[float] | None:
+    """Test accuracy of what was chosen less that of what stands beside it, with its interval; None if the same."""
     if len(arms) < 2 or not all(arm.runs for arm in arms):
         return None
     return difference_interval(arms[0].correct(), arms[1].correct()).as_list()
@@ -264,13 +309,19 @@ def _write(folder: Path, setup: Setup, scoring: Scoring, comparison: Comparison,
             "fingerprint": setup.examples.fingerprint,
             "source": setup.examples.source,
             "score": score,
-            "rule": "window",
+            "rule": tuned.data["rule"],
             "keep": window["keep"],
-            "options": {"start": window["start"]},
+            "options": tuned.options,
             "n_from": len(setup.examples.train),
             "scores_sha256": hashlib.sha256((folder / "scores.parquet").read_bytes()).hexdigest(),
         }
-        name = safe_name(f"{score} window {window['start']:g} to {window['end']:g}")
+        told = " ".join(f"{name} {value:g}" for name, value in tuned.options.items())
+        name = (
+            f"{score} window {window['start']:g} to {window['end']:g}"
+            if "start" in window
+            else (f"{score} {tuned.data['rule']} {told}")
+        )
+        name = safe_name(name)
         Kept(tuned.ids, about).write(folder / "kept" / f"{name}.parquet")
         write_json(folder / "verdict.json", tuned.verdict.data)
         write_json(folder / "tuning.json", tuned.data)

@@ -1,11 +1,11 @@
-"""The study that looks for a window: trials are trainings, judged on the validation part, bad ones stopped early."""
+"""The study that looks for a window or a rule's options: trials are trainings, and bad ones are stopped early."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +23,12 @@ from datadiet.setup import Setup
 from datadiet.training.checkpoint import read_tensors, write_tensors
 from datadiet.training.evaluation import evaluate
 from datadiet.training.seeding import derive_seed
+from datadiet.tuning.ranges import STEP, Range
 from datadiet.workspace import content_address
 
 if TYPE_CHECKING:
     from optuna.trial import Trial as AskedTrial
 
-STEP = 0.01  # windows begin and end at whole percents
 NARROWEST = 0.05
 REPORTS = (0.25, 0.5, 0.75, 1.0)  # of a training: where its validation accuracy is taken
 UNPRUNED = 4  # trials that are trained to their end, whatever they come to
@@ -37,17 +37,18 @@ TRIAL_SEEDS = 2_000  # seeds of trials begin here above those of scoring, and ab
 
 @dataclass(frozen=True)
 class Trial:
-    """One window that was tried.
+    """One window, or one setting of another rule's options, that was tried.
 
     Args:
         number: from 0, in the order they were tried; 0 is the window that begins with the hardest.
-        start: share of the hardest that is dropped.
-        end: where the window ends, as a share from the hardest.
-        keep: the share that stays, `end - start`.
+        start: share of the hardest that is dropped; 0 for other rules.
+        end: where the window ends, as a share from the hardest; 1 for other rules.
+        keep: the share that stays.
         n: how many examples that is of those that tuning trains on.
         pruned: whether it was stopped early.
         accuracies: validation accuracy at the points of `REPORTS` that it reached.
         steps: training steps, of all its seeds.
+        options: what other rules than "window" were told.
     """
 
     number: int
@@ -58,6 +59,7 @@ class Trial:
     pruned: bool
     accuracies: tuple[float, ...]
     steps: int
+    options: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def accuracy(self) -> float:
@@ -66,13 +68,18 @@ class Trial:
 
     def as_row(self) -> dict[str, Any]:
         """Plain data, with one key a point of the training."""
-        row = {name: value for name, value in asdict(self).items() if name != "accuracies"}
+        row = {name: value for name, value in asdict(self).items() if name not in ("accuracies", "options")}
+        if self.options:
+            del row["start"], row["end"]
+            row |= self.options
         reached = dict(zip(REPORTS, self.accuracies, strict=False))
         return row | {"accuracy": self.accuracy} | {f"accuracy@{at:g}": reached.get(at) for at in REPORTS}
 
 
 def best_trial(trials: list[Trial]) -> Trial:
-    """The most accurate trial that was trained to its end; a tie goes to the smaller window, then the lower start.
+    """The most accurate trial that was trained to its end.
+
+    A tie goes to the smaller window, then the lower start; of other rules to the lower options.
 
     Example:
         >>> a = Trial(0, 0.0, 0.5, 0.5, 50, False, (0.8,), 9)
@@ -81,7 +88,7 @@ def best_trial(trials: list[Trial]) -> Trial:
         1
     """
     finished = [trial for trial in trials if not trial.pruned]
-    return min(finished, key=lambda trial: (-trial.accuracy, trial.n, trial.start))
+    return min(finished, key=lambda t: (-t.accuracy, t.n, t.start, tuple(t.options.values())))
 
 
 def try_windows(
@@ -94,6 +101,8 @@ def try_windows(
     trials: int,
     trial_seeds: int = 1,
     seed: int = 0,
+    rule: str = "window",
+    ranges: Sequence[Range] = (),
 ) -> list[Trial]:
     """Look for the window of highest validation accuracy: tree-structured Parzen estimator, median pruning.
 
@@ -110,6 +119,8 @@ def try_windows(
         trials: how many windows.
         trial_seeds: trainings of each, whose accuracies are averaged.
         seed: base of all seeds.
+        rule: "window", or another rule whose options are looked for.
+        ranges: of those options.
 
     Returns:
         The trials, in their order.
@@ -121,9 +132,10 @@ def try_windows(
     """
     optuna = import_optuna()
     question = {
-        "study": "window", "data": setup.examples.fingerprint, "recipe": setup.recipe.to_dict(), "score": score,
+        "study": rule, "data": setup.examples.fingerprint, "recipe": setup.recipe.to_dict(), "score": score,
         "weights": table.provenance.get("scores", {}).get(score, {}).get("weights"), "keep": keep,
         "tune_end": tune_end, "trial_seeds": trial_seeds, "seed": seed,
+        **({"ranges": [asdict(found) for found in ranges]} if ranges else {}),
     }  # fmt: skip
     found: list[Trial] = []
     with _quiet(optuna), _storage(optuna, setup, content_address(question)) as storage:
@@ -134,14 +146,19 @@ def try_windows(
             ),
             pruner=optuna.pruners.MedianPruner(n_startup_trials=UNPRUNED),
             storage=storage,
-            study_name=f"window {score} {keep:g}",
+            study_name=f"{rule} {score} {keep:g}",
         )
         # The window that begins with the hardest is always among those tried.
-        study.enqueue_trial({"start": 0.0} if not tune_end else {"place": 0.0, "keep": keep})
+        hardest = {"start": 0.0} if not tune_end else {"place": 0.0, "keep": keep}
+        study.enqueue_trial({found.name: found.first for found in ranges} if ranges else hardest)
 
         def objective(asked: AskedTrial) -> float:
-            start, width = _suggest(asked, keep, tune_end)
-            trial = _try(setup, table, score, start, width, asked, trial_seeds, seed, trials)
+            if ranges:
+                options, width = {found.name: _suggest_option(asked, found) for found in ranges}, keep
+            else:
+                start, width = _suggest(asked, keep, tune_end)
+                options = {"start": start}
+            trial = _try(setup, table, score, rule, options, width, asked, trial_seeds, seed, trials)
             found.append(trial)
             if trial.pruned:
                 raise optuna.TrialPruned
@@ -175,6 +192,16 @@ def _suggest(asked: AskedTrial, keep: float, tune_end: bool) -> tuple[float, flo
     return round(place * _percents(1 - width), 2), width
 
 
+def _suggest_option(asked: AskedTrial, found: Range) -> float:
+    """The next value of an option: a whole number, or in whole percents where those are a step of the range."""
+    if found.whole:
+        return int(asked.suggest_int(found.name, int(found.low), int(found.high)))
+    if found.high - found.low < 10 * STEP:
+        return float(asked.suggest_float(found.name, found.low, found.high))
+    high = round(found.low + _percents(found.high - found.low), 9)
+    return round(float(asked.suggest_float(found.name, found.low, high, step=STEP)), 9)
+
+
 def _percents(share: float) -> float:
     """Rounded down to whole percents."""
     return float(np.floor(share / STEP + 1e-9) * STEP)
@@ -184,21 +211,24 @@ def _try(
     setup: Setup,
     table: ScoreTable,
     score: str,
-    start: float,
+    rule: str,
+    options: dict[str, Any],
     width: float,
     asked: AskedTrial,
     trial_seeds: int,
     seed: int,
     trials: int,
 ) -> Trial:
-    ids = keep_ids(table, width, by=score, rule="window", start=start)
+    ids = keep_ids(table, width, by=score, rule=rule, seed=seed, **options)
+    windowed = rule == "window"
+    told = f"from {options['start']:.0%}" if windowed else " ".join(f"{k}={v:g}" for k, v in options.items())
     total = setup.recipe.total_steps(len(ids), len(setup.examples.train))
     points = sorted({max(1, round(total * share)) for share in REPORTS})
     accuracies: list[float] = []
     pruned = False
     for place, step in enumerate(points):
         since = step - (points[place - 1] if place else 0)
-        label = f"window from {start:.0%}, trial {asked.number + 1} of {trials}"
+        label = f"{rule} {told}, trial {asked.number + 1} of {trials}"
         at_step = [
             _accuracy_at(setup, seed + TRIAL_SEEDS + index, ids, step, since, label)
             for index in range(trial_seeds)
@@ -211,13 +241,14 @@ def _try(
             break
     return Trial(
         number=asked.number,
-        start=start,
-        end=round(start + width, 4),
+        start=options["start"] if windowed else 0.0,
+        end=round(options["start"] + width, 4) if windowed else 1.0,
         keep=width,
         n=len(ids),
         pruned=pruned,
         accuracies=tuple(accuracies),
         steps=points[len(accuracies) - 1] * trial_seeds,
+        options={} if windowed else options,
     )
 
 
