@@ -120,10 +120,10 @@ class Workbench:
         )
         return self._counted(run)
 
-    def retrain(self, ids: np.ndarray | None, index: int, label: str = "") -> Run:
-        """Train on some ids (None for all) with the index-th retraining seed."""
+    def retrain(self, ids: np.ndarray | None, index: int, label: str = "", setup: Setup | None = None) -> Run:
+        """Train on some ids (None for all) with the index-th retraining seed; `setup` has another recipe on this data."""
         chosen = None if ids is None else np.sort(np.asarray(ids, dtype=np.int64))
-        run = train_run(self.setup, self.seed + FRESH_SEEDS + index, ids=chosen, label=label)
+        run = train_run(setup or self.setup, self.seed + FRESH_SEEDS + index, ids=chosen, label=label)
         return self._counted(run)
 
     def epochs_run(self, index: int, steps: Sequence[int]) -> Run:

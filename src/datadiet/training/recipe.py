@@ -56,6 +56,8 @@ class Recipe:
         budget: whether a subset trains for the full data's number of "steps" (the papers' protocol) or
             "epochs" (what saves time).
         score_epoch: epoch whose end the point scores are taken at; None for two fifths of the run.
+        dynamic: selector that chooses anew while training, such as "infobatch"; None to train on everything.
+        dynamic_options: its options, and those of its schedule: `warmup`, `every`, `full_tail`.
 
     Example:
         >>> named_recipe("paper").lr
@@ -89,6 +91,8 @@ class Recipe:
     memory_format: MemoryFormat = "auto"
     budget: Budget = "steps"
     score_epoch: float | None = None
+    dynamic: str | None = None
+    dynamic_options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for key, hint in get_type_hints(Recipe).items():
@@ -123,6 +127,8 @@ class Recipe:
             raise BadInputError("recipe: milestones are shares of the run's steps, each between 0 and 1.")
         if self.score_epoch is not None and self.score_epoch < 0:
             raise BadInputError(f"recipe: score_epoch is {self.score_epoch}; it must be 0 or above.")
+        if self.dynamic_options and self.dynamic is None:
+            raise BadInputError("recipe: dynamic_options are given, but no dynamic; name the selector.")
 
     def replace(self, **changes: Any) -> Recipe:
         """A copy with other fields; giving `epochs` clears `steps` and the other way round.
@@ -143,8 +149,13 @@ class Recipe:
         return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, as in the YAML file."""
+        """Plain data, as in the YAML file; without the dynamic fields where nothing is dynamic.
+
+        A run's address is made from this, so that runs from before these fields are found again.
+        """
         out = dataclasses.asdict(self)
+        if self.dynamic is None:
+            del out["dynamic"], out["dynamic_options"]
         out["milestones"] = list(self.milestones)
         return out
 
