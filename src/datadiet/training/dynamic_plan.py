@@ -26,7 +26,7 @@ def schedule_of(recipe: Recipe, num_examples: int) -> Schedule:
     """When a run is on everything and when it chooses.
 
     Where the options leave it open: the selector's own warm-up, but a third of the run at most; a choice in every
-    epoch; for `infobatch` everything in the last eighth.
+    epoch; for `infobatch` everything in the last eighth of runs of four epochs or more.
 
     Raises:
         BadInputError: values that a schedule cannot have, or a warm-up that leaves nothing to choose.
@@ -36,9 +36,9 @@ def schedule_of(recipe: Recipe, num_examples: int) -> Schedule:
     epochs = dynamic_epochs(recipe, num_examples)
     default = make_selector(recipe.dynamic).default_schedule
     schedule = Schedule(
-        warmup=options.get("warmup", min(default.warmup, epochs // 3)),
+        warmup=options.get("warmup", min(default.warmup, max(1, epochs // 3), epochs - 1)),
         every=options.get("every", default.every),
-        full_tail=options.get("full_tail", FULL_TAILS.get(recipe.dynamic, 0.0)),
+        full_tail=options.get("full_tail", FULL_TAILS.get(recipe.dynamic, 0.0) if epochs >= 4 else 0.0),
         epochs=epochs,
     )
     if all(schedule.phase(epoch) != "choose" for epoch in range(epochs)):
@@ -71,13 +71,18 @@ def sampler_for(recipe: Recipe, ids: np.ndarray, seed: int) -> DynamicSampler:
     chosen = {key: value for key, value in recipe.dynamic_options.items() if key not in _SCHEDULE_OPTIONS}
     try:
         selector = make_selector(recipe.dynamic, **chosen)
-    except TypeError as error:
-        given = ", ".join(f"{key}={value!r}" for key, value in chosen.items())
-        raise BadInputError(f"dynamic {recipe.dynamic!r} cannot take {given}: {error}.") from error
+        schedule = schedule_of(recipe, len(ids))
+    except BadInputError:
+        raise  # which says it better, and is a ValueError as well
+    except (TypeError, ValueError) as error:
+        given = ", ".join(f"{key}={value!r}" for key, value in recipe.dynamic_options.items())
+        raise BadInputError(
+            f"dynamic {recipe.dynamic!r} cannot take {given}; `datadiet run SOURCE --dynamic help` says what each option is."
+        ) from error
     in_order = len(ids) > 0 and ids[0] == 0 and ids[-1] == len(ids) - 1
     whole = {"num_examples": len(ids)} if in_order else {"ids": ids}
     return DynamicSampler(
-        schedule=schedule_of(recipe, len(ids)),
+        schedule=schedule,
         selector=selector,
         batch_size=min(recipe.batch_size, len(ids)),
         drop_last=recipe.drop_last,
