@@ -9,8 +9,8 @@ every arm down. What is trained stays in the workspace: killed, the same command
 
 Times are those of the ledgers: training, waiting for batches, and scoring (for "el2n hardest", the trainings and passes
 that its scores come from). "saved" is the mean over seeds of 1 - time / time of full data with the same seed, with
-Student's 95 % interval; accuracies have intervals over test examples and seeds. A random twin has epochs of the same sizes
-as the selector's, drawn at random.
+Student's 95 % interval; accuracies have intervals over test examples and seeds. A random twin has epochs of the same
+sizes as the selector's, drawn at random.
 """
 
 from __future__ import annotations
@@ -173,8 +173,8 @@ def markdown(setup: Setup, arms: Sequence[TimedArm]) -> str:
         f"{clock}, {torch.get_num_threads()} threads.",
         "",
         "| arm | seeds | trained on | accuracy % [95 %] | minus full, points | minus random twin, points | wall s "
-        "| processor s | of it scoring s | processor time saved % | wall time saved % | saved without scoring, processor % "
-        "| examples forward | examples backward |",
+        "| processor s | of it scoring s | processor time saved % | wall time saved % "
+        "| saved without scoring, processor % | examples forward | examples backward |",
         "|" + " --- |" * 14,
     ]
     by_name = {arm.name: arm for arm in arms}

@@ -138,7 +138,7 @@ def run(
             data = dynamic_verdict(setup, comparison, tolerance=tolerance, command=command)
             if setup.accelerator.is_main_process:
                 _write_results(folder, setup, comparison, data)
-                write_dynamic_report(data, folder, examples.notes)
+                write_dynamic_report(data, folder)
             return Verdict(data, folder)
         scoring = score_with(
             setup,

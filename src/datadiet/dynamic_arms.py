@@ -35,8 +35,8 @@ def with_everything(setup: Setup) -> Setup:
 def twin_of(setup: Setup, run: Run) -> Setup:
     """The setup of a run's random twin: every epoch has as many examples as the run's, drawn anew when it chose anew.
 
-    So both take as many steps on as many examples; passes that only score are on the run's bill alone. A twin belongs to one
-    run: where sizes depend on what was learnt, each seed has a twin of its own.
+    So both take as many steps on as many examples; passes that only score are on the run's bill alone. A twin belongs
+    to one run: where sizes depend on what was learnt, each seed has a twin of its own.
 
     Args:
         setup: of the run, dynamic.

@@ -60,7 +60,9 @@ def compare_dynamic(setup: Setup, *, seeds: int, seed: int = 0) -> Comparison:
     size = round(share * total)
     arms = [
         Arm("full", "all", 1.0, total, lambda index: None, found["full"]),
-        Arm(name if name != "random" else "random cycles", RULE, share, size, lambda index: None, found[name]),
+        Arm(
+            name if name != "random" else "random cycles", RULE, share, size, lambda index: None, found[name]
+        ),
         Arm("random", f"twin of {name}", share, size, lambda index: None, found["twin"]),
     ]
     recipe = dataclasses.replace(setup.recipe, budget="epochs")
@@ -82,13 +84,14 @@ def dynamic_verdict(
         "source": selector_card(str(recipe.dynamic)).source,
         "epoch_sizes": sizes,
         "title": setup.examples.name,
+        "notes": list(setup.examples.notes),
         "recipe": recipe.to_dict(),
         "command": command,
     }
     return data
 
 
-def write_dynamic_report(data: Mapping[str, Any], folder: Path, notes: tuple[str, ...] = ()) -> Path:
+def write_dynamic_report(data: Mapping[str, Any], folder: Path) -> Path:
     """The page of a dynamic comparison, which needs nothing but its verdict."""
     about = data["dynamic"]
     note = (
@@ -99,6 +102,6 @@ def write_dynamic_report(data: Mapping[str, Any], folder: Path, notes: tuple[str
     if about.get("command"):
         provenance["command"] = about["command"]
     contents = ReportContents(
-        title=about["title"], verdict=data, provenance=provenance, notes=[*notes, note]
+        title=about["title"], verdict=data, provenance=provenance, notes=[*about["notes"], note]
     )
     return write_report(contents, folder)

@@ -33,15 +33,17 @@ def decide(
     Returns:
         Plain data. Accuracies and differences are fractions, the tolerance is in percentage points. A subset
         `holds` when the lower bound of its difference to full is above minus the tolerance; null when there
-        are too few seeds to say. `time_saved` is the share of full data's time that one training saves when it has to
-        pay for all scoring, [mean, low, high] over pairs of seeds. `groups` is described in `datadiet.left_out.arm_groups`, and `warnings` has a
-        sentence for each group that loses more than the whole.
+        are too few seeds to say. `time_saved` is the share of full data's time that one training saves when it
+        has to pay for all scoring, [mean, low, high] over pairs of seeds. `groups` is described in
+        `datadiet.left_out.arm_groups`, and `warnings` has a sentence for each group that loses more than the whole.
     """
     setup = comparison.setup
     full = comparison.full
     full_correct = full.correct()
     overall = accuracy_interval(full_correct)
-    subsets = [_judge(arm, comparison, full_correct, tolerance, scoring_seconds) for arm in comparison.arms[1:]]
+    subsets = [
+        _judge(arm, comparison, full_correct, tolerance, scoring_seconds) for arm in comparison.arms[1:]
+    ]
     recommended = _smallest(subsets)
     kept = next((a for a in comparison.arms if recommended is not None and _is(a, recommended)), None)
     ids = setup.examples.train.ids if groupings else np.empty(0, dtype=np.int64)
@@ -98,15 +100,18 @@ def _judge(
 def _times(arm: Arm, full: Arm, before: float) -> dict[str, Any]:
     """What one training of an arm takes and saves; chance needs no scores, and a selector pays while it trains."""
     pairs = list(zip(arm.seconds_by_seed, full.seconds_by_seed, strict=False))
-    processor = list(zip(arm.processor_seconds_by_seed, full.processor_seconds_by_seed, strict=False))
+    clocks = zip(arm.processor_seconds_by_seed, full.processor_seconds_by_seed, strict=False)
+    processor = [(own, whole) for own, whole in clocks if own is not None and whole]
     # What scores cost beforehand is known on the wall's clock alone.
-    known = before == 0 and all(own is not None and whole for own, whole in processor)
+    known = before == 0 and len(processor) == len(pairs)
     return {
         "seconds": arm.seconds,
         "scoring_seconds": before + arm.scoring_seconds,
         "time_saved": mean_interval([1 - (own + before) / whole for own, whole in pairs]),
         "time_saved_without_scoring": mean_interval([1 - own / whole for own, whole in pairs]),
-        "processor_time_saved": mean_interval([1 - own / whole for own, whole in processor]) if known else None,
+        "processor_time_saved": mean_interval([1 - own / whole for own, whole in processor])
+        if known
+        else None,
     }
 
 

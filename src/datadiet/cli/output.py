@@ -93,7 +93,9 @@ def explain_selectors() -> None:
         typer.echo(f"{card.name}\n  use:   {card.when}\n  fails: {card.fails}")
         for name, what in card.options.items():
             typer.echo(f"  {name}: {what}")
-    typer.echo("options of all: warmup, every, full_tail (epochs on everything, between choices, share at the end)")
+    typer.echo(
+        "options of all: warmup, every, full_tail (epochs on everything, between choices, share at the end)"
+    )
 
 
 def print_studies(as_json: bool) -> None:

@@ -138,7 +138,9 @@ def verdict_sentence(verdict: Mapping[str, Any], minus: str = "-") -> str:
     tolerance = verdict.get("tolerance")
     if dynamic:
         how = "chance" if subset["score"] == "random" else printable(str(subset["score"]), limit=40)
-        sentence = f"Train {source} on {share(subset['keep'])} of the examples an epoch, chosen anew by {how}: "
+        sentence = (
+            f"Train {source} on {share(subset['keep'])} of the examples an epoch, chosen anew by {how}: "
+        )
     else:
         sentence = f"Keep {share(subset['keep'])} of {source} ({size} examples, {_chosen_how(subset)}): "
     sentence += _difference(subset.get("minus_full"), tolerance, minus)
@@ -226,13 +228,17 @@ def times_table(verdict: Mapping[str, Any]) -> Table | None:
     if not timed:
         return None
     processor = any(subset.get("processor_time_saved") is not None for subset in timed)
-    caption = "time saved: share of a training on full data, scoring counted as if one training had to pay for it"
+    caption = (
+        "time saved: share of a training on full data, scoring counted as if one training had to pay for it"
+    )
     table = Table(caption=Text(caption), caption_justify="left")
     table.add_column("subset", overflow="fold")
     for name in ("one training", "scoring", "time saved", *(["processor time saved"] if processor else [])):
         table.add_column(name, justify="right")
     cost = verdict.get("cost") or {}
-    table.add_row("full data", duration(cost.get("full_training_seconds")), *[""] * (2 + processor), style="bold")
+    table.add_row(
+        "full data", duration(cost.get("full_training_seconds")), *[""] * (2 + processor), style="bold"
+    )
     for subset in timed:
         cells = [
             f"{subset_title(subset)} {share(subset['keep'])}",

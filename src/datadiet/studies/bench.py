@@ -121,7 +121,7 @@ class Workbench:
         return self._counted(run)
 
     def retrain(self, ids: np.ndarray | None, index: int, label: str = "", setup: Setup | None = None) -> Run:
-        """Train on some ids (None for all) with the index-th retraining seed; `setup` has another recipe on this data."""
+        """Train on some ids (None for all) with the index-th retraining seed; `setup` may have another recipe."""
         chosen = None if ids is None else np.sort(np.asarray(ids, dtype=np.int64))
         run = train_run(setup or self.setup, self.seed + FRESH_SEEDS + index, ids=chosen, label=label)
         return self._counted(run)

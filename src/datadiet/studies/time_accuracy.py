@@ -1,4 +1,4 @@
-"""Study `time-accuracy`: accuracy against time and against examples processed, for static subsets and dynamic selectors."""
+"""Study `time-accuracy`: accuracy against time and examples processed, for static subsets and dynamic selectors."""
 
 from __future__ import annotations
 
@@ -237,8 +237,7 @@ def figures_of(setup: Setup, rows: Sequence[Row]) -> dict[str, Any]:
 STUDY = add_study(
     Study(
         name="time-accuracy",
-        title="Accuracy against time and examples processed: full data, static subsets, dynamic selectors and their random "
-        "twins.",
+        title="Accuracy against time and examples processed: full data, static subsets, dynamic selectors, random twins.",
         source="NLU on Data Diets, section 4; InfoBatch, section 3",
         plan=plan,
         measure=measure,

@@ -24,8 +24,8 @@ class DynamicLoop(TrainingLoop):
 
     `step` and `total_steps` count in steps of an epoch on everything: an epoch of fewer steps moves `step` on by more
     than one at a time, so that every epoch passes through the same learning rates however long it is, and the
-    schedule ends where the run does, though nobody knows beforehand how many steps there will be. `ledger.steps` counts the
-    optimiser's own.
+    schedule ends where the run does, though nobody knows beforehand how many steps there will be. `ledger.steps`
+    counts the optimiser's own.
 
     Arguments are those of `TrainingLoop`; the recipe names the selector.
 

@@ -44,7 +44,8 @@ def schedule_of(recipe: Recipe, num_examples: int) -> Schedule:
     if all(schedule.phase(epoch) != "choose" for epoch in range(epochs)):
         raise BadInputError(
             f"dynamic {recipe.dynamic!r}: a warm-up of {schedule.warmup} epochs and a full tail of "
-            f"{schedule.full_tail:g} leave none of the run's {epochs} epochs to choose in; shorten them, or train longer."
+            f"{schedule.full_tail:g} leave none of the run's {epochs} epochs to choose in; shorten them, or train "
+            "longer."
         )
     return schedule
 
@@ -77,7 +78,8 @@ def sampler_for(recipe: Recipe, ids: np.ndarray, seed: int) -> DynamicSampler:
     except (TypeError, ValueError) as error:
         given = ", ".join(f"{key}={value!r}" for key, value in recipe.dynamic_options.items())
         raise BadInputError(
-            f"dynamic {recipe.dynamic!r} cannot take {given}; `datadiet run SOURCE --dynamic help` says what each option is."
+            f"dynamic {recipe.dynamic!r} cannot take {given}; `datadiet run SOURCE --dynamic help` says what each "
+            "option is."
         ) from error
     in_order = len(ids) > 0 and ids[0] == 0 and ids[-1] == len(ids) - 1
     whole = {"num_examples": len(ids)} if in_order else {"ids": ids}
