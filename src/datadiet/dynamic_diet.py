@@ -95,8 +95,9 @@ def write_dynamic_report(data: Mapping[str, Any], folder: Path) -> Path:
     """The page of a dynamic comparison, which needs nothing but its verdict."""
     about = data["dynamic"]
     note = (
-        f"Nothing is left out for good: {about['selector']} chooses anew while training, and 'kept' is the share of the "
-        "examples that an epoch was trained on, on average. The random twin has epochs of the same sizes, drawn at random."
+        f"Nothing is left out for good: {about['selector']} chooses anew while training, and 'kept' is the share of "
+        "the examples that an epoch was trained on, on average. The random twin has epochs of the same sizes, drawn "
+        "at random."
     )
     provenance = {key: about[key] for key in ("selector", "source", "options", "schedule", "recipe")}
     if about.get("command"):

@@ -22,8 +22,8 @@ def shuffled(items: NDArray[Any], generator: np.random.Generator) -> NDArray[Any
     """The items, which are whole numbers of at least 0, in an order drawn from all orders.
 
     Each gets a random key, and the keys are sorted with the items in their lowest bits: the sort reads memory in
-    order, which a shuffle of many items does not. Keys have the 64 bits that the largest item leaves, 40 for ten
-    million items: that two of so many have the same, and come in increasing order, is a matter of some tens in an epoch.
+    order, which a shuffle of many items does not. Keys have what the largest item leaves of 64 bits, 40 for ten
+    million items: of so many, some tens share a key with another and come in increasing order.
 
     Example:
         >>> sorted(shuffled(np.array([3, 5, 9]), np.random.default_rng(0)).tolist())

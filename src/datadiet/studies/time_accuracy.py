@@ -237,7 +237,7 @@ def figures_of(setup: Setup, rows: Sequence[Row]) -> dict[str, Any]:
 STUDY = add_study(
     Study(
         name="time-accuracy",
-        title="Accuracy against time and examples processed: full data, static subsets, dynamic selectors, random twins.",
+        title="Accuracy against time and examples: full data, static subsets, dynamic selectors, their random twins.",
         source="NLU on Data Diets, section 4; InfoBatch, section 3",
         plan=plan,
         measure=measure,
