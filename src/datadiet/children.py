@@ -10,6 +10,7 @@ from datadiet.errors import BadInputError, RunFailedError
 from datadiet.runs import Run, describe, train_in
 from datadiet.setup import Setup
 from datadiet.training.checkpoint import weights_hash
+from datadiet.training.dynamic_plan import refuse_dynamic
 from datadiet.training.loop import TrainingLoop
 from datadiet.training.seeding import derive_seed
 from datadiet.workspace import ids_digest
@@ -51,6 +52,7 @@ def train_child(
         Frankle, Dziugaite, Roy, Carbin 2020, "Linear Mode Connectivity and the Lottery Ticket Hypothesis",
         instability analysis: a network is trained to step k, then two copies go on with other SGD noise.
     """
+    refuse_dynamic(setup.recipe, "Children go on with")
     _check_parent(setup, parent, step, ids)
     state, facts = parent.weights(step)
     if facts["step"] != step or weights_hash(state) != facts["hash"]:

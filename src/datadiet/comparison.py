@@ -16,6 +16,8 @@ from datadiet.errors import BadInputError
 from datadiet.runs import Run, describe, train_run
 from datadiet.selection import select
 from datadiet.setup import Setup
+from datadiet.training.dynamic_plan import refuse_dynamic
+from datadiet.training.ledger import ACCOUNTS, method_cost
 from datadiet.training.seeding import derive_seed
 
 # Retraining seeds begin here above the seeds of scoring: no model is judged on a subset that it chose.
@@ -64,8 +66,25 @@ class Arm:
 
     @property
     def seconds(self) -> float:
-        """Mean seconds of one training."""
-        return float(np.mean([run.result["seconds"] for run in self.runs if run.result is not None]))
+        """Mean seconds of one training, with the scoring passes that it makes itself."""
+        return float(np.mean(self.seconds_by_seed))
+
+    @property
+    def seconds_by_seed(self) -> list[float]:
+        """The same of each seed."""
+        return [float(run.result["seconds"]) for run in self.runs if run.result is not None]
+
+    @property
+    def processor_seconds_by_seed(self) -> list[float | None]:
+        """The same on the processor's clock; None for runs from before there were ledgers."""
+        ledgers = [run.result.get("ledger") for run in self.runs if run.result is not None]
+        return [method_cost(ledger, "processor_seconds") if ledger else None for ledger in ledgers]
+
+    @property
+    def scoring_seconds(self) -> float:
+        """Of these, what went into scoring and choosing while training."""
+        ledgers = [run.result.get("ledger") for run in self.runs if run.result is not None]
+        return float(np.mean([ledger["seconds"]["scoring"] if ledger else 0.0 for ledger in ledgers]))
 
 
 @dataclass
@@ -92,7 +111,7 @@ class Comparison:
         return next((arm for arm in self.arms if arm.score == "random" and arm.n == n), None)
 
     def write(self, path: Path) -> None:
-        """One row a run, as Parquet: arm, size, seed, accuracy and other metrics, seconds, steps, epochs, folder."""
+        """One row a run, as Parquet: arm, size, seed, accuracy and other metrics, cost, steps, epochs, folder."""
         rows: list[dict[str, Any]] = []
         for arm in self.arms:
             for run in arm.runs:
@@ -110,11 +129,23 @@ class Comparison:
                         "steps": run.result["steps"],
                         "epochs": run.result["epochs"],
                         "budget": self.setup.recipe.budget,
+                        **_ledger_columns(run.result.get("ledger")),
                         "run": run.folder.path.name,
                     }
                 )
         with atomic_path(path) as temporary:
             pq.write_table(pa.Table.from_pylist(rows), temporary)
+
+
+def _ledger_columns(ledger: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Columns of a run's ledger; null for runs from before there were ledgers."""
+    counts = {name: ledger[name] if ledger else None for name in ("forwarded", "backwarded")}
+    clocks = {
+        f"{account}_{clock}": ledger[clock][account] if ledger else None
+        for clock in ("seconds", "processor_seconds")
+        for account in ACCOUNTS
+    }
+    return counts | clocks
 
 
 def subset_arm(score: str, rule: str, keep: float, ids: np.ndarray) -> Arm:
@@ -166,6 +197,7 @@ def compare_arms(
     """
     if seeds < 1:
         raise BadInputError(f"seeds is {seeds}; it must be 1 or more.")
+    refuse_dynamic(setup.recipe, "Subsets are compared by")
     total = len(setup.examples.train)
     arms = [Arm("full", "all", 1.0, total, lambda index: None)]
     arms += [arm for arm in subsets if arm.n < total]

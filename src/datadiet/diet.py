@@ -14,6 +14,7 @@ import numpy as np
 from datadiet.atomic import write_json
 from datadiet.comparison import Arm, Comparison, as_arms, compare_arms, random_arm, subset_arm
 from datadiet.data import Examples, load
+from datadiet.dynamic_diet import compare_dynamic, dynamic_verdict, write_dynamic_report
 from datadiet.embedding import embeddings_of
 from datadiet.errors import BadInputError
 from datadiet.grouping.columns import groupings_of, subset_forms
@@ -84,6 +85,9 @@ def run(
 ) -> Verdict:
     """Score the data, keep subsets, retrain on them beside full and random, and decide.
 
+    With a `dynamic` recipe nothing is scored beforehand: full data, the selector, and chance with epochs of the same
+    sizes are trained and compared, and what concerns scores, subsets and groups is left aside.
+
     Args:
         source: anything that `datadiet.load` takes, or `Examples`.
         scores: the scores to choose subsets by.
@@ -129,6 +133,13 @@ def run(
     check_folder(folder)
     setup = prepare(examples, recipe, workspace=workspace, **options)
     try:
+        if setup.recipe.dynamic is not None:
+            comparison = compare_dynamic(setup, seeds=seeds, seed=seed)
+            data = dynamic_verdict(setup, comparison, tolerance=tolerance, command=command)
+            if setup.accelerator.is_main_process:
+                _write_results(folder, setup, comparison, data)
+                write_dynamic_report(data, folder)
+            return Verdict(data, folder)
         scoring = score_with(
             setup,
             scores,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from datadiet.scores.outputs import measure
 from datadiet.setup import Setup
 from datadiet.training.checkpoint import read_tensors, weights_hash, write_tensors
 from datadiet.training.evaluation import evaluate, evaluation_mode, in_float32
+from datadiet.training.ledger import Ledger
 from datadiet.workspace import content_address
 
 OUTPUT_COLUMNS = ("el2n", "l1_error", "entropy", "loss", "margin", "logit_margin")
@@ -37,12 +37,14 @@ class Points:
         weights: hash of the weights.
         step: the step of these weights.
         seconds: time of the pass.
+        ledger: of the pass, see `datadiet.training.ledger.Ledger`; empty where the pass is older than that.
     """
 
     columns: dict[str, np.ndarray]
     weights: str
     step: int
     seconds: float
+    ledger: dict[str, Any] = field(default_factory=dict)
 
 
 def measure_points(setup: Setup, run: Run, step: int, names: Sequence[str] = ()) -> Points:
@@ -142,10 +144,17 @@ def remembered(
     path = run.folder.points_path(step, kind)
     if not path.exists():
         model, weights = load_weights(setup, run, step)
-        before = time.perf_counter()
+        size = len(setup.examples.train)
+        ledger = Ledger(forwarded=size, backwarded=size if kind.startswith("grand") else 0)
         with evaluation_mode(model):
             columns = compute(model)
-        facts: dict[str, Any] = {"step": step, "hash": weights, "seconds": time.perf_counter() - before}
+        seconds = ledger.lap("scoring")
+        facts: dict[str, Any] = {
+            "step": step,
+            "hash": weights,
+            "seconds": seconds,
+            "ledger": ledger.as_dict(),
+        }
         if setup.accelerator.is_main_process:
             # Held, because who takes the run next removes every half-written file that it finds there.
             with run.folder.locked():
@@ -153,7 +162,7 @@ def remembered(
         setup.accelerator.wait_for_everyone()
     columns, facts = read_tensors(path)
     arrays = {name: column.numpy() for name, column in columns.items()}
-    return Points(arrays, facts["hash"], facts["step"], facts["seconds"])
+    return Points(arrays, facts["hash"], facts["step"], facts["seconds"], facts.get("ledger", {}))
 
 
 class FullColumns:

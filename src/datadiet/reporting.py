@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from datadiet.data import Examples
+from datadiet.dynamic_diet import write_dynamic_report
 from datadiet.errors import BadInputError
 from datadiet.keeping import Kept
 from datadiet.reloading import load_again
@@ -133,6 +134,8 @@ def rewrite_report(folder: Path, source: Any = None, load_options: Mapping[str, 
         raise BadInputError(
             f"{str(path)!r} is not readable as JSON ({error}); run `datadiet run` again."
         ) from error
+    if "dynamic" in verdict:
+        return write_dynamic_report(verdict, folder)
     table = ScoreTable.read(folder / "scores.parquet")
     examples = load_again(table.provenance, source, load_options)
     table.check_data(examples.fingerprint)

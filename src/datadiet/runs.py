@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from datadiet.errors import BadInputError
 from datadiet.predicting import predict_test_part
 from datadiet.setup import Setup
 from datadiet.tracking import Recorder, Trace
 from datadiet.training.checkpoint import TrainingState, read_tensors, weights_hash, write_tensors
+from datadiet.training.dynamic_loop import DynamicLoop
 from datadiet.training.loop import Observer, TrainingLoop
 from datadiet.training.observers import Checkpointing, Recording, Showing
 from datadiet.workspace import RunFolder, ids_digest
@@ -109,6 +110,13 @@ def train_run(
     folder = setup.workspace.folder(description)
     size = len(setup.examples.train) if ids is None else len(ids)
     per_epoch = setup.recipe.steps_per_epoch(size)
+    if setup.recipe.dynamic is not None and any(
+        step % per_epoch and step != total for step in (until, *wanted)
+    ):
+        raise BadInputError(
+            "A dynamic run can be stopped, and its weights kept, at ends of epochs only: how many steps an epoch "
+            "has is not known beforehand."
+        )
     trained = train_in(setup, folder, seed, ids, record, until, total, wanted, label)
     return Run(folder, seed, size, total, per_epoch, folder.result(), trained)
 
@@ -189,7 +197,7 @@ def _train(
     main = setup.accelerator.is_main_process
     watched = setup.examples.train.ids if ids is None else np.sort(ids)
     recorder = _recorder(setup, watched, folder) if record else None
-    loop = TrainingLoop(
+    loop = (TrainingLoop if setup.recipe.dynamic is None else DynamicLoop)(
         setup.recipe,
         setup.build(seed),
         setup.task,
@@ -201,7 +209,14 @@ def _train(
         augmentation=setup.augmentation,
     )
     if state is not None:
-        loop.load_state(step=state.step, seconds=state.seconds, model=state.model, optimizer=state.optimizer)
+        loop.load_state(
+            step=state.step,
+            seconds=state.seconds,
+            model=state.model,
+            optimizer=state.optimizer,
+            ledger=state.ledger,
+            selection=state.selection,
+        )
         if recorder is not None:
             recorder.load_state_dict(state.recorder)
     elif begin is not None:
@@ -237,15 +252,22 @@ def _recorder(setup: Setup, ids: np.ndarray, folder: RunFolder) -> Recorder:
 def write_weights(folder: RunFolder, loop: TrainingLoop) -> None:
     """Keep the weights as they are now, with their hash."""
     model = loop.model_state()
-    facts = {"step": loop.step, "hash": weights_hash(model), "seconds": loop.seconds}
+    facts = {
+        "step": loop.step,
+        "hash": weights_hash(model),
+        "seconds": loop.seconds,
+        "ledger": loop.ledger.as_dict(),
+    }
     write_tensors(folder.weights_path(loop.step), model, facts)
 
 
 def _test(setup: Setup, folder: RunFolder, loop: TrainingLoop) -> dict[str, Any]:
     """Predict the test part, write the predictions, return the run's result."""
-    before = time.perf_counter()
+    loop.ledger.start()
     part = setup.examples.test
     prediction, correct, metrics = predict_test_part(setup, loop.bare_model)
+    test_seconds = loop.ledger.lap("evaluation")
+    loop.ledger.evaluated += len(part)
     if setup.accelerator.is_main_process:
         tensors = {"ids": torch.from_numpy(part.ids), "prediction": prediction, "correct": correct}
         write_tensors(folder.test_path, tensors, {"step": loop.step})
@@ -253,8 +275,9 @@ def _test(setup: Setup, folder: RunFolder, loop: TrainingLoop) -> dict[str, Any]
         "accuracy": float(correct.double().mean()),
         **({"metrics": metrics} if metrics else {}),
         "seconds": loop.seconds,
-        "test_seconds": time.perf_counter() - before,
-        "steps": loop.step,
+        "test_seconds": test_seconds,
+        "steps": loop.steps_taken,
         "epochs": loop.step / loop.steps_per_epoch,
         "weights": weights_hash(loop.model_state()),
+        "ledger": loop.ledger.as_dict(),
     }

@@ -30,6 +30,7 @@ from datadiet.scores.inputs import random
 from datadiet.setup import Setup, prepare
 from datadiet.tracking import scores_from_trace
 from datadiet.tracking.tabulate import scores_possible
+from datadiet.training.dynamic_plan import refuse_dynamic
 from datadiet.training.recipe import Recipe
 from datadiet.training.seeding import derive_seed
 
@@ -138,6 +139,7 @@ def score_with(
     `also_free` adds to the scores asked for those that cost nothing more; by default where none is asked for.
     `provenance` is written into the table beside what is known.
     """
+    refuse_dynamic(setup.recipe, "Scores are taken from")
     also_free = not scores if also_free is None else also_free
     asked = tuple(dict.fromkeys(scores or ()))
     epochs = _checked_epochs(setup, at_epoch)

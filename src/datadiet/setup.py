@@ -36,6 +36,7 @@ from datadiet.models import (
 from datadiet.progress import ProgressDisplay
 from datadiet.tasks import Task, task_for
 from datadiet.training.devices import accelerator_for
+from datadiet.training.dynamic_plan import sampler_for
 from datadiet.training.precision import fastest_precision
 from datadiet.training.recipe import Recipe, fast_for, named_recipe
 from datadiet.training.seeding import derive_seed, local_randomness, seed_generators
@@ -178,6 +179,8 @@ def prepare(
         checkpoint_every: seconds between two checkpoints of a run.
     """
     resolved = resolve_recipe(recipe, examples, overrides)
+    if resolved.dynamic is not None:
+        sampler_for(resolved, examples.train.ids, 0)  # what it refuses, it refuses before anything is trained
     accelerator = accelerator_for(device)
     workspace = workspace if isinstance(workspace, Workspace) else Workspace(workspace)
     encoding = choose_encoding(resolved, examples, workspace.path / "tokens")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,6 +69,23 @@ def difference_interval(
     return _interval(
         [(1.0, np.asarray(arm, np.float64)), (-1.0, np.asarray(reference, np.float64))], level, seed
     )
+
+
+def mean_interval(values: Sequence[float], *, level: float = 0.95) -> list[float | None]:
+    """[mean, low, high] of independent values with Student's t; bounds are None where there is one value alone.
+
+    Example:
+        >>> [round(number, 3) for number in mean_interval([1.0, 2.0, 3.0])]
+        [2.0, -0.484, 4.484]
+        >>> mean_interval([1.0])
+        [1.0, None, None]
+    """
+    numbers = np.asarray(list(values), dtype=np.float64)
+    mean, count = float(numbers.mean()), len(numbers)
+    if count < 2:
+        return [mean, None, None]
+    reach = float(stats.t.ppf((1 + level) / 2, count - 1) * numbers.std(ddof=1) / np.sqrt(count))
+    return [mean, mean - reach, mean + reach]
 
 
 def _interval(arms: list[tuple[float, np.ndarray]], level: float, seed: int) -> Estimate:

@@ -10,7 +10,7 @@ import numpy as np
 from datadiet.comparison import Arm, Comparison
 from datadiet.grouping.columns import Grouping
 from datadiet.grouping.left_out import tables_of, warnings_of
-from datadiet.statistics import accuracy_interval, difference_interval
+from datadiet.statistics import accuracy_interval, difference_interval, mean_interval
 
 DEFAULT_TOLERANCE = 0.5  # percentage points
 
@@ -33,16 +33,20 @@ def decide(
     Returns:
         Plain data. Accuracies and differences are fractions, the tolerance is in percentage points. A subset
         `holds` when the lower bound of its difference to full is above minus the tolerance; null when there
-        are too few seeds to say. `groups` is described in `datadiet.left_out.arm_groups`, and `warnings` has a
-        sentence for each group that loses more than the whole. For other tasks than classification `task` is its
-        name, what `accuracy` means there is said by `datadiet.tasks`, and `metrics` of each subset has its further
-        test metrics: mean, standard deviation over seeds (null for one), and the values.
+        are too few seeds to say. `time_saved` is the share of full data's time that one training saves when it
+        has to pay for all scoring, [mean, low, high] over pairs of seeds. `groups` is described in
+        `datadiet.left_out.arm_groups`, and `warnings` has a sentence for each group that loses more than the whole.
+        For other tasks than classification `task` is its name, what `accuracy` means there is said by
+        `datadiet.tasks`, and `metrics` of each subset has its further test metrics: mean, standard deviation over
+        seeds (null for one), and the values.
     """
     setup = comparison.setup
     full = comparison.full
     full_correct = full.correct()
     overall = accuracy_interval(full_correct)
-    subsets = [_judge(arm, comparison, full_correct, tolerance) for arm in comparison.arms[1:]]
+    subsets = [
+        _judge(arm, comparison, full_correct, tolerance, scoring_seconds) for arm in comparison.arms[1:]
+    ]
     recommended = _smallest(subsets)
     kept = next((a for a in comparison.arms if recommended is not None and _is(a, recommended)), None)
     ids = setup.examples.train.ids if groupings else np.empty(0, dtype=np.int64)
@@ -73,7 +77,9 @@ def decide(
     }
 
 
-def _judge(arm: Arm, comparison: Comparison, full_correct: np.ndarray, tolerance: float) -> dict[str, Any]:
+def _judge(
+    arm: Arm, comparison: Comparison, full_correct: np.ndarray, tolerance: float, scoring_seconds: float
+) -> dict[str, Any]:
     correct = arm.correct()
     accuracy = accuracy_interval(correct)
     to_full = difference_interval(correct, full_correct)
@@ -93,6 +99,25 @@ def _judge(arm: Arm, comparison: Comparison, full_correct: np.ndarray, tolerance
         "minus_full": to_full.as_list(),
         "minus_random": to_random.as_list() if to_random is not None else None,
         "holds": bool(to_full.low > -tolerance / 100) if enough else None,
+        **_times(arm, comparison.full, scoring_seconds if arm.score != "random" else 0.0),
+    }
+
+
+def _times(arm: Arm, full: Arm, before: float) -> dict[str, Any]:
+    """What one training of an arm takes and saves; chance needs no scores, and a selector pays while it trains."""
+    pairs = list(zip(arm.seconds_by_seed, full.seconds_by_seed, strict=False))
+    clocks = zip(arm.processor_seconds_by_seed, full.processor_seconds_by_seed, strict=False)
+    processor = [(own, whole) for own, whole in clocks if own is not None and whole]
+    # What scores cost beforehand is known on the wall's clock alone.
+    known = before == 0 and len(processor) == len(pairs)
+    return {
+        "seconds": arm.seconds,
+        "scoring_seconds": before + arm.scoring_seconds,
+        "time_saved": mean_interval([1 - (own + before) / whole for own, whole in pairs]),
+        "time_saved_without_scoring": mean_interval([1 - own / whole for own, whole in pairs]),
+        "processor_time_saved": mean_interval([1 - own / whole for own, whole in processor])
+        if known
+        else None,
     }
 
 
@@ -146,7 +171,7 @@ def _cost(full: Arm, kept: Arm | None, scoring_seconds: float) -> dict[str, Any]
     # A saving below a hundredth of a training is noise of the clock, as where both take the same steps.
     pays = scoring_seconds / saved if saved > 0.01 * full.seconds else None
     return {
-        "scoring_seconds": scoring_seconds,
+        "scoring_seconds": scoring_seconds if kept is None else scoring_seconds + kept.scoring_seconds,
         "full_training_seconds": full.seconds,
         "kept_training_seconds": kept.seconds if kept is not None else None,
         "pays_after_trainings": int(np.ceil(pays)) if pays is not None else None,

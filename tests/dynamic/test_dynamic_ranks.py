@@ -28,7 +28,8 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
         "--nproc-per-node=2",
         str(program),
     ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(program.parent)}
+    here = os.pathsep.join([str(program.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": here}
     done = subprocess.run(
         [*command, str(folder)], env=environment, capture_output=True, text=True, timeout=300
     )

@@ -126,6 +126,26 @@ def test_large_orders_are_permutations_and_uniform() -> None:
     assert abs(np.corrcoef(order[1:], order[:-1])[0, 1]) < 5 / np.sqrt(200_001)
 
 
+def test_every_order_of_a_few_is_as_likely() -> None:
+    generator, draws = np.random.default_rng(7), 4_800
+    counts: dict[tuple[int, ...], int] = {}
+    for _ in range(draws):
+        order = tuple(shuffled(np.array([2, 3, 11, 40], np.int32), generator).tolist())
+        counts[order] = counts.get(order, 0) + 1
+    assert all(sorted(order) == [2, 3, 11, 40] for order in counts)
+    assert len(counts) == 24
+    expected = draws / 24
+    assert all(abs(count - expected) < 5 * np.sqrt(expected * 23 / 24) for count in counts.values())
+
+
+def test_an_order_is_that_of_the_random_keys_whatever_sorts_them() -> None:
+    items = np.array([5, 0, 9, 1000, 77, 3])
+    keys = np.random.default_rng(1).integers(0, 2**64, len(items), dtype=np.uint64)
+    by_hand = [item for _, item in sorted(zip((int(key) >> 10 for key in keys), items.tolist(), strict=True))]
+    assert shuffled(items, np.random.default_rng(1)).tolist() == by_hand
+    assert shuffled(items[:0], np.random.default_rng(1)).tolist() == []
+
+
 def test_ties_at_the_border_are_drawn_evenly() -> None:
     counts = np.zeros(6)
     for seed in range(600):

@@ -96,7 +96,7 @@ def _recipe_parameters() -> Parameters:
         "recipe": (_flag(str | None, "fast, paper, finetune, or a YAML file [fast].", "Recipe"), None)
     }
     for field in dataclasses.fields(Recipe):
-        if field.name in ("name", "model_options"):
+        if field.name in ("name", "model_options", "dynamic", "dynamic_options"):  # the last two are of `run`
             continue
         annotation = _flag_type(hints[field.name])
         found[field.name] = (_flag(annotation, words[field.name], "Recipe"), None)

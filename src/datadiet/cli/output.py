@@ -37,7 +37,7 @@ def print_verdict(verdict: Any, as_json: bool) -> None:
         return
     from rich.console import Console
 
-    from datadiet.report import first_warnings, groups_table, metrics_table, verdict_table
+    from datadiet.report import first_warnings, groups_table, metrics_table, times_table, verdict_table
 
     console = Console()
     console.print(verdict_table(verdict.data))
@@ -47,9 +47,9 @@ def print_verdict(verdict: Any, as_json: bool) -> None:
     console.print(str(verdict), markup=False, highlight=False, soft_wrap=True)
     for warning in first_warnings(verdict.data):
         console.print(f"Warning: {warning}", markup=False, highlight=False, soft_wrap=True)
-    groups = groups_table(verdict.data)
-    if groups is not None:
-        console.print(groups)
+    for more in (times_table(verdict.data), groups_table(verdict.data)):
+        if more is not None:
+            console.print(more)
     if verdict.folder is not None:
         page = verdict.folder / "report.html"
         console.print(
@@ -86,6 +86,19 @@ def explain_rules() -> None:
 
     for card in rule_cards():
         typer.echo(f"{card.name}\n  use:   {card.when}\n  fails: {card.fails}")
+
+
+def explain_selectors() -> None:
+    """Every dynamic selector: when to use it, when it fails, and its options."""
+    from datadiet.dynamic import selector_cards
+
+    for card in selector_cards():
+        typer.echo(f"{card.name}\n  use:   {card.when}\n  fails: {card.fails}")
+        for name, what in card.options.items():
+            typer.echo(f"  {name}: {what}")
+    typer.echo(
+        "options of all: warmup, every, full_tail (epochs on everything, between choices, share at the end)"
+    )
 
 
 def print_studies(as_json: bool) -> None:

@@ -31,8 +31,8 @@ from datadiet.cli.arguments import (
     preparing,
     rule_options,
 )
-from datadiet.cli.options import command, data_options, names, numbers
-from datadiet.cli.output import display, explain_rules, print_verdict
+from datadiet.cli.options import command, data_options, key_values, names, numbers
+from datadiet.cli.output import display, explain_rules, explain_selectors, print_verdict
 
 
 @command
@@ -65,6 +65,17 @@ def run(
     ] = None,
     encoder: Encoder = None,
     tolerance: Tolerance = 0.5,
+    dynamic: Annotated[
+        str | None,
+        typer.Option(
+            help="Choose anew while training, beside full data and chance: a selector such as infobatch; 'help' "
+            "explains each."
+        ),
+    ] = None,
+    dynamic_option: Annotated[
+        list[str] | None,
+        typer.Option(help="An option of --dynamic or its schedule, such as keep=0.5; may be repeated."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the results.")] = None,
     as_json: AsJson = False,
     *,
@@ -72,10 +83,18 @@ def run(
     recipe: RecipeFlags,
     machine: Machine,
 ) -> None:
-    """Score, keep, retrain, compare, decide and report."""
+    """Score, keep, retrain, compare, decide and report; or, with --dynamic, choose while training."""
     if rule == "help":
         explain_rules()
         return
+    if dynamic == "help":
+        explain_selectors()
+        return
+    prepared = preparing(recipe, machine)
+    if dynamic is not None:
+        prepared["overrides"]["dynamic"] = dynamic
+    if dynamic_option:
+        prepared["overrides"]["dynamic_options"] = key_values(dynamic_option, "dynamic-option", "keep=0.5")
     from datadiet.diet import run as run_diet
 
     with display() as shown:
@@ -101,6 +120,6 @@ def run(
             load_options=data_options(data),
             command=shlex.join(["datadiet", *sys.argv[1:]]),
             display=shown,
-            **preparing(recipe, machine),
+            **prepared,
         )
     print_verdict(verdict, as_json)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -165,6 +165,30 @@ class Store:
     def lengths(self) -> IntArray | None:
         """How long the sequence of each example is, in the order of ids; None where all have one shape."""
         raise NotImplementedError
+
+    def dealt(
+        self,
+        batches: Sequence[npt.ArrayLike],
+        *,
+        seed: int,
+        epoch: int,
+        augment: Augmentation | None = None,
+        device: torch.device | str | None = None,
+        memory_format: torch.memory_format | None = None,
+    ) -> Iterator[Batch]:
+        """Batches of ids that somebody else has chosen and ordered; `seed` and `epoch` are of the augmentation.
+
+        Args:
+            batches: the ids of each batch, this rank's share of it.
+
+        Raises:
+            BadInputError: unknown ids.
+
+        Others are those of `epoch`.
+        """
+        steps = [self.part.positions_of(ids) for ids in batches]
+        target = self.device if device is None else torch.device(device)
+        return self._batches(steps, target, seed, epoch, augment, memory_format)
 
     def _batches(
         self,

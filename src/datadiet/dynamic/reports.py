@@ -132,6 +132,8 @@ def id_tensor(ids: Any) -> torch.Tensor:
             "the batch has no ids; wrap the data set with datadiet.dynamic.with_ids, so that each row brings its own."
         )
     if isinstance(ids, torch.Tensor):
+        if ids.dtype == torch.int64 and ids.ndim == 1:
+            return ids  # what comes for every batch of a long epoch
         numbers = ids.detach()
     else:
         numbers = torch.as_tensor(ids)

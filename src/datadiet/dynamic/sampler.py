@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import warnings
-import zlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from datadiet.data.order import by_length
+from datadiet.dynamic.arguments import checked_ids, checked_lengths, checked_rank
+from datadiet.dynamic.broken import BrokenExamples
 from datadiet.dynamic.measured import as_numbers, numbers_of
 from datadiet.dynamic.merging import merged_over_ranks, process_count, process_rank
 from datadiet.dynamic.recorded import numbers_from_recorder
 from datadiet.dynamic.registry import make_selector
 from datadiet.dynamic.reports import Places, Reports, id_tensor
+from datadiet.dynamic.saving import go_on_from, saved_state
 from datadiet.dynamic.schedule import Schedule, as_schedule
 from datadiet.dynamic.selector import Cycle, Selector
 from datadiet.dynamic.sharding import Shards
 from datadiet.dynamic.standing import StandingChoice, with_always
-from datadiet.dynamic.state import (
-    check_identity,
-    pack_json,
-    pack_sparse,
-    unpack_json,
-    unpack_sparse,
-)
 from datadiet.dynamic.streams import shuffled, stream
 from datadiet.errors import BadInputError
-from datadiet.tracking.trace import as_ids
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -68,6 +62,8 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
         even_batches: fill the last batches of several ranks up, so that all take as many steps.
         seed: of the order and of every choice.
         shuffle: False deals out in the order of the ids.
+        lengths: (n,) integers, such as tokens of each text in the order of the ids: batches are then of similar
+            length, and which batch comes when stays random. Needs `batch_size` and `shuffle`.
         rank: of this process; that of `torch.distributed` by default. Frameworks that deal batches out
             themselves (Accelerate, the Trainer) want `rank=0, world_size=1`.
         world_size: how many processes share the epoch.
@@ -97,25 +93,12 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
         even_batches: bool = True,
         seed: int = 0,
         shuffle: bool = True,
+        lengths: Any = None,
         rank: int | None = None,
         world_size: int | None = None,
     ) -> None:
-        if (num_examples is None) == (ids is None):
-            raise BadInputError("a DynamicSampler needs either num_examples or ids.")
-        for name, value in (("num_examples", num_examples), ("batch_size", batch_size)):
-            if value is not None and (
-                isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1
-            ):
-                raise BadInputError(f"{name} must be a whole number of at least 1, got {value!r}.")
-        known = None if ids is None else as_ids(ids)
-        if known is not None and not len(known):
-            raise BadInputError("a DynamicSampler needs at least one id.")
-        if (rank is None) != (world_size is None):
-            raise BadInputError("give rank and world_size both, or neither.")
-        self.rank = process_rank() if rank is None else int(rank)
-        self.world_size = process_count() if world_size is None else int(world_size)
-        if not 0 <= self.rank < self.world_size:
-            raise BadInputError(f"rank {self.rank} is not one of a world of {self.world_size}.")
+        known = checked_ids(num_examples, ids, batch_size)
+        self.rank, self.world_size = checked_rank(rank, world_size)
         self._num_examples = int(num_examples) if known is None else len(known)  # type: ignore[arg-type]
         self._places = Places(self._num_examples, known)
         self.selector = make_selector(selector)
@@ -123,13 +106,14 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
         self.batch_size = None if batch_size is None else int(batch_size)
         self.drop_last, self.even_batches = bool(drop_last), bool(even_batches)
         self.seed, self.shuffle = int(seed), bool(shuffle)
+        self._lengths = checked_lengths(lengths, self._num_examples, self.batch_size, self.shuffle)
         self.selector.begin(self._num_examples)
         #: Epochs that are over; the one under way has this number.
         self.epoch = 0
         #: Seconds and number of the scoring passes so far, which count against the method.
         self.scoring_seconds, self.scoring_passes = 0.0, 0
         self._reports = Reports(self._places)
-        self._broken = np.zeros(0, np.int64)
+        self._broken = BrokenExamples(self._places)
         self._standing = StandingChoice(self._num_examples)
         self._prepared_epoch = self._scored_epoch = -1
         self._scoring = False
@@ -164,7 +148,7 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
     @property
     def broken_ids(self) -> NDArray[np.int64]:
         """Ids whose last number was NaN or infinite; they stay whatever is chosen."""
-        return self._places.to_ids(self._broken)
+        return self._broken.ids()
 
     @property
     def is_weighted(self) -> bool:
@@ -215,6 +199,10 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
         order = self._standing.in_order()
         if self.shuffle:
             order = shuffled(order, stream(self.seed, "order", self.epoch))
+        if self._lengths is not None:
+            assert self.batch_size is not None
+            size = self.batch_size * self.world_size
+            order = order[by_length(self._lengths[order], batch_size=size, seed=self.seed, epoch=self.epoch)]
         order = self._places.to_ids(order)
         shards, epoch = self._shards(), self.epoch
         count = shards.count(self.rank)
@@ -361,35 +349,7 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
         """
         if self._scoring:
             raise BadInputError("a scoring pass is under way; save before or after it.")
-        numbers = self._reports.flush()
-        if done is None:
-            ranks = process_count() // self.world_size if process_count() > self.world_size else 1
-            done = (
-                -(-self._reports.count * ranks // (self.batch_size or 1))
-                if self._reports.count
-                else self._done
-            )
-        state = {
-            "identity": pack_json(self._identity()),
-            "progress": torch.tensor(
-                [
-                    self.epoch,
-                    done,
-                    self._reports.count,
-                    self._prepared_epoch,
-                    self._scored_epoch,
-                    self.scoring_passes,
-                ]
-            ),
-            "scoring.seconds": torch.tensor(self.scoring_seconds, dtype=torch.float64),
-            "broken": torch.from_numpy(self._broken.copy()),
-            **self._standing.state(),
-        }
-        if numbers is not None:
-            state.update({f"reported.{name}": part for name, part in pack_sparse(numbers).items()})
-        for name, array in self.selector.arrays.items():
-            state[f"selector.{name}"] = torch.from_numpy(array.copy())
-        return state
+        return saved_state(self, done)
 
     def load_state_dict(
         self, state: Mapping[str, torch.Tensor], *, rewind: bool = False, any_world_size: bool = False
@@ -404,32 +364,7 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
         Raises:
             BadInputError: the state is of another sampler or world size.
         """
-        if "identity" not in state:
-            raise BadInputError("this is not the state of a DynamicSampler.")
-        theirs, mine = unpack_json(state["identity"]), self._identity()
-        epoch, done, count, prepared, scored, passes = state["progress"].tolist()
-        if any_world_size and done == 0:
-            for identity in (theirs, mine):
-                del identity["world_size"]
-        check_identity(theirs, mine)
-        n = self._num_examples
-        reported = {
-            key[len("reported.") :]: part for key, part in state.items() if key.startswith("reported.")
-        }
-        self.epoch, self._prepared_epoch, self._scored_epoch, self.scoring_passes = (
-            epoch,
-            prepared,
-            scored,
-            passes,
-        )
-        self.scoring_seconds = float(state["scoring.seconds"])
-        self._broken = state["broken"].cpu().numpy().copy()
-        self._reports.restore(unpack_sparse(reported, n) if reported else None, count)
-        for name in self.selector.arrays:
-            self.selector.arrays[name] = state[f"selector.{name}"].cpu().numpy().copy()
-        self._standing.load(state)
-        self._done = self._start = 0 if rewind else done
-        self._complete = self._scoring = False
+        go_on_from(self, state, rewind=rewind, any_world_size=any_world_size)
 
     @property
     def resumed_at(self) -> int:
@@ -458,11 +393,10 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
             self._standing.take_everything()
         elif phase == "choose":
             n = self._num_examples
-            always = np.zeros(n, bool)
-            always[self._broken] = True
+            always = self._broken.mask()
             generator = stream(self.seed, "choice", self.epoch)
             choice = self.selector.choose(Cycle(self.epoch, n, self.schedule, always, generator))
-            choice = with_always(choice, self._broken, n, self.selector.name)
+            choice = with_always(choice, self._broken.places, n, self.selector.name)
             self._check_size(len(choice.places))
             self._standing.take(choice)
         self._prepared_epoch = self.epoch
@@ -482,38 +416,9 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
 
     def _absorb(self, told: NDArray[np.float32], observe: bool) -> None:
         """Give the selector what is finite, remember and report what is not."""
-        infinite = np.isinf(told)
-        if infinite.any() or len(self._broken):
-            still = np.zeros(self._num_examples, bool)
-            still[self._broken] = True
-            still[~np.isnan(told)] = False
-            still |= infinite
-            self._broken = np.flatnonzero(still)
-        if infinite.any():
-            where = np.flatnonzero(infinite)
-            warnings.warn(
-                f"{len(where)} examples had a {self.selector.measure} that is not finite in epoch {self.epoch} (first "
-                f"id {self._places.to_ids(where[:1])[0]}); they stay in training until they have a finite one.",
-                stacklevel=3,
-            )
+        self._broken.take(told, self.selector.measure, self.epoch)
         if observe:
             there = np.flatnonzero(np.isfinite(told))
             if len(there):
                 self.selector.observe(there, told[there])
         self._reports.clear()
-
-    def _identity(self) -> dict[str, Any]:
-        known = self._places.ids
-        return {
-            "num_examples": self._num_examples,
-            "ids": "0 to n - 1" if known is None else f"crc32:{zlib.crc32(known.tobytes()):08x}",
-            "selector": self.selector.name,
-            "options": self.selector.options(),
-            "schedule": dict(vars(self.schedule)),
-            "seed": self.seed,
-            "shuffle": self.shuffle,
-            "batch_size": self.batch_size,
-            "drop_last": self.drop_last,
-            "even_batches": self.even_batches,
-            "world_size": self.world_size,
-        }

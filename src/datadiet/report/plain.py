@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from datadiet.report.numbers import (
     NOT_MEASURED,
     count,
+    duration,
     is_number,
     percent,
     percent_interval,
@@ -33,6 +34,8 @@ __all__ = [
     "safe_name",
     "score_title",
     "subset_title",
+    "time_saved_title",
+    "times_table",
     "verdict_sentence",
     "verdict_table",
 ]
@@ -138,9 +141,10 @@ def verdict_sentence(verdict: Mapping[str, Any], minus: str = "-") -> str:
     'No subset can be recommended: two seeds are too few to decide.'
     """
     subset = verdict.get("recommended")
+    dynamic = verdict.get("dynamic") is not None
     if subset is None:
         reason = printable(str(verdict.get("reason") or "no reason was recorded"), limit=300)
-        return f"No subset can be recommended: {reason}" + (
+        return f"No {'selector' if dynamic else 'subset'} can be recommended: {reason}" + (
             "" if reason.endswith((".", "!", "?", "…")) else "."
         )
     source = printable(str(verdict.get("source", "the data")), limit=60)
@@ -148,11 +152,34 @@ def verdict_sentence(verdict: Mapping[str, Any], minus: str = "-") -> str:
     if verdict.get("n_train") is not None:
         size += f" of {count(verdict['n_train'])}"
     tolerance = verdict.get("tolerance")
-    sentence = f"Keep {share(subset['keep'])} of {source} ({size} examples, {_chosen_how(subset)}): "
+    if dynamic:
+        how = "chance" if subset["score"] == "random" else printable(str(subset["score"]), limit=40)
+        sentence = (
+            f"Train {source} on {share(subset['keep'])} of the examples an epoch, chosen anew by {how}: "
+        )
+    else:
+        sentence = f"Keep {share(subset['keep'])} of {source} ({size} examples, {_chosen_how(subset)}): "
     sentence += _difference(subset.get("minus_full"), tolerance, minus)
-    return sentence + (
-        f", within the tolerance of {tolerance_points(tolerance)}." if tolerance is not None else "."
-    )
+    if tolerance is not None:
+        sentence += f", within the tolerance of {tolerance_points(tolerance)}"
+    saved = subset.get("time_saved")
+    if dynamic and saved is not None:
+        sentence += f"; time saved, scoring counted: {time_saved_title(saved, minus)}"
+    return sentence + "."
+
+
+def time_saved_title(saved: Any, minus: str = "-") -> str:
+    """A share of time [mean, low, high] in percent with its interval; negative where it takes longer.
+
+    >>> time_saved_title([0.25, 0.2, 0.3]), time_saved_title([-0.1, None, None]), time_saved_title(None)
+    ('25.0 % [20.0, 30.0]', '-10.0 %', 'not measured')
+    """
+    if saved is None or not is_number(saved[0]):
+        return NOT_MEASURED
+    mean = f"{percent(saved[0])}"
+    if all(is_number(end) for end in saved[1:]):
+        mean += f" {percent_interval(saved[1:])}"
+    return mean.replace("-", minus)
 
 
 def points_with_interval(difference: Any, minus: str = "-") -> str:
@@ -205,6 +232,43 @@ def verdict_table(verdict: Mapping[str, Any]) -> Table:
     return table
 
 
+def times_table(verdict: Mapping[str, Any]) -> Table | None:
+    """What one training on full data and on every subset takes and saves, for `rich`; None where nothing was timed.
+
+    >>> times_table({"subsets": [{"score": "el2n", "rule": "hardest", "keep": 0.5}]}) is None
+    True
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    timed = [subset for subset in verdict.get("subsets", ()) if subset.get("time_saved") is not None]
+    if not timed:
+        return None
+    processor = any(subset.get("processor_time_saved") is not None for subset in timed)
+    caption = (
+        "time saved: share of a training on full data, scoring counted as if one training had to pay for it"
+    )
+    table = Table(caption=Text(caption), caption_justify="left")
+    table.add_column("subset", overflow="fold")
+    for name in ("one training", "scoring", "time saved", *(["processor time saved"] if processor else [])):
+        table.add_column(name, justify="right")
+    cost = verdict.get("cost") or {}
+    table.add_row(
+        "full data", duration(cost.get("full_training_seconds")), *[""] * (2 + processor), style="bold"
+    )
+    for subset in timed:
+        cells = [
+            f"{subset_title(subset)} {share(subset['keep'])}",
+            duration(subset.get("seconds")),
+            duration(subset.get("scoring_seconds")),
+            time_saved_title(subset["time_saved"]),
+        ]
+        if processor:
+            cells.append(time_saved_title(subset.get("processor_time_saved")))
+        table.add_row(*map(Text, cells))
+    return table
+
+
 def is_same_subset(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two entries of a verdict are the same subset.
 
@@ -221,6 +285,8 @@ def budget_title(verdict: Mapping[str, Any]) -> str:
     'same steps: every subset is trained for as many steps as full data'
     """
     budget = verdict.get("budget")
+    if verdict.get("dynamic") is not None:
+        return "same epochs: the selector decides how many examples each has, and its twin has as many"
     if budget == "steps":
         return "same steps: every subset is trained for as many steps as full data"
     if budget == "epochs":

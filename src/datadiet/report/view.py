@@ -20,6 +20,7 @@ from datadiet.report.plain import (
     is_same_subset,
     score_title,
     subset_title,
+    time_saved_title,
     verdict_sentence,
 )
 from datadiet.report.thumbnails import gallery_thumbnails
@@ -80,6 +81,8 @@ def page_view(contents: ReportContents) -> dict[str, Any]:
         "axis": _axis(verdict),
         "left_out": left_out_view(verdict, MINUS),
         "cost": verdict.get("cost") or {},
+        "times": _times(verdict),
+        "saved": time_saved_title((recommended or {}).get("time_saved"), MINUS),
         "scores": _score_rows(contents),
         "shown_scores": min(len(contents.scores), figures.MOST_PANELS),
         "balance": _balance(contents),
@@ -139,6 +142,24 @@ def _subset_rows(verdict: Mapping[str, Any]) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _times(verdict: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What one training of each subset takes and saves, in the order of the table of subsets."""
+    recommended = verdict.get("recommended")
+    timed = [subset for subset in verdict.get("subsets", ()) if subset.get("time_saved") is not None]
+    return [
+        {
+            "title": subset_title(subset),
+            "keep": subset["keep"],
+            "seconds": subset.get("seconds"),
+            "scoring_seconds": subset.get("scoring_seconds"),
+            "saved": time_saved_title(subset["time_saved"], MINUS),
+            "without": time_saved_title(subset.get("time_saved_without_scoring"), MINUS),
+            "chosen": recommended is not None and is_same_subset(subset, recommended),
+        }
+        for subset in sorted(timed, key=lambda subset: -float(subset["keep"]))
+    ]
 
 
 def _axis(verdict: Mapping[str, Any]) -> dict[str, Any]:

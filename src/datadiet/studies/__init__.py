@@ -16,6 +16,7 @@ from datadiet.studies import why_el2n as why_el2n
 from datadiet.studies import bert_diet as bert_diet
 from datadiet.studies import pool_selection as pool_selection
 from datadiet.studies import active_learning as active_learning
+from datadiet.studies import time_accuracy as time_accuracy
 
 # isort: on
 from datadiet.studies.base import Study, StudyResult, open_bench, plan_of, run_study, studies, study_named

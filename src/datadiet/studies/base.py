@@ -23,6 +23,7 @@ from datadiet.setup import prepare
 from datadiet.studies.bench import Workbench
 from datadiet.studies.claims import Claim, Finding, Measured, judge
 from datadiet.studies.scale import scale_named
+from datadiet.training.dynamic_plan import refuse_dynamic
 from datadiet.training.recipe import Recipe
 
 Row = dict[str, Any]
@@ -161,6 +162,7 @@ def open_bench(
     named = recipe if recipe is not None else ("paper" if scale == "paper" else "fast")
     machine: dict[str, Any] = {key: options[key] for key in ("memory_limit", "num_workers") if key in options}
     setup = prepare(examples, named, workspace=workspace, **options)
+    refuse_dynamic(setup.recipe, "Studies begin with")
     return Workbench(setup, chosen, seed, machine=machine)
 
 

@@ -125,12 +125,28 @@ class Workbench:
         )
         return self._counted(run)
 
-    def retrain(self, ids: np.ndarray | None, index: int, label: str = "", *, weights: bool = False) -> Run:
-        """Train on some ids (None for all) with the index-th retraining seed; `weights` keeps those of its end."""
+    def retrain(
+        self,
+        ids: np.ndarray | None,
+        index: int,
+        label: str = "",
+        *,
+        setup: Setup | None = None,
+        weights: bool = False,
+    ) -> Run:
+        """Train on some ids (None for all) with the index-th retraining seed.
+
+        Args:
+            ids: to train on.
+            index: of the seed.
+            label: what the progress bar calls it.
+            setup: another one than the bench's, such as one with another recipe.
+            weights: keep those of the end.
+        """
         chosen = None if ids is None else np.sort(np.asarray(ids, dtype=np.int64))
-        seed = self.seed + FRESH_SEEDS + index
-        last = (int(describe(self.setup, seed, chosen, False)["total_steps"]),) if weights else ()
-        return self._counted(train_run(self.setup, seed, ids=chosen, weights_at=last, label=label))
+        used, seed = setup or self.setup, self.seed + FRESH_SEEDS + index
+        last = (int(describe(used, seed, chosen, False)["total_steps"]),) if weights else ()
+        return self._counted(train_run(used, seed, ids=chosen, weights_at=last, label=label))
 
     def epochs_run(self, index: int, steps: Sequence[int]) -> Run:
         """The index-th scoring run over again, without its trace, with its weights at moments of a study's own."""

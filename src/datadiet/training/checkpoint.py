@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +71,14 @@ class TrainingState:
     model: dict[str, torch.Tensor]
     optimizer: dict[str, Any]
     recorder: dict[str, torch.Tensor]
+    ledger: dict[str, Any] = field(default_factory=dict)
+    selection: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         """Write the state as one file."""
         tensors = {f"model/{k}": v for k, v in self.model.items()}
         tensors |= {f"recorder/{k}": v for k, v in self.recorder.items()}
+        tensors |= {f"selection/{k}": v for k, v in self.selection.items()}
         scalars: dict[str, dict[str, Any]] = {}
         for index, values in self.optimizer["state"].items():
             for key, value in values.items():
@@ -86,6 +89,7 @@ class TrainingState:
         facts = {
             "step": self.step,
             "seconds": self.seconds,
+            "ledger": self.ledger,
             "param_groups": self.optimizer["param_groups"],
             "optimizer_scalars": scalars,
         }
@@ -95,7 +99,9 @@ class TrainingState:
     def read(cls, path: Path) -> TrainingState:
         """Read what `write` wrote."""
         tensors, facts = read_tensors(path)
-        parts: dict[str, dict[str, torch.Tensor]] = {"model": {}, "recorder": {}, "optimizer": {}}
+        parts: dict[str, dict[str, torch.Tensor]] = {
+            name: {} for name in ("model", "recorder", "optimizer", "selection")
+        }
         for name, tensor in tensors.items():
             part, _, rest = name.partition("/")
             parts[part][rest] = tensor
@@ -109,4 +115,6 @@ class TrainingState:
             model=parts["model"],
             optimizer={"state": state, "param_groups": facts["param_groups"]},
             recorder=parts["recorder"],
+            ledger=facts.get("ledger", {}),
+            selection=parts["selection"],
         )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from datadiet.data import Augmentation, Batch, Store
 from datadiet.errors import RunFailedError
 from datadiet.tasks import Task
 from datadiet.training.devices import deterministic_kernels
+from datadiet.training.ledger import Ledger
 from datadiet.training.recipe import Recipe
 from datadiet.training.schedule import learning_rate
 from datadiet.training.seeding import derive_seed, local_randomness, seed_generators
@@ -85,7 +85,7 @@ class TrainingLoop:
         self.augmentation = augmentation
         self.observers = list(observers)
         self.step = 0
-        self.seconds = 0.0
+        self.ledger = Ledger()
         self.memory_format = (
             torch.channels_last if recipe.memory_format == "channels_last" else torch.contiguous_format
         )
@@ -107,6 +107,16 @@ class TrainingLoop:
         """Whole epochs done."""
         return self.step // self.steps_per_epoch
 
+    @property
+    def seconds(self) -> float:
+        """What the training took so far, with what its method needs: see `Ledger.method_seconds`."""
+        return self.ledger.method_seconds
+
+    @property
+    def steps_taken(self) -> int:
+        """Steps that the optimiser has made."""
+        return self.step
+
     def run(self, until: int | None = None) -> None:
         """Train to step `until` (by default to the end); does nothing if it is already there.
 
@@ -125,6 +135,20 @@ class TrainingLoop:
             self._notify("on_end")
 
     def _run_epoch(self, until: int) -> None:
+        self.ledger.start()
+        for batch, global_size in self._batches(until):
+            self.ledger.lap("loading")
+            self._step(batch, global_size)
+            self.ledger.lap("training")
+            if self._epoch_is_over():
+                self._check_loss()
+                self._notify("on_epoch")
+                self._end_epoch()
+            self._notify("on_step")
+            self.ledger.lap("training")
+
+    def _batches(self, until: int) -> Iterator[tuple[Batch, int]]:
+        """The batches of the rest of this epoch, up to step `until`, each with the size of the global batch."""
         epoch, start = divmod(self.step, self.steps_per_epoch)
         batches = self.store.epoch(
             self.ids,
@@ -140,16 +164,8 @@ class TrainingLoop:
             bucket_by_length=self.recipe.bucket_by_length,
         )
         stop = min(self.steps_per_epoch - start, until - self.step)
-        before = time.perf_counter()
         for _, batch in zip(range(stop), batches, strict=False):
-            self._step(batch, self._global_size(self.step % self.steps_per_epoch))
-            now = time.perf_counter()
-            self.seconds += now - before
-            before = now
-            if self.step % self.steps_per_epoch == 0:
-                self._check_loss()
-                self._notify("on_epoch")
-            self._notify("on_step")
+            yield batch, self._global_size(self.step % self.steps_per_epoch)
 
     def _global_size(self, index: int) -> int:
         """Examples in the global batch of that index within its epoch."""
@@ -171,7 +187,7 @@ class TrainingLoop:
             outputs = self.model(shown.inputs)
         losses = self.task.loss(outputs, shown.targets)
         share = self.accelerator.num_processes / global_size if len(batch) else 0.0
-        loss = losses.sum() * share
+        loss = self._weighed(losses).sum() * share
         self.accelerator.backward(loss)
         if self.recipe.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self._learnt, self.recipe.clip_norm)
@@ -180,13 +196,41 @@ class TrainingLoop:
         first_bad = (~torch.isfinite(loss.detach())) & (self._bad_step < 0)
         self._bad_step.masked_fill_(first_bad, self.step)
         self._stand_in = shown  # what a device without a share of a tiny last batch runs, at weight zero
-        self.step += 1
+        self._advance()
+        self.ledger.steps += 1
+        self.ledger.forwarded += global_size
+        self.ledger.backwarded += global_size
         if self.device.type == "cpu" or self.step % LOSS_CHECK_EVERY == 0:
             self._check_loss()
         if len(batch):
             outputs, losses = detached(outputs), losses.detach()
             for observer in self.observers:
                 observer.on_batch(self, batch, outputs, losses)
+            self._tell(batch, outputs, losses)
+
+    # What a loop does otherwise whose epochs are not all on the same examples.
+
+    def _weighed(self, losses: torch.Tensor) -> torch.Tensor:
+        return losses
+
+    def _advance(self) -> None:
+        self.step += 1
+
+    def _epoch_is_over(self) -> bool:
+        return self.step % self.steps_per_epoch == 0
+
+    def _tell(self, batch: Batch, outputs: torch.Tensor, losses: torch.Tensor) -> None:
+        """After the observers, what this process's share of the batch came to."""
+
+    def _end_epoch(self) -> None:
+        """After the last step of each whole epoch and its observers."""
+
+    def selection_state(self) -> dict[str, torch.Tensor]:
+        """What has to be kept of what examples are chosen by; nothing here."""
+        return {}
+
+    def load_selection(self, state: dict[str, torch.Tensor]) -> None:
+        """Go on with what `selection_state` gave."""
 
     def _check_loss(self) -> None:
         bad = int(self._bad_step)
@@ -210,12 +254,22 @@ class TrainingLoop:
         return self.optimizer.state_dict()  # type: ignore[no-any-return]
 
     def load_state(
-        self, *, step: int, seconds: float, model: dict[str, torch.Tensor], optimizer: dict[str, Any]
+        self,
+        *,
+        step: int,
+        seconds: float,
+        model: dict[str, torch.Tensor],
+        optimizer: dict[str, Any],
+        ledger: dict[str, Any] | None = None,
+        selection: dict[str, torch.Tensor] | None = None,
     ) -> None:
-        """Go on from a checkpoint, to the same bits as without the interruption."""
+        """Go on from a checkpoint, to the same bits as without the interruption; the ledger goes on as well."""
         self.bare_model.load_state_dict(model)
         self.optimizer.load_state_dict(optimizer)
-        self.step, self.seconds = step, seconds
+        self.step = step
+        self.ledger = Ledger.from_dict(ledger or {"seconds": {"training": seconds}})
+        if selection:
+            self.load_selection(selection)
 
 
 def detached(outputs: Any) -> Any:

@@ -62,16 +62,24 @@ class Checkpointing(Observer):
             model=loop.model_state(),
             optimizer=loop.optimizer_state(),
             recorder=self.recorder.state_dict() if self.recorder is not None else {},
+            ledger=loop.ledger.as_dict(),
+            selection=loop.selection_state(),
         ).write(self.path)
         self._last = time.monotonic()
 
 
 class Showing(Observer):
-    """Moves a progress bar a step at a time."""
+    """Moves a progress bar a step at a time; a step of a dynamic loop may be worth several."""
 
     def __init__(self, advance: Advance) -> None:
         self.advance = advance
+        self._shown: int | None = None
+
+    def on_begin(self, loop: TrainingLoop) -> None:
+        """From where the loop stands."""
+        self._shown = loop.step
 
     def on_step(self, loop: TrainingLoop) -> None:
         """One step further."""
-        self.advance(1)
+        self.advance(loop.step - (loop.step - 1 if self._shown is None else self._shown))
+        self._shown = loop.step

@@ -22,9 +22,12 @@ MemoryFormat = Literal["auto", "contiguous", "channels_last"]
 Budget = Literal["steps", "epochs"]
 
 
+# Of fields that joined after runs had addresses: at their default they are no part of a run's description.
+_LATER = {"later": True}
+
+
 def _later(default: Any) -> Any:
-    """A field that joined after runs had addresses: at its default it is no part of a run's description."""
-    return field(default=default, metadata={"later": True})
+    return field(default=default, metadata=_LATER)
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ class Recipe:
         decay_norms_and_biases: whether weight decay also pulls at biases and at the weights of normalisation.
         clip_norm: longest gradient, over all parameters, that a step takes; None for no limit.
         bucket_by_length: put texts of similar length into one batch, so that less of it is padding.
+        dynamic: selector that chooses anew while training, such as "infobatch"; None to train on everything.
+        dynamic_options: its options, and those of its schedule: `warmup`, `every`, `full_tail`.
 
     Example:
         >>> named_recipe("paper").lr
@@ -100,6 +105,8 @@ class Recipe:
     decay_norms_and_biases: bool = _later(True)
     clip_norm: float | None = _later(None)
     bucket_by_length: bool = _later(False)
+    dynamic: str | None = _later(None)
+    dynamic_options: Mapping[str, Any] = field(default_factory=dict, metadata=_LATER)
 
     def __post_init__(self) -> None:
         for key, hint in get_type_hints(Recipe).items():
@@ -134,6 +141,8 @@ class Recipe:
             raise BadInputError("recipe: milestones are shares of the run's steps, each between 0 and 1.")
         if self.score_epoch is not None and self.score_epoch < 0:
             raise BadInputError(f"recipe: score_epoch is {self.score_epoch}; it must be 0 or above.")
+        if self.dynamic_options and self.dynamic is None:
+            raise BadInputError("recipe: dynamic_options are given, but no dynamic; name the selector.")
 
     def replace(self, **changes: Any) -> Recipe:
         """A copy with other fields; giving `epochs` clears `steps` and the other way round.
@@ -166,10 +175,11 @@ class Recipe:
             >>> "clip_norm" in Recipe().described(), Recipe(clip_norm=1.0).described()["clip_norm"]
             (False, 1.0)
         """
+        plain = Recipe()
         at_default = {
             f.name
             for f in dataclasses.fields(self)
-            if f.metadata.get("later") and getattr(self, f.name) == f.default
+            if f.metadata.get("later") and getattr(self, f.name) == getattr(plain, f.name)
         }
         return {name: value for name, value in self.to_dict().items() if name not in at_default}
 

@@ -1,0 +1,104 @@
+"""The ledger of a run: how many examples it took through the model, and where its time went."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Account = Literal["training", "scoring", "loading", "evaluation"]
+ACCOUNTS: tuple[Account, ...] = ("training", "scoring", "loading", "evaluation")
+METHOD: tuple[Account, ...] = (
+    "training",
+    "scoring",
+    "loading",
+)  # what a training costs; testing it is no part
+
+
+def _zeros() -> dict[str, float]:
+    return dict.fromkeys(ACCOUNTS, 0.0)
+
+
+@dataclass
+class Ledger:
+    """Counts and times of one run, over all its interruptions.
+
+    Counts are of the whole job, whatever share of it a process has. Times are this process's: `seconds` on the wall,
+    `processor_seconds` of all its threads (not of loader processes), which a busy machine does not stretch. On an
+    accelerator, steps are queued: how time divides between accounts is then rough, its sum at ends of epochs is right.
+
+    Args:
+        forwarded: examples that went forward through the model, in training steps and in passes that only score.
+        backwarded: examples that went backward.
+        evaluated: test examples that went forward.
+        steps: optimiser steps.
+        epoch_sizes: examples of each epoch, where a dynamic selector decides that.
+        seconds: by account: "training" (steps and what watches them), "scoring" (passes that only score, and
+            choosing), "loading" (waiting for batches), "evaluation" (the test part).
+        processor_seconds: the same on the processor's clock.
+
+    Example:
+        >>> ledger = Ledger(forwarded=10, backwarded=10)
+        >>> Ledger.from_dict(ledger.as_dict()) == ledger
+        True
+    """
+
+    forwarded: int = 0
+    backwarded: int = 0
+    evaluated: int = 0
+    steps: int = 0
+    epoch_sizes: list[int] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=_zeros)
+    processor_seconds: dict[str, float] = field(default_factory=_zeros)
+
+    def __post_init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        """Look at the clocks; what has passed until now is nobody's."""
+        self._wall, self._processor = time.perf_counter(), time.process_time()
+
+    def lap(self, account: Account) -> float:
+        """Put what has passed since the last look on an account; returns these seconds."""
+        wall, processor = time.perf_counter(), time.process_time()
+        passed = wall - self._wall
+        self.seconds[account] += passed
+        self.processor_seconds[account] += processor - self._processor
+        self._wall, self._processor = wall, processor
+        return passed
+
+    @property
+    def method_seconds(self) -> float:
+        """What the training took with all that its method needs: training, scoring and loading."""
+        return sum(self.seconds[account] for account in METHOD)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, as in `result.json`."""
+        return {
+            "forwarded": self.forwarded,
+            "backwarded": self.backwarded,
+            "evaluated": self.evaluated,
+            "steps": self.steps,
+            "epoch_sizes": list(self.epoch_sizes),
+            "seconds": dict(self.seconds),
+            "processor_seconds": dict(self.processor_seconds),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Ledger:
+        """What `as_dict` gave."""
+        known = {**data, "epoch_sizes": list(data.get("epoch_sizes", ()))}
+        for clock in ("seconds", "processor_seconds"):
+            known[clock] = {**_zeros(), **data.get(clock, {})}
+        return cls(**known)
+
+
+def method_cost(ledger: Mapping[str, Any], clock: str = "seconds") -> float:
+    """Seconds of training, scoring and loading in a ledger as plain data.
+
+    Example:
+        >>> method_cost({"seconds": {"training": 2.0, "scoring": 1.0, "loading": 0.5, "evaluation": 9.0}})
+        3.5
+    """
+    return float(sum(ledger[clock][account] for account in METHOD))
