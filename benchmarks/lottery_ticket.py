@@ -58,7 +58,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--workspace", type=Path, default=Path("runs/lottery"))
-    parser.add_argument("--out", type=Path, help="folder of tables, figure and claims [WORKSPACE/lottery-ticket]")
+    parser.add_argument(
+        "--out", type=Path, help="folder of tables, figure and claims [WORKSPACE/lottery-ticket]"
+    )
     parser.add_argument("--plan", action="store_true", help="print the runs; start nothing")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -120,7 +122,9 @@ def main() -> None:
         found = {row["pretraining"]: row for row in result.rows if row["level"] == level}
         left = next(iter(found.values()))["weights_left"]
         cells = [
-            "{:.2f} [{:.2f}, {:.2f}]".format(*(100 * found[title][name] for name in ("accuracy", "low", "high")))
+            "{:.2f} [{:.2f}, {:.2f}]".format(
+                *(100 * found[title][name] for name in ("accuracy", "low", "high"))
+            )
             if title in found
             else ""
             for title in titles

@@ -38,6 +38,7 @@ def print_verdict(verdict: Any, as_json: bool) -> None:
     from rich.console import Console
 
     from datadiet.report import first_warnings, groups_table, verdict_table
+    from datadiet.report.sparse_table import sparse_table
 
     console = Console()
     console.print(verdict_table(verdict.data))
@@ -47,6 +48,9 @@ def print_verdict(verdict: Any, as_json: bool) -> None:
     groups = groups_table(verdict.data)
     if groups is not None:
         console.print(groups)
+    sparse = sparse_table(verdict.data)
+    if sparse is not None:
+        console.print(sparse)
     if verdict.folder is not None:
         page = verdict.folder / "report.html"
         console.print(

@@ -62,6 +62,13 @@ def run(
     ] = "all",
     encoder: Encoder = None,
     tolerance: Tolerance = 0.5,
+    sparsity: Annotated[
+        float | None,
+        typer.Option(help="Also train networks with this share of weights removed, on the same examples."),
+    ] = None,
+    allow_empty_layer: Annotated[
+        bool, typer.Option(help="Go on where --sparsity leaves no weight of a layer.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder of the results.")] = None,
     as_json: AsJson = False,
     *,
@@ -94,6 +101,8 @@ def run(
             grand_parameters=grand_parameters,
             encoder=encoder,
             tolerance=tolerance,
+            sparsity=sparsity,
+            allow_empty_layer=allow_empty_layer,
             out=out,
             load_options=data_options(data),
             command=shlex.join(["datadiet", *sys.argv[1:]]),

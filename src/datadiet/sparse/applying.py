@@ -24,7 +24,9 @@ class SparseTraining:
         self._handles.clear()
 
 
-def apply_mask(model: nn.Module, mask: Mask, optimizer: torch.optim.Optimizer | None = None) -> SparseTraining:
+def apply_mask(
+    model: nn.Module, mask: Mask, optimizer: torch.optim.Optimizer | None = None
+) -> SparseTraining:
     """Set removed weights to zero, and with an optimiser keep them there.
 
     With an optimiser its state (momentum, moments) of removed weights is set to zero as well; from then on
@@ -52,7 +54,7 @@ def apply_mask(model: nn.Module, mask: Mask, optimizer: torch.optim.Optimizer | 
     parameters = dict(model.named_parameters())
     # Layers that keep everything cost nothing.
     chosen = {name: part for name, part in mask.parts.items() if not bool(part.all())}
-    weights = [parameters[name] for name in chosen]
+    weights: list[torch.Tensor] = [parameters[name] for name in chosen]
     if not weights:
         return SparseTraining([])
     removed = [~part.to(weight.device) for weight, part in zip(weights, chosen.values(), strict=True)]
@@ -72,7 +74,8 @@ def apply_mask(model: nn.Module, mask: Mask, optimizer: torch.optim.Optimizer | 
     def before(*_: Any) -> None:
         pairs = [(w.grad, f) for w, f in zip(weights, factors, strict=True) if w.grad is not None]
         if pairs:
-            torch._foreach_mul_([grad for grad, _ in pairs], [factor for _, factor in pairs])
+            grads, kept = [grad for grad, _ in pairs], [factor for _, factor in pairs]
+            torch._foreach_mul_(grads, kept)
 
     @torch.no_grad()
     def after(*_: Any) -> None:

@@ -133,7 +133,7 @@ def iterative_magnitude_pruning(
     if pretrain_labels not in ("clean", "random"):
         raise BadInputError(f"pretrain_labels is {pretrain_labels!r}; it must be 'clean' or 'random'.")
     examples = load(source)
-    opened = []
+    opened: list[Setup] = []
     try:
         setup = prepare(examples, recipe, workspace=workspace, **options)
         opened.append(setup)
@@ -151,7 +151,13 @@ def iterative_magnitude_pruning(
             opened.append(before)
         setup.display.plan(step + (total - step) * len(planned), "pruning")
         point = pretrain(before, seed, step, ids=first, total=total)
-        prune = {"scope": scope, "biases": biases, "norms": norms, "head": head, "include": include}
+        prune: dict[str, Any] = {
+            "scope": scope,
+            "biases": biases,
+            "norms": norms,
+            "head": head,
+            "include": include,
+        }
         found = list(
             tickets(
                 setup,

@@ -111,8 +111,8 @@ def pretrain(
     folder = setup.workspace.folder(description)
     called = label or f"pre-training of seed {seed}"
     train_in(setup, folder, seed, ids, False, steps, whole, [steps], called)
-    state = TrainingState.read(folder.state_path)
-    return RewindingPoint(steps, seed, state.model, weights_hash(state.model), state.optimizer)
+    last = TrainingState.read(folder.state_path)
+    return RewindingPoint(steps, seed, last.model, weights_hash(last.model), last.optimizer)
 
 
 def train_from(

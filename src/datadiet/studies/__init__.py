@@ -14,6 +14,7 @@ from datadiet.studies import ntk_velocity as ntk_velocity
 from datadiet.studies import mode_connectivity as mode_connectivity
 from datadiet.studies import why_el2n as why_el2n
 from datadiet.studies import lottery_ticket as lottery_ticket
+from datadiet.studies import ticket_connectivity as ticket_connectivity
 
 # isort: on
 from datadiet.studies.base import Study, StudyResult, open_bench, plan_of, run_study, studies, study_named

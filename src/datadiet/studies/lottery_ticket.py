@@ -31,6 +31,7 @@ from datadiet.training.seeding import derive_seed
 TICKETS = "Paul, Larsen et al. 2022, sections 3 and 4"
 TOLERANCE = 0.005  # our choice: half a point counts as "as good as"
 RANDOM_MASK = "random mask"
+MOST_TICKS = 9
 
 
 def lottery_ticket_study(sizes: Sizes | None = None) -> Study:
@@ -45,7 +46,7 @@ def lottery_ticket_study(sizes: Sizes | None = None) -> Study:
 
     return Study(
         name="lottery-ticket",
-        title="Accuracy against the weights left of tickets rewound to after pre-training on all, random, easy or hard data.",
+        title="Accuracy against weights left, rewound to after pre-training on all, random, easy or hard data.",
         source="Lottery Tickets on a Data Diet",
         plan=lambda bench: plan(bench, chosen(bench)),
         measure=lambda bench, kept: measure(bench, kept, chosen(bench)),
@@ -219,6 +220,10 @@ def _figure(bench: Workbench, rows: Sequence[Row]) -> Any:
     draw_lines(axes, series)
     plain_log(axes, "x")
     axes.invert_xaxis()
+    left = sorted({place[0] for line in series.values() for place in line})
+    shown = left[:: -(-len(left) // MOST_TICKS)]
+    axes.set_xticks(shown, [f"{place:.3g}" for place in shown])
+    axes.set_xticks([], minor=True)
     axes.set_xlabel("weights left, %")
     axes.set_ylabel("test accuracy, %")
     dress(axes, LIGHT)

@@ -33,8 +33,8 @@ class Sizes:
         subsets: sizes of pre-training subsets as shares of the data, at least a batch.
         kinds: kinds of pre-training data.
         labels: labels of pre-training.
-        crossed: every kind at every rewinding point; else random and hardest only at the last one and easiest
-            only at the first one, which is what the claims look at.
+        crossed: every kind at every rewinding point; else easiest only at the first one and the others only at
+            the last one, which is what the claims look at.
         all_random_masks: the random-mask baseline at every level; else at the last one.
         connected_level: level whose tickets `ticket-connectivity` looks at.
         children: dense children of a rewinding point, each pair of which makes a line.
@@ -150,14 +150,11 @@ def pretrainings(bench: Workbench, sizes: Sizes) -> list[Pretraining]:
     found = [Pretraining("init")] if "init" in sizes.kinds else []
     for kind in (kind for kind in sizes.kinds if kind != "init"):
         at = steps
-        if not sizes.crossed and kind != "all":
+        if not sizes.crossed:
             at = steps[:1] if kind == "easiest" else steps[-1:]
         counts = [have] if kind == "all" else subset_sizes(bench, sizes)
         found += [
-            Pretraining(kind, labels, step, size)
-            for labels in sizes.labels
-            for step in at
-            for size in counts
+            Pretraining(kind, labels, step, size) for labels in sizes.labels for step in at for size in counts
         ]
     return found
 
@@ -212,7 +209,9 @@ def levels_of(
         yield ticket
 
 
-def planned_levels(bench: Workbench, chosen: Sequence[Pretraining], sizes: Sizes, levels: int) -> list[Planned]:
+def planned_levels(
+    bench: Workbench, chosen: Sequence[Pretraining], sizes: Sizes, levels: int
+) -> list[Planned]:
     """The runs of pre-training and of levels 0 to `levels`."""
     seeds = bench.scale.retrain_seeds
     scored = any(how.kind in BY_SCORE for how in chosen)
