@@ -35,7 +35,7 @@ def sparse_table(verdict: Mapping[str, Any]) -> Table | None:
     for name in ("examples", "weights", "weights left", "accuracy %", "minus dense", "minus full"):
         table.add_column(name, justify="right")
     for row in sparse["rows"]:
-        dense = row["weights"] == row["weights_of"]
+        dense = row.get("minus_dense") is None
         cells = (
             "full data" if row["score"] == "full" else subset_title(row),
             count(row["examples"]),

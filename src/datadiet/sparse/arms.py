@@ -35,7 +35,7 @@ def sparse_results(
 
     Returns:
         `sparsity`, `how`, and `rows`: for every arm its dense and its sparse network with `examples`, `weights`,
-        `weights_of`, `accuracy`, `interval`, `accuracies`, and `minus_dense` of the same arm and `minus_full` of
+        `weights_of`, `accuracy`, `interval`, `accuracies`, and `minus_dense` of the same arm (None for dense networks) and `minus_full` of
         dense training on all data, each [mean, low, high] in fractions.
 
     Raises:
@@ -58,7 +58,7 @@ def sparse_results(
             runs.append(run)
         correct = np.stack([run.test_predictions()["correct"].astype(bool) for run in runs])
         total = masks[0].total
-        rows.append(_row(arm, total, total, dense, dense, full))
+        rows.append(_row(arm, total, total, dense, None, full))
         rows.append(_row(arm, masks[0].kept, total, correct, dense, full))
     return {
         "sparsity": sparsity,
@@ -83,7 +83,7 @@ def _sparse(
 
 
 def _row(
-    arm: Arm, weights: int, total: int, correct: np.ndarray, dense: np.ndarray, full: np.ndarray
+    arm: Arm, weights: int, total: int, correct: np.ndarray, dense: np.ndarray | None, full: np.ndarray
 ) -> dict[str, Any]:
     found = accuracy_interval(correct)
     return {
@@ -97,6 +97,6 @@ def _row(
         "accuracy": found.mean,
         "interval": [found.low, found.high],
         "accuracies": correct.mean(axis=1).tolist(),
-        "minus_dense": difference_interval(correct, dense).as_list(),
+        "minus_dense": None if dense is None else difference_interval(correct, dense).as_list(),
         "minus_full": difference_interval(correct, full).as_list(),
     }

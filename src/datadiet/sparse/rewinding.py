@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -172,7 +173,8 @@ def train_from(
     folder = setup.workspace.folder(description)
 
     def begin(loop: TrainingLoop) -> None:
-        state = loop.optimizer_state() if restored is None else dict(restored)
+        # A copy: an optimiser takes loaded tensors as its own and changes them in place.
+        state = loop.optimizer_state() if restored is None else copy.deepcopy(dict(restored))
         loop.load_state(step=point.step, seconds=0.0, model=dict(point.model), optimizer=state)
 
     def equip(loop: TrainingLoop) -> None:
