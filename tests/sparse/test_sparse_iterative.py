@@ -9,6 +9,8 @@ import pytest
 import torch
 
 import datadiet as dd
+from datadiet.progress import ProgressDisplay
+from datadiet.setup import prepare
 from datadiet.sparse import magnitude_mask, pretrain, with_random_labels
 from datadiet.training.loop import TrainingLoop
 
@@ -71,8 +73,6 @@ def test_pre_training_on_shuffled_labels_of_a_subset_is_what_the_building_blocks
         workspace=tmp_path,
         device="cpu",
     )
-    from datadiet.setup import prepare
-
     shuffled = prepare(with_random_labels(vectors, 0), tiny_recipe, workspace=tmp_path, device="cpu")
     assert pretrain(shuffled, 0, 7, ids=ids).weights == found.point.weights
     assert pretrain(tiny, 0, 7, ids=ids).weights != found.point.weights
@@ -98,13 +98,9 @@ def test_what_cannot_be_done_is_refused_before_anything_is_trained(
 
 
 def test_an_emptied_layer_is_refused_or_said(vectors, tiny_recipe, tmp_path) -> None:
-    class Said:
-        lines: list[str] = []
-
-    from datadiet.progress import ProgressDisplay
-
+    said: list[str] = []
     display = ProgressDisplay(enabled=False)
-    display.say = lambda text: Said.lines.append(text)
+    display.say = said.append
     options = {
         "levels": 1,
         "sparsity": 0.995,
@@ -116,7 +112,7 @@ def test_an_emptied_layer_is_refused_or_said(vectors, tiny_recipe, tmp_path) -> 
     with pytest.raises(dd.BadInputError, match="leaves no weight of"):
         dd.iterative_magnitude_pruning(vectors, **options)
     found = dd.iterative_magnitude_pruning(vectors, allow_empty_layer=True, **options)
-    assert found.levels[1].mask.emptied and any("leaves no weight of" in line for line in Said.lines)
+    assert found.levels[1].mask.emptied and any("leaves no weight of" in line for line in said)
 
 
 @pytest.fixture

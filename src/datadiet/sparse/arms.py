@@ -35,8 +35,8 @@ def sparse_results(
 
     Returns:
         `sparsity`, `how`, and `rows`: for every arm its dense and its sparse network with `examples`, `weights`,
-        `weights_of`, `accuracy`, `interval`, `accuracies`, and `minus_dense` of the same arm (None for dense networks) and `minus_full` of
-        dense training on all data, each [mean, low, high] in fractions.
+        `weights_of`, `accuracy`, `interval`, `accuracies`, `minus_dense` of the same arm (None for dense networks)
+        and `minus_full` of dense training on all data; differences are [mean, low, high] in fractions.
 
     Raises:
         BadInputError: the sparsity empties a layer.

@@ -96,7 +96,7 @@ def mask_of(
     if mask.emptied and not allow_empty_layer:
         raise BadInputError(
             f"A sparsity of {sparsity:g} leaves no weight of {', '.join(map(repr, mask.emptied))}; take a lower one, "
-            "scope='layer', or say allow_empty_layer=True."
+            "scope='layer', or say allow_empty_layer=True (--allow-empty-layer)."
         )
     return mask
 
