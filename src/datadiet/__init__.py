@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from datadiet.scores import ScoreTable, register_score
     from datadiet.scoring import score
     from datadiet.selection import select, selection_rule
+    from datadiet.sparse import apply_mask, iterative_magnitude_pruning, magnitude_mask
     from datadiet.studies import run_study
     from datadiet.suspecting import Suspects, find_suspects
     from datadiet.tasks import task_for
@@ -57,6 +58,7 @@ _HOME = {
     "Tuned": "tuning",
     "Verdict": "diet",
     "agree": "agreement",
+    "apply_mask": "sparse",
     "compare": "diet",
     "corrupt": "data",
     "error_barrier": "landscape",
@@ -66,9 +68,11 @@ _HOME = {
     "gradient_norms": "pergrad",
     "grand": "pergrad",
     "interpolate": "landscape",
+    "iterative_magnitude_pruning": "sparse",
     "keep": "keeping",
     "kernel_distance": "landscape",
     "load": "data",
+    "magnitude_mask": "sparse",
     "model": "models",
     "ntk_gram": "landscape",
     "pool": "pooling",
@@ -107,6 +111,7 @@ __all__ = [
     "Tuned",
     "Verdict",
     "agree",
+    "apply_mask",
     "compare",
     "corrupt",
     "error_barrier",
@@ -116,9 +121,11 @@ __all__ = [
     "gradient_norms",
     "grand",
     "interpolate",
+    "iterative_magnitude_pruning",
     "keep",
     "kernel_distance",
     "load",
+    "magnitude_mask",
     "model",
     "ntk_gram",
     "pool",

@@ -181,6 +181,7 @@ def compare_arms(
     seeds: int,
     seed: int = 0,
     forms: Mapping[str, Any] | None = None,
+    weights_at: Callable[[int], Sequence[int]] = lambda total: (),
 ) -> Comparison:
     """Train full data, the subsets, and a random arm for each size that has none yet.
 
@@ -190,6 +191,7 @@ def compare_arms(
         seeds: how many retrainings each.
         seed: base seed.
         forms: quotas of the random arms, as for `random_arm`.
+        weights_at: length of a run -> steps whose weights are kept; a run that lacks them is trained again.
 
     Raises:
         BadInputError: no seeds.
@@ -212,7 +214,8 @@ def compare_arms(
     setup.display.plan(sum(_steps(setup, arm, chosen[i], i) for arm, i in jobs), "retraining")
     for number, (arm, index) in enumerate(jobs, start=1):
         label = f"{arm.name}, seed {index + 1} of {seeds} ({number}/{len(jobs)})"
-        run = train_run(setup, chosen[index], ids=arm.ids_for(index), label=label)
+        steps = weights_at(_steps(setup, arm, chosen[index], index))
+        run = train_run(setup, chosen[index], ids=arm.ids_for(index), weights_at=steps, label=label)
         if not run.trained:
             setup.display.skip(run.total_steps)
         arm.runs.append(run)

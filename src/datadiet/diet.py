@@ -29,6 +29,8 @@ from datadiet.scores import ScoreTable, card
 from datadiet.scoring import DEFAULT_SEEDS, Scoring, default_epoch, score_with
 from datadiet.selection import explain_auto, kept_size, rule_card, select
 from datadiet.setup import Setup, prepare
+from datadiet.sparse.arms import moments, sparse_results
+from datadiet.sparse.magnitude import check_sparsity
 from datadiet.training.recipe import Recipe
 from datadiet.verdict import DEFAULT_TOLERANCE, decide
 
@@ -76,6 +78,8 @@ def run(
     grand_parameters: str | None = None,
     encoder: str | None = None,
     tolerance: float = DEFAULT_TOLERANCE,
+    sparsity: float | None = None,
+    allow_empty_layer: bool = False,
     recipe: str | Recipe = "fast",
     workspace: str | Path = "runs",
     out: str | Path | None = None,
@@ -107,6 +111,9 @@ def run(
         encoder: a folder or hub id of `transformers` that gives embeddings, where a score or the rule needs
             them; None for those of the first scoring run's model.
         tolerance: percentage points of accuracy that may be lost.
+        sparsity: share of the weights that is removed from a second network an arm and seed; None for none, see
+            `datadiet.sparse.arms.sparse_results`. The verdict stays that of the dense networks.
+        allow_empty_layer: go on where that leaves no weight of a layer.
         recipe: "fast", "paper", "finetune", a YAML file, or a `Recipe`.
         workspace: where trainings live.
         out: folder of the results; None for `workspace/<name of the data>`.
@@ -124,6 +131,8 @@ def run(
     check_seeds(seeds if score_seeds is None else min(seeds, score_seeds))
     for name in scores:
         card(name)
+    if sparsity is not None:
+        check_sparsity(sparsity)
     examples = read_examples(source, load_options, options.get("display"))
     groupings = groupings_of(examples, groups)
     forms = subset_forms(examples, groups, balance, floor)
@@ -160,8 +169,11 @@ def run(
         # Random subsets keep to the same quotas, so that the score is all that the others differ in.
         quotas = {**forms, "per_class": per_class}
         arms = _arms(setup, scoring.table, scores, fractions, rule, more, quotas, seed)
-        comparison = compare_arms(setup, arms, seeds=seeds, seed=seed, forms=quotas)
+        kept_weights = {} if sparsity is None else {"weights_at": moments}
+        comparison = compare_arms(setup, arms, seeds=seeds, seed=seed, forms=quotas, **kept_weights)
         data = decide(comparison, tolerance=tolerance, scoring_seconds=scoring.seconds, groupings=groupings)
+        if sparsity is not None:
+            data["sparse"] = sparse_results(comparison, sparsity, allow_empty_layer=allow_empty_layer)
         if setup.accelerator.is_main_process:
             _write(folder, setup, scoring, comparison, data, scores)
     finally:

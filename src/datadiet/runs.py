@@ -132,6 +132,7 @@ def train_in(
     wanted: list[int],
     label: str,
     begin: Callable[[TrainingLoop], None] | None = None,
+    equip: Callable[[TrainingLoop], None] | None = None,
 ) -> bool:
     """Train what is missing in a run's folder, which this process holds meanwhile; whether there was anything.
 
@@ -146,6 +147,7 @@ def train_in(
         wanted: steps whose weights are kept, ascending.
         label: what the progress bar calls it.
         begin: where a run starts that has no state yet; None for step 0 with the seed's initialisation.
+        equip: called on the loop before it goes on, also after an interruption, with the state already loaded.
     """
     accelerator = setup.accelerator
 
@@ -156,11 +158,11 @@ def train_in(
         with folder.locked(wait):
             _settle(folder, wanted, until)
             accelerator.wait_for_everyone()
-            trained = _train(setup, folder, seed, ids, record, until, total, wanted, label, begin)
+            trained = _train(setup, folder, seed, ids, record, until, total, wanted, label, begin, equip)
             accelerator.wait_for_everyone()
     else:
         accelerator.wait_for_everyone()
-        trained = _train(setup, folder, seed, ids, record, until, total, wanted, label, begin)
+        trained = _train(setup, folder, seed, ids, record, until, total, wanted, label, begin, equip)
         accelerator.wait_for_everyone()
     return trained
 
@@ -186,6 +188,7 @@ def _train(
     wanted: list[int],
     label: str,
     begin: Callable[[TrainingLoop], None] | None,
+    equip: Callable[[TrainingLoop], None] | None = None,
 ) -> bool:
     """Train what is missing; returns whether there was anything to do."""
     stops = sorted({*[step for step in wanted if not folder.weights_path(step).exists()], until})
@@ -221,6 +224,8 @@ def _train(
             recorder.load_state_dict(state.recorder)
     elif begin is not None:
         begin(loop)
+    if equip is not None:
+        equip(loop)
     checkpoints = Checkpointing(folder.state_path, recorder, setup.checkpoint_every)
     with setup.display.step(label or f"seed {seed}", until, done=loop.step) as advance:
         watching: list[Observer] = [Recording(recorder)] if recorder is not None else []

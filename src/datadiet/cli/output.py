@@ -38,6 +38,7 @@ def print_verdict(verdict: Any, as_json: bool) -> None:
     from rich.console import Console
 
     from datadiet.report import first_warnings, groups_table, metrics_table, times_table, verdict_table
+    from datadiet.report.sparse_table import sparse_table
 
     console = Console()
     console.print(verdict_table(verdict.data))
@@ -47,7 +48,7 @@ def print_verdict(verdict: Any, as_json: bool) -> None:
     console.print(str(verdict), markup=False, highlight=False, soft_wrap=True)
     for warning in first_warnings(verdict.data):
         console.print(f"Warning: {warning}", markup=False, highlight=False, soft_wrap=True)
-    for more in (times_table(verdict.data), groups_table(verdict.data)):
+    for more in (times_table(verdict.data), groups_table(verdict.data), sparse_table(verdict.data)):
         if more is not None:
             console.print(more)
     if verdict.folder is not None:

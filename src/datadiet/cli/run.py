@@ -76,6 +76,13 @@ def run(
         list[str] | None,
         typer.Option(help="An option of --dynamic or its schedule, such as keep=0.5; may be repeated."),
     ] = None,
+    sparsity: Annotated[
+        float | None,
+        typer.Option(help="Also train networks with this share of weights removed, on the same examples."),
+    ] = None,
+    allow_empty_layer: Annotated[
+        bool, typer.Option(help="Go on where --sparsity leaves no weight of a layer.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder of the results.")] = None,
     as_json: AsJson = False,
     *,
@@ -116,6 +123,8 @@ def run(
             grand_parameters=grand_parameters,
             encoder=encoder,
             tolerance=tolerance,
+            sparsity=sparsity,
+            allow_empty_layer=allow_empty_layer,
             out=out,
             load_options=data_options(data),
             command=shlex.join(["datadiet", *sys.argv[1:]]),

@@ -17,6 +17,8 @@ from datadiet.studies import bert_diet as bert_diet
 from datadiet.studies import pool_selection as pool_selection
 from datadiet.studies import active_learning as active_learning
 from datadiet.studies import time_accuracy as time_accuracy
+from datadiet.studies import lottery_ticket as lottery_ticket
+from datadiet.studies import ticket_connectivity as ticket_connectivity
 
 # isort: on
 from datadiet.studies.base import Study, StudyResult, open_bench, plan_of, run_study, studies, study_named

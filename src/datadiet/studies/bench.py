@@ -160,6 +160,10 @@ class Workbench:
         label = f"child {index + 1} of seed {parent.seed} from step {step}"
         return self._counted(train_child(self.setup, parent, step, index, label=label), begins=step)
 
+    def count(self, run: Run, begins: int = 0) -> Run:
+        """Take a run into the counts of what was trained and what was there; `begins` is its first step."""
+        return self._counted(run, begins)
+
     def _counted(self, run: Run, begins: int = 0) -> Run:
         name = run.folder.path.name
         if run.trained:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from datadiet.data import Batch
 from datadiet.errors import BadInputError
@@ -114,7 +115,12 @@ def between_children(bench: Workbench, parent: Run, step: int, groups: Mapping[s
     for index in range(2):
         child = bench.child(parent, step, index)
         ends.append(load_weights(setup, child, child.total_steps)[0])
-    union = np.unique(np.concatenate(list(groups.values())))
+    return line_between(bench, ends, np.unique(np.concatenate(list(groups.values()))))
+
+
+def line_between(bench: Workbench, ends: Sequence[nn.Module], examples: np.ndarray) -> Barrier:
+    """The line between two networks, evaluated on some training examples; statistics are re-estimated on it."""
+    setup = bench.setup
     generator = np.random.default_rng([bench.seed, 0xB2])
     everything = setup.examples.train.ids
     sample = np.sort(generator.choice(everything, min(len(everything), ESTIMATED_ON), replace=False))
@@ -131,7 +137,7 @@ def between_children(bench: Workbench, parent: Run, step: int, groups: Mapping[s
     return error_barrier(
         ends[0],
         ends[1],
-        lambda: batches(union),
+        lambda: batches(examples),
         ALPHAS,
         batchnorm="reestimated",
         estimate_on=lambda: batches(sample),

@@ -145,7 +145,7 @@ class DynamicLoop(TrainingLoop):
         sampler.end_scoring(self.ledger.lap("scoring"))
         self.ledger.forwarded += self.num_examples
 
-    def _measured(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def _measured(self, outputs: Any, targets: Any) -> torch.Tensor:
         """The selector's number of each example: of logits by their own definition, else by the task's."""
         measure = self.sampler.selector.measure
         plain = isinstance(outputs, torch.Tensor) and isinstance(targets, torch.Tensor)
