@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _PURPOSES = {"order": 1, "choice": 2}
+_BUCKET = 1 << 16
 
 
 def stream(seed: int, purpose: str, epoch: int) -> np.random.Generator:
@@ -19,26 +20,21 @@ def stream(seed: int, purpose: str, epoch: int) -> np.random.Generator:
 
 
 def shuffled(items: NDArray[Any], generator: np.random.Generator) -> NDArray[Any]:
-    """The items, which are whole numbers of at least 0, in an order drawn from all orders.
+    """The items in an order drawn uniformly from all orders.
 
-    Each gets a random key, and the keys are sorted with the items in their lowest bits: the sort reads memory in
-    order, which a shuffle of many items does not. Keys have what the largest item leaves of 64 bits, 40 for ten
-    million items: of so many, some tens share a key with another and come in increasing order.
-
-    Example:
-        >>> sorted(shuffled(np.array([3, 5, 9]), np.random.default_rng(0)).tolist())
-        [3, 5, 9]
+    Large arrays are first dealt into random buckets, each of which is then shuffled (Rao and Sandelius, 1961):
+    as uniform as one shuffle, and every step stays within a processor's cache.
     """
-    if not len(items):
-        return items
-    bits = int(items.max()).bit_length()
-    keys = generator.integers(0, 2**64, len(items), dtype=np.uint64)
-    keys >>= np.uint64(bits)
-    keys <<= np.uint64(bits)
-    keys |= items.astype(np.uint64)
-    keys.sort()
-    keys &= np.uint64(2**bits - 1)
-    return keys.astype(items.dtype)
+    buckets = min(256, -(-len(items) // _BUCKET))
+    if buckets <= 1:
+        return items[generator.permutation(len(items))]
+    bucket_of = generator.integers(0, buckets, len(items), dtype=np.uint8)
+    dealt = items[np.argsort(bucket_of, kind="stable")]
+    start = 0
+    for size in np.bincount(bucket_of, minlength=buckets).tolist():
+        generator.shuffle(dealt[start : start + size])
+        start += size
+    return dealt
 
 
 def smallest(keys: NDArray[Any], size: int, generator: np.random.Generator) -> NDArray[np.int64]:
