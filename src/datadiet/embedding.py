@@ -202,7 +202,8 @@ def _encoded(setup: Setup, encoder: str) -> torch.Tensor:
 
     encoding: ImageEncoding | TokenEncoding
     if setup.examples.kind == "text":
-        encoding = TokenEncoding(encoder, max_length=setup.recipe.max_length)
+        kept = str(setup.workspace.path / "tokens")
+        encoding = TokenEncoding(encoder, max_length=setup.recipe.max_length, cache_dir=kept)
     else:
         wanted = image_processing(encoder)
         fitted = ImageEncoding.fit(setup.examples, size=wanted.get("size"))

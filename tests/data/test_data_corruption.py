@@ -116,7 +116,7 @@ def test_noise_on_texts_with_tags_is_on_their_intents(kind, words):
 def test_labels_that_are_no_classes_are_not_made_wrong():
     texts = [f"text {row}" for row in range(20)]
     examples = dd.load(pa.table({"text": texts, "label": np.arange(20) / 3}), task="regression")
-    with pytest.raises(dd.BadInputError, match="one class an example; .* task 'regression'"):
+    with pytest.raises(dd.BadInputError, match=r"one class an example; .* task 'regression'"):
         dd.corrupt(examples, 0.1)
 
 

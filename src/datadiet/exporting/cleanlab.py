@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from datadiet.classification_only import require_classification
 from datadiet.data import Batch, Examples
 from datadiet.errors import BadInputError
 from datadiet.exporting.written import Job, Written
@@ -71,6 +72,7 @@ def export_probabilities(
         raise BadInputError(
             f"There is no workspace {str(where)!r} with the checkpoints of this table; give it with --workspace."
         )
+    require_classification(examples, "The export for cleanlab", "choose another --format")
     setup = prepare(examples, Recipe.from_dict(facts["recipe"]), workspace=where, **options)
     try:
         total = np.zeros((len(examples.train), examples.num_classes), dtype=np.float64)

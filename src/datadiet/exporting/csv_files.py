@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from datadiet.data.tables import delimiter_of
+from datadiet.exporting.csv_cells import harmless, text_of_items
 from datadiet.exporting.csv_records import Unreadable, fields_of, record_of, records
 from datadiet.exporting.formulas import is_formula, neutralised
 from datadiet.exporting.json_lines import open_target_file, source_rows
@@ -35,13 +36,13 @@ def write_csv(job: Job) -> Written:
             header: list[str] | None = None
             for chunk, rows in plain_rows(job, plan):
                 for id_, row in zip(chunk.ids.tolist(), rows, strict=True):
-                    flat = _flat(row)
+                    flat = _flat(job, id_, row)
                     if header is None:
                         header = list(flat)
                         writer.writerow(header if job.keep_formulas else map(neutralised, header))
                     cells = list(flat.values())
                     if not job.keep_formulas and any(isinstance(c, str) and is_formula(c) for c in cells):
-                        cells = [neutralised(c) if isinstance(c, str) else c for c in cells]
+                        cells = harmless(job, id_, header, cells)
                         ids.append(id_)
                     writer.writerow(cells)
                 job.advance(len(chunk))
@@ -108,7 +109,7 @@ def _copy_part(job: Job, plan: PartPlan, sources: Sequence[Path], target: Path) 
                             job.label.value(int(plan.labels[position]))
                         )
                     if formula and any(map(is_formula, cells)):
-                        cells = [neutralised(cell) for cell in cells]
+                        cells = harmless(job, int(ids[position]), header, cells)
                         touched.append(int(ids[position]))
                     if cells != before:
                         record = record_of(cells, delimiter, record)
@@ -120,12 +121,16 @@ def _copy_part(job: Job, plan: PartPlan, sources: Sequence[Path], target: Path) 
     return touched
 
 
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    """One cell a value: numbers of a list in cells of their own, what else is nested as JSON."""
+def _flat(job: Job, id_: int, row: dict[str, Any]) -> dict[str, Any]:
+    """One cell a value: a vector's numbers have a cell each, words and tags are a text, others that nest are JSON."""
+    examples = job.plan.examples
     flat: dict[str, Any] = {}
     for name, value in row.items():
-        if isinstance(value, list) and value and all(isinstance(item, int | float) for item in value):
+        is_input = name in examples.input_columns
+        if isinstance(value, list) and is_input and examples.kind == "vector":
             flat |= {f"{name}_{place}": item for place, item in enumerate(value)}
+        elif isinstance(value, list) and ((is_input and examples.kind == "text") or name == job.label.tags):
+            flat[name] = text_of_items(job, id_, name, value)
         else:
             flat[name] = _cell(value)
     return flat

@@ -16,14 +16,16 @@ from datadiet.errors import BadInputError
 from datadiet.exporting.csv_files import write_csv, write_same_csv
 from datadiet.exporting.fiftyone import write_fiftyone
 from datadiet.exporting.folder_swap import check_target, whole_folder
+from datadiet.exporting.holding import check_format
 from datadiet.exporting.image_folder import write_image_folder
 from datadiet.exporting.json_lines import write_json_lines, write_same_json
+from datadiet.exporting.label_column import LabelColumn
 from datadiet.exporting.lists import write_file_names, write_ids, write_indices
 from datadiet.exporting.manifest import write_classes, write_manifest
 from datadiet.exporting.origin import Origin, origin_of
 from datadiet.exporting.parquet_files import write_parquet, write_same_parquet
 from datadiet.exporting.plan import PartPlan, Plan, make_plan, sha256_of
-from datadiet.exporting.rows import LabelColumn, content_sizes
+from datadiet.exporting.rows import content_sizes
 from datadiet.exporting.saved_dataset import write_saved_dataset
 from datadiet.exporting.shards import write_shards
 from datadiet.exporting.written import DEFAULT_SHARD_SIZE, Job, Written
@@ -49,6 +51,7 @@ _SAME: dict[str, Callable[[Job], Written]] = {
     "json": write_same_json,
     "datasets": write_saved_dataset,
     "memory": write_saved_dataset,
+    "webdataset": write_shards,
 }
 _LISTS = ("ids", "files", "indices", "cleanlab")
 FORMATS = ("same", *_WRITERS, "cleanlab")
@@ -170,6 +173,8 @@ def export(
     examples = _loaded(source, options, decode=format == "cleanlab")
     origin = origin_of(examples, options.get("test"))
     target = check_target(to, overwrite, [*origin.paths, *read])
+    label = LabelColumn(examples)
+    check_format(examples, label, origin.form if format == "same" else format)
     everything = kept is None and decisions is None and format == "cleanlab"
     chosen = examples.train.ids if everything else kept
     plan = make_plan(examples, chosen, decisions, include_test and format not in _LISTS)
@@ -185,14 +190,15 @@ def export(
     before, after = int(content.sum()), int(content[train.rows].sum())
     with whole_folder(target) as folder:
         with display.step("export", sum(map(len, plan.parts)), unit="examples/s") as advance:
-            job = Job(plan, LabelColumn(examples), origin, folder, advance, shard_size, keep_formulas)
+            job = Job(plan, label, origin, folder, advance, shard_size, keep_formulas)
             written = writer(job)
         on_disk = _disk_size(folder)
         sizes = {"bytes_before": before, "bytes_after": after, "bytes_on_disk": on_disk}
-        write_classes(folder, plan, job.label, written, keep_formulas)
+        write_classes(folder, plan, label, written, keep_formulas)
         write_manifest(
             folder,
             plan,
+            label,
             written,
             format=format,
             sizes=sizes,

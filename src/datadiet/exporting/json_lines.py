@@ -10,7 +10,8 @@ from typing import IO, Any, cast
 
 import numpy as np
 
-from datadiet.exporting.plain_values import json_line, plain, plain_rows
+from datadiet.exporting.plain_json import json_line, plain
+from datadiet.exporting.plain_values import plain_rows
 from datadiet.exporting.plan import PartPlan
 from datadiet.exporting.rows import lie_in_files
 from datadiet.exporting.written import Job, Written

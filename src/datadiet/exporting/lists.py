@@ -24,14 +24,21 @@ def write_ids(job: Job) -> Written:
 
 
 def write_indices(job: Job) -> Written:
-    """`indices.npy` and `indices.json`: positions in the rows of the source; `labels.npy`: their class indices.
+    """`indices.npy` and `indices.json`: positions in the rows of the source; `labels.npy`: what they are labelled.
+
+    Labels are class indices, of a multi-label task a 0 or 1 for each label, of a regression the numbers. Tags
+    of words are no array, so a task of nothing but tags has no `labels.npy`.
 
     An id is the position of its row in the source, so these go into `torch.utils.data.Subset(data, indices)` and
     `datasets.Dataset.select(indices)` of the source's own train part.
     """
     train = job.plan.train
     np.save(job.folder / "indices.npy", train.ids)
-    np.save(job.folder / "labels.npy", train.labels)
+    targets = train.part.targets
+    if job.label.has_classes or targets is None:
+        np.save(job.folder / "labels.npy", train.labels)
+    elif targets.offsets is None:
+        np.save(job.folder / "labels.npy", targets.take(train.rows).values)
     (job.folder / "indices.json").write_text(json.dumps(train.ids.tolist()) + "\n", encoding="utf-8")
     job.advance(len(train))
     return Written(files={"train": "indices.npy"}, keeps_names=True)

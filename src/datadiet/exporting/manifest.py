@@ -21,8 +21,8 @@ from datadiet.data.exported import (
 )
 from datadiet.data.labels import label_values
 from datadiet.exporting.formulas import neutralised
+from datadiet.exporting.label_column import LabelColumn
 from datadiet.exporting.plan import PartPlan, Plan
-from datadiet.exporting.rows import LabelColumn
 from datadiet.exporting.written import Written
 
 KEPT, DROPPED, RELABELLED = "kept", "dropped", "relabelled"
@@ -31,6 +31,7 @@ KEPT, DROPPED, RELABELLED = "kept", "dropped", "relabelled"
 def write_manifest(
     folder: Path,
     plan: Plan,
+    label: LabelColumn,
     written: Written,
     *,
     format: str,
@@ -40,7 +41,7 @@ def write_manifest(
     version: str,
 ) -> dict[str, Any]:
     """Write `manifest.parquet` (a row each example: id, part, status, labels, file, reason) and `manifest.json`."""
-    counts = _write_table(folder, plan, written)
+    counts = _write_table(folder, plan, label, written)
     examples = plan.examples
     facts: dict[str, Any] = {
         "format": EXPORT_FORMAT,
@@ -54,7 +55,11 @@ def write_manifest(
         "fingerprint": examples.fingerprint,
         "holdout_seed": examples.holdout_seed,
         "held_out_by_datadiet": examples.holdout_seed is not None,
+        "task": examples.task,
         "class_names": list(examples.class_names),
+        "output_names": list(examples.output_names),
+        "tag_names": list(examples.tag_names),
+        "tag_column": label.tags,
         "label_column": examples.label_column,
         "input_columns": list(examples.input_columns),
         "counts": counts,
@@ -70,7 +75,7 @@ def write_manifest(
     return facts
 
 
-def _write_table(folder: Path, plan: Plan, written: Written) -> dict[str, dict[str, int]]:
+def _write_table(folder: Path, plan: Plan, label: LabelColumn, written: Written) -> dict[str, dict[str, int]]:
     """Write the row of every example; returns part -> status -> how many."""
     schema = pa.schema(
         [
@@ -94,7 +99,7 @@ def _write_table(folder: Path, plan: Plan, written: Written) -> dict[str, dict[s
             here = planned.get(name)
             if here is None:
                 here = PartPlan("test", part, np.empty(0, np.int64), np.empty(0, np.int64))
-            columns = _columns(plan, here, written.files.get(name), bad)
+            columns = _columns(plan, label, here, written.files.get(name), bad)
             status, many = np.unique(columns["status"], return_counts=True)
             counts[name] = {KEPT: 0, DROPPED: 0, RELABELLED: 0}
             counts[name] |= {str(k): int(v) for k, v in zip(status, many, strict=True)}
@@ -105,27 +110,28 @@ def _write_table(folder: Path, plan: Plan, written: Written) -> dict[str, dict[s
 
 
 def _columns(
-    plan: Plan, part: PartPlan, files: list[str] | str | None, bad: Sequence[int]
+    plan: Plan, label: LabelColumn, part: PartPlan, files: list[str] | str | None, bad: Sequence[int]
 ) -> dict[str, list[Any]]:
     """The columns of one part, in the order of its ids; bad examples that were left out while loading included."""
     names = plan.examples.class_names
+    old = label.texts(part.part)
     total = len(part.part)
     status = np.full(total, DROPPED, dtype=object)
     new: list[str | None] = [None] * total
     file: list[str | None] = [None] * total
     relabelled = part.labels != part.part.labels[part.rows]
     status[part.rows] = np.where(relabelled, RELABELLED, KEPT)
-    for place, (row, label) in enumerate(zip(part.rows.tolist(), part.labels.tolist(), strict=True)):
-        new[row] = names[label]
+    for place, (row, given) in enumerate(zip(part.rows.tolist(), part.labels.tolist(), strict=True)):
+        new[row] = names[given] if label.has_classes else old[row]
         file[row] = files if isinstance(files, str) or files is None else files[place]
     other = "the test part is not in this export" if part.name == "test" else None
     reasons = plan.reasons if part.name == "train" else {}
     stays = np.zeros(total, dtype=bool)
     stays[part.rows] = True
     rows = [
-        (id_, state, names[label], new_label, where, None if keeps else reasons.get(id_, other))
-        for id_, state, label, new_label, where, keeps in zip(
-            part.part.ids.tolist(), status, part.part.labels.tolist(), new, file, stays, strict=True
+        (id_, state, old_label, new_label, where, None if keeps else reasons.get(id_, other))
+        for id_, state, old_label, new_label, where, keeps in zip(
+            part.part.ids.tolist(), status, old, new, file, stays, strict=True
         )
     ]
     rows += [(id_, DROPPED, None, None, None, "a bad example, left out while loading") for id_ in bad]
@@ -137,6 +143,8 @@ def _columns(
 def write_classes(folder: Path, plan: Plan, label: LabelColumn, written: Written, formulas: bool) -> None:
     """Write `classes.json` where loading would otherwise give other class names or another order."""
     examples = plan.examples
+    if not label.has_classes:
+        return
     if written.keeps_names and not any(written.neutralised.values()):
         return
     if written.class_folders:

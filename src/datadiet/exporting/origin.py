@@ -9,9 +9,10 @@ from typing import Any, Literal
 from datadiet.data import Examples
 from datadiet.data.folders import image_files, part_folders
 from datadiet.data.tables import TEST_WORDS, find_parts, table_format
+from datadiet.data.tar_shards import find_shards, is_shard
 from datadiet.errors import BadInputError
 
-Form = Literal["parquet", "csv", "json", "imagefolder", "datasets", "memory"]
+Form = Literal["parquet", "csv", "json", "imagefolder", "datasets", "memory", "webdataset"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ def origin_of(examples: Examples, test: Any = None) -> Origin:
 
 
 def _of_path(path: Path) -> Origin:
+    if path.is_file() and is_shard(path):
+        return Origin("webdataset", (path,), {"train": (path,)})
     if path.is_file():
         return _tables(path, {"train": [path]})
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
@@ -70,10 +73,15 @@ def _of_path(path: Path) -> Origin:
     if parts:
         test = next((parts[word] for word in TEST_WORDS if word in parts), None)
         return _tables(path, {"train": parts["train"]} | ({"test": test} if test else {}))
+    shards = find_shards(path)
+    if shards:
+        test = next((shards[word] for word in TEST_WORDS if word in shards), None)
+        found = {"train": shards["train"]} | ({"test": test} if test else {})
+        return Origin("webdataset", (path,), {part: tuple(files) for part, files in found.items()})
     train, held = part_folders(path)
     roots = {"train": train} | ({"test": held} if held is not None else {})
-    files = {part: tuple(image_files(root)) for part, root in roots.items()}
-    return Origin("imagefolder", (path,), files, roots)
+    images = {part: tuple(image_files(root)) for part, root in roots.items()}
+    return Origin("imagefolder", (path,), images, roots)
 
 
 def _tables(path: Path, parts: dict[str, list[Path]]) -> Origin:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,8 @@ from datadiet.keeping import Kept
 
 IntArray = npt.NDArray[np.int64]
 PartName = Literal["train", "test"]
+# Tasks with one class an example, so that one can be put in the place of another.
+CLASS_TASKS = frozenset({"classification", "intent_slots"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +84,7 @@ def make_plan(
 
     Raises:
         BadInputError: neither is given, they belong to other data, name an id twice, unknown ids or unknown
-            classes, or nothing would stay.
+            classes, another class where there are none, or nothing would stay.
     """
     if kept is None and decisions is None:
         raise BadInputError("Say what stays: give a kept file (--kept), decisions (--decisions), or both.")
@@ -99,6 +101,11 @@ def make_plan(
         reasons.update(dict.fromkeys(part.ids[~stays].tolist(), "not kept"))
     if decisions is not None:
         made = _decisions(examples, decisions, facts)
+        if examples.task not in CLASS_TASKS and len(made.relabelled):
+            raise BadInputError(
+                f"The decisions give {len(made.relabelled):,} examples another class, but '{examples.name}' is of "
+                f"the task '{examples.task}' without one class an example; drop these, or mend the source."
+            )
         new = made.new_classes(examples.class_names)
         places = _positions(part, np.array(sorted(made.choices), dtype=np.int64), "The decisions name")
         outside = int((~stays[places]).sum())
@@ -173,14 +180,32 @@ def _positions(part: Part, ids: IntArray, where: str) -> IntArray:
 
 
 def _lost_classes(examples: Examples, train: PartPlan) -> list[str]:
-    """Classes of the source that no example of the train part has any more."""
-    before = np.bincount(examples.train.labels, minlength=examples.num_classes) > 0
-    after = np.bincount(train.labels, minlength=examples.num_classes) > 0
-    lost = [examples.class_names[index] for index in np.flatnonzero(before & ~after)]
-    if not lost:
+    """What the train part of the source has and no example of it has any more: classes, labels, tags."""
+    notes: list[str] = []
+    if examples.task in CLASS_TASKS:
+        before = np.bincount(examples.train.labels, minlength=examples.num_classes) > 0
+        after = np.bincount(train.labels, minlength=examples.num_classes) > 0
+        notes += _lost("classes", examples.class_names, before & ~after)
+    targets = examples.train.targets
+    if targets is None or examples.task == "regression":
+        return notes
+    stays = targets.take(train.rows)
+    if targets.offsets is None:
+        before, after = (found.values.max(axis=0) > 0 for found in (targets, stays))
+        return [*notes, *_lost("labels", targets.names, before & ~after)]
+    before, after = (
+        np.bincount(found.values[found.values >= 0], minlength=len(targets.names)) > 0
+        for found in (targets, stays)
+    )
+    return [*notes, *_lost("tags", targets.names, before & ~after)]
+
+
+def _lost(what: str, names: Sequence[str], lost: npt.NDArray[np.bool_]) -> list[str]:
+    gone = [name for name, nowhere in zip(names, lost.tolist(), strict=True) if nowhere]
+    if not gone:
         return []
-    shown = ", ".join(f"'{name}'" for name in lost[:5]) + (", ..." if len(lost) > 5 else "")
-    return [f"{len(lost)} classes have no training example any more: {shown}."]
+    shown = ", ".join(f"'{name}'" for name in gone[:5]) + (", ..." if len(gone) > 5 else "")
+    return [f"{len(gone)} {what} have no training example any more: {shown}."]
 
 
 def sha256_of(path: Path) -> str:

@@ -8,14 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from datadiet.data import Examples
-from datadiet.data.columns import one_array, rows_at
-from datadiet.data.labels import label_values, match_names
-from datadiet.errors import BadInputError
+from datadiet.data.columns import is_list, list_lengths, one_array, rows_at
+from datadiet.exporting.label_column import LabelColumn
 from datadiet.exporting.plan import IntArray, PartPlan
 
 CHUNK_BYTES = 64 << 20
@@ -42,69 +39,6 @@ class Chunk:
     def sliced(self, start: int, stop: int) -> Chunk:
         """Rows `start` to `stop` of it."""
         return Chunk(self.table.slice(start, stop - start), self.ids[start:stop], self.labels[start:stop])
-
-
-class LabelColumn:
-    """The label column of a source: what stands in it for each class, and which rows say something else.
-
-    A class that no row has, of a column without class names, cannot be written and has no value.
-    """
-
-    def __init__(self, examples: Examples) -> None:
-        self.name = examples.label_column
-        self.examples = examples
-        dataset = examples.train.dataset
-        feature = dataset.features[self.name]
-        array = one_array(rows_at(dataset, [self.name], slice(None)), self.name)
-        names, indices, fixed = label_values(array, feature, self.name)
-        known = match_names(names, indices, examples.class_names)
-        self.fixed_names = fixed
-        self.values: dict[int, Any] = {}
-        if fixed is not None and pa.types.is_integer(array.type):
-            self.values = {index: index for index in range(len(examples.class_names))}
-        else:
-            classes, first = np.unique(known, return_index=True)
-            for index, row in zip(classes.tolist(), first.tolist(), strict=True):
-                self.values[index] = array[row].as_py()
-
-    def differing(self, plan: PartPlan) -> IntArray:
-        """Which of the rows that stay (positions among them) have another label than in the source's column."""
-        dataset = plan.part.dataset
-        array = one_array(rows_at(dataset, [self.name], slice(None)), self.name)
-        feature = dataset.features[self.name]
-        if not hasattr(feature, "names") and self.fixed_names is not None:
-            feature = self.examples.train.dataset.features[self.name]
-        names, indices, _ = label_values(array, feature, self.name)
-        stands = match_names(names, indices, self.examples.class_names)[plan.rows]
-        return np.flatnonzero(stands != plan.labels).astype(np.int64)
-
-    def value(self, label: int) -> Any:
-        """What stands in the column for a class.
-
-        Raises:
-            BadInputError: no row of the source says how that class is written.
-        """
-        if label not in self.values:
-            raise BadInputError(
-                f"No row of the source has the class '{self.examples.class_names[label]}', so it is not known "
-                f"how the label column '{self.name}' writes it."
-            )
-        return self.values[label]
-
-    def replaced(self, table: Any, places: npt.NDArray[Any], labels: IntArray) -> Any:
-        """A table with other classes at some rows."""
-        if not len(places):
-            return table
-        index = table.column_names.index(self.name)
-        field = table.schema.field(index)
-        values = table.column(index).to_pylist()
-        for place, label in zip(places, labels, strict=True):
-            values[place] = self.value(int(label))
-        if pa.types.is_dictionary(field.type):
-            array = pa.array(values, field.type.value_type).dictionary_encode().cast(field.type)
-        else:
-            array = pa.array(values, field.type)
-        return table.set_column(index, field, array)
 
 
 def chunks_that_stay(plan: PartPlan, label: LabelColumn) -> Iterator[Chunk]:
@@ -186,6 +120,11 @@ def content_sizes(plan: PartPlan) -> IntArray:
                         for length, path in zip(lengths.to_pylist(), paths, strict=True)
                     ]
                     continue
+            elif part.kind == "text" and is_list(array.type):
+                row_of = np.repeat(np.arange(len(array)), list_lengths(array))
+                words = pc.binary_length(array.flatten()).fill_null(0).to_numpy(zero_copy_only=False)
+                sizes[start:stop] += np.bincount(row_of, weights=words, minlength=len(array)).astype(np.int64)
+                continue
             elif part.kind == "text":
                 lengths = pc.binary_length(array)
             else:

@@ -7,21 +7,23 @@ import json
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
-from datadiet.data.columns import numeric_matrix
+from datadiet.data.columns import is_list, numeric_matrix
 from datadiet.exporting.image_folder import id_width
 from datadiet.exporting.images import suffix_of
-from datadiet.exporting.plain_values import plain
 from datadiet.exporting.plan import PartPlan
 from datadiet.exporting.rows import Chunk, chunks_that_stay, images_of, with_contents
 from datadiet.exporting.written import Job, Written
 
 
 def write_shards(job: Job) -> Written:
-    """`train-000000.tar`, ...: `<id>.<png|jpg|webp|txt|npy>`, `<id>.cls` (index), `<id>.json` (id, label, others)."""
+    """`train-000000.tar`, ...: `<id>.<png|jpg|webp|txt|npy>`, `<id>.cls` (index), `<id>.json` (id, label, others).
+
+    Lists of words and pairs of texts are in the `.json`; only what has one class has a `.cls`.
+    """
     written = Written(keeps_names=True)
     for plan in job.plan.parts:
         shards = _Shards(job.folder, plan.name, job.shard_size)
@@ -38,24 +40,33 @@ def write_shards(job: Job) -> Written:
 
 def _samples(job: Job, plan: PartPlan) -> Iterator[tuple[str, dict[str, bytes]]]:
     """Key and members (suffix -> content) of each example."""
-    examples = job.plan.examples
     part = plan.part
     width = id_width(plan)
     inputs = part.input_columns
-    as_files = part.kind != "text" or len(inputs) == 1
+    words = part.kind == "text" and is_list(part.dataset.data.schema.field(inputs[0]).type)
+    as_files = part.kind != "text" or (len(inputs) == 1 and not words)
     for whole in chunks_that_stay(plan, job.label):
         for chunk in with_contents(whole, inputs[0]) if part.kind == "image" else [whole]:
             contents = _contents(part.kind, chunk, inputs) if as_files else [{} for _ in range(len(chunk))]
-            left = [examples.label_column, *(inputs if as_files else ())]
-            others = chunk.table.drop_columns(left).to_pylist()
+            others = chunk.table.drop_columns(list(inputs) if as_files else []).to_pylist()
             for place, other in enumerate(others):
-                label = int(chunk.labels[place])
-                facts = {"id": int(chunk.ids[place]), "label": examples.class_names[label]}
-                about = {**{name: plain(value) for name, value in other.items()}, **facts}
+                id_ = int(chunk.ids[place])
                 members = contents[place]
-                members["cls"] = str(label).encode()
+                if job.label.has_classes:
+                    members["cls"] = str(int(chunk.labels[place])).encode()
+                about = _about(job, id_, int(chunk.labels[place]), other)
                 members["json"] = json.dumps(about, allow_nan=False).encode()
-                yield f"{int(chunk.ids[place]):0{width}d}", members
+                yield f"{id_:0{width}d}", members
+
+
+def _about(job: Job, id_: int, label: int, other: dict[str, Any]) -> dict[str, Any]:
+    """The `.json` of an example: tags of words under the name of their column, any other label as `label`."""
+    examples = job.plan.examples
+    about = {name: job.label.plain(name, value) for name, value in other.items()}
+    if examples.task != "token_classification":
+        given = about.pop(examples.label_column)
+        about["label"] = examples.class_names[label] if job.label.has_classes else given
+    return {**about, "id": id_}
 
 
 def _contents(kind: str, chunk: Chunk, inputs: tuple[str, ...]) -> list[dict[str, bytes]]:

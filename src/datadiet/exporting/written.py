@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from datadiet.exporting.label_column import LabelColumn
 from datadiet.exporting.origin import Origin
 from datadiet.exporting.plan import Plan
-from datadiet.exporting.rows import LabelColumn
 
 DEFAULT_SHARD_SIZE = 1 << 30
 

@@ -17,8 +17,9 @@ from datadiet.data import Examples, Part
 from datadiet.data.columns import one_array, rows_at
 from datadiet.errors import BadInputError
 from datadiet.exporting.formulas import neutralised
-from datadiet.exporting.plain_values import plain
-from datadiet.exporting.rows import Chunk, LabelColumn, with_contents
+from datadiet.exporting.label_column import LabelColumn
+from datadiet.exporting.plain_json import plain
+from datadiet.exporting.rows import Chunk, with_contents
 from datadiet.pooling.rows import PoolRows
 
 if TYPE_CHECKING:
