@@ -143,6 +143,10 @@ def run(
     setup = prepare(examples, recipe, workspace=workspace, **options)
     try:
         if setup.recipe.dynamic is not None:
+            if sparsity is not None:
+                raise BadInputError(
+                    "A run is either --dynamic or has --sparsity: what a dynamic run trains on changes while it trains."
+                )
             comparison = compare_dynamic(setup, seeds=seeds, seed=seed)
             data = dynamic_verdict(setup, comparison, tolerance=tolerance, command=command)
             if setup.accelerator.is_main_process:

@@ -49,7 +49,8 @@ def keep(
         floor: fewest examples to stay of each group, or of each class where no groups are given: a count, or a
             float fraction of the group.
         groups: group of each row of the table, strings or integers, as `Grouping.train_groups` gives them.
-        allow_empty_class: let a class lose all its examples instead of refusing.
+        allow_empty_class: let a class (an intent) lose all its examples instead of refusing. Bins of a number and
+            sets of labels may always be lost.
         seed: of rules that draw.
         embeddings: for rules that need them: an array (n, d) in id order, `Embeddings`, or a file of them.
         options: of the rule, such as `start` of "window".
@@ -95,7 +96,9 @@ def keep(
         seed=checked_seed(seed),
         **options,
     )
-    if not allow_empty_class:
+    # Where labels are bins of a number or sets of labels, to lose one is no loss of a class.
+    has_classes = table.provenance.get("task", "classification") in ("classification", "intent_slots")
+    if has_classes and not allow_empty_class:
         _refuse_emptied(table, ids, f"{rule} by {by}" if by is not None else rule)
     return ids
 

@@ -41,6 +41,9 @@ GIVEN: dict[str, tuple[list[str], Any]] = {
     "memory_format": (["--memory-format=contiguous"], "contiguous"),
     "budget": (["--budget=epochs"], "epochs"),
     "score_epoch": (["--score-epoch=1.5"], 1.5),
+    "decay_norms_and_biases": (["--no-decay-norms-and-biases"], False),
+    "clip_norm": (["--clip-norm=0.5"], 0.5),
+    "bucket_by_length": (["--bucket-by-length"], True),
 }
 RUN_ALONE = ("dynamic", "dynamic_options")  # flags of `run`, looked at with what it does with them
 FIELDS = [field.name for field in dataclasses.fields(dd.Recipe) if field.name not in ("name", *RUN_ALONE)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 
 import numpy as np
 import pytest
@@ -224,9 +223,6 @@ def test_a_dynamic_run_can_be_on_a_subset(dynamic) -> None:
 
 def test_recipes_that_are_not_dynamic_have_the_address_they_had_before_there_was_a_choice(tiny) -> None:
     description = describe(tiny, 0, None, False)
-    fields = {field.name for field in dataclasses.fields(dd.Recipe)}
-    left_out = {"name", "score_epoch", "budget", "epochs", "steps", "dynamic", "dynamic_options"}
-    assert set(description["recipe"]) == fields - left_out
     by_hand = {
         "model": "mlp",
         "model_options": {"hidden": [12]},
@@ -249,7 +245,7 @@ def test_recipes_that_are_not_dynamic_have_the_address_they_had_before_there_was
         "precision": "float32",
         "memory_format": "contiguous",
     }
-    assert {k: v for k, v in description["recipe"].items() if k in by_hand} == {
+    assert description["recipe"] == {
         **by_hand,
         "model_options": {"hidden": (12,)},
     }
@@ -274,8 +270,6 @@ def test_a_dynamic_recipe_survives_its_file(tmp_path) -> None:
     recipe = dd.Recipe(dynamic="random", dynamic_options={"keep": 0.4, "every": 2})
     recipe.to_yaml(tmp_path / "recipe.yaml")
     assert dd.Recipe.from_yaml(tmp_path / "recipe.yaml").replace(name="custom") == recipe
-    dd.Recipe().to_yaml(tmp_path / "plain.yaml")
-    assert "dynamic" not in (tmp_path / "plain.yaml").read_text()
 
 
 @pytest.mark.parametrize(
