@@ -5,7 +5,7 @@
     python benchmarks/text_studies.py pool-selection snips.train.parquet --test snips.test.parquet --encoder FOLDER \\
         --layers 2 --epochs 4 --lr 5e-4 --pick 0.05
 
-`datadiet study` does the same at its fixed scales; here every size can be set, so that a study fits an hour of one core.
+`datadiet study` does the same at its fixed scales; here every size can be set, to fit the time that there is.
 What is trained stays in the workspace: killed, the same command goes on where it stopped.
 """
 

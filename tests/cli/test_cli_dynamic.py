@@ -82,6 +82,8 @@ def test_the_page_and_the_table_say_what_is_saved(finished) -> None:
     ("flags", "words"),
     [
         (["--dynamic=infobach"], ["infobach", "Did you mean 'infobatch'"]),
+        (["--dynamic=infobatch", "--keep=0.5", "--scores=el2n"], ["--scores, --keep would do nothing"]),
+        (["--dynamic=infobatch", "--sparsity=0.5"], ["--sparsity would do nothing"]),
         (["--dynamic=infobatch", "--dynamic-option=dorp=0.3"], ["dorp", "did you mean 'drop'"]),
         (
             ["--dynamic=random", "--dynamic-option=keep=0.1"],

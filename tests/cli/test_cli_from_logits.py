@@ -28,6 +28,9 @@ def saved(here: Path) -> tuple[np.ndarray, np.ndarray]:
     return logits, labels
 
 
+WITHOUT_LABELS = ("least_confidence", "hypothesis_el2n", "probability_margin", "top_logit_margin")
+
+
 def softmax(logits: np.ndarray) -> np.ndarray:
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)
@@ -35,7 +38,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 def point_scores(logits: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
     found: dict[str, list[float]] = {name: [] for name in ("el2n", "l1_error", "entropy", "loss", "margin")}
-    found["logit_margin"] = []
+    found |= {name: [] for name in ("logit_margin", *WITHOUT_LABELS)}
     for row, label in enumerate(labels):
         probabilities = softmax(logits[row])
         error = probabilities - np.eye(CLASSES)[label]
@@ -46,6 +49,12 @@ def point_scores(logits: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray
         found["loss"].append(-np.log(probabilities[label]))
         found["margin"].append(probabilities[label] - probabilities[others].max())
         found["logit_margin"].append(logits[row, label] - logits[row, others].max())
+        second, first = np.sort(probabilities)[-2:]
+        guess = np.eye(CLASSES)[probabilities.argmax()]
+        found["least_confidence"].append(1 - first)
+        found["hypothesis_el2n"].append(np.sqrt(((probabilities - guess) ** 2).sum()))
+        found["probability_margin"].append(first - second)
+        found["top_logit_margin"].append(np.diff(np.sort(logits[row])[-2:])[0])
     return {name: np.array(values) for name, values in found.items()}
 
 

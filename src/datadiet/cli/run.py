@@ -33,10 +33,33 @@ from datadiet.cli.arguments import (
 )
 from datadiet.cli.options import command, data_options, key_values, names, numbers
 from datadiet.cli.output import display, explain_rules, explain_selectors, print_verdict
+from datadiet.errors import BadInputError
+
+# What says how to score and keep beforehand, which a dynamic run does not do.
+_BEFOREHAND = (
+    "scores",
+    "keep",
+    "rule",
+    "start",
+    "end",
+    "rule_option",
+    "per_class",
+    "group",
+    "balance",
+    "floor",
+    "allow_empty_class",
+    "score_seeds",
+    "at_epoch",
+    "grand_parameters",
+    "encoder",
+    "sparsity",
+    "allow_empty_layer",
+)
 
 
 @command
 def run(
+    context: typer.Context,
     source: Source,
     scores: Annotated[list[str], typer.Option(help="Scores to choose subsets by.")] = ["el2n"],  # noqa: B006
     keep: Annotated[list[str], typer.Option(help="Fractions that stay.")] = ["0.7,0.5,0.3"],  # noqa: B006
@@ -99,6 +122,7 @@ def run(
         return
     prepared = preparing(recipe, machine)
     if dynamic is not None:
+        _refuse_unused(context, dynamic)
         prepared["overrides"]["dynamic"] = dynamic
     if dynamic_option:
         prepared["overrides"]["dynamic_options"] = key_values(dynamic_option, "dynamic-option", "keep=0.5")
@@ -132,3 +156,15 @@ def run(
             **prepared,
         )
     print_verdict(verdict, as_json)
+
+
+def _refuse_unused(context: typer.Context, dynamic: str) -> None:
+    """Raise `BadInputError` where flags were given that --dynamic makes no use of."""
+    sources = {name: context.get_parameter_source(name) for name in _BEFOREHAND}
+    given = [name for name, found in sources.items() if found is not None and found.name == "COMMANDLINE"]
+    if given:
+        flags = ", ".join("--" + name.replace("_", "-") for name in given)
+        raise BadInputError(
+            f"With --dynamic {dynamic} nothing is scored or left out beforehand, so {flags} would do nothing; leave "
+            f"{'it' if len(given) == 1 else 'them'} out, or give the selector its own options with --dynamic-option."
+        )
