@@ -21,7 +21,7 @@ from datadiet.workspace import RunFolder, ids_digest
 
 # Part of every run's address: raise it when a change of the code changes what a run computes.
 PROTOCOL = 1
-_NOT_TRAINING = ("name", "score_epoch", "budget", "epochs", "steps")
+_NOT_TRAINING = ("name", "score_epoch", "budget", "epochs", "steps", "on_long")
 
 
 @dataclass(frozen=True)

@@ -142,6 +142,7 @@ def choose_encoding(recipe: Recipe, examples: Examples, cache: Path | None = Non
         return TokenEncoding(
             recipe.model if brought else trained_tokenizer(examples.train),
             max_length=recipe.max_length,
+            on_long=recipe.on_long,
             words=tagged,
             cache_dir=None if cache is None else str(cache),
         )

@@ -43,6 +43,7 @@ GIVEN: dict[str, tuple[list[str], Any]] = {
     "score_epoch": (["--score-epoch=1.5"], 1.5),
     "decay_norms_and_biases": (["--no-decay-norms-and-biases"], False),
     "clip_norm": (["--clip-norm=0.5"], 0.5),
+    "on_long": (["--on-long=error"], "error"),
     "bucket_by_length": (["--bucket-by-length"], True),
 }
 RUN_ALONE = ("dynamic", "dynamic_options")  # flags of `run`, looked at with what it does with them

@@ -178,3 +178,11 @@ def test_texts_that_are_cut_are_counted_in_the_table(tmp_path: Path, datadiet: C
     words = [len(text.split()) for text in pq.read_table(train)["text"].to_pylist()]
     # Word pieces may be more than words, so at least those of more than three words are cut.
     assert sum(count > 3 for count in words) <= cut["train"] <= len(words)
+
+
+def test_texts_that_are_too_long_are_refused_on_request(tmp_path: Path, datadiet: Callable[..., str]) -> None:
+    train, test = write_texts(tmp_path, "classification")
+    place = ("--workspace", tmp_path / "work", "--out", tmp_path / "scores.parquet")
+    flags = (*SMALL, *TINY, "--epochs=1", "--seeds=1", "--max-length=5", "--on-long=error")
+    datadiet("score", train, "--test", test, *place, *flags, code=2)
+    assert not list((tmp_path / "work").glob("trainings/*"))

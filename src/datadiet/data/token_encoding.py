@@ -227,7 +227,7 @@ class TokenEncoding:
         more = f" (and {len(positions) - 1} more)" if len(positions) > 1 else ""
         raise BadInputError(
             f"The text of example {part.ids[positions[0]]}{more} is longer than {self.max_length} tokens; raise "
-            "max_length, shorten the text, or allow cutting with on_long='cut'."
+            "max_length (--max-length), shorten the text, or let it be cut (on_long='cut', --on-long cut)."
         )
 
     def _cuts(self) -> WeakKeyDictionary[Part, npt.NDArray[np.bool_]]:

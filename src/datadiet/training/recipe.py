@@ -20,6 +20,7 @@ ScheduleName = Literal["triangular", "multistep", "cosine", "linear", "constant"
 Precision = Literal["auto", "float32", "bfloat16"]
 MemoryFormat = Literal["auto", "contiguous", "channels_last"]
 Budget = Literal["steps", "epochs"]
+OnLong = Literal["cut", "error"]
 
 
 # Of fields that joined after runs had addresses: at their default they are no part of a run's description.
@@ -66,6 +67,7 @@ class Recipe:
         score_epoch: epoch whose end the point scores are taken at; None for two fifths of the run.
         decay_norms_and_biases: whether weight decay also pulls at biases and at the weights of normalisation.
         clip_norm: longest gradient, over all parameters, that a step takes; None for no limit.
+        on_long: what a text longer than `max_length` tokens does: "cut" or "error".
         bucket_by_length: put texts of similar length into one batch, so that less of it is padding.
         dynamic: selector that chooses anew while training, such as "infobatch"; None to train on everything.
         dynamic_options: its options, and those of its schedule: `warmup`, `every`, `full_tail`.
@@ -105,6 +107,7 @@ class Recipe:
     decay_norms_and_biases: bool = _later(True)
     clip_norm: float | None = _later(None)
     bucket_by_length: bool = _later(False)
+    on_long: OnLong = field(default="cut", metadata=_LATER)
     dynamic: str | None = _later(None)
     dynamic_options: Mapping[str, Any] = field(default_factory=dict, metadata=_LATER)
 
@@ -120,6 +123,7 @@ class Recipe:
             "precision": Precision,
             "memory_format": MemoryFormat,
             "budget": Budget,
+            "on_long": OnLong,
         }
         for key, literal in choices.items():
             if getattr(self, key) not in get_args(literal):
