@@ -154,16 +154,19 @@ def train_in(
     def wait() -> None:
         setup.display.say(f"Another process is training {label or 'this run'}; waiting for it.")
 
-    if accelerator.is_main_process:
-        with folder.locked(wait):
-            _settle(folder, wanted, until)
+    try:
+        if accelerator.is_main_process:
+            with folder.locked(wait):
+                _settle(folder, wanted, until)
+                accelerator.wait_for_everyone()
+                trained = _train(setup, folder, seed, ids, record, until, total, wanted, label, begin, equip)
+                accelerator.wait_for_everyone()
+        else:
             accelerator.wait_for_everyone()
             trained = _train(setup, folder, seed, ids, record, until, total, wanted, label, begin, equip)
             accelerator.wait_for_everyone()
-    else:
-        accelerator.wait_for_everyone()
-        trained = _train(setup, folder, seed, ids, record, until, total, wanted, label, begin, equip)
-        accelerator.wait_for_everyone()
+    finally:
+        accelerator.free_memory()  # it would hold on to the model and the optimiser of every run
     return trained
 
 

@@ -182,6 +182,7 @@ def test_labels_are_made_wrong_and_studied_only_where_there_are_classes(tmp_path
         run_study("label-noise", examples, recipe=recipe_of(), workspace=tmp_path, device="cpu")
 
 
+@pytest.mark.slow
 def test_two_processes_find_the_metrics_of_one(tmp_path: Path) -> None:
     """Without dropout, both train the same model but for rounding; the test part has an odd number of rows."""
     pytest.importorskip("seqeval")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -170,3 +173,18 @@ def test_training_on_a_subset_shows_no_other_example(tiny) -> None:
     ids = tiny.examples.train.ids[10:50]
     run = train_run(tiny, 0, ids=ids, record=True)
     assert np.array_equal(run.trace().ids, ids)
+
+
+def test_models_and_optimisers_of_finished_runs_are_let_go(tiny, monkeypatch) -> None:
+    build, built = type(tiny).build, []
+
+    def watched(setup, seed):
+        model = build(setup, seed)
+        built.append(weakref.ref(model))
+        return model
+
+    monkeypatch.setattr(type(tiny), "build", watched)
+    for seed in range(3):
+        train_run(tiny, seed)
+    gc.collect()
+    assert len(built) == 3 and all(model() is None for model in built)

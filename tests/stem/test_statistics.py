@@ -43,6 +43,7 @@ def test_the_spread_between_seeds_widens_by_students_t() -> None:
     assert half < seeds_only + examples_only
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [2, 3, 5])
 def test_nominal_95_percent_intervals_of_a_difference_cover_the_truth(seeds) -> None:
     generator = np.random.default_rng(seeds)

@@ -72,6 +72,7 @@ def connectivity(halves, tmp_path_factory) -> StudyResult:
     return carry_out(study_named("mode-connectivity"), halves, tmp_path_factory.mktemp("mode"))
 
 
+@pytest.mark.slow
 def test_hard_examples_have_the_barrier_where_half_of_the_labels_are_chance(connectivity) -> None:
     assert outcomes(connectivity)[:2] == ["holds", "holds"]
     row = {(row["step"], row["group"]): row for row in connectivity.rows}

@@ -80,6 +80,7 @@ def noise(bench: Workbench, *parts: int) -> np.ndarray:
     return np.random.default_rng(list(parts)).random(len(bench.setup.examples.train))
 
 
+@pytest.mark.slow
 def test_scores_that_know_beat_random_and_scores_that_are_noise_do_not(half_wrong, done, monkeypatch) -> None:
     bench, right = half_wrong
     bench.scale = dataclasses.replace(bench.scale, offsets=(0.0, 0.01), keep=0.4)
@@ -230,6 +231,7 @@ def test_picks_beat_random_only_where_their_hypotheses_are_the_right_ones(
     assert arms["entropy", good, "hypotheses"]["accuracy"] > arms["entropy", bad, "hypotheses"]["accuracy"]
 
 
+@pytest.mark.slow
 def test_scores_that_are_noise_pick_no_better_than_random(clear, done, monkeypatch) -> None:
     def blind(bench, run, ids):
         generator = np.random.default_rng([run.seed, len(ids)])
@@ -351,6 +353,7 @@ def test_each_round_adds_its_exact_number_from_the_rest_of_the_pool(bench, done,
     assert trained["random, round 1, seed 1"].tolist() != trained["random, round 1, seed 2"].tolist()
 
 
+@pytest.mark.slow
 def test_labels_that_are_worth_more_win_and_noise_wins_nothing(half_wrong, done, monkeypatch) -> None:
     bench, right = half_wrong
     train = bench.setup.examples.train

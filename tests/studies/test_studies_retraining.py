@@ -280,6 +280,7 @@ def test_windows_that_would_overhang_the_easy_end_are_left_out(bench, tiny_scale
     assert offsets(bench) == [0.0, 0.5, 0.6]
 
 
+@pytest.mark.slow
 def test_leaving_out_wrong_labels_pays_where_they_are_known(bench_on, done) -> None:
     generator = np.random.default_rng(7)
     labels = np.arange(300) % 3

@@ -53,6 +53,7 @@ def directions(lengths: str) -> dd.Examples:
     return dd.load((inputs.astype(np.float32), np.arange(200) % 2), name=lengths)
 
 
+@pytest.mark.slow
 def test_grand_at_initialisation_follows_norms_that_vary_and_not_those_that_are_equal(
     tiny_recipe, tmp_path
 ) -> None:
@@ -64,6 +65,7 @@ def test_grand_at_initialisation_follows_norms_that_vary_and_not_those_that_are_
     assert found == {"varied": "holds", "equal": "fails"}
 
 
+@pytest.mark.slow
 def test_the_correlations_are_those_of_the_scores_beside_them(vectors, tiny_recipe, tmp_path) -> None:
     import pyarrow.parquet as pq
 

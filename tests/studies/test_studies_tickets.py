@@ -159,6 +159,7 @@ def test_claims_fail_where_the_subsets_are_of_constant_inputs(constant_bench, tm
     assert outcome(result, "easiest examples by EL2N lose no more") == "fails"
 
 
+@pytest.mark.slow
 def test_the_claim_on_random_subsets_does_not_fail_where_they_are_as_good(
     constant_bench, tmp_path, monkeypatch
 ) -> None:

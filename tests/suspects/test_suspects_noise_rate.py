@@ -36,6 +36,7 @@ def simulated(seed: int, n: int = 1500, classes: int = 4, rate: float = 0.12):
     return logits, given, wrong, margin
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_label_model_covers_the_rate_in_most_of_many_draws() -> None:
     covered = 0
     for seed in range(12):
@@ -68,6 +69,7 @@ def test_the_combination_beats_each_of_its_views_and_covers_the_truth() -> None:
         assert found.noise_rate.low <= wrong.mean() <= found.noise_rate.high
 
 
+@pytest.mark.slow
 def test_probabilities_of_the_combination_are_calibrated_and_keep_its_order() -> None:
     logits, given, wrong, margin = simulated(5, n=3000)
     found = combine([logits], given, late_loss=np.log1p(np.exp(-margin)), aum=margin)
@@ -102,6 +104,7 @@ def test_log_odds_are_moved_to_the_mean_asked_for_and_nothing_else() -> None:
     np.testing.assert_allclose(np.diff(np.log(found / (1 - found))), np.diff(odds), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [0.0, 0.005, 0.02, 0.1])
 def test_the_interval_covers_rates_down_to_none_at_all(rate: float) -> None:
     covered = 0

@@ -49,6 +49,7 @@ def arguments() -> dict:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_beta_is_tuned_until_the_wrong_labels_are_dropped(arguments, tmp_path) -> None:
     found = tune(mislabelled(), **arguments, workspace=tmp_path / "runs", out=tmp_path / "out")
     assert found.trials[0].options == {"beta": 0.0}, "that which drops nothing is always among the trials"
