@@ -8,9 +8,9 @@ trainings of each arm. All seeds' first trainings come before their second ones,
 every arm down. What is trained stays in the workspace: killed, the same command goes on where it stopped.
 
 Times are those of the ledgers: training, waiting for batches, and scoring (for "el2n hardest", the trainings and passes
-that its scores come from). "saved" is the mean over seeds of 1 - time / time of full data with the same seed, with
-Student's 95 % interval; accuracies have intervals over test examples and seeds. A random twin has epochs of the same
-sizes as the selector's, drawn at random.
+that its scores come from). "saved" is one minus the geometric mean over seeds of time / time of full data with the same
+seed, with Student's 95 % interval of its logarithm; accuracies have intervals over test examples and seeds. A random twin
+has epochs of the same sizes as the selector's, drawn at random.
 """
 
 from __future__ import annotations

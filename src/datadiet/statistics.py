@@ -71,21 +71,24 @@ def difference_interval(
     )
 
 
-def mean_interval(values: Sequence[float], *, level: float = 0.95) -> list[float | None]:
-    """[mean, low, high] of independent values with Student's t; bounds are None where there is one value alone.
+def saved_interval(ratios: Sequence[float], *, level: float = 0.95) -> list[float | None]:
+    """[share saved, low, high] from independent ratios of a cost to the whole cost; bounds are None for one ratio.
+
+    One minus the geometric mean, with Student's t on the logarithms: no bound promises to save more than everything.
 
     Example:
-        >>> [round(number, 3) for number in mean_interval([1.0, 2.0, 3.0])]
-        [2.0, -0.484, 4.484]
-        >>> mean_interval([1.0])
-        [1.0, None, None]
+        >>> [round(number, 3) for number in saved_interval([0.5, 0.4, 0.625])]
+        [0.5, 0.13, 0.713]
+        >>> saved_interval([1.0])
+        [0.0, None, None]
     """
-    numbers = np.asarray(list(values), dtype=np.float64)
-    mean, count = float(numbers.mean()), len(numbers)
+    logs = np.log(np.asarray(list(ratios), dtype=np.float64))
+    mean, count = float(logs.mean()), len(logs)
+    share = float(1 - np.exp(mean))
     if count < 2:
-        return [mean, None, None]
-    reach = float(stats.t.ppf((1 + level) / 2, count - 1) * numbers.std(ddof=1) / np.sqrt(count))
-    return [mean, mean - reach, mean + reach]
+        return [share, None, None]
+    reach = float(stats.t.ppf((1 + level) / 2, count - 1) * logs.std(ddof=1) / np.sqrt(count))
+    return [share, float(-np.expm1(mean + reach)), float(-np.expm1(mean - reach))]
 
 
 def _interval(arms: list[tuple[float, np.ndarray]], level: float, seed: int) -> Estimate:

@@ -10,7 +10,7 @@ import numpy as np
 from datadiet.comparison import Arm, Comparison
 from datadiet.grouping.columns import Grouping
 from datadiet.grouping.left_out import tables_of, warnings_of
-from datadiet.statistics import accuracy_interval, difference_interval, mean_interval
+from datadiet.statistics import accuracy_interval, difference_interval, saved_interval
 
 DEFAULT_TOLERANCE = 0.5  # percentage points
 
@@ -113,11 +113,9 @@ def _times(arm: Arm, full: Arm, before: float) -> dict[str, Any]:
     return {
         "seconds": arm.seconds,
         "scoring_seconds": before + arm.scoring_seconds,
-        "time_saved": mean_interval([1 - (own + before) / whole for own, whole in pairs]),
-        "time_saved_without_scoring": mean_interval([1 - own / whole for own, whole in pairs]),
-        "processor_time_saved": mean_interval([1 - own / whole for own, whole in processor])
-        if known
-        else None,
+        "time_saved": saved_interval([(own + before) / whole for own, whole in pairs]),
+        "time_saved_without_scoring": saved_interval([own / whole for own, whole in pairs]),
+        "processor_time_saved": saved_interval([own / whole for own, whole in processor]) if known else None,
     }
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from command_line import TINY, assert_refused, invoke, write_vectors
@@ -52,14 +52,15 @@ def test_time_saved_is_that_of_the_ledgers_with_scoring(finished) -> None:
     assert all(row["seconds"] == pytest.approx(cost[row["score"], row["seed"]][0]) for row in rows)
     for subset in verdict["subsets"]:
         for clock, name in enumerate(("time_saved", "processor_time_saved")):
-            ratios = [
-                1 - cost[subset["score"], seed][clock] / cost["full", seed][clock] for seed in (1000, 1001)
-            ]
-            mean, low, high = subset[name]
-            assert mean == pytest.approx(np.mean(ratios))
-            # Student's t with one degree of freedom at 97.5 % is 12.7062.
-            reach = 12.7062 * np.std(ratios, ddof=1) / np.sqrt(2)
-            assert (low, high) == pytest.approx((mean - reach, mean + reach), rel=1e-4, abs=1e-9)
+            first, second = (
+                math.log(cost[subset["score"], seed][clock] / cost["full", seed][clock])
+                for seed in (1000, 1001)
+            )
+            middle = (first + second) / 2
+            # Student's t with one degree of freedom at 97.5 % is 12.7062; two values' error is half their distance.
+            reach = 12.7062 * abs(first - second) / 2
+            expected = [1 - math.exp(middle + shift) for shift in (0, reach, -reach)]
+            assert subset[name] == pytest.approx(expected, rel=1e-4, abs=1e-6)
     forwarded = {row["score"]: row["forwarded"] - row["backwarded"] for row in rows}
     assert forwarded == {"full": 0, "nlu-data-diet": 2 * 48, "random": 0}
 

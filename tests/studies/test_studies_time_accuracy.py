@@ -73,7 +73,7 @@ def test_savings_pair_seeds_and_count_scoring() -> None:
     full = TimedArm("full", None, [Made(10, 0, 100, 100), Made(20, 0, 100, 100)])
     before = [Made(1, 0.5, 30, 10).result["ledger"], Made(0, 0.5, 10, 0).result["ledger"]]
     arm = TimedArm("hardest", 0.5, [Made(4, 0, 50, 50), Made(6, 0, 50, 50)], before)
-    assert saved(arm, full).estimate == pytest.approx(np.mean([1 - 6 / 10, 1 - 8 / 20]))
-    assert saved(arm, full, with_scoring=False).estimate == pytest.approx(np.mean([0.6, 0.7]))
+    assert saved(arm, full).estimate == pytest.approx(1 - np.sqrt(6 / 10 * 8 / 20))
+    assert saved(arm, full, with_scoring=False).estimate == pytest.approx(1 - np.sqrt(0.4 * 0.3))
     assert saved(arm, full, "processor_seconds").estimate == saved(arm, full).estimate
     assert fewer_examples(arm, full).estimate == pytest.approx(1 - (100 + 50) / 200)

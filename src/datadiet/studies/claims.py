@@ -196,6 +196,25 @@ def mean_correlation(values: Sequence[float], unit: str) -> Measured:
     return Measured(float(np.tanh(scaled.estimate)), scaled.n, unit, interval)
 
 
+def share_saved(ratios: Sequence[float], unit: str) -> Measured:
+    """The share that is saved, from independent ratios of a cost to the whole cost, averaged on a logarithmic scale.
+
+    Example:
+        >>> measured = share_saved([0.5, 0.4, 0.625], "seeds")
+        >>> round(measured.estimate, 6), [round(b, 3) for b in measured.interval(0.95)]
+        (0.5, [0.13, 0.713])
+    """
+    scaled = mean_of([float(value) for value in np.log(np.asarray(list(ratios), dtype=np.float64))], unit)
+
+    def interval(level: float) -> tuple[float, float]:
+        low, high = scaled.interval(level)
+        if not np.isfinite(high):
+            return -np.inf, np.inf
+        return float(-np.expm1(high)), float(-np.expm1(low))
+
+    return Measured(float(-np.expm1(scaled.estimate)), scaled.n, unit, interval)
+
+
 def accuracy_difference(arm: np.ndarray, reference: np.ndarray) -> Measured:
     """Mean accuracy of one arm minus another's, on the same test examples.
 

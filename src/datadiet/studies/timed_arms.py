@@ -12,7 +12,7 @@ from datadiet.points import measure_points
 from datadiet.runs import Run
 from datadiet.setup import Setup
 from datadiet.statistics import accuracy_interval
-from datadiet.studies.claims import Measured, mean_of
+from datadiet.studies.claims import Measured, share_saved
 from datadiet.training.ledger import method_cost
 
 Clock = str  # "seconds" on the wall or "processor_seconds"
@@ -84,14 +84,13 @@ def scores_with_cost(
 
 
 def saved(arm: TimedArm, full: TimedArm, clock: Clock = "seconds", *, with_scoring: bool = True) -> Measured:
-    """Share of full data's time that an arm saves, seed against the same seed, with Student's interval."""
-    ratio = arm.costs(clock, with_scoring=with_scoring) / full.costs(clock)
-    return mean_of([float(value) for value in 1 - ratio], "seeds")
+    """Share of full data's time that an arm saves, seed against the same seed."""
+    return share_saved(list(arm.costs(clock, with_scoring=with_scoring) / full.costs(clock)), "seeds")
 
 
 def fewer_examples(arm: TimedArm, full: TimedArm) -> Measured:
     """Share of full data's processed examples that an arm saves; scoring counted."""
-    return mean_of([float(value) for value in 1 - arm.examples() / full.examples()], "seeds")
+    return share_saved(list(arm.examples() / full.examples()), "seeds")
 
 
 def row_of(arm: TimedArm, full: TimedArm) -> dict[str, Any]:
