@@ -9,8 +9,8 @@ every arm down. What is trained stays in the workspace: killed, the same command
 
 Times are those of the ledgers: training, waiting for batches, and scoring (for "el2n hardest", the trainings and passes
 that its scores come from). "saved" is one minus the geometric mean over seeds of time / time of full data with the same
-seed, with Student's 95 % interval of its logarithm; accuracies have intervals over test examples and seeds. A random twin
-has epochs of the same sizes as the selector's, drawn at random.
+seed, with Student's 95 % interval of its logarithm; accuracies have intervals over test examples and seeds. A random
+twin has epochs of the same sizes as the selector's, drawn at random.
 """
 
 from __future__ import annotations
