@@ -166,7 +166,7 @@ def train_in(
             trained = _train(setup, folder, seed, ids, record, until, total, wanted, label, begin, equip)
             accelerator.wait_for_everyone()
     finally:
-        accelerator.free_memory()  # it would hold on to the model and the optimiser of every run
+        setup.let_go()
     return trained
 
 
@@ -214,6 +214,7 @@ def _train(
         accelerator=setup.accelerator,
         augmentation=setup.augmentation,
     )
+    setup.held_bytes.append(sum(p.numel() * p.element_size() for p in loop.model.parameters()))
     if state is not None:
         loop.load_state(
             step=state.step,

@@ -175,16 +175,41 @@ def test_training_on_a_subset_shows_no_other_example(tiny) -> None:
     assert np.array_equal(run.trace().ids, ids)
 
 
-def test_models_and_optimisers_of_finished_runs_are_let_go(tiny, monkeypatch) -> None:
-    build, built = type(tiny).build, []
+@pytest.fixture
+def built(tiny, monkeypatch) -> list[weakref.ref[torch.nn.Module]]:
+    """Every model that the setup builds from now on."""
+    build, found = type(tiny).build, []
 
     def watched(setup, seed):
         model = build(setup, seed)
-        built.append(weakref.ref(model))
+        found.append(weakref.ref(model))
         return model
 
     monkeypatch.setattr(type(tiny), "build", watched)
-    for seed in range(3):
-        train_run(tiny, seed)
+    return found
+
+
+def test_models_and_optimisers_of_finished_runs_are_let_go_when_they_get_large(
+    tiny, built, monkeypatch
+) -> None:
+    size = sum(p.numel() * p.element_size() for p in tiny.build(0).parameters())
+    built.clear()
+    monkeypatch.setattr("datadiet.setup.MOST_HELD", 2 * size)
+    train_run(tiny, 0)
     gc.collect()
-    assert len(built) == 3 and all(model() is None for model in built)
+    assert built[0]() is not None  # one alone is not worth collecting garbage for
+    train_run(tiny, 1)
+    gc.collect()
+    assert len(built) == 2 and all(model() is None for model in built)
+
+
+def test_runs_that_are_only_read_collect_no_garbage(tiny, monkeypatch) -> None:
+    train_run(tiny, 0)
+    monkeypatch.setattr("datadiet.setup.MOST_HELD", 0)
+    collected = []
+    monkeypatch.setattr(type(tiny.accelerator), "free_memory", lambda *_: collected.append(True))
+    tiny.held_bytes.clear()
+    train_run(tiny, 0)
+    assert collected == []
+    train_run(tiny, 1)
+    assert collected == [True]
