@@ -3,41 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.image import imread
+from small_benches import TINY, assert_drawn, bench_on, outcomes
 
 import datadiet as dd
 from datadiet.landscape import kernel_distance, ntk_gram
 from datadiet.points import load_weights
-from datadiet.setup import prepare
 from datadiet.studies import study_named
 from datadiet.studies.base import StudyResult, carry_out, plan_of
 from datadiet.studies.bench import Workbench
 from datadiet.studies.claims import judge
 from datadiet.studies.mode_connectivity import group_size
 from datadiet.studies.ntk_velocity import BELOW_NOISE, OFFSETS, epochs, in_order
-from datadiet.studies.scale import SCALES
-
-TINY = dataclasses.replace(SCALES["smoke"], score_seeds=2, retrain_seeds=2, neighbours=6, group=30)
-
-
-def bench_on(examples: dd.Examples, recipe: dd.Recipe, folder: Path) -> Workbench:
-    return Workbench(prepare(examples, recipe, workspace=folder / "runs", device="cpu"), TINY)
-
-
-def outcomes(result: StudyResult) -> list[str]:
-    return [finding.outcome for finding in result.findings]
-
-
-def assert_drawn(result: StudyResult, names: list[str]) -> None:
-    for name in names:
-        pixels = imread(result.folder / f"{name}.png")[..., :3]
-        assert pixels.std() > 0.02 and min(pixels.shape[:2]) > 300
-        assert len(np.unique((pixels * 255).astype(int).reshape(-1, 3), axis=0)) > 20
-        assert b"<text" in (result.folder / f"{name}.svg").read_bytes()
 
 
 def half_clear_half_random() -> dd.Examples:
@@ -81,7 +60,7 @@ def test_hard_examples_have_the_barrier_where_half_of_the_labels_are_chance(conn
     assert row[0, "hardest"]["barrier"] > row[0, "random"]["barrier"] > row[0, "easiest"]["barrier"]
 
 
-def test_groups_by_a_random_score_show_no_difference(halves, tmp_path, monkeypatch) -> None:
+def test_groups_by_a_random_score_show_no_difference(connectivity, halves, tmp_path, monkeypatch) -> None:
     chance = np.random.default_rng(0).normal(size=len(halves.setup.examples.train))
     monkeypatch.setattr(Workbench, "hardness", lambda *_: chance)
     result = carry_out(study_named("mode-connectivity"), halves, tmp_path / "out")

@@ -33,19 +33,9 @@ def mislabelled(test_shift: int = 0) -> dd.Examples:
 
 
 @pytest.fixture(scope="module")
-def arguments() -> dict:
-    recipe = dd.Recipe(
-        name="tiny",
-        model="mlp",
-        model_options={"hidden": (8,)},
-        epochs=4,
-        batch_size=16,
-        lr=0.1,
-        precision="float32",
-        memory_format="contiguous",
-    )
+def arguments(quick_recipe) -> dict:
     return {
-        "keep": 0.4, "trials": 6, "seeds": 2, "score_seeds": 1, "validation_fraction": 0.2, "recipe": recipe,
+        "keep": 0.4, "trials": 6, "seeds": 2, "score_seeds": 1, "validation_fraction": 0.2, "recipe": quick_recipe,
         "device": "cpu",
     }  # fmt: skip
 

@@ -17,13 +17,13 @@ from datadiet.studies.caption import caption, finish, plain_log
 from datadiet.studies.claims import Claim, Measured, accuracy_difference
 from datadiet.studies.drawing import draw_lines, legend_columns
 from datadiet.studies.tickets import (
-    SIZES,
     Pretraining,
     Sizes,
     levels_of,
     planned_levels,
     point_of,
     pretrainings,
+    sized_study,
     subset_sizes,
 )
 from datadiet.training.seeding import derive_seed
@@ -40,18 +40,8 @@ def lottery_ticket_study(sizes: Sizes | None = None) -> Study:
     Args:
         sizes: levels, rewinding points, subsets; None for the scale's.
     """
-
-    def chosen(bench: Workbench) -> Sizes:
-        return SIZES[bench.scale.name] if sizes is None else sizes
-
-    return Study(
-        name="lottery-ticket",
-        title="Accuracy against weights left, rewound to after pre-training on all, random, easy or hard data.",
-        source="Lottery Tickets on a Data Diet",
-        plan=lambda bench: plan(bench, chosen(bench)),
-        measure=lambda bench, kept: measure(bench, kept, chosen(bench)),
-        conclude=lambda bench, rows, kept: conclude(bench, rows, kept, chosen(bench)),
-    )
+    title = "Accuracy against weights left, rewound to after pre-training on all, random, easy or hard data."
+    return sized_study("lottery-ticket", title, sizes, plan, measure, conclude)
 
 
 def plan(bench: Workbench, sizes: Sizes) -> Sequence[Planned]:

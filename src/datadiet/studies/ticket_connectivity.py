@@ -20,13 +20,13 @@ from datadiet.studies.drawing import legend_columns
 from datadiet.studies.mode_connectivity import line_between
 from datadiet.studies.ranks import rank_correlation
 from datadiet.studies.tickets import (
-    SIZES,
     Pretraining,
     Sizes,
     levels_of,
     planned_levels,
     point_of,
     pretrainings,
+    sized_study,
 )
 
 TICKETS = "Paul, Larsen et al. 2022, section 5"
@@ -40,18 +40,8 @@ def ticket_connectivity_study(sizes: Sizes | None = None) -> Study:
     Args:
         sizes: rewinding points, subsets, level and children; None for the scale's.
     """
-
-    def chosen(bench: Workbench) -> Sizes:
-        return SIZES[bench.scale.name] if sizes is None else sizes
-
-    return Study(
-        name="ticket-connectivity",
-        title="Share of examples linearly connected in the dense network against the accuracy of its ticket.",
-        source="Lottery Tickets on a Data Diet",
-        plan=lambda bench: plan(bench, chosen(bench)),
-        measure=lambda bench, kept: measure(bench, kept, chosen(bench)),
-        conclude=lambda bench, rows, kept: conclude(bench, rows, kept, chosen(bench)),
-    )
+    title = "Share of examples linearly connected in the dense network against the accuracy of its ticket."
+    return sized_study("ticket-connectivity", title, sizes, plan, measure, conclude)
 
 
 def plan(bench: Workbench, sizes: Sizes) -> Sequence[Planned]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from datadiet.errors import BadInputError
 from datadiet.sparse.iterative import Ticket, tickets
 from datadiet.sparse.rewinding import RewindingPoint, pretrain, with_random_labels
 from datadiet.sparse.schedule import sparsity_schedule
-from datadiet.studies.base import Planned
+from datadiet.studies.base import Conclusion, Planned, Row, Study
 from datadiet.studies.bench import Workbench
 from datadiet.training.seeding import derive_seed
 
@@ -102,6 +102,29 @@ class Pretraining:
         )
         shuffled = ", labels shuffled" if self.labels == "random" else ""
         return f"{seen}{shuffled}, {self.step:,} steps"
+
+
+def sized_study(
+    name: str,
+    title: str,
+    sizes: Sizes | None,
+    plan: Callable[[Workbench, Sizes], Sequence[Planned]],
+    measure: Callable[[Workbench, dict[str, Any], Sizes], Iterator[Row]],
+    conclude: Callable[[Workbench, Sequence[Row], Mapping[str, Any], Sizes], Conclusion],
+) -> Study:
+    """A study of tickets, with sizes of its own or, where they are None, those of the scale."""
+
+    def chosen(bench: Workbench) -> Sizes:
+        return SIZES[bench.scale.name] if sizes is None else sizes
+
+    return Study(
+        name=name,
+        title=title,
+        source="Lottery Tickets on a Data Diet",
+        plan=lambda bench: plan(bench, chosen(bench)),
+        measure=lambda bench, kept: measure(bench, kept, chosen(bench)),
+        conclude=lambda bench, rows, kept: conclude(bench, rows, kept, chosen(bench)),
+    )
 
 
 def check_sizes(bench: Workbench, sizes: Sizes) -> None:
