@@ -93,6 +93,8 @@ def test_damaged_shards_are_one_sentence(tmp_path, pictures):
     refused("holds no samples")
     write_tar(tmp_path / "a.tar", [("0.json", b"{"), ("0.txt", b"x")])
     refused(r"A .json of .* cannot be read")
+    write_tar(tmp_path / "a.tar", [("0.txt", "café".encode("latin-1")), ("0.cls", b"1")])
+    refused(r"A .txt of .* is not UTF-8")
     write_tar(tmp_path / "a.tar", [("0.json", b'{"label": 1}'), ("1.json", b'{"label": "x"}')])
     refused("do not agree on what 'label' is")
     write_tar(tmp_path / "a.tar", [*image_members(pictures, range(8)), ("x.png", png(pictures[0]))])

@@ -305,6 +305,15 @@ def test_kept_token_ids_are_read_back_and_follow_their_content(tmp_path, monkeyp
         assert len(kept.read_bytes()) > 100
 
 
+def test_token_ids_that_cannot_be_kept_are_used_all_the_same(tmp_path):
+    part, plain = part_of(), dd.TokenEncoding(word_piece(), 6, words=True)
+    (tmp_path / "tokens").write_text("a file where the folder should be")
+    kept = dd.TokenEncoding(word_piece(), 6, words=True, cache_dir=str(tmp_path / "tokens"))
+    expected, found = plain.encode_all(part), kept.encode_all(part)
+    assert torch.equal(found.columns["input_ids"], expected.columns["input_ids"])
+    assert (tmp_path / "tokens").read_text() == "a file where the folder should be"
+
+
 def test_a_trained_tokenizer_knows_the_words_of_its_texts():
     texts = ["Flüge to Boston", "to boston from denver", "denver to boston"] * 4
     rows = datasets.Dataset.from_dict({"text": texts})

@@ -156,13 +156,22 @@ def _row(members: dict[str, bytes], path: Path) -> dict[str, Any]:
         if f".{suffix}" in IMAGE_SUFFIXES:
             row["image"] = {"bytes": content, "path": None}
         elif suffix in ("txt", "text"):
-            row["text"] = content.decode("utf-8", "surrogatepass")
+            row["text"] = _text(content, path)
         elif suffix == "npy":
             row["features"] = _vector(content, path)
         elif suffix in ("cls", "cls2", "index", "inx") and "label" not in row:
             written = content.decode("utf-8", "replace").strip()
             row["label"] = int(written) if written.lstrip("-").isdigit() else written
     return row
+
+
+def _text(content: bytes, path: Path) -> str:
+    try:
+        return content.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError as error:
+        raise BadInputError(
+            f"A .txt of '{path}' is not UTF-8 ({error.reason}); convert its texts."
+        ) from error
 
 
 def _vector(content: bytes, path: Path) -> list[float]:

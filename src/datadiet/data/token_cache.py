@@ -51,9 +51,13 @@ class TokenCache:
         return RaggedRows({name: found[name] for name in sorted(found)}, offsets), cut
 
     def write(self, rows: RaggedRows, cut: npt.NDArray[np.bool_]) -> None:
-        """Keep the rows."""
+        """Keep the rows; where that cannot be done (a full or read-only disk), they are made anew the next time."""
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
         columns = {name: values.contiguous() for name, values in rows.columns.items()}
-        with atomic_path(self.path) as temporary:
-            save_file({**columns, "offsets": rows.offsets, "cut": torch.from_numpy(cut)}, temporary)
+        try:
+            with atomic_path(self.path) as temporary:
+                save_file({**columns, "offsets": rows.offsets, "cut": torch.from_numpy(cut)}, temporary)
+        except (OSError, SafetensorError):
+            return
