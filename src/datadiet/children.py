@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from datadiet.errors import BadInputError, RunFailedError
+from datadiet.errors import BadInputError
 from datadiet.runs import Run, describe, train_in
 from datadiet.setup import Setup
-from datadiet.training.checkpoint import weights_hash
 from datadiet.training.dynamic_plan import refuse_dynamic
 from datadiet.training.loop import TrainingLoop
 from datadiet.training.seeding import derive_seed
@@ -55,11 +54,6 @@ def train_child(
     refuse_dynamic(setup.recipe, "Children go on with")
     _check_parent(setup, parent, step, ids)
     state, facts = parent.weights(step)
-    if facts["step"] != step or weights_hash(state) != facts["hash"]:
-        raise RunFailedError(
-            f"The checkpoint {str(parent.folder.weights_path(step))!r} does not hold the weights of step {step} "
-            "that were saved there; delete the folder of this run and run again."
-        )
     own = derive_seed(parent.seed, "child", step, seed)
     total = parent.total_steps
     description = describe(setup, seed, ids, False) | {

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,23 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from datadiet.atomic import write_json
-from datadiet.comparison import Arm, Comparison, as_arms, compare_arms, random_arm, subset_arm
-from datadiet.data import Examples, load
+from datadiet.checking import check_folder, check_seeds, check_tolerance, checked_fractions, try_rule
+from datadiet.comparison import Arm, as_arms, compare_arms, random_arm, subset_arm
+from datadiet.data import Examples
 from datadiet.dynamic_diet import compare_dynamic, dynamic_verdict, write_dynamic_report
 from datadiet.embedding import embeddings_of
 from datadiet.errors import BadInputError
 from datadiet.grouping.columns import groupings_of, subset_forms
-from datadiet.grouping.left_out import write_groups
-from datadiet.keeping import Kept, checked_seed
 from datadiet.keeping import keep as keep_ids
-from datadiet.progress import ProgressDisplay
-from datadiet.reloading import loading_facts
-from datadiet.report import printable, safe_name, subset_key, verdict_sentence, write_report
-from datadiet.reporting import report_contents
+from datadiet.reloading import loading_facts, read_examples
+from datadiet.report import safe_name, verdict_sentence
+from datadiet.run_folder import write_results, write_run
 from datadiet.scores import ScoreTable, card
 from datadiet.scoring import DEFAULT_SEEDS, Scoring, default_epoch, score_with
-from datadiet.selection import explain_auto, kept_size, rule_card, select
+from datadiet.selection import explain_auto, kept_size, rule_card
 from datadiet.setup import Setup, prepare
 from datadiet.sparse.arms import moments, sparse_results
 from datadiet.sparse.magnitude import check_sparsity
@@ -137,7 +132,7 @@ def run(
     groupings = groupings_of(examples, groups)
     forms = subset_forms(examples, groups, balance, floor)
     forms["allow_empty_class"] = allow_empty_class
-    _try_rule(examples, fractions, rule, dict(rule_options or {}), per_class, seed, forms)
+    try_rule(examples, fractions, rule, dict(rule_options or {}), per_class, seed, forms)
     folder = Path(out) if out is not None else Path(workspace) / safe_name(examples.name)
     check_folder(folder)
     setup = prepare(examples, recipe, workspace=workspace, **options)
@@ -150,7 +145,7 @@ def run(
             comparison = compare_dynamic(setup, seeds=seeds, seed=seed)
             data = dynamic_verdict(setup, comparison, tolerance=tolerance, command=command)
             if setup.accelerator.is_main_process:
-                _write_results(folder, setup, comparison, data)
+                write_results(folder, setup, comparison, data)
                 write_dynamic_report(data, folder)
             return Verdict(data, folder)
         scoring = score_with(
@@ -175,28 +170,23 @@ def run(
         arms = _arms(setup, scoring.table, scores, fractions, rule, more, quotas, seed)
         kept_weights = {} if sparsity is None else {"weights_at": moments}
         comparison = compare_arms(setup, arms, seeds=seeds, seed=seed, forms=quotas, **kept_weights)
-        data = decide(comparison, tolerance=tolerance, scoring_seconds=scoring.seconds, groupings=groupings)
-        if sparsity is not None:
-            data["sparse"] = sparse_results(comparison, sparsity, allow_empty_layer=allow_empty_layer)
+        data = decide(
+            comparison,
+            tolerance=tolerance,
+            scoring_seconds=scoring.seconds,
+            scoring_processor_seconds=scoring.processor_seconds,
+            groupings=groupings,
+        )
         if setup.accelerator.is_main_process:
-            _write(folder, setup, scoring, comparison, data, scores)
+            write_run(folder, setup, scoring, comparison, data, scores)
+        if sparsity is not None:
+            # Now that the dense results are safe: a sparsity may turn out to empty a layer.
+            data["sparse"] = sparse_results(comparison, sparsity, allow_empty_layer=allow_empty_layer)
+            if setup.accelerator.is_main_process:
+                write_run(folder, setup, scoring, comparison, data, scores)
     finally:
         setup.close()
     return Verdict(data, folder)
-
-
-def read_examples(
-    source: Any, load_options: Mapping[str, Any] | None = None, display: ProgressDisplay | None = None
-) -> Examples:
-    """`datadiet.load`, saying what it does and what it found where somebody watches."""
-    if isinstance(source, Examples):
-        return source
-    display = display or ProgressDisplay(enabled=False)
-    display.say(f"Reading {printable(str(source))}")
-    examples = load(source, **dict(load_options or {}))
-    for note in examples.notes:
-        display.say(printable(note, limit=300))
-    return examples
 
 
 def compare(
@@ -242,92 +232,10 @@ def compare(
         data = decide(comparison, tolerance=tolerance, groupings=groupings)
         folder = Path(out) if out is not None else None
         if folder is not None and setup.accelerator.is_main_process:
-            _write_results(folder, setup, comparison, data)
+            write_results(folder, setup, comparison, data)
     finally:
         setup.close()
     return Verdict(data, folder)
-
-
-def checked_fractions(keep: Sequence[float]) -> list[float]:
-    """Kept fractions from largest to smallest, each once.
-
-    Raises:
-        BadInputError: one is outside (0, 1], or there is none.
-
-    Example:
-        >>> checked_fractions([0.3, 0.7, 0.3])
-        [0.7, 0.3]
-    """
-    for fraction in keep:
-        if not 0 < fraction <= 1:
-            raise BadInputError(
-                f"keep is {fraction:g}; it is the fraction that stays and must be above 0 and at most 1."
-            )
-    if not keep:
-        raise BadInputError("keep is empty; give at least one fraction that stays, such as 0.5.")
-    return sorted({float(fraction) for fraction in keep}, reverse=True)
-
-
-def check_tolerance(tolerance: float) -> None:
-    """Raise `BadInputError` unless the tolerance is a number of percentage points from 0 to 100."""
-    if not 0 <= tolerance <= 100:
-        raise BadInputError(
-            f"tolerance is {tolerance:g}; it is in percentage points of accuracy, from 0 to 100."
-        )
-
-
-def check_seeds(seeds: int) -> None:
-    """Raise `BadInputError` unless there is at least one seed."""
-    if seeds < 1:
-        raise BadInputError(f"seeds is {seeds}; it must be 1 or more.")
-
-
-def check_folder(folder: Path) -> None:
-    """Raise `BadInputError` unless the folder can be written to, or be made; nothing is made yet."""
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
-        raise BadInputError(
-            f"Nothing can be written to the folder {str(folder)!r}; give another place with --out."
-        )
-
-
-def _try_rule(
-    examples: Examples,
-    fractions: Sequence[float],
-    rule: str,
-    rule_options: Mapping[str, Any],
-    per_class: bool,
-    seed: int,
-    forms: Mapping[str, Any],
-) -> None:
-    """Apply the rule to made-up scores: what it refuses, it refuses before anything is trained."""
-    train = examples.train
-    made_up = np.arange(len(train), dtype=np.float64)
-    card = rule_card(rule)
-    rule_options = dict(rule_options)
-    if card.extra:
-        rule_options["extra"] = {name: np.full(len(train), 0.5) for name in card.extra}
-    if "embeddings" in card.needs:
-        # Only what the rule refuses counts here, so a few examples do, and no search takes long.
-        some = train.ids[:: max(1, len(train) // 256)]
-        labels = train.labels[:: max(1, len(train) // 256)]
-        made = np.random.default_rng(0).standard_normal((len(some), 2))
-        select(
-            some, made_up[: len(some)], 0.5, rule=rule, labels=labels, embeddings=made, seed=0, **rule_options
-        )
-        rule, rule_options = "random", {}  # which refuses the same quotas
-    for fraction in fractions:
-        select(
-            train.ids,
-            made_up,
-            fraction,
-            rule=rule,
-            labels=train.labels,
-            per_class=per_class,
-            seed=checked_seed(seed),
-            **rule_options,
-            **forms,
-        )
 
 
 def _embeddings(setup: Setup, scoring: Scoring, at_epoch: float | None, encoder: str | None) -> np.ndarray:
@@ -370,45 +278,3 @@ def _rule_title(rule: str, per_class: bool, forms: Mapping[str, Any]) -> str:
     if forms.get("balance") is not None:
         title += f" balanced by {forms['balance']}"
     return title if forms.get("floor") is None else f"{title} floor {forms['floor']:g}"
-
-
-def _write_results(folder: Path, setup: Setup, comparison: Comparison, data: Mapping[str, Any]) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        comparison.write(folder / "results.parquet")
-        write_groups(data["groups"], folder / "groups.parquet")
-        setup.recipe.to_yaml(folder / "recipe.yaml")
-        write_json(folder / "verdict.json", data)
-    except OSError as error:
-        raise BadInputError(f"The folder {str(folder)!r} cannot be written to: {error.strerror}.") from error
-
-
-def _write(
-    folder: Path,
-    setup: Setup,
-    scoring: Scoring,
-    comparison: Comparison,
-    data: Mapping[str, Any],
-    scores: Sequence[str],
-) -> None:
-    _write_results(folder, setup, comparison, data)
-    scoring.table.write(folder / "scores.parquet")
-    digest = hashlib.sha256((folder / "scores.parquet").read_bytes()).hexdigest()
-    kept: dict[str, np.ndarray] = {}
-    for arm in comparison.arms[1:]:
-        ids = arm.ids_for(0)
-        assert ids is not None
-        about = {
-            "fingerprint": setup.examples.fingerprint,
-            "source": setup.examples.source,
-            "score": arm.score,
-            "rule": arm.rule,
-            "keep": arm.keep,
-            "n_from": len(setup.examples.train),
-            "scores_sha256": digest,
-        }
-        name = subset_key({"score": arm.score, "rule": arm.rule, "keep": arm.keep})
-        Kept(ids, about).write(folder / "kept" / f"{safe_name(name)}.parquet")
-        kept[name] = ids
-    compared = [name for name in dict.fromkeys(scores) if name in scoring.table.names and name != "random"]
-    write_report(report_contents(setup.examples, scoring.table, data, kept, compared), folder)

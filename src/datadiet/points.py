@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from datadiet.data import Batch
-from datadiet.errors import BadInputError, RunFailedError
+from datadiet.errors import BadInputError
 from datadiet.models import is_pretrained
 from datadiet.pergrad import GradientNorms
 from datadiet.runs import Run
@@ -20,7 +20,7 @@ from datadiet.scores.gradients import grand_last_layer
 from datadiet.scores.inputs import input_norm
 from datadiet.scores.outputs import measure
 from datadiet.setup import Setup
-from datadiet.training.checkpoint import read_tensors, weights_hash, write_tensors
+from datadiet.training.checkpoint import read_tensors, write_tensors
 from datadiet.training.evaluation import evaluate, evaluation_mode, in_float32
 from datadiet.training.ledger import Ledger
 from datadiet.workspace import content_address
@@ -37,7 +37,7 @@ class Points:
         weights: hash of the weights.
         step: the step of these weights.
         seconds: time of the pass.
-        ledger: of the pass, see `datadiet.training.ledger.Ledger`; empty where the pass is older than that.
+        ledger: of the pass, see `datadiet.training.ledger.Ledger`; its wall seconds alone where the pass is older.
     """
 
     columns: dict[str, np.ndarray]
@@ -118,17 +118,12 @@ def _gradient_norms(
 
 
 def load_weights(setup: Setup, run: Run, step: int) -> tuple[nn.Module, str]:
-    """The model with the weights of a step, on the device and in evaluation mode, and their hash, which is checked.
+    """The model with the weights of a step, on the device and in evaluation mode, and their hash.
 
     Raises:
         RunFailedError: the file does not hold the weights that were saved.
     """
     state, facts = run.weights(step)
-    if facts["step"] != step or weights_hash(state) != facts["hash"]:
-        raise RunFailedError(
-            f"The checkpoint {str(run.folder.weights_path(step))!r} does not hold the weights of step {step} "
-            "that were saved there; delete the folder of this run and run again."
-        )
     model = setup.build(run.seed)
     model.load_state_dict(state)
     model = model.to(setup.accelerator.device).eval()
@@ -162,7 +157,8 @@ def remembered(
         setup.accelerator.wait_for_everyone()
     columns, facts = read_tensors(path)
     arrays = {name: column.numpy() for name, column in columns.items()}
-    return Points(arrays, facts["hash"], facts["step"], facts["seconds"], facts.get("ledger", {}))
+    ledger = facts.get("ledger", {"seconds": {"scoring": facts["seconds"]}})
+    return Points(arrays, facts["hash"], facts["step"], facts["seconds"], ledger)
 
 
 class FullColumns:

@@ -1,4 +1,4 @@
-"""The data that a score table was made from, loaded again the way it was loaded."""
+"""The data of a command, read while somebody watches, and that of a score table, loaded again as it was."""
 
 from __future__ import annotations
 
@@ -10,7 +10,23 @@ import numpy as np
 
 from datadiet.data import Examples, load
 from datadiet.errors import BadInputError
+from datadiet.progress import ProgressDisplay
+from datadiet.report import printable
 from datadiet.scores import ScoreTable
+
+
+def read_examples(
+    source: Any, load_options: Mapping[str, Any] | None = None, display: ProgressDisplay | None = None
+) -> Examples:
+    """`datadiet.load`, saying what it does and what it found where somebody watches."""
+    if isinstance(source, Examples):
+        return source
+    display = display or ProgressDisplay(enabled=False)
+    display.say(f"Reading {printable(str(source))}")
+    examples = load(source, **dict(load_options or {}))
+    for note in examples.notes:
+        display.say(printable(note, limit=300))
+    return examples
 
 
 def loading_facts(examples: Examples, load_options: Mapping[str, Any] | None = None) -> dict[str, Any]:

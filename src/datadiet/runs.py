@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from datadiet.errors import BadInputError
+from datadiet.errors import BadInputError, RunFailedError
 from datadiet.predicting import predict_test_part
 from datadiet.setup import Setup
 from datadiet.tracking import Recorder, Trace
@@ -47,8 +47,19 @@ class Run:
     trained: bool
 
     def weights(self, step: int) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        """The model's state after `step` steps and its facts: `step`, `hash`, `seconds` of training."""
-        return read_tensors(self.folder.weights_path(step))
+        """The model's state after `step` steps and its facts: `step`, `hash`, `seconds` of training, `ledger`.
+
+        Raises:
+            RunFailedError: the file does not hold the weights that were saved.
+        """
+        state, facts = read_tensors(self.folder.weights_path(step))
+        if facts["step"] != step or weights_hash(state) != facts["hash"]:
+            raise RunFailedError(
+                f"The checkpoint {str(self.folder.weights_path(step))!r} does not hold the weights of step {step} "
+                "that were saved there; delete the folder of this run and run again."
+            )
+        facts.setdefault("ledger", {"seconds": {"training": facts["seconds"]}})  # of runs older than ledgers
+        return state, facts
 
     def trace(self) -> Trace:
         """What the training pass saw, epoch by epoch."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +30,7 @@ from datadiet.setup import Setup, prepare
 from datadiet.tracking import scores_from_trace
 from datadiet.tracking.tabulate import scores_possible
 from datadiet.training.dynamic_plan import refuse_dynamic
+from datadiet.training.ledger import Ledger, method_cost
 from datadiet.training.recipe import Recipe
 from datadiet.training.seeding import derive_seed
 
@@ -39,11 +39,23 @@ DEFAULT_SEEDS = 3
 
 @dataclass(frozen=True)
 class Scoring:
-    """A score table, what it cost, and the runs it was made from."""
+    """A score table, the runs it was made from, and their ledgers: of training to the scores, and of every pass."""
 
     table: ScoreTable
-    seconds: float
     runs: list[Run]
+    ledgers: list[Mapping[str, Any]]
+
+    @property
+    def seconds(self) -> float:
+        """What the scores cost on the wall's clock."""
+        return sum(method_cost(ledger) for ledger in self.ledgers)
+
+    @property
+    def processor_seconds(self) -> float | None:
+        """The same on the processor's clock; None where a run or a pass is older than ledgers."""
+        if any("processor_seconds" not in ledger for ledger in self.ledgers):
+            return None
+        return sum(method_cost(ledger, "processor_seconds") for ledger in self.ledgers)
 
 
 def default_epoch(recipe: Recipe, num_examples: int) -> float:
@@ -161,7 +173,9 @@ def score_with(
         grand_parameters = parameters_of_grand(setup, grand_parameters)
         try_grand(setup, grand_parameters)
     steps = [setup.step_of(epoch) for epoch in epochs]
-    runs, columns, seconds = [], [], 0.0
+    runs: list[Run] = []
+    columns: list[dict[str, np.ndarray]] = []
+    ledgers: list[Mapping[str, Any]] = []
     hashes: dict[str, list[str]] = {}
     setup.display.plan(seeds * max(steps), "scoring runs")
     for index in range(seeds):
@@ -176,9 +190,9 @@ def score_with(
         if not run.trained:
             setup.display.skip(max(steps))
         runs.append(run)
-        found, cost, weights = _scores_of(setup, run, names, epochs, grand_parameters, encoder)
+        found, costs, weights = _scores_of(setup, run, names, epochs, grand_parameters, encoder)
         columns.append(found)
-        seconds += cost
+        ledgers += costs
         for name, value in weights.items():
             hashes.setdefault(name, []).append(value)
     missing = [n for n in asked if not any(column.partition("@")[0] == n for column in columns[0])]
@@ -200,7 +214,7 @@ def score_with(
             **(provenance or {}),
         },
     )
-    return Scoring(table, seconds, runs)
+    return Scoring(table, runs, ledgers)
 
 
 def _called(setup: Setup) -> str:
@@ -235,8 +249,8 @@ def _scores_of(
     epochs: Sequence[float],
     grand_parameters: str | None,
     encoder: str | None,
-) -> tuple[dict[str, np.ndarray], float, dict[str, str]]:
-    """One seed's columns, its cost in seconds, and the hash of the weights behind each column."""
+) -> tuple[dict[str, np.ndarray], list[Mapping[str, Any]], dict[str, str]]:
+    """One seed's columns, the ledgers of what they cost, and the hash of the weights behind each column."""
     found: dict[str, np.ndarray] = {}
     hashes: dict[str, str] = {}
     needs = {name: card(name).needs for name in names}
@@ -244,7 +258,7 @@ def _scores_of(
     geometric = [name for name in names if needs[name] == "embeddings"]
     per_epoch = [name for name in names if needs[name] in ("outputs", "features")]
     last = setup.step_of(max(epochs))
-    seconds = float(run.weights(last)[1]["seconds"])
+    ledgers: list[Mapping[str, Any]] = [run.weights(last)[1]["ledger"]]
 
     def take(points: Points, wanted: Sequence[str], suffix: str) -> None:
         for name in wanted:
@@ -258,15 +272,15 @@ def _scores_of(
         inputs = [name for name in names if needs[name] == "inputs"] if epoch == epochs[-1] else []
         if per_epoch or inputs:
             points = measure_points(setup, run, step, per_epoch)
-            seconds += points.seconds
+            ledgers.append(points.ledger)
             take(points, per_epoch, suffix)
             take(points, inputs, "")
         if "grand" in names:
             grand = measure_grand(setup, run, step, grand_parameters or "all")
-            seconds += grand.seconds
+            ledgers.append(grand.ledger)
             take(grand, ["grand"], suffix)
         if geometric:
-            before = time.perf_counter()
+            geometry = Ledger()
             places = embeddings_of(setup, run, step, encoder)
             for name in geometric:
                 function = card(name).function
@@ -274,7 +288,8 @@ def _scores_of(
                 found[name + suffix] = function(places.values, setup.examples.train.labels, seed=run.seed)
                 if "weights" in places.about:
                     hashes[name + suffix] = places.about["weights"]
-            seconds += time.perf_counter() - before
+            geometry.lap("scoring")
+            ledgers.append(geometry.as_dict())
         if traced:
             trace = run.trace()
             there = scores_possible(trace.columns)
@@ -283,7 +298,7 @@ def _scores_of(
             found |= {name + suffix: values[name] for name in given}
     if "random" in names:
         found["random"] = random(setup.examples.train.ids, derive_seed(run.seed, "random score") % 2**32)
-    return found, seconds, hashes
+    return found, ledgers, hashes
 
 
 def _provenance(

@@ -20,6 +20,7 @@ def decide(
     *,
     tolerance: float = DEFAULT_TOLERANCE,
     scoring_seconds: float = 0.0,
+    scoring_processor_seconds: float | None = None,
     groupings: Sequence[Grouping] = (),
 ) -> dict[str, Any]:
     """What `verdict.json` holds.
@@ -28,6 +29,7 @@ def decide(
         comparison: full data, subsets and random, trained.
         tolerance: percentage points of accuracy that may be lost.
         scoring_seconds: what the scores cost.
+        scoring_processor_seconds: the same on the processor's clock; None where that is not known.
         groupings: by which to say who is left out.
 
     Returns:
@@ -45,7 +47,8 @@ def decide(
     full_correct = full.correct()
     overall = accuracy_interval(full_correct)
     subsets = [
-        _judge(arm, comparison, full_correct, tolerance, scoring_seconds) for arm in comparison.arms[1:]
+        _judge(arm, comparison, full_correct, tolerance, (scoring_seconds, scoring_processor_seconds))
+        for arm in comparison.arms[1:]
     ]
     recommended = _smallest(subsets)
     kept = next((a for a in comparison.arms if recommended is not None and _is(a, recommended)), None)
@@ -78,7 +81,11 @@ def decide(
 
 
 def _judge(
-    arm: Arm, comparison: Comparison, full_correct: np.ndarray, tolerance: float, scoring_seconds: float
+    arm: Arm,
+    comparison: Comparison,
+    full_correct: np.ndarray,
+    tolerance: float,
+    scoring: tuple[float, float | None],
 ) -> dict[str, Any]:
     correct = arm.correct()
     accuracy = accuracy_interval(correct)
@@ -99,23 +106,25 @@ def _judge(
         "minus_full": to_full.as_list(),
         "minus_random": to_random.as_list() if to_random is not None else None,
         "holds": bool(to_full.low > -tolerance / 100) if enough else None,
-        **_times(arm, comparison.full, scoring_seconds if arm.score != "random" else 0.0),
+        **_times(arm, comparison.full, *(scoring if arm.score != "random" else (0.0, 0.0))),
     }
 
 
-def _times(arm: Arm, full: Arm, before: float) -> dict[str, Any]:
+def _times(arm: Arm, full: Arm, before: float, processor_before: float | None) -> dict[str, Any]:
     """What one training of an arm takes and saves; chance needs no scores, and a selector pays while it trains."""
+    if before == 0:
+        processor_before = 0.0
     pairs = list(zip(arm.seconds_by_seed, full.seconds_by_seed, strict=False))
     clocks = zip(arm.processor_seconds_by_seed, full.processor_seconds_by_seed, strict=False)
     processor = [(own, whole) for own, whole in clocks if own is not None and whole]
-    # What scores cost beforehand is known on the wall's clock alone.
-    known = before == 0 and len(processor) == len(pairs)
     return {
         "seconds": arm.seconds,
         "scoring_seconds": before + arm.scoring_seconds,
         "time_saved": saved_interval([(own + before) / whole for own, whole in pairs]),
         "time_saved_without_scoring": saved_interval([own / whole for own, whole in pairs]),
-        "processor_time_saved": saved_interval([own / whole for own, whole in processor]) if known else None,
+        "processor_time_saved": None
+        if processor_before is None or len(processor) < len(pairs)
+        else saved_interval([(own + processor_before) / whole for own, whole in processor]),
     }
 
 

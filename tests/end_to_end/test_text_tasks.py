@@ -134,7 +134,9 @@ def test_every_task_reaches_its_verdict_with_a_small_transformer(
     if task == "token_classification":
         pytest.importorskip("seqeval")
     else:  # the page takes longest to draw, and one without classes is the one that might be broken
-        monkeypatch.setattr("datadiet.diet.write_report", lambda contents, folder: folder / "report.html")
+        monkeypatch.setattr(
+            "datadiet.run_folder.write_report", lambda contents, folder: folder / "report.html"
+        )
     train, test = write_texts(tmp_path, task)
     work = ("--workspace", tmp_path / "work", "--out", tmp_path / "out")
     asked = ("--task", task, "--scores", "el2n,grand")

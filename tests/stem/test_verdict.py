@@ -30,13 +30,17 @@ def fake_arm(score: str, keep: float, errors: list[int], n_test: int, seconds: f
     return Arm(score, rule, keep, int(keep * 1_000), lambda index: None, runs)
 
 
-def verdict_of(*arms: Arm, tolerance: float = 0.5, n_test: int = 10_000, scoring: float = 5.0) -> dict:
-    setup = SimpleNamespace(
+def verdict_setup(n_test: int) -> SimpleNamespace:
+    return SimpleNamespace(
         examples=SimpleNamespace(
             source="made up", train=range(1_000), test=range(n_test), task="classification"
         ),
         recipe=SimpleNamespace(budget="steps"),
     )
+
+
+def verdict_of(*arms: Arm, tolerance: float = 0.5, n_test: int = 10_000, scoring: float = 5.0) -> dict:
+    setup = verdict_setup(n_test)
     seeds = list(range(len(arms[0].runs)))
     return decide(Comparison(setup, seeds, list(arms)), tolerance=tolerance, scoring_seconds=scoring)
 
@@ -54,6 +58,25 @@ def test_the_smallest_subset_whose_lower_bound_is_above_minus_the_tolerance_is_r
     assert verdict["recommended"]["keep"] == 0.5
     assert verdict["recommended"]["minus_full"][0] == pytest.approx(-0.001)
     assert verdict["recommended"]["minus_random"][0] == pytest.approx(0.009)
+
+
+def test_the_processor_time_saved_counts_what_the_scores_cost_on_that_clock() -> None:
+    def arm(score: str, keep: float, seconds: list[float]) -> Arm:
+        made = fake_arm(score, keep, [100] * len(seconds), 1000)
+        for run, spent in zip(made.runs, seconds, strict=True):
+            clock = {"training": spent - 1, "scoring": 0.0, "loading": 1.0, "evaluation": 50.0}
+            run.result["ledger"] = {"seconds": clock, "processor_seconds": clock}
+        return made
+
+    arms = [arm("full", 1.0, [10, 20]), arm("el2n", 0.5, [4, 9]), arm("random", 0.5, [5, 10])]
+    setup = verdict_setup(10_000)
+    known = decide(Comparison(setup, [0, 1], arms), scoring_seconds=99.0, scoring_processor_seconds=2.0)
+    unknown = decide(Comparison(setup, [0, 1], arms), scoring_seconds=99.0)
+    el2n, random = known["subsets"]
+    assert el2n["processor_time_saved"][0] == pytest.approx(1 - np.sqrt(6 / 10 * 11 / 20))
+    assert random["processor_time_saved"][0] == pytest.approx(0.5)
+    assert unknown["subsets"][0]["processor_time_saved"] is None
+    assert unknown["subsets"][1]["processor_time_saved"][0] == pytest.approx(0.5)
 
 
 def test_random_is_recommended_where_random_is_as_good() -> None:

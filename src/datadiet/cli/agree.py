@@ -48,7 +48,7 @@ def agree(
         raise BadInputError("Give the score tables or kept files to compare.")
     from datadiet.agreement import agree as agree_on
     from datadiet.agreement.comparing import DEFAULT_FRACTIONS
-    from datadiet.diet import check_folder
+    from datadiet.checking import check_folder
 
     check_folder(out)
     found = agree_on(

@@ -54,7 +54,7 @@ def score(
     """Write a table with a score for every training example."""
     if (source is None) == (not from_logits):
         raise BadInputError("Give either a source to train on, or --from-logits with --labels.")
-    from datadiet.diet import check_folder
+    from datadiet.checking import check_folder
 
     check_folder(out.parent)
     if embeddings is not None:

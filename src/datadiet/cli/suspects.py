@@ -42,7 +42,7 @@ def suspects(
     machine: Machine,
 ) -> None:
     """Rank likely label errors, and say how many there are."""
-    from datadiet.diet import check_folder
+    from datadiet.checking import check_folder
     from datadiet.suspecting.finding import find_suspects
 
     if top < 0:

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from datadiet.checking import check_folder, check_seeds
 from datadiet.data import open_store
-from datadiet.diet import check_folder, check_seeds, read_examples
 from datadiet.errors import BadInputError
 from datadiet.keeping import checked_seed
 from datadiet.points import load_weights
 from datadiet.pooling.hypotheses import PoolReading, check_pool_score, check_pool_task, read_pool
 from datadiet.pooling.rows import PoolRows, read_pool_rows
+from datadiet.reloading import read_examples
 from datadiet.report import safe_name
 from datadiet.runs import describe, train_run
 from datadiet.selection import select

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from datadiet.report import figures, numbers
+from datadiet.report import figures, numbers, sparse_table
 from datadiet.report.contents import ReportContents, subset_key
 from datadiet.report.left_out import first_warnings, left_out_view
 from datadiet.report.metrics import metrics_rows
@@ -82,6 +82,8 @@ def page_view(contents: ReportContents) -> dict[str, Any]:
         "left_out": left_out_view(verdict, MINUS),
         "cost": verdict.get("cost") or {},
         "times": _times(verdict),
+        "sparse_columns": sparse_table.COLUMNS,
+        "sparse": sparse_table.sparse_rows(verdict, MINUS),
         "saved": time_saved_title((recommended or {}).get("time_saved"), MINUS),
         "scores": _score_rows(contents),
         "shown_scores": min(len(contents.scores), figures.MOST_PANELS),

@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 
 from datadiet.atomic import atomic_file, atomic_path, write_json
-from datadiet.diet import check_folder, read_examples
+from datadiet.checking import check_folder
 from datadiet.errors import BadInputError, DataDietError
+from datadiet.reloading import read_examples
 from datadiet.report.canvas import as_png, as_svg, drawing_style
 from datadiet.setup import prepare
 from datadiet.studies.bench import Workbench

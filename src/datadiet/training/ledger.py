@@ -101,4 +101,4 @@ def method_cost(ledger: Mapping[str, Any], clock: str = "seconds") -> float:
         >>> method_cost({"seconds": {"training": 2.0, "scoring": 1.0, "loading": 0.5, "evaluation": 9.0}})
         3.5
     """
-    return float(sum(ledger[clock][account] for account in METHOD))
+    return float(sum(ledger[clock].get(account, 0.0) for account in METHOD))

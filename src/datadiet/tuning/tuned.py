@@ -14,13 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datadiet.atomic import atomic_file, atomic_path, write_json
+from datadiet.checking import check_folder, check_seeds, check_tolerance
 from datadiet.comparison import Arm, Comparison, compare_arms, subset_arm
 from datadiet.data import Examples
-from datadiet.diet import Verdict, check_folder, check_seeds, check_tolerance, read_examples
+from datadiet.diet import Verdict
 from datadiet.errors import BadInputError
 from datadiet.keeping import Kept, checked_seed
 from datadiet.keeping import keep as keep_ids
-from datadiet.reloading import loading_facts
+from datadiet.reloading import loading_facts, read_examples
 from datadiet.report import safe_name
 from datadiet.scores import card
 from datadiet.scoring import DEFAULT_SEEDS, Scoring, score_with
@@ -177,7 +178,12 @@ def tune(
         )  # fmt: skip
         arms = _arms(scoring, score, rule, best, seed)
         comparison = compare_arms(setup, arms, seeds=seeds, seed=seed)
-        verdict = decide(comparison, tolerance=tolerance, scoring_seconds=scoring.seconds)
+        verdict = decide(
+            comparison,
+            tolerance=tolerance,
+            scoring_seconds=scoring.seconds,
+            scoring_processor_seconds=scoring.processor_seconds,
+        )
         ids = arms[0].ids_for(0)
         assert ids is not None
         data = {
