@@ -10,6 +10,9 @@ from scipy import stats
 
 DRAWS = 4_000
 _CHUNK = 4_000_000  # numbers of resampling weights that are held at a time
+Pseudo = tuple[tuple[float, float], ...]  # values, and how many examples of each are added
+RIGHT_AND_WRONG: Pseudo = ((1.0, 2.0), (0.0, 2.0))
+FOUR_OUTCOMES: Pseudo = ((1.0, 0.5), (-1.0, 0.5), (0.0, 1.0))
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,9 @@ class Estimate:
 def accuracy_interval(correct: np.ndarray, *, level: float = 0.95, seed: int = 0) -> Estimate:
     """Mean accuracy of an arm and its interval.
 
+    Resampled over test examples, to which two right and two wrong ones are added (Agresti and Coull, 1998): that a
+    hundred are right does not show that all are. Seeds as in `difference_interval`.
+
     Args:
         correct: bool (seeds, test examples).
         level: nominal coverage.
@@ -37,8 +43,11 @@ def accuracy_interval(correct: np.ndarray, *, level: float = 0.95, seed: int = 0
         >>> correct = np.array([[True, True, False, True] * 50] * 2)
         >>> accuracy_interval(correct).mean
         0.75
+        >>> perfect = accuracy_interval(np.ones((3, 60), dtype=bool))
+        >>> perfect.mean, 0.9 < perfect.low < 0.95
+        (1.0, True)
     """
-    found = _interval([(1.0, np.asarray(correct, dtype=np.float64))], level, seed)
+    found = _interval([(1.0, np.asarray(correct, dtype=np.float64))], RIGHT_AND_WRONG, level, seed)
     return Estimate(found.mean, max(0.0, found.low), min(1.0, found.high))
 
 
@@ -48,7 +57,8 @@ def difference_interval(
     """Mean accuracy of an arm minus a reference's, on the same test examples, and its interval.
 
     The mean over each arm's seeds is resampled over test examples, the same draws for both arms (a paired
-    bootstrap). To each draw noise is added for the choice of seeds: Student's t with the pooled degrees of
+    bootstrap). Two examples are added, half a one for each of the four outcomes of a pair (Agresti and Min, 2005), so
+    that arms that differ on none of a hundred are not called exactly equal. To each draw noise is added for the choice of seeds: Student's t with the pooled degrees of
     freedom times the standard error that the spread between seeds gives. Resampling two or three seeds
     instead would make intervals too short. With one seed in both arms there is no spread to be seen, and
     the interval speaks of test examples only.
@@ -67,7 +77,10 @@ def difference_interval(
     if arm.shape[1] != reference.shape[1]:
         raise ValueError("both arms must be measured on the same test examples")
     return _interval(
-        [(1.0, np.asarray(arm, np.float64)), (-1.0, np.asarray(reference, np.float64))], level, seed
+        [(1.0, np.asarray(arm, np.float64)), (-1.0, np.asarray(reference, np.float64))],
+        FOUR_OUTCOMES,
+        level,
+        seed,
     )
 
 
@@ -91,26 +104,25 @@ def saved_interval(ratios: Sequence[float], *, level: float = 0.95) -> list[floa
     return [share, float(-np.expm1(mean + reach)), float(-np.expm1(mean - reach))]
 
 
-def _interval(arms: list[tuple[float, np.ndarray]], level: float, seed: int) -> Estimate:
+def _interval(arms: list[tuple[float, np.ndarray]], added: Pseudo, level: float, seed: int) -> Estimate:
     per_example = sum(sign * correct.mean(axis=0) for sign, correct in arms)
     assert isinstance(per_example, np.ndarray)
     mean = float(per_example.mean())
     generator = np.random.default_rng(seed)
-    draws = _resampled_means(per_example, generator) + _seed_noise([c for _, c in arms], generator)
+    draws = _resampled_means(per_example, added, generator) + _seed_noise([c for _, c in arms], generator)
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return Estimate(mean, float(low), float(high))
+    return Estimate(mean, min(mean, float(low)), max(mean, float(high)))
 
 
-def _resampled_means(values: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Means of `DRAWS` samples with replacement, each of as many values as there are."""
-    count = len(values)
+def _resampled_means(values: np.ndarray, added: Pseudo, generator: np.random.Generator) -> np.ndarray:
+    """Means of `DRAWS` samples with replacement from the values and those added, each of as many as all together."""
     kinds, frequency = np.unique(np.round(values, 9), return_counts=True)
-    if len(kinds) * DRAWS <= _CHUNK:  # few distinct values: draw how often each comes
-        counts = generator.multinomial(count, frequency / count, size=DRAWS)
-        return np.asarray(counts @ kinds / count)
-    rows = max(1, _CHUNK // count)
+    kinds = np.concatenate([kinds, [value for value, _ in added]])
+    weights = np.concatenate([frequency, [often for _, often in added]])
+    count = round(weights.sum())
+    rows = max(1, _CHUNK // len(kinds))
     parts = [
-        values[generator.integers(0, count, size=(min(rows, DRAWS - start), count))].mean(axis=1)
+        generator.multinomial(count, weights / weights.sum(), size=min(rows, DRAWS - start)) @ kinds / count
         for start in range(0, DRAWS, rows)
     ]
     return np.concatenate(parts)

@@ -79,9 +79,40 @@ def test_the_interval_is_the_same_every_time() -> None:
     assert difference_interval(a, b) == difference_interval(a, b)
 
 
-def test_a_difference_of_an_arm_to_itself_is_exactly_zero_with_one_seed() -> None:
-    correct = np.random.default_rng(3).random((1, 100)) < 0.9
-    assert difference_interval(correct, correct).as_list() == [0.0, 0.0, 0.0]
+@pytest.mark.parametrize("examples", [30, 360, 10_000])
+def test_arms_that_differ_on_nothing_may_differ_on_what_was_not_seen(examples) -> None:
+    correct = np.random.default_rng(3).random((1, examples)) < 0.9
+    found = difference_interval(correct, correct)
+    assert found.mean == 0.0
+    # With none of n seen, a share of 3 / n is what an exact test of one side cannot rule out.
+    assert 1.5 / examples < found.high < 4 / examples
+    assert 1.5 / examples < -found.low < 4 / examples
+
+
+@pytest.mark.parametrize("examples", [30, 360, 10_000])
+def test_nothing_wrong_among_those_seen_is_not_nothing_wrong(examples) -> None:
+    found = accuracy_interval(np.ones((2, examples), dtype=bool))
+    exact = stats.binomtest(examples, examples).proportion_ci(0.95, "exact").low
+    assert found.mean == found.high == 1.0
+    assert 0.5 * (1 - exact) < 1 - found.low < 2.5 * (1 - exact)
+    wrong = accuracy_interval(np.zeros((2, examples), dtype=bool))
+    assert (wrong.mean, wrong.low) == (0.0, 0.0)
+    assert wrong.high == pytest.approx(1 - found.low, rel=0.3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("examples", "rate"), [(60, 0.02), (200, 0.01), (360, 0.005)])
+def test_rare_differences_are_covered_as_often_as_the_interval_says(examples, rate) -> None:
+    # The bootstrap alone sees no difference in many of these trials, and then says "exactly zero".
+    generator = np.random.default_rng(examples)
+    trials = 1_000
+    covered = 0
+    for trial in range(trials):
+        full = generator.random((1, examples)) < 0.95
+        worse = full & (generator.random((1, examples)) >= rate)
+        found = difference_interval(worse, full, seed=trial)
+        covered += found.low <= -0.95 * rate <= found.high
+    assert covered / trials >= 0.93
 
 
 def test_arms_on_other_test_examples_cannot_be_compared() -> None:
