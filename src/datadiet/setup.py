@@ -327,11 +327,11 @@ def _model_context(examples: Examples, encoding: Encoding, store: Store) -> Mode
         sample = next(iter(store.epoch(spread, batch_size=len(spread), device="cpu"))).inputs
         assert isinstance(sample, torch.Tensor)
         shape = tuple(sample.shape[1:])
-    vocabulary = 0
+    vocabulary, padding_token = 0, None
     if isinstance(encoding, NgramEncoding):
         vocabulary = encoding.buckets
     elif isinstance(encoding, TokenEncoding):
-        vocabulary = encoding.vocabulary_size
+        vocabulary, padding_token = encoding.vocabulary_size, encoding.padding_token
     return ModelContext(
         examples.kind,
         examples.num_classes,
@@ -341,6 +341,7 @@ def _model_context(examples: Examples, encoding: Encoding, store: Store) -> Mode
         task=examples.task,
         num_tags=len(examples.tag_names),
         num_outputs=examples.num_outputs,
+        padding_token=padding_token,
     )
 
 

@@ -37,7 +37,14 @@ ENCODERS = {
     "albert": lambda: transformers.AlbertModel(
         transformers.AlbertConfig(hidden_size=16, embedding_size=8, intermediate_size=32, **SMALL)
     ),
+    "gpt2": lambda: transformers.GPT2Model(
+        transformers.GPT2Config(vocab_size=40, n_embd=16, n_layer=1, n_head=2, bos_token_id=1, eos_token_id=1)
+    ),
+    "llama": lambda: transformers.LlamaModel(
+        transformers.LlamaConfig(hidden_size=16, intermediate_size=32, **SMALL)
+    ),
 }
+LOOK_BACK = ("gpt2", "llama")
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +59,14 @@ def folders(tmp_path_factory) -> dict[str, str]:
 
 def context_of(task: str) -> ModelContext:
     return ModelContext(
-        "text", 5, (), 40, task=task, num_tags=3, num_outputs=1 if task == "regression" else 0
+        "text",
+        5,
+        (),
+        40,
+        task=task,
+        num_tags=3,
+        num_outputs=1 if task == "regression" else 0,
+        padding_token=0,
     )
 
 
@@ -106,6 +120,35 @@ def test_the_intent_is_read_from_the_first_token_and_tags_from_each(folders) -> 
     outputs, hidden = model(tokens()), model.encoder(**tokens()).last_hidden_state
     torch.testing.assert_close(outputs["intent"], model.intent_head(hidden[:, 0]))
     torch.testing.assert_close(outputs["slots"][2, 5], model.slot_head(hidden[2, 5]))
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_the_intent_knows_the_whole_text_and_nothing_of_the_padding(folders, name) -> None:
+    model = build_model(folders[name], context_of("intent_slots")).eval()
+    assert model.looks_back == (name in LOOK_BACK)
+    batch = tokens()
+    alone = model({key: value[1:2, :4] for key, value in batch.items()})
+    torch.testing.assert_close(model(batch)["intent"][1:2], alone["intent"], rtol=1e-4, atol=1e-5)
+    for place in range(4):
+        changed = batch["input_ids"].clone()
+        changed[1, place] = (changed[1, place] + 1) % 40
+        other = model({**batch, "input_ids": changed})["intent"]
+        assert not torch.allclose(other[1], alone["intent"][0], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(other[0], model(batch)["intent"][0])
+
+
+@pytest.mark.parametrize("name", LOOK_BACK)
+def test_classifiers_that_only_look_back_are_told_what_padding_is(folders, name) -> None:
+    model = build_model(folders[name], context_of("classification")).eval()
+    batch = tokens()
+    alone = model({key: value[1:2, :4] for key, value in batch.items()})
+    torch.testing.assert_close(model(batch)[1:2], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_trying_an_encoder_leaves_it_in_its_mode(folders) -> None:
+    encoder = transformers.AutoModel.from_pretrained(folders["gpt2"])
+    for mode in (True, False):
+        assert IntentSlotModel(encoder.train(mode), 2, 2).encoder.training is mode
 
 
 def test_dropout_before_the_heads_is_the_configurations(folders) -> None:

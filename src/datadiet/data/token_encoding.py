@@ -84,6 +84,13 @@ class TokenEncoding:
             self._loaded["vocabulary"] = max(self.tokenizer.get_vocab().values(), default=-1) + 1
         return int(self._loaded["vocabulary"])
 
+    @property
+    def padding_token(self) -> int:
+        """What texts are padded with: the tokenizer's padding, else its end of text, else 0."""
+        names = ("pad_token_id", "eos_token_id")
+        found = (getattr(self.tokenizer, name, None) for name in names)
+        return next((int(token) for token in found if token is not None), 0)
+
     def describe(self) -> dict[str, Any]:
         """What enters the content address of a run: the tokenizer's content, not where it lies."""
         # The content holds the settings of the last call, so this makes them those of every encoding.
@@ -174,9 +181,8 @@ class TokenEncoding:
     ) -> dict[str, Tensor]:
         """A dict of int64 tensors (batch, longest of the batch)."""
         assert isinstance(rows, RaggedRows)
-        pad = self.tokenizer.pad_token_id
         pad_type = getattr(self.tokenizer, "pad_token_type_id", 0)
-        inputs = {"input_ids": rows.padded("input_ids", 0 if pad is None else int(pad))}
+        inputs = {"input_ids": rows.padded("input_ids", self.padding_token)}
         inputs["attention_mask"] = rows.mask().to(torch.int64)
         if "token_type_ids" in rows.columns:
             inputs["token_type_ids"] = rows.padded("token_type_ids", int(pad_type))

@@ -1,4 +1,4 @@
-"""Intents and slots from one encoder of texts: a head on the first token, and a head on every token."""
+"""Intents and slots from one encoder of texts: a head on one token that has seen all, and a head on every token."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from torch import nn
 class IntentSlotModel(nn.Module):
     """A `transformers` encoder with two linear heads on its last hidden states, each after dropout.
 
-    The intent is read from the first token (the classification token of BERT and RoBERTa; texts are padded on the
-    right), tags from every token; the targets say which tokens count.
+    The intent is read from the first token (the classification token of BERT and RoBERTa), or from the last one of
+    the text where the encoder only looks back (GPT-2, Llama), so that a first token knows nothing of what follows.
+    Tags are read from every token; the targets say which tokens count. Texts are padded on the right.
 
     Args:
         encoder: gives `last_hidden_state` (batch, tokens, hidden), and has a `config` that says `hidden_size`. Its
@@ -27,6 +28,7 @@ class IntentSlotModel(nn.Module):
         super().__init__()
         config: Any = encoder.config
         self.encoder = encoder
+        self.looks_back = only_looks_back(encoder)
         self.dropout = nn.Dropout(_dropout_of(config))
         self.intent_head = nn.Linear(config.hidden_size, num_intents)
         self.slot_head = nn.Linear(config.hidden_size, num_tags)
@@ -37,10 +39,31 @@ class IntentSlotModel(nn.Module):
     def forward(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Token tensors (batch, tokens) -> {"intent": (batch, intents), "slots": (batch, tokens, tags)}."""
         hidden = self.encoder(**inputs).last_hidden_state
+        whole = hidden[:, 0]
+        if self.looks_back:
+            last = inputs["attention_mask"].sum(dim=1).clamp(min=1) - 1
+            whole = hidden[torch.arange(len(hidden), device=hidden.device), last]
         return {
-            "intent": self.intent_head(self.dropout(hidden[:, 0])),
+            "intent": self.intent_head(self.dropout(whole)),
             "slots": self.slot_head(self.dropout(hidden)),
         }
+
+
+def only_looks_back(encoder: nn.Module) -> bool:
+    """Whether what an encoder says of the first token stays the same whatever comes after it.
+
+    Found by trying: two texts of three tokens that differ in the last one. Its mode stays what it was.
+    """
+    place = next(encoder.parameters()).device
+    texts = torch.tensor([[0, 1, 0], [0, 1, 1]], device=place)
+    training = encoder.training
+    encoder.eval()
+    try:
+        with torch.no_grad():
+            hidden = encoder(input_ids=texts, attention_mask=torch.ones_like(texts)).last_hidden_state
+    finally:
+        encoder.train(training)
+    return bool(torch.equal(hidden[0, 0], hidden[1, 0]) and not torch.equal(hidden[0, 2], hidden[1, 2]))
 
 
 def _dropout_of(config: Any) -> float:

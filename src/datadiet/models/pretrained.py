@@ -151,6 +151,9 @@ def build_pretrained(name: str, context: ModelContext, **options: Any) -> nn.Mod
         classifier = _load(
             "classifier", name, loader, num_labels=width, ignore_mismatched_sizes=True, **options
         )
+    if context.padding_token is not None and getattr(classifier.config, "pad_token_id", None) is None:
+        # Classifiers that only look back (GPT-2) read the last token that is no padding, and must know it.
+        classifier.config.pad_token_id = context.padding_token
     return LogitsOf(classifier)
 
 

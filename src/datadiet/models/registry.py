@@ -29,6 +29,7 @@ class ModelContext:
         num_tags: number of tags of words, where the task has them.
         num_outputs: width of the logits of an example: classes, intents, labels, or 1 for regression;
             `num_classes` unless set.
+        padding_token: the token id that texts are padded with; None where there are no tokens.
 
     Example:
         >>> ModelContext("vector", 3, (5,)).num_outputs, ModelContext("vector", 4, num_outputs=1).num_outputs
@@ -43,6 +44,7 @@ class ModelContext:
     task: str = "classification"
     num_tags: int = 0
     num_outputs: int = 0
+    padding_token: int | None = None
 
     def __post_init__(self) -> None:
         if not self.num_outputs:
