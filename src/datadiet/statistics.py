@@ -58,10 +58,10 @@ def difference_interval(
 
     The mean over each arm's seeds is resampled over test examples, the same draws for both arms (a paired
     bootstrap). Two examples are added, half a one for each of the four outcomes of a pair (Agresti and Min, 2005), so
-    that arms that differ on none of a hundred are not called exactly equal. To each draw noise is added for the choice of seeds: Student's t with the pooled degrees of
-    freedom times the standard error that the spread between seeds gives. Resampling two or three seeds
-    instead would make intervals too short. With one seed in both arms there is no spread to be seen, and
-    the interval speaks of test examples only.
+    that arms that differ on none of a hundred are not called exactly equal. To each draw noise is added for the choice
+    of seeds: Student's t with the pooled degrees of freedom times the standard error that the spread between seeds
+    gives. Resampling two or three seeds instead would make intervals too short. With one seed in both arms there is no
+    spread to be seen, and the interval speaks of test examples only.
 
     Args:
         arm: bool (seeds, test examples).
