@@ -46,7 +46,7 @@ types: $(VENV)/installed-test
 	$(BIN)/mypy
 
 test: $(VENV)/installed-test browser lint types
-	$(BIN)/pytest -n 2 -q
+	$(BIN)/pytest -n 2 --dist loadfile -q
 
 test-slow: $(VENV)/installed-test
 	$(BIN)/pytest -q -m slow

@@ -18,7 +18,6 @@ from small_sources import MODEL, TINY, write_source
 import datadiet as dd
 
 KEEP, SEEDS = 0.5, 2
-KINDS = ("images", "text", "vectors", "digits")
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,9 @@ class Finished:
     examples: dd.Examples
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(
+    scope="module", params=["images", "text", pytest.param("vectors", marks=pytest.mark.slow), "digits"]
+)
 def finished(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, datadiet: Callable[..., str]
 ) -> Finished:

@@ -107,7 +107,13 @@ def flat(batches: list[list[int]]) -> list[int]:
     return [number for batch in batches for number in batch]
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in ("infobatch", "nlu-data-diet") else pytest.mark.slow)
+        for name in SAMPLERS
+    ],
+)
 def test_each_epoch_is_what_the_sampler_chose_and_resuming_changes_nothing(name: str, tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, name, recorder=True)
     trainer.train()
