@@ -65,6 +65,9 @@ def main() -> None:
     parser.add_argument("--score-seeds", type=int, help="models of the static scores [as --seeds]")
     parser.add_argument("--methods", default="infobatch,nlu-data-diet", help="dynamic selectors; '' for none")
     parser.add_argument("--keep", default="0.5", help="kept shares of selectors that have one")
+    parser.add_argument(
+        "--option", action="append", default=[], help="of a selector, such as infobatch.drop=0.7; repeatable"
+    )
     parser.add_argument("--static-keep", default="0.5", help="kept shares of static subsets; '' for none")
     parser.add_argument("--no-hardest", action="store_true", help="leave the static hardest by EL2N out")
     parser.add_argument("--workspace", type=Path, default=Path("runs"))
@@ -76,7 +79,7 @@ def main() -> None:
         arms: list[TimedArm] = []
         for seeds in range(1, given.seeds + 1):
             arms = trained_arms(setup, given, seeds)
-        table = markdown(setup, arms)
+        table = markdown(setup, arms, " ".join(given.option))
         print(table)
         if given.out is not None:
             write(given.out, table, setup, arms)
@@ -157,8 +160,19 @@ def trained_arms(setup: Setup, given: argparse.Namespace, seeds: int) -> list[Ti
             scoring,
             retrain,
             static_shares=static,
+            options=options_of(given.option),
         )
     )
+
+
+def options_of(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Selector -> its options, from texts such as "infobatch.drop=0.7"."""
+    found: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        method, _, option = name.partition(".")
+        found.setdefault(method, {})[option] = json.loads(value)
+    return found
 
 
 def numbers(text: str) -> list[float]:
@@ -166,7 +180,7 @@ def numbers(text: str) -> list[float]:
     return [float(part) for part in text.split(",") if part.strip()]
 
 
-def markdown(setup: Setup, arms: Sequence[TimedArm]) -> str:
+def markdown(setup: Setup, arms: Sequence[TimedArm], options: str = "") -> str:
     """The table with what it was measured on."""
     full, recipe, examples = arms[0], setup.recipe, setup.examples
     clock = "CPU" if setup.accelerator.device.type == "cpu" else setup.accelerator.device.type
@@ -174,7 +188,7 @@ def markdown(setup: Setup, arms: Sequence[TimedArm]) -> str:
         f"{examples.name}: n = {len(examples.train):,} training, {len(examples.test):,} test examples; "
         f"{recipe.model}, recipe {recipe.name}, {recipe.epochs or recipe.steps:g} "
         f"{'epochs' if recipe.epochs else 'steps'} of {recipe.batch_size}, {recipe.precision}; {len(full.runs)} seeds; "
-        f"{clock}, {torch.get_num_threads()} threads.",
+        f"{clock}, {torch.get_num_threads()} threads{'' if not options else f'; {options}'}.",
         "",
         "| arm | seeds | trained on | accuracy % [95 %] | minus full, points | minus random twin, points | wall s "
         "| processor s | of it scoring s | processor time saved % | wall time saved % "

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from datadiet.studies.time_accuracy import METHODS
+from datadiet.runs import train_run
+from datadiet.studies.time_accuracy import METHODS, timed_arms
 from datadiet.studies.timed_arms import TimedArm, fewer_examples, saved
 
 
@@ -52,6 +53,22 @@ def test_claims_compare_with_full_data_and_with_the_twin(result) -> None:
 
 def test_a_second_time_nothing_is_trained(result, done, bench) -> None:
     assert done("time-accuracy", bench).trained == 0
+
+
+def test_selectors_take_other_options_than_the_studys(tiny) -> None:
+    def retrain(setup, index, ids, label):
+        return train_run(setup, 100 + index, ids=ids, label=label)
+
+    trained = {}
+    for drop in (0.2, 0.8):
+        arms = timed_arms(
+            tiny, ["infobatch"], [], 1, 0, None, [], retrain, options={"infobatch": {"drop": drop}}
+        )
+        by_name = {arm.name: arm for arm in arms}
+        assert list(by_name) == ["full", "infobatch", "random twin of infobatch"]
+        trained[drop] = [by_name[name].ledgers[0]["backwarded"] for name in by_name]
+        assert trained[drop][1] == trained[drop][2] < trained[drop][0]
+    assert trained[0.8][1] < trained[0.2][1]
 
 
 class Made:

@@ -100,6 +100,7 @@ def timed_arms(
     scoring: Sequence[Mapping[str, Any]],
     retrain: Callable[[Setup, int, Any, str], Any],
     static_shares: Sequence[float] | None = None,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Iterator[TimedArm]:
     """Every arm of the comparison, trained; full data first.
 
@@ -113,6 +114,7 @@ def timed_arms(
         scoring: ledgers of what the hardness cost.
         retrain: trains `(setup, index of the seed, ids or None, label)` and returns the run.
         static_shares: kept shares of static subsets; None for `shares`.
+        options: of dynamic selectors and their schedules, by selector, in place of this study's.
     """
     train, short = setup.examples.train, same_epochs(setup)
     yield TimedArm("full", None, [retrain(setup, index, None, "full") for index in range(seeds)])
@@ -129,7 +131,8 @@ def timed_arms(
             drawn.append(retrain(short, index, ids, f"{RANDOM} {share:g}"))
         yield TimedArm(RANDOM, share, drawn)
     for method, keep in dynamic_pairs(methods, shares):
-        dynamic = with_dynamic(setup, method, dynamic_options(setup, method, keep))
+        wanted = dynamic_options(setup, method, keep) | dict((options or {}).get(method, {}))
+        dynamic = with_dynamic(setup, method, wanted)
         label = method if keep is None else f"{method} {keep:g}"
         own, twins = [], []
         for index in range(seeds):  # side by side, so that a machine that changes changes both
