@@ -20,17 +20,6 @@ def few_threads() -> None:
     torch.set_num_threads(1)
 
 
-@pytest.fixture(autouse=True, scope="session")
-def no_search_for_a_package_at_every_step() -> None:
-    """Accelerate looks for an optimiser's package at each step, which takes as long as a small one."""
-    import accelerate.accelerator
-    import accelerate.optimizer
-
-    for module in (accelerate.accelerator, accelerate.optimizer):
-        if hasattr(module, "is_lomo_available"):
-            module.is_lomo_available = lambda: False
-
-
 def make_vectors(n: int = 150, classes: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Overlapping Gaussian classes in five dimensions: some examples are hard, some are never learnt."""
     generator = np.random.default_rng(seed)
