@@ -274,7 +274,8 @@ def _loaded_from(path: str) -> Any:
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise BadInputError(
-            f"No tokenizer can be loaded from '{path}' ({lines[0].rstrip('.')}); check the folder or id."
+            f"No tokenizer can be loaded from '{path}' ({lines[0].rstrip('.')}). Give a folder "
+            "with model and tokenizer, written by save_pretrained, or, with a network, an 'owner/name' of the hub."
         ) from error
 
 
