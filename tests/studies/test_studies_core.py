@@ -179,11 +179,12 @@ def test_a_bench_beside_another_shares_workspace_counts_and_notes(bench) -> None
 
 
 def test_cells_that_begin_like_a_formula_are_no_formula_in_csv(tmp_path) -> None:
-    rows = [{"name": text, "x": -1.5} for text in ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "plain")]
+    texts = ("=1+1", "+1+1", "-1+2", "@SUM(A1)", "\t=1", "plain", "-1", "")
+    rows = [{"name": text, "x": -1.5} for text in texts]
     write_table(tmp_path / "t", rows)
     with (tmp_path / "t.csv").open(newline="") as file:
         read = list(csv.DictReader(file))
-    assert [row["name"][0] for row in read] == ["'"] * 5 + ["p"]
+    assert [row["name"] for row in read] == [f"'{text}" for text in texts[:5]] + ["plain", "-1", ""]
     assert {row["x"] for row in read} == {"-1.5"}  # numbers stay numbers
     assert pq.read_table(tmp_path / "t.parquet")["name"].to_pylist() == [row["name"] for row in rows]
 

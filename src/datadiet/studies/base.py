@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from datadiet.atomic import atomic_file, atomic_path, write_json
 from datadiet.checking import check_folder
 from datadiet.errors import BadInputError, DataDietError
+from datadiet.exporting.formulas import neutralised
 from datadiet.reloading import read_examples
 from datadiet.report.canvas import as_png, as_svg, drawing_style
 from datadiet.setup import prepare
@@ -313,6 +314,4 @@ def write_table(path: Path, rows: Iterable[Row]) -> None:
 def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple | dict):
         value = json.dumps(value)
-    if isinstance(value, str) and value[:1] in "=+-@\t\r":
-        return "'" + value
-    return value
+    return neutralised(value) if isinstance(value, str) else value
