@@ -17,6 +17,8 @@ from datadiet.selection.sizes import rounded_share
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_CHUNK = 1 << 16
+
 
 @register_selector(
     "nlu-data-diet",
@@ -75,14 +77,16 @@ class NluDataDiet(Selector):
 
     def observe(self, places: NDArray[np.int64], values: NDArray[np.float32]) -> None:
         """Move the running mean and variance."""
-        mean = self.arrays["mean"]
-        old = mean[places]
-        step = np.where(np.isnan(old), np.float32(0), values - old)
-        weight = np.float32(self.smoothing)
-        mean[places] = np.where(np.isnan(old), values, old + weight * step)
-        if self.deviation:
-            variance = self.arrays["variance"]
-            variance[places] = (1 - weight) * (variance[places] + weight * step * step)
+        mean, weight = self.arrays["mean"], np.float32(self.smoothing)
+        variance = self.arrays["variance"] if self.deviation else None
+        for start in range(0, len(places), _CHUNK):  # what is in between stays within a processor's cache
+            part, told = places[start : start + _CHUNK], values[start : start + _CHUNK]
+            old = mean[part]
+            first = np.isnan(old)
+            step = np.where(first, np.float32(0), told - old)
+            mean[part] = np.where(first, told, old + weight * step)
+            if variance is not None:
+                variance[part] = (1 - weight) * (variance[part] + weight * step * step)
 
     def choose(self, cycle: Cycle) -> Choice:
         """The top share after the offset."""
