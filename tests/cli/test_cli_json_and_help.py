@@ -10,9 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
+import typer.rich_utils
 from command_line import TINY, Outcome, invoke, write_vectors
 
+from datadiet.cli import app
+
 COMMANDS = ("run", "score", "keep", "compare", "report", "verify")
+ALL_COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="module")
@@ -63,22 +68,30 @@ def test_the_json_of_the_other_commands_says_what_was_written(answers: dict[str,
     assert [subset["score"] for subset in read(answers["compare"])["subsets"]] == ["mine", "random"]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", ALL_COMMANDS)
 def test_the_help_of_a_command_shows_an_example_of_it(command: str) -> None:
     outcome = invoke(command, "--help")
     assert (outcome.code, outcome.stderr) == (0, "")
     assert f"Example: datadiet {command} " in " ".join(outcome.stdout.split())
 
 
+@pytest.mark.parametrize("command", ALL_COMMANDS)
+def test_the_help_of_a_command_says_every_default_that_its_flags_have(command: str, monkeypatch) -> None:
+    monkeypatch.setattr(typer.rich_utils, "MAX_WIDTH", 1000)  # one line a flag
+    shown = " ".join(invoke(command, "--help").stdout.split())
+    told = [flag.help for flag in ALL_COMMANDS[command].params if "[" in (getattr(flag, "help", None) or "")]
+    assert [text for text in told if text not in shown] == []
+
+
 def test_the_help_of_the_whole_lists_every_command() -> None:
     outcome = invoke("--help")
     assert outcome.code == 0
-    for command in COMMANDS:
+    for command in ALL_COMMANDS:
         assert f" {command} " in outcome.stdout
 
 
 def test_the_examples_in_the_help_name_flags_that_there_are() -> None:
-    for command in COMMANDS:
+    for command in ALL_COMMANDS:
         text = " ".join(invoke(command, "--help").stdout.split())
         example = text.rsplit("Example: ", 1)[1]
         flags = [word for word in example.split() if word.startswith("--")]

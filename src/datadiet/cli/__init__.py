@@ -28,7 +28,7 @@ app = typer.Typer(
     help="Find out which of your training examples matter.",
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
 
