@@ -33,14 +33,16 @@ def decide(
         groupings: by which to say who is left out.
 
     Returns:
-        Plain data. Accuracies and differences are fractions, the tolerance is in percentage points. A subset
-        `holds` when the lower bound of its difference to full is above minus the tolerance; null when there
-        are too few seeds to say. `time_saved` is the share of full data's time that one training saves when it
-        has to pay for all scoring, [mean, low, high] over pairs of seeds. `groups` is described in
-        `datadiet.left_out.arm_groups`, and `warnings` has a sentence for each group that loses more than the whole.
-        For other tasks than classification `task` is its name, what `accuracy` means there is said by
-        `datadiet.tasks`, and `metrics` of each subset has its further test metrics: mean, standard deviation over
-        seeds (null for one), and the values.
+        Plain data. Accuracies and differences are fractions, the tolerance is in percentage points. A
+        subset `holds` when the lower bound of its difference to full is above minus the tolerance; null
+        when there are too few seeds to say. Its `outcome` is "holds", "fails" when the upper bound is below
+        minus the tolerance, so that it is shown to lose more, and else "undecided". `time_saved` is the
+        share of full data's time that one training saves when it has to pay for all scoring, [mean, low,
+        high] over pairs of seeds. `groups` is described in `datadiet.left_out.arm_groups`, and `warnings`
+        has a sentence for each group that loses more than the whole. For other tasks than classification
+        `task` is its name, what `accuracy` means there is said by `datadiet.tasks`, and `metrics` of each
+        subset has its further test metrics: mean, standard deviation over seeds (null for one), and the
+        values.
     """
     setup = comparison.setup
     full = comparison.full
@@ -92,7 +94,10 @@ def _judge(
     to_full = difference_interval(correct, full_correct)
     random = comparison.random_of(arm.n) if arm.score != "random" else None
     to_random = difference_interval(correct, random.correct()) if random is not None else None
-    enough = min(len(correct), len(full_correct)) >= 2
+    holds = None
+    if min(len(correct), len(full_correct)) >= 2:
+        holds = bool(to_full.low > -tolerance / 100)
+    loses = holds is False and to_full.high < -tolerance / 100
     return {
         "score": arm.score,
         "rule": arm.rule,
@@ -105,7 +110,8 @@ def _judge(
         **_metrics(arm),
         "minus_full": to_full.as_list(),
         "minus_random": to_random.as_list() if to_random is not None else None,
-        "holds": bool(to_full.low > -tolerance / 100) if enough else None,
+        "holds": holds,
+        "outcome": "holds" if holds else "fails" if loses else "undecided",
         **_times(arm, comparison.full, *(scoring if arm.score != "random" else (0.0, 0.0))),
     }
 

@@ -59,6 +59,9 @@ def made_up_verdict(seeds: int = 3, names: tuple[str, ...] = ("el2n", "forgettin
                     "accuracies": [float(value) for value in accuracies],
                 }
             )
+    for subset in subsets:
+        loses = subset["holds"] is False and subset["minus_full"][2] < -0.005
+        subset["outcome"] = "holds" if subset["holds"] else "fails" if loses else "undecided"
     holding = [subset for subset in subsets if subset["holds"]]
     recommended = min(holding, key=lambda subset: (subset["n"], -subset["accuracy"])) if holding else None
     return {

@@ -54,6 +54,7 @@ def test_the_smallest_subset_whose_lower_bound_is_above_minus_the_tolerance_is_r
         fake_arm("random", 0.5, [1100, 1102, 1104], 10_000),
     )
     assert [s["holds"] for s in verdict["subsets"]] == [True, True, False, False]
+    assert [s["outcome"] for s in verdict["subsets"]] == ["holds", "holds", "fails", "fails"]
     assert verdict["recommended"] == verdict["subsets"][1] and verdict["reason"] is None
     assert verdict["recommended"]["keep"] == 0.5
     assert verdict["recommended"]["minus_full"][0] == pytest.approx(-0.001)
@@ -91,6 +92,7 @@ def test_random_is_recommended_where_random_is_as_good() -> None:
 def test_one_seed_cannot_decide_and_says_so() -> None:
     verdict = verdict_of(fake_arm("full", 1.0, [100], 10_000), fake_arm("el2n", 0.5, [100], 10_000))
     assert verdict["subsets"][0]["holds"] is None and verdict["recommended"] is None
+    assert verdict["subsets"][0]["outcome"] == "undecided"
     assert "too few" in verdict["reason"] and "--seeds 3" in verdict["reason"]
 
 
@@ -99,6 +101,7 @@ def test_seeds_that_differ_too_much_are_not_taken_for_equal() -> None:
         fake_arm("full", 1.0, [500, 700, 900], 10_000), fake_arm("el2n", 0.5, [500, 700, 900], 10_000)
     )
     assert verdict["subsets"][0]["minus_full"][0] == 0 and verdict["subsets"][0]["holds"] is False
+    assert verdict["subsets"][0]["outcome"] == "undecided"
     assert "more seeds" in verdict["reason"]
 
 

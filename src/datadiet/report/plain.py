@@ -27,8 +27,8 @@ __all__ = [
     "accuracy_title",
     "budget_title",
     "has_one_seed",
-    "holds_title",
     "is_same_subset",
+    "outcome_title",
     "points_with_interval",
     "printable",
     "safe_name",
@@ -60,7 +60,7 @@ _ACCURACY_TITLES = {
     "multilabel": "exact-set accuracy",
     "regression": "accuracy within ½ SD",
 }
-_HOLDS = {True: "holds", False: "does not hold", None: "cannot be decided"}
+_OUTCOMES = {"holds": "holds", "fails": "loses more", "undecided": "undecided"}
 
 
 def score_title(name: str) -> str:
@@ -93,13 +93,13 @@ def accuracy_title(verdict: Mapping[str, Any]) -> str:
     return _ACCURACY_TITLES.get(str(verdict.get("task")), "accuracy")
 
 
-def holds_title(holds: bool | None) -> str:
-    """Whether a subset's loss is shown to stay within the tolerance, in words.
+def outcome_title(outcome: str) -> str:
+    """Whether a subset's loss is shown to stay within the tolerance, is shown to be larger, or neither.
 
-    >>> holds_title(True), holds_title(None)
-    ('holds', 'cannot be decided')
+    >>> outcome_title("holds"), outcome_title("fails"), outcome_title("undecided")
+    ('holds', 'loses more', 'undecided')
     """
-    return _HOLDS[None if holds is None else bool(holds)]
+    return _OUTCOMES[outcome]
 
 
 def _chosen_how(subset: Mapping[str, Any]) -> str:
@@ -226,7 +226,7 @@ def verdict_table(verdict: Mapping[str, Any]) -> Table:
             _accuracy(subset),
             points_with_interval(subset.get("minus_full")),
             "" if is_random else points_with_interval(subset.get("minus_random")),
-            holds_title(subset.get("holds")) + (" ← recommended" if chosen else ""),
+            outcome_title(subset.get("outcome", "undecided")) + (" ← recommended" if chosen else ""),
         ]
         table.add_row(*(Text(cell) for cell in cells), style="green" if chosen else None)
     return table

@@ -16,8 +16,8 @@ from datadiet.report.plain import (
     accuracy_title,
     budget_title,
     has_one_seed,
-    holds_title,
     is_same_subset,
+    outcome_title,
     score_title,
     subset_title,
     time_saved_title,
@@ -138,8 +138,8 @@ def _subset_rows(verdict: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "minus_random": subset.get("minus_random"),
                 "bar": _bar(difference, axis) if measured else None,
                 "first": bool(rows) and rows[-1]["keep"] != subset.get("keep"),
-                "holds": subset.get("holds"),
-                "holds_title": holds_title(subset.get("holds")),
+                "outcome": subset.get("outcome", "undecided"),
+                "outcome_title": outcome_title(subset.get("outcome", "undecided")),
                 "chosen": recommended is not None and is_same_subset(subset, recommended),
             }
         )
