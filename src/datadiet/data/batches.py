@@ -1,4 +1,4 @@
-"""Batches of examples with their ids: from one tensor in memory, or streamed by worker processes."""
+"""Batches of examples with their ids, whatever holds the rows that they are made of."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import psutil
 import torch
 from torch import Tensor
 
 from datadiet.data.augment import Augmentation
 from datadiet.data.examples import IntArray, Part
 from datadiet.data.order import BUCKET_BATCHES, by_length, num_batches, order_of, shards
-from datadiet.data.rows import WORDS, DenseRows, RaggedRows, Rows, lengths_of
+from datadiet.data.rows import WORDS, DenseRows, RaggedRows, Rows
 from datadiet.errors import BadInputError
 
 Inputs = Tensor | dict[str, Tensor]
@@ -226,58 +225,3 @@ class Store:
 
     def _rows(self, positions: list[Tensor]) -> Iterator[Rows]:
         raise NotImplementedError
-
-
-class MemoryStore(Store):
-    """All rows encoded once and held in memory, on the device if they fit there; a batch is an index."""
-
-    in_memory = True
-
-    def __init__(self, part: Part, encoding: Encoding, device: torch.device) -> None:
-        super().__init__(part, encoding, device)
-        rows = encoding.encode_all(part)
-        if device.type == "cuda" and rows.nbytes <= torch.cuda.mem_get_info(device)[0] // 4:
-            rows = rows.to(device)
-        self.rows = rows
-
-    def lengths(self) -> IntArray | None:
-        """How long the sequence of each example is, in the order of ids; None where all have one shape."""
-        return lengths_of(self.rows)
-
-    def _rows(self, positions: list[Tensor]) -> Iterator[Rows]:
-        for where in positions:
-            yield self.rows.take(where)
-
-
-def open_store(
-    part: Part,
-    encoding: Encoding,
-    *,
-    memory_limit: int | None = None,
-    num_workers: int = 0,
-    device: torch.device | str = "cpu",
-    start_method: str | None = None,
-) -> Store:
-    """A store of all examples of a part: in memory if they fit in `memory_limit` bytes, streamed otherwise.
-
-    Args:
-        memory_limit: bytes; a quarter of the available memory if left out; 0 streams always.
-        num_workers: processes that read and decode for a streaming store; 0 does it in this one.
-        device: where batches are delivered.
-        start_method: "fork", "spawn" or "forkserver" for the workers; the platform's own if left out.
-
-    >>> import datadiet.data
-    >>> from datadiet.data.image_encoding import ImageEncoding
-    >>> examples = datadiet.data.load("digits")
-    >>> store = open_store(examples.test, ImageEncoding.fit(examples))
-    >>> batch = next(store.epoch(batch_size=100, seed=0))
-    >>> store.in_memory, len(batch), batch.inputs.shape
-    (True, 100, torch.Size([100, 1, 8, 8]))
-    """
-    from datadiet.data.streaming import StreamingStore
-
-    limit = psutil.virtual_memory().available // 4 if memory_limit is None else memory_limit
-    target = torch.device(device)
-    if encoding.storage_bytes(part) <= limit:
-        return MemoryStore(part, encoding, target)
-    return StreamingStore(part, encoding, target, num_workers=num_workers, start_method=start_method)

@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from datadiet.data.arrow import dataset_of
 from datadiet.data.columns import chunks_of, is_list, list_lengths, numeric_matrix, one_array, rows_at
 from datadiet.data.objects import each_to_pixels, image_column
 from datadiet.data.roles import Roles
-from datadiet.data.tables import dataset_of
 from datadiet.data.words import words_of
 from datadiet.errors import BadInputError
 

@@ -15,11 +15,11 @@ import torch
 from scipy import stats
 
 from datadiet.atomic import atomic_path
-from datadiet.data.batches import open_store
 from datadiet.data.columns import chunks_of, numeric_matrix, one_array
 from datadiet.data.examples import Examples, IntArray, Part
 from datadiet.data.fingerprint import fingerprint
 from datadiet.data.image_encoding import ImageEncoding
+from datadiet.data.opening import open_store
 from datadiet.data.words import texts_of_words
 from datadiet.errors import BadInputError
 

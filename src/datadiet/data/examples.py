@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from datadiet.data.arrow import rows_with
 from datadiet.data.target_rows import TAG_TASKS, TargetRows, Task
 from datadiet.errors import BadInputError
 
@@ -89,7 +90,6 @@ class Part:
 
     def take(self, positions: npt.ArrayLike) -> Part:
         """The part with only the rows at the given positions (increasing), targets and decoded pixels too."""
-        from datadiet.data.tables import rows_with
 
         wanted = np.asarray(positions, dtype=np.int64)
         return Part(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from datadiet.data.arrow import dataset_of
 from datadiet.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -48,8 +49,6 @@ class ExportedClasses:
     def named(self, dataset: datasets.Dataset) -> datasets.Dataset:
         """Rows whose label column of texts says the real class names, in their order where that is known."""
         import datasets
-
-        from datadiet.data.tables import dataset_of
 
         column = self.label_column
         if not (self.class_names or self.written) or column not in dataset.column_names:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from datadiet.data.arrow import dataset_of
 from datadiet.data.exported import ExportedClasses, exported_classes
 from datadiet.data.roles import IMAGE_SUFFIXES
 from datadiet.errors import BadInputError
@@ -73,8 +74,6 @@ def image_files(folder: Path, notes: list[str] | None = None) -> list[Path]:
 
 def _rows(folder: Path, notes: list[str], classes: ExportedClasses) -> datasets.Dataset:
     import datasets
-
-    from datadiet.data.tables import dataset_of
 
     files = image_files(folder, notes)
     paths = [str(file.resolve()) for file in files]

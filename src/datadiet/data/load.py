@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import psutil
 
+from datadiet.data.arrow import rows_with
 from datadiet.data.checks import bad_texts, bad_vectors, with_encoded_images
 from datadiet.data.columns import one_array, rows_at
 from datadiet.data.draft import (
@@ -24,7 +25,6 @@ from datadiet.data.images import read_images
 from datadiet.data.labels import label_values, match_names
 from datadiet.data.roles import Roles, require_column
 from datadiet.data.sources import Source, open_source
-from datadiet.data.tables import rows_with
 from datadiet.data.target_rows import Task
 from datadiet.data.targets import Targets
 from datadiet.data.task_roles import find_task_roles

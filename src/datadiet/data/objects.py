@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from datadiet.data.arrow import dataset_of
 from datadiet.data.pixels import cores, encode_png
-from datadiet.data.tables import dataset_of
 from datadiet.errors import BadInputError
 
 if TYPE_CHECKING:

@@ -14,10 +14,11 @@ from urllib.request import getproxies
 
 import numpy as np
 
+from datadiet.data.arrow import dataset_of
 from datadiet.data.exported import classes_of_shards, exported_classes
 from datadiet.data.folders import read_image_folder
 from datadiet.data.objects import from_arrays, from_map_style
-from datadiet.data.tables import TEST_WORDS, dataset_of, find_parts, read_tables, table_format
+from datadiet.data.tables import TEST_WORDS, find_parts, read_tables, table_format
 from datadiet.data.tar_shards import find_shards, is_shard, read_shards
 from datadiet.errors import BadInputError
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 import psutil
 import pyarrow as pa
 
+from datadiet.data.arrow import dataset_of
 from datadiet.data.exported import beside_the_data
 from datadiet.errors import BadInputError
 
@@ -73,31 +71,6 @@ def read_tables(paths: Sequence[Path]) -> datasets.Dataset:
             f"'{paths[0]}' and the files beside it do not have the same columns; read them one by one."
         ) from error
     return dataset_of(table)
-
-
-def dataset_of(table: Any, features: datasets.Features | None = None) -> datasets.Dataset:
-    """A `pyarrow.Table` as an in-memory data set; `datasets` metadata in its schema is honoured."""
-    import datasets
-    from datasets.table import InMemoryTable
-
-    # The fingerprint of `datasets` only names its caches; content is fingerprinted elsewhere.
-    info = datasets.DatasetInfo(features=features)
-    return datasets.Dataset(InMemoryTable(table), info=info, fingerprint=uuid.uuid4().hex[:16])
-
-
-def rows_with(dataset: datasets.Dataset, positions: npt.NDArray[np.int64]) -> datasets.Dataset:
-    """The rows at increasing positions: copied if they are in memory, by reference if they lie on disk.
-
-    >>> import datasets
-    >>> rows_with(datasets.Dataset.from_dict({"x": [4, 5, 6]}), np.array([0, 2]))["x"][:]
-    [4, 6]
-    """
-    if dataset.cache_files:
-        return dataset.select(positions, keep_in_memory=True)
-    # A copy, because rows behind a list of indices are read one by one, twenty times as slowly.
-    chosen = np.zeros(len(dataset), dtype=bool)
-    chosen[positions] = True
-    return dataset_of(dataset.with_format("arrow")[:].filter(pa.array(chosen)), dataset.features)
 
 
 def _read(path: Path) -> Any:

@@ -14,6 +14,7 @@ import numpy as np
 import psutil
 import pyarrow as pa
 
+from datadiet.data.arrow import dataset_of
 from datadiet.data.roles import IMAGE_SUFFIXES
 from datadiet.data.tables import part_of_name
 from datadiet.errors import BadInputError
@@ -61,8 +62,6 @@ def read_shards(paths: Sequence[Path]) -> datasets.Dataset:
         BadInputError: a shard cannot be read, or its samples do not have the same columns.
     """
     import datasets
-
-    from datadiet.data.tables import dataset_of
 
     sizes = [path.stat().st_size for path in paths]
     if sum(sizes) > psutil.virtual_memory().available // 4:

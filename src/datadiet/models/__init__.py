@@ -1,10 +1,10 @@
 """Small, named model factories; anything else by "package.module:factory" or a Hugging Face folder."""
 
 from datadiet.models import mlp, ngrams, papers, smallcnn, tiny_bert
+from datadiet.models.context import ModelContext
 from datadiet.models.registry import (
     DEFAULTS,
     ModelCard,
-    ModelContext,
     build_model,
     check_model,
     is_pretrained,

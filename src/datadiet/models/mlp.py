@@ -8,7 +8,8 @@ import math
 import torch
 from torch import nn
 
-from datadiet.models.registry import ModelContext, model
+from datadiet.models.context import ModelContext
+from datadiet.models.registry import model
 
 
 class MLP(nn.Module):

@@ -8,7 +8,8 @@ from typing import Any
 from torch import nn
 
 from datadiet.models import resnet
-from datadiet.models.registry import ModelContext, model
+from datadiet.models.context import ModelContext
+from datadiet.models.registry import model
 
 
 def _register(name: str, build: Callable[..., nn.Module], summary: str) -> None:

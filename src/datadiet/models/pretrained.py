@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from datadiet.errors import BadInputError
+from datadiet.models.context import WORD_TASKS, ModelContext
 from datadiet.models.intent_slots import IntentSlotModel
-from datadiet.models.registry import WORD_TASKS, ModelContext
 
 
 class LogitsOf(nn.Module):

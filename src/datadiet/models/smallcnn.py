@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from datadiet.models.registry import ModelContext, model
+from datadiet.models.context import ModelContext
+from datadiet.models.registry import model
 
 
 class ConvBlock(nn.Module):

@@ -7,9 +7,10 @@ from typing import Any
 from torch import nn
 
 from datadiet.errors import BadInputError
+from datadiet.models.context import ONE_ROW_TASKS, WORD_TASKS, ModelContext
 from datadiet.models.intent_slots import IntentSlotModel
 from datadiet.models.pretrained import LogitsOf, import_transformers
-from datadiet.models.registry import ONE_ROW_TASKS, WORD_TASKS, ModelContext, model
+from datadiet.models.registry import model
 
 
 @model(

@@ -15,13 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from datadiet.data import Examples, Part
+from datadiet.data.arrow import dataset_of, rows_with
 from datadiet.data.checks import bad_texts, bad_vectors, with_encoded_images
 from datadiet.data.columns import is_list, list_lengths, one_array, rows_at
 from datadiet.data.images import read_images
 from datadiet.data.objects import from_arrays
 from datadiet.data.roles import IMAGE_SUFFIXES, Roles, find_roles, require_column
 from datadiet.data.sources import Source, open_source
-from datadiet.data.tables import dataset_of, rows_with
 from datadiet.data.target_rows import TargetRows
 from datadiet.data.task_roles import find_task_roles
 from datadiet.errors import BadInputError
