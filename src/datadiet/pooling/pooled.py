@@ -12,15 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from datadiet.checking import check_folder, check_seeds
-from datadiet.data import open_store
 from datadiet.errors import BadInputError
 from datadiet.keeping import checked_seed
-from datadiet.points import load_weights
-from datadiet.pooling.hypotheses import PoolReading, check_pool_score, check_pool_task, read_pool
+from datadiet.pooling.hypotheses import check_pool_score, check_pool_task
+from datadiet.pooling.opinion import Opinion, opinion_of
 from datadiet.pooling.rows import PoolRows, read_pool_rows
+from datadiet.pooling.writing import NOT_SURE, write_pooled
 from datadiet.reloading import read_examples
 from datadiet.report import safe_name
-from datadiet.runs import describe, train_run
 from datadiet.selection import select
 from datadiet.setup import Setup, prepare
 from datadiet.training.recipe import Recipe
@@ -28,7 +27,6 @@ from datadiet.training.seeding import derive_seed
 
 DEFAULT_SEEDS = 3
 ENDS = ("hardest", "easiest")
-NOT_SURE = "not confident enough"
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,23 +55,6 @@ class Pooled:
         from datadiet.pooling.sentence import pooled_sentence
 
         return pooled_sentence(self.data)
-
-
-@dataclass(frozen=True, eq=False)
-class Opinion:
-    """What the base's models say of the usable rows of a pool, averaged.
-
-    Args:
-        hardness: score -> float64 (n,), higher = less sure.
-        confidence: mean probability of each model's hypothesis, float64 (n,).
-        prediction: the class most models take each row for, int64 (n,); of several the lowest.
-        weights: hashes of the models' weights.
-    """
-
-    hardness: Mapping[str, npt.NDArray[np.float64]]
-    confidence: npt.NDArray[np.float64]
-    prediction: npt.NDArray[np.int64]
-    weights: Sequence[str]
 
 
 def pool(
@@ -183,8 +164,6 @@ def pool(
         }  # fmt: skip
         data = _facts(setup, rows, opinion, eligible, places, facts)
         if setup.accelerator.is_main_process:
-            from datadiet.pooling.writing import write_pooled
-
             write_pooled(folder, examples, rows, opinion, hardness, eligible, places, data)
     finally:
         setup.close()
@@ -222,62 +201,6 @@ def _enough(rows: PoolRows, usable: int, pick: int, min_confidence: float | None
         f"{pick:,} rows are to be picked, and {usable:,} of the {len(rows.dataset):,} rows of the pool can be "
         f"used{f' (left out: {why})' if why else ''}; pick fewer, or let more in."
     )
-
-
-def opinion_of(
-    setup: Setup, rows: PoolRows, seeds: int, seed: int, machine: Mapping[str, Any] | None = None
-) -> Opinion:
-    """Train models on the base, each to its end, and let them read the pool.
-
-    Args:
-        setup: the base, its recipe and the machine.
-        rows: the pool.
-        seeds: how many models.
-        seed: of the first.
-        machine: arguments of `datadiet.setup.prepare`; those on memory and workers hold for the pool too.
-    """
-    limits = {
-        k: v for k, v in (machine or {}).items() if k in ("memory_limit", "num_workers") and v is not None
-    }
-    store = open_store(rows.part, setup.encoding, device=str(setup.accelerator.device), **limits)
-    readings: list[PoolReading] = []
-    weights = []
-    total = int(describe(setup, seed, None, False)["total_steps"])
-    setup.display.plan(seeds * total, "base models")
-    for index in range(seeds):
-        run = train_run(setup, seed + index, weights_at=(total,), label=f"base model {index + 1} of {seeds}")
-        if not run.trained:
-            setup.display.skip(total)
-        model, digest = load_weights(setup, run, total)
-        readings.append(read_pool(setup, model, store))
-        weights.append(digest)
-    closer = getattr(store, "close", None)
-    if closer is not None:
-        closer()
-    hardness = {
-        name: np.mean([reading.hardness[name] for reading in readings], axis=0)
-        for name in readings[0].hardness
-    }
-    votes = np.stack([reading.labels for reading in readings])
-    return Opinion(
-        hardness,
-        np.mean([reading.confidence for reading in readings], axis=0),
-        _most_voted(votes),
-        weights,
-    )
-
-
-def _most_voted(votes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """The commonest entry of each column; of several the lowest.
-
-    Example:
-        >>> _most_voted(np.array([[2, 0, 1], [1, 0, 2], [2, 3, 0]])).tolist()
-        [2, 0, 0]
-    """
-    alike = (votes[:, None, :] == votes[None, :, :]).sum(axis=0)  # how often each vote is given
-    best = np.where(alike == alike.max(axis=0), votes, votes.max(initial=0) + 1)
-    found: npt.NDArray[np.int64] = best.min(axis=0)
-    return found
 
 
 def _picked(

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,16 +20,16 @@ from datadiet.exporting.formulas import neutralised
 from datadiet.exporting.label_column import LabelColumn
 from datadiet.exporting.plain_json import plain
 from datadiet.exporting.rows import Chunk, with_contents
+from datadiet.pooling.opinion import Opinion
 from datadiet.pooling.rows import PoolRows
-
-if TYPE_CHECKING:
-    from datadiet.pooling.pooled import Opinion
 
 #: The column that says where a row of the new data set comes from. It is one column of three fields, because plain
 #: number columns would be taken for inputs when vectors are loaded again.
 ORIGIN = "datadiet_pool"
 #: A folder of its own, so that it can be loaded as it is.
 AUGMENTED = "augmented"
+#: What a row is called that could have been picked but for `min_confidence`.
+NOT_SURE = "not confident enough"
 _ROWS = 1024
 
 
@@ -236,8 +236,6 @@ def _write_scored(
     places: np.ndarray,
 ) -> None:
     """Every row of the pool: whether it was picked, or why it could not be, and what the models say of it."""
-    from datadiet.pooling.pooled import NOT_SURE
-
     n = len(rows.dataset)
     ids = rows.part.ids
     status = np.full(n, "not picked", dtype=object)
