@@ -12,6 +12,7 @@ from torch import nn
 
 from datadiet.errors import BadInputError
 from datadiet.pergrad import LowRank, SquaredNorm, gradient_norm_rule, gradient_norms
+from datadiet.pergrad.factors import Gram
 from datadiet.pergrad.rules import LAYER_RULES
 
 
@@ -43,6 +44,39 @@ def test_a_layer_called_many_times_is_exact_when_its_sum_is_written_out_on_the_w
     shared = nn.Linear(2, 2)
     body = [module for _ in range(9) for module in (shared, nn.Tanh())]
     assert_exact(nn.Sequential(*body, nn.Flatten(), nn.Linear(14, 3)), torch.randn(6, 7, 2), TARGETS)
+
+
+class ReadOften(nn.Module):
+    """Several maps of the very tensor that is given, wide and narrow, one of them called twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.key, self.narrow = nn.Linear(9, 9), nn.Linear(9, 9), nn.Linear(9, 1)
+        self.head = nn.Linear(19, 3)
+
+    def forward(self, tokens):
+        parts = [self.query(tokens), self.key(tokens) * self.key(tokens), self.narrow(tokens)]
+        return self.head(torch.cat(parts, -1).tanh().sum(1))
+
+
+def test_maps_of_one_tensor_share_its_gram_matrices_within_a_batch_alone():
+    model, tokens = ReadOften(), torch.randn(6, 3, 9)
+    assert_exact(model, tokens, TARGETS)
+    tokens.mul_(1.5)  # the same tensor with other contents
+    assert_exact(model, tokens, TARGETS)
+    old = Gram(mark=object())
+    old.readers, old._values = 100, torch.ones(6, 3, 3)
+    tokens._datadiet_gram = old  # as a tensor would carry it that the model itself holds on to
+    assert_exact(model, tokens, TARGETS)
+
+
+def test_gram_matrices_are_made_once_and_let_go_after_the_last_reader():
+    tokens, gram = torch.randn(2, 3, 4), Gram(mark=None)
+    gram.readers = 2
+    first = gram.of(tokens)
+    assert torch.allclose(first, tokens @ tokens.mT)
+    assert gram.of(tokens) is first
+    assert torch.equal(gram.of(2 * tokens), 4 * first)
 
 
 class TiedLanguageModel(nn.Module):

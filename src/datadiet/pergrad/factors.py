@@ -73,15 +73,38 @@ class Dense:
         return self.values.numel() * self.values.element_size()
 
 
+class Gram:
+    """The Gram matrices of the tokens of one tensor, made once for all maps that read it: query, key and value.
+
+    Args:
+        mark: of the batch that it belongs to; a tensor that outlives its batch gets another one.
+    """
+
+    def __init__(self, mark: object) -> None:
+        self.mark = mark
+        #: Maps that have not asked yet; after the last one nothing is held.
+        self.readers = 0
+        self._values: torch.Tensor | None = None
+
+    def of(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Shape (batch, T, T), of tokens (batch, T, features)."""
+        values = torch.bmm(tokens, tokens.mT) if self._values is None else self._values
+        self.readers -= 1
+        self._values = values if self.readers > 0 else None
+        return values
+
+
 class LowRank:
     """Sums of outer products, `G_b = Σ_t left[b, t] right[b, t]ᵀ`: left (batch, T, p), right (batch, T, d).
 
-    The norm is `|leftᵀ right|²`, or, cheaper when T is small, the inner product of two T × T Gram matrices.
+    The norm is `|leftᵀ right|²`, or, cheaper when T is small, the inner product of two T × T Gram matrices; that
+    of `right` may be shared with other sums.
     """
 
-    def __init__(self, left: torch.Tensor, right: torch.Tensor) -> None:
+    def __init__(self, left: torch.Tensor, right: torch.Tensor, gram: Gram | None = None) -> None:
         self.left = widened(left)
         self.right = widened(right)
+        self._gram = gram
 
     @property
     def batch(self) -> int:
@@ -95,10 +118,12 @@ class LowRank:
         size = self.left.element_size()
         norms = []
         if tokens * (p + d) <= p * d:
-            for part in example_slices(batch, 2 * tokens * tokens * size):
+            parts = example_slices(batch, 2 * tokens * tokens * size)
+            shared = self._gram if len(parts) == 1 else None
+            for part in parts:
                 left, right = self.left[part], self.right[part]
-                gram = torch.bmm(left, left.mT)
-                norms.append(_inner(gram, torch.bmm(right, right.mT)))
+                gram = torch.bmm(right, right.mT) if shared is None else shared.of(right)
+                norms.append(_inner(torch.bmm(left, left.mT), gram))
         else:
             for part in example_slices(batch, p * d * size):
                 norms.append(self.dense(part).square().sum((1, 2)))

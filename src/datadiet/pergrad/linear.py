@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from datadiet.pergrad.calls import plain
-from datadiet.pergrad.factors import Dense, Factor, LowRank, widened
+from datadiet.pergrad.factors import Dense, Factor, Gram, LowRank, widened
 from datadiet.pergrad.rules import function_rule
 
 if TYPE_CHECKING:
@@ -68,16 +68,19 @@ def _tapped(
     saved = []
     if call.is_tracked(weight):
         saved.append(inputs)
-        uses.append((call.known(weight), lambda g: outer_products(layout, g, inputs, transposed)))
+        gram = None if transposed else call.watch.gram_of(inputs)
+        uses.append((call.known(weight), lambda g: outer_products(layout, g, inputs, transposed, gram)))
     if bias is not None and call.is_tracked(bias):
         uses.append((call.known(bias), lambda g: token_sums(layout, g, bias.shape)))
     return call.watch.tap(output, uses, saved)
 
 
-def outer_products(layout: Layout, gradient: torch.Tensor, inputs: torch.Tensor, transposed: bool) -> LowRank:
-    """`Σ_t g_t x_tᵀ`, shape (p, d), or its transpose."""
+def outer_products(
+    layout: Layout, gradient: torch.Tensor, inputs: torch.Tensor, transposed: bool, gram: Gram | None
+) -> LowRank:
+    """`Σ_t g_t x_tᵀ`, shape (p, d), or its transpose; `gram` is of the inputs."""
     left, right = tokens_of(layout, gradient), tokens_of(layout, inputs)
-    return LowRank(right, left) if transposed else LowRank(left, right)
+    return LowRank(right, left) if transposed else LowRank(left, right, gram)
 
 
 def token_sums(layout: Layout, gradient: torch.Tensor, shape: torch.Size) -> Dense:

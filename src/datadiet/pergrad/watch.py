@@ -10,7 +10,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from datadiet.pergrad.calls import Call, Plan, opened, replaced, tensors_in
-from datadiet.pergrad.factors import Dense, Factor, widened
+from datadiet.pergrad.factors import Dense, Factor, Gram, widened
 from datadiet.pergrad.layout import NeedsPlanError, OpaqueError, Print, resolve
 from datadiet.pergrad.ledger import Derived, Ledger, is_distinct_view
 from datadiet.pergrad.refusals import refuse_function
@@ -89,8 +89,18 @@ class Watch(TorchFunctionMode):
     def unmark(self, value: Any) -> None:
         """Take the mark off the caller's own tensors."""
         for tensor in tensors_in((value,)):
-            if hasattr(tensor, "_datadiet_mark"):
-                del tensor._datadiet_mark
+            for name in ("_datadiet_mark", "_datadiet_gram"):
+                if hasattr(tensor, name):
+                    delattr(tensor, name)
+
+    def gram_of(self, tensor: torch.Tensor) -> Gram:
+        """The Gram matrices that every linear map of this very tensor shares; each call is one reader more."""
+        gram: Gram | None = getattr(tensor, "_datadiet_gram", None)
+        if gram is None or gram.mark is not self._mark:
+            gram = Gram(self._mark)
+            tensor._datadiet_gram = gram  # type: ignore[attr-defined]
+        gram.readers += 1
+        return gram
 
     def tracked(self, tensor: torch.Tensor) -> torch.Tensor | Derived | None:
         """The parameter or derived tensor that this object is, or None."""
