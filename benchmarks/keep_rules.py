@@ -27,6 +27,7 @@ from noise_material import cifar10
 
 FRACTIONS = (0.7, 0.5, 0.3, 0.1)
 EARLY, LATE = 4, 10  # epochs of EL2N and of the trace that DUAL looks at
+BY = {"hardest": "el2n", "stratified": "el2n", "dual": "dual", "auto": "el2n"}
 
 
 def main() -> None:
@@ -37,6 +38,8 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=50_000)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--budget", choices=("steps", "epochs"), default="epochs")
+    parser.add_argument("--fractions", type=float, nargs="+", default=FRACTIONS)
+    parser.add_argument("--rules", nargs="+", choices=BY, default=list(BY))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--workspace", type=Path, default=Path("runs"))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/keep_rules"))
@@ -46,29 +49,27 @@ def main() -> None:
     fixed = {"budget": chosen.budget, "precision": "float32", "memory_format": "channels_last"}
     with ProgressDisplay() as display:
         setup = prepare(examples, "fast", workspace=chosen.workspace, overrides=fixed, display=display)
-        wanted = ["el2n", "dual", "confidence"]
-        table = score_with(setup, wanted, seeds=chosen.seeds, at_epoch=(EARLY, LATE)).table
-        by = {
-            "hardest": f"el2n@{EARLY}",
-            "stratified": f"el2n@{EARLY}",
-            "dual": f"dual@{LATE}",
-            "auto": f"el2n@{EARLY}",
-        }
+        late = "dual" in chosen.rules
+        wanted = ["el2n", "dual", "confidence"] if late else ["el2n"]
+        moments = (EARLY, LATE) if late else (EARLY,)
+        table = score_with(setup, wanted, seeds=chosen.seeds, at_epoch=moments).table
+        ends = {"el2n": f"@{EARLY}", "dual": f"@{LATE}"} if late else {"el2n": ""}
+        by = {rule: BY[rule] + ends[BY[rule]] for rule in chosen.rules}
         arms: list[Arm] = []
-        for fraction in FRACTIONS:
+        for fraction in chosen.fractions:
             for rule, score in by.items():
                 arms.append(subset_arm(score, rule, fraction, keep(table, fraction, by=score, rule=rule)))
         data = decide(compare_arms(setup, arms, seeds=chosen.seeds))
     size = len(examples.train)
     data["auto"] = {
-        f"{f:g}": explain_auto(size, kept_size(size, f), examples.num_classes).rule for f in FRACTIONS
+        f"{f:g}": explain_auto(size, kept_size(size, f), examples.num_classes).rule for f in chosen.fractions
     }
     chosen.out.mkdir(parents=True, exist_ok=True)
     (chosen.out / "keep_rules.json").write_text(json.dumps(data, indent=1) + "\n")
     rules = [*by, "random"]
     cells = {(s["rule"], s["keep"]): s for s in data["subsets"]}
     print("| keep | " + " | ".join(rules) + " | auto takes |\n|" + " --- |" * (len(rules) + 2))
-    for fraction in FRACTIONS:
+    for fraction in chosen.fractions:
         row = []
         for rule in rules:
             cell = cells[rule, fraction]
@@ -85,7 +86,7 @@ def main() -> None:
     series = {
         rule: [
             (f, *(100 * v for v in (cells[rule, f]["accuracy"], *cells[rule, f]["interval"])))
-            for f in FRACTIONS[::-1]
+            for f in sorted(chosen.fractions)
         ]
         for rule in rules
     }

@@ -94,6 +94,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder with train.parquet and test.parquet of CIFAR-10")
     parser.add_argument("--examples", type=int, default=20_000)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("material"))
     parser.add_argument("--workspace", type=Path, default=Path("runs"))
     parser.add_argument("--threads", type=int, default=2)
@@ -101,7 +102,7 @@ def main() -> None:
     torch.set_num_threads(chosen.threads)
     clean = cifar10(chosen.data, chosen.examples)
     chosen.out.mkdir(parents=True, exist_ok=True)
-    for seed in range(chosen.seeds):
+    for seed in range(chosen.first_seed, chosen.first_seed + chosen.seeds):
         for kind, rate in SETTINGS:
             path = chosen.out / f"{kind}-{rate}-seed{seed}.npz"
             if path.exists():
