@@ -86,6 +86,15 @@ def test_the_table_has_a_row_for_full_data_and_every_subset():
     assert "same steps" in text
 
 
+def test_a_verdict_that_is_older_than_outcomes_keeps_what_it_said():
+    verdict = made_up_verdict()
+    for subset in verdict["subsets"]:
+        del subset["outcome"]
+    text = shown(verdict_table(verdict))
+    assert text.count("holds") == sum(subset["holds"] for subset in verdict["subsets"]) > 0
+    assert "loses more" not in text
+
+
 def test_the_table_says_when_nothing_can_be_decided_with_one_seed():
     text = shown(verdict_table(made_up_verdict(seeds=1)))
     assert "undecided" in text

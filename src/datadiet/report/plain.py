@@ -28,6 +28,7 @@ __all__ = [
     "budget_title",
     "has_one_seed",
     "is_same_subset",
+    "outcome_of",
     "outcome_title",
     "points_with_interval",
     "printable",
@@ -91,6 +92,16 @@ def accuracy_title(verdict: Mapping[str, Any]) -> str:
     ('full-sequence accuracy', 'accuracy')
     """
     return _ACCURACY_TITLES.get(str(verdict.get("task")), "accuracy")
+
+
+def outcome_of(subset: Mapping[str, Any]) -> str:
+    """The outcome of a subset; of a verdict that is older than outcomes, what `holds` says of it.
+
+    >>> outcome_of({"outcome": "fails"}), outcome_of({"holds": True}), outcome_of({"holds": False})
+    ('fails', 'holds', 'undecided')
+    """
+    said = str(subset.get("outcome"))
+    return said if said in _OUTCOMES else "holds" if subset.get("holds") else "undecided"
 
 
 def outcome_title(outcome: str) -> str:
@@ -226,7 +237,7 @@ def verdict_table(verdict: Mapping[str, Any]) -> Table:
             _accuracy(subset),
             points_with_interval(subset.get("minus_full")),
             "" if is_random else points_with_interval(subset.get("minus_random")),
-            outcome_title(subset.get("outcome", "undecided")) + (" ← recommended" if chosen else ""),
+            outcome_title(outcome_of(subset)) + (" ← recommended" if chosen else ""),
         ]
         table.add_row(*(Text(cell) for cell in cells), style="green" if chosen else None)
     return table

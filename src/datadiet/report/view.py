@@ -17,6 +17,7 @@ from datadiet.report.plain import (
     budget_title,
     has_one_seed,
     is_same_subset,
+    outcome_of,
     outcome_title,
     score_title,
     subset_title,
@@ -138,8 +139,8 @@ def _subset_rows(verdict: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "minus_random": subset.get("minus_random"),
                 "bar": _bar(difference, axis) if measured else None,
                 "first": bool(rows) and rows[-1]["keep"] != subset.get("keep"),
-                "outcome": subset.get("outcome", "undecided"),
-                "outcome_title": outcome_title(subset.get("outcome", "undecided")),
+                "outcome": outcome_of(subset),
+                "outcome_title": outcome_title(outcome_of(subset)),
                 "chosen": recommended is not None and is_same_subset(subset, recommended),
             }
         )
