@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import datadiet as dd
-from datadiet.exporting import export
+from datadiet.jobs.export import export
 
 DATA = Path(__file__).resolve().parents[1] / ".." / "shared" / "data" / "cifar10"
 

@@ -20,11 +20,11 @@ import torch
 from scipy import stats
 
 import datadiet as dd
+from datadiet.engine.setup import prepare
+from datadiet.foundation.statistics import DRAWS
 from datadiet.pergrad import GradientNorms
 from datadiet.scores.inputs import input_norm
-from datadiet.setup import prepare
-from datadiet.statistics import DRAWS
-from datadiet.studies.claims import mean_correlation
+from datadiet.studies.toolbox.claims import mean_correlation
 
 BATCH = 100
 PUBLISHED = 0.963

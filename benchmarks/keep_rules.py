@@ -14,15 +14,15 @@ from pathlib import Path
 
 import torch
 
-from datadiet.comparison import Arm, compare_arms, subset_arm
-from datadiet.keeping import keep
-from datadiet.progress import ProgressDisplay
-from datadiet.report.canvas import as_png, as_svg, drawing_style
-from datadiet.scoring import score_with
+from datadiet.engine.setup import prepare
+from datadiet.foundation.progress import ProgressDisplay
+from datadiet.jobs.compare import Arm, compare_arms, subset_arm
+from datadiet.jobs.keep import keep
+from datadiet.jobs.score import score_with
+from datadiet.jobs.verdict import decide
+from datadiet.pages.report.canvas import as_png, as_svg, drawing_style
 from datadiet.selection import explain_auto, kept_size
-from datadiet.setup import prepare
-from datadiet.studies.drawing import lines
-from datadiet.verdict import decide
+from datadiet.studies.toolbox.figures import lines
 from noise_material import cifar10
 
 FRACTIONS = (0.7, 0.5, 0.3, 0.1)

@@ -21,10 +21,10 @@ import torch
 import torch.nn.functional as F
 
 import datadiet as dd
-from datadiet.setup import Setup, prepare
+from datadiet.engine.setup import Setup, prepare
+from datadiet.engine.training.loop import Observer, TrainingLoop
+from datadiet.engine.training.observers import Recording
 from datadiet.tracking import Recorder
-from datadiet.training.loop import Observer, TrainingLoop
-from datadiet.training.observers import Recording
 
 
 def bare_loop(setup: Setup, steps: int) -> Callable[[], float]:

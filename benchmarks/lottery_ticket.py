@@ -20,11 +20,11 @@ import pyarrow.parquet as pq
 import torch
 
 import datadiet as dd
-from datadiet.progress import ProgressDisplay
-from datadiet.studies.base import carry_out, open_bench, plan_of
+from datadiet.foundation.progress import ProgressDisplay
 from datadiet.studies.lottery_ticket import lottery_ticket_study
-from datadiet.studies.scale import SCALES
-from datadiet.studies.tickets import Sizes
+from datadiet.studies.toolbox.scale import SCALES
+from datadiet.studies.toolbox.study import carry_out, open_bench, plan_of
+from datadiet.studies.toolbox.tickets import Sizes
 
 
 def first_images(data: Path, images: int, test_images: int, folder: Path) -> dd.Examples:

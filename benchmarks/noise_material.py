@@ -18,10 +18,10 @@ import numpy as np
 import torch
 
 from datadiet.data import Batch, Examples, corrupt, load
-from datadiet.points import FullColumns, HeadInputs, load_weights
-from datadiet.runs import Run, train_run
-from datadiet.setup import Setup, prepare
-from datadiet.training.evaluation import evaluate
+from datadiet.engine.points import FullColumns, HeadInputs, load_weights
+from datadiet.engine.runs import Run, train_run
+from datadiet.engine.setup import Setup, prepare
+from datadiet.engine.training.evaluation import evaluate
 
 SCORE_EPOCH = 4
 # Classes that look alike turn into each other; the rest, into the next in line.

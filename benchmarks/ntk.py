@@ -17,7 +17,7 @@ from torch.func import functional_call, jacrev, vmap
 
 from datadiet.landscape import ntk_gram
 from datadiet.models.resnet import resnet18
-from datadiet.models.smallcnn import SmallCNN
+from datadiet.models.small import SmallCNN
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 MODELS: dict[str, Callable[[], nn.Module]] = {

@@ -22,9 +22,9 @@ import pyarrow.parquet as pq
 import torch
 
 from datadiet.data import Examples, load
-from datadiet.progress import ProgressDisplay
-from datadiet.studies.base import carry_out, open_bench, study_named
-from datadiet.studies.scale import Scale, scale_named
+from datadiet.foundation.progress import ProgressDisplay
+from datadiet.studies.toolbox.scale import Scale, scale_named
+from datadiet.studies.toolbox.study import carry_out, open_bench, study_named
 
 STUDIES = ("keep-fraction", "label-noise", "early-features", "init-correlation", "score-epoch", "window")
 

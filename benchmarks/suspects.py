@@ -27,12 +27,11 @@ from sklearn.metrics import average_precision_score
 
 import datadiet as dd
 from datadiet.data import corrupt
-from datadiet.runs import train_run
-from datadiet.scoring import score_with
-from datadiet.setup import prepare
-from datadiet.suspecting.second_look import second_passes
-from datadiet.suspecting.seen_labels import half_means, late_mean, logits_of, see_labels
-from datadiet.suspects import combine, el2n, label_probability, log_probabilities, logit_margin
+from datadiet.engine.runs import train_run
+from datadiet.engine.setup import prepare
+from datadiet.jobs.score import score_with
+from datadiet.jobs.suspects.trainings import half_means, late_mean, logits_of, second_passes, see_labels
+from datadiet.noise import combine, el2n, label_probability, log_probabilities, logit_margin
 
 SETTINGS = (("symmetric", 0.1), ("symmetric", 0.3), ("class_dependent", 0.1))
 # Sign that makes higher more suspicious, of every measure that a trace holds.

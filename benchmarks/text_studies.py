@@ -20,9 +20,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import torch
 
-from datadiet.progress import ProgressDisplay
-from datadiet.studies.base import carry_out, open_bench, study_named
-from datadiet.studies.scale import scale_named
+from datadiet.foundation.progress import ProgressDisplay
+from datadiet.studies.toolbox.scale import scale_named
+from datadiet.studies.toolbox.study import carry_out, open_bench, study_named
 from reproduce import claims_table
 
 

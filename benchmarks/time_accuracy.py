@@ -31,15 +31,14 @@ import numpy as np
 import torch
 
 import datadiet as dd
-from datadiet.comparison import FRESH_SEEDS
 from datadiet.data.fingerprint import fingerprint
-from datadiet.progress import ProgressDisplay
-from datadiet.runs import train_run
-from datadiet.scoring import default_epoch
-from datadiet.setup import Setup, prepare
-from datadiet.statistics import difference_interval
-from datadiet.studies.time_accuracy import HARDEST, timed_arms
-from datadiet.studies.timed_arms import TimedArm, row_of, scores_with_cost
+from datadiet.engine.runs import train_run
+from datadiet.engine.setup import Setup, prepare
+from datadiet.foundation.progress import ProgressDisplay
+from datadiet.foundation.statistics import difference_interval
+from datadiet.jobs.compare import FRESH_SEEDS
+from datadiet.jobs.score import default_epoch
+from datadiet.studies.time_accuracy import HARDEST, TimedArm, row_of, scores_with_cost, timed_arms
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import datadiet as dd
-from datadiet.setup import Setup, prepare
+from datadiet.engine.setup import Setup, prepare
 
 collect_ignore_glob = ["conftest.py", "*/conftest.py"]  # no doctests in these; their names would clash
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

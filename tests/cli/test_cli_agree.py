@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from command_line import assert_refused
 
-from datadiet.keeping import Kept
+from datadiet.jobs.keep import Kept
 from datadiet.scores import ScoreTable
 
 

@@ -10,7 +10,7 @@ import pytest
 from command_line import TINY, Datadiet, assert_refused, contents, write_images
 
 import datadiet as dd
-from datadiet.decisions import Decisions
+from datadiet.jobs.decisions import Decisions
 
 
 @pytest.fixture

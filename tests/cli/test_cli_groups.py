@@ -42,7 +42,9 @@ def scores(here: Path, grouped: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("datadiet.run_folder.write_report", lambda contents, folder: folder / "report.html")
+    monkeypatch.setattr(
+        "datadiet.jobs.run_folder.write_report", lambda contents, folder: folder / "report.html"
+    )
 
 
 def test_run_reports_every_group_and_class(here: Path, grouped: Path, datadiet: Datadiet) -> None:

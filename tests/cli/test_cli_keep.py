@@ -10,7 +10,7 @@ import pytest
 from command_line import TINY, Datadiet, assert_refused, write_vectors
 
 import datadiet as dd
-from datadiet.embedding import Embeddings
+from datadiet.engine.embedding import Embeddings
 
 
 @pytest.fixture(scope="module")

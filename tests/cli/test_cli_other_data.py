@@ -90,7 +90,7 @@ def test_the_data_is_loaded_again_the_way_it_was(
     command: str, here: Path, datadiet: Datadiet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The page takes longest to draw and is not what is tested here.
-    for module in ("run_folder", "reporting"):
+    for module in ("jobs.run_folder", "jobs.report"):
         monkeypatch.setattr(
             f"datadiet.{module}.write_report", lambda contents, folder: folder / "report.html"
         )

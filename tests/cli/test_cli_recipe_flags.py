@@ -59,7 +59,7 @@ def given_recipe(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         seen.append(options)
         raise dd.BadInputError("Seen enough.")
 
-    for name in ("datadiet.diet.run", "datadiet.diet.compare", "datadiet.scoring.score"):
+    for name in ("datadiet.jobs.run.run", "datadiet.jobs.run.compare", "datadiet.jobs.score.score"):
         monkeypatch.setattr(name, instead)
     return seen
 

@@ -21,7 +21,7 @@ def test_the_table_has_accuracy_weights_and_examples_of_dense_and_sparse_network
     datadiet, here, points, monkeypatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "160")
-    monkeypatch.setattr("datadiet.run_folder.write_report", lambda *_: None)
+    monkeypatch.setattr("datadiet.jobs.run_folder.write_report", lambda *_: None)
     options = ("--sparsity=0.5", "--keep=0.5", "--seeds=2", "--out=out", *TINY)
     outcome = datadiet("run", points, *options)
     assert outcome.code == 0, outcome
@@ -40,7 +40,7 @@ def test_the_table_has_accuracy_weights_and_examples_of_dense_and_sparse_network
 def test_a_sparsity_that_empties_a_layer_is_refused_and_allowed_when_asked(
     datadiet, here, points, monkeypatch
 ) -> None:
-    monkeypatch.setattr("datadiet.run_folder.write_report", lambda *_: None)
+    monkeypatch.setattr("datadiet.jobs.run_folder.write_report", lambda *_: None)
     options = ("--sparsity=0.99", "--keep=0.5", "--seeds=1", "--out=out", *TINY)
     outcome = datadiet("run", points, *options)
     assert outcome.code == 2 and "leaves no weight of" in outcome.stderr

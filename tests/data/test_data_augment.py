@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from datadiet.data.augment import Augmentation
-from datadiet.errors import BadInputError
+from datadiet.data.stores.augment import Augmentation
+from datadiet.foundation.errors import BadInputError
 
 
 def every_crop(image: np.ndarray, pad: int, mode: str, flip: bool) -> list[np.ndarray]:

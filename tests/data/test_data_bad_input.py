@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 import datadiet.data as dd
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 
 TEXT = [f"text {i}" for i in range(8)]
 LABEL = ["x", "y"] * 4

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import datadiet.data as dd
-from datadiet.data.order import order_of
-from datadiet.errors import BadInputError
+from datadiet.data.stores.order import order_of
+from datadiet.foundation.errors import BadInputError
 
 
 def image_examples():

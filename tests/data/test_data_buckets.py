@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import datadiet.data as dd
-from datadiet.data.order import by_length, num_batches, order_of, shards
-from datadiet.errors import BadInputError
+from datadiet.data.stores.order import by_length, num_batches, order_of, shards
+from datadiet.foundation.errors import BadInputError
 
 CASES = {
     "lengths": st.lists(st.integers(0, 9), max_size=60),

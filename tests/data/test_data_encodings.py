@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import datadiet.data as dd
-from datadiet.data.rows import DenseRows, RaggedRows, join
-from datadiet.errors import BadInputError
+from datadiet.data.stores.batches import DenseRows, RaggedRows, join
+from datadiet.foundation.errors import BadInputError
 
 
 def test_image_statistics_are_those_of_the_train_pixels():
@@ -27,8 +27,8 @@ def test_image_statistics_are_those_of_the_train_pixels():
 
 
 def test_statistics_of_large_data_come_from_a_seeded_sample(monkeypatch, pictures):
-    monkeypatch.setattr("datadiet.data.image_encoding._WHOLE_BYTES", 100)
-    monkeypatch.setattr("datadiet.data.image_encoding._SAMPLE", 5)
+    monkeypatch.setattr("datadiet.data.encodings.images._WHOLE_BYTES", 100)
+    monkeypatch.setattr("datadiet.data.encodings.images._SAMPLE", 5)
     examples = dd.load((np.repeat(pictures, 2, axis=0), np.arange(24) % 2))
     sampled = dd.ImageEncoding.fit(examples)
     assert sampled == dd.ImageEncoding.fit(examples)

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 import datadiet.data as dd
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 
 ROWS = datasets.Dataset.from_dict({"x": [0.0, 1.0, 2.0]})
 

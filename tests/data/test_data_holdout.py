@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datadiet.data.holdout import hold_out
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 
 
 @settings(deadline=None, max_examples=50)

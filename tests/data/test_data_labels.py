@@ -5,8 +5,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from datadiet.data.labels import label_values, match_names
-from datadiet.errors import BadInputError
+from datadiet.data.columns.labels import label_values, match_names
+from datadiet.foundation.errors import BadInputError
 
 
 @pytest.mark.parametrize(

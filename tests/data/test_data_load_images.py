@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 import datadiet.data as dd
-from datadiet.data.pixels import decode, native_shape, open_image, to_array
-from datadiet.errors import BadInputError
+from datadiet.data.checks.images import decode, native_shape, open_image, to_array
+from datadiet.foundation.errors import BadInputError
 
 
 def encoded(image, form="PNG", **options):

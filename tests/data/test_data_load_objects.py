@@ -9,7 +9,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import datadiet.data as dd
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 
 LABELS = np.arange(12) % 3
 

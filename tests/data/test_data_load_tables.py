@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import datadiet.data as dd
-from datadiet.data.columns import rows_at
-from datadiet.errors import BadInputError
+from datadiet.data.columns.arrow import rows_at
+from datadiet.foundation.errors import BadInputError
 
 ROWS = {
     "text": ["good film", 'bad, "really" bad', "fine\nindeed", "poor", "great", "awful", "nice", "dull"],
@@ -185,8 +185,10 @@ def test_integer_labels_may_be_negative_and_have_gaps():
 def test_files_over_the_memory_share_are_mapped_from_the_cache(tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     reference = dd.load(write(tmp_path / "a.csv"))
-    monkeypatch.setattr("datadiet.data.tables.psutil.virtual_memory", lambda: type("M", (), {"available": 4}))
-    from datadiet.data.tables import read_tables
+    monkeypatch.setattr(
+        "datadiet.data.sources.tables.psutil.virtual_memory", lambda: type("M", (), {"available": 4})
+    )
+    from datadiet.data.sources.tables import read_tables
 
     rows = read_tables([tmp_path / "a.csv"])
     assert rows.cache_files

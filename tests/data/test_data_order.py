@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datadiet.data.order import num_batches, order_of, shards
+from datadiet.data.stores.order import num_batches, order_of, shards
 
 # world size, batch size, number of ids -> for each rank the ids of each step.
 TABLE = [

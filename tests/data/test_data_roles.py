@@ -4,8 +4,8 @@ import datasets
 import numpy as np
 import pytest
 
-from datadiet.data.roles import find_roles
-from datadiet.errors import BadInputError
+from datadiet.data.columns.roles import find_roles
+from datadiet.foundation.errors import BadInputError
 
 N = 4
 TEXT = ["a", "b", "c", "d"]

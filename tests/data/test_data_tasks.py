@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import datadiet.data as dd
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 
 TEXTS = ["fly to rome", "what a day it is", "to new york", "rain"] * 5
 SLOTS = ["O O B-city", "O O B-date O O", "O B-city I-city", "B-weather"] * 5

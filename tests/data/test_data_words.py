@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import datadiet.data as dd
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 
 transformers = pytest.importorskip("transformers")
 tokenizers = pytest.importorskip("tokenizers")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from datadiet.dynamic import DynamicSampler
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 
 LENGTHS = np.random.default_rng(0).integers(1, 60, size=1000)
 

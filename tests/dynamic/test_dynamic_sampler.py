@@ -24,8 +24,8 @@ from datadiet.dynamic import (
     WithIds,
     selector_cards,
 )
-from datadiet.dynamic.streams import shuffled, smallest, stream
-from datadiet.errors import BadInputError
+from datadiet.dynamic.sharding import shuffled, smallest, stream
+from datadiet.foundation.errors import BadInputError
 from datadiet.tracking import Recorder
 
 N = 41

@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from datadiet.dynamic import Curriculum, DynamicSampler, NluDataDiet, Schedule, score_everything, with_ids
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 from datadiet.tasks import Classification
 
 N = 30

@@ -28,7 +28,9 @@ def datadiet() -> Callable[..., str]:
 @pytest.fixture
 def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the drawing of the report, which takes longest and is not what is tested."""
-    monkeypatch.setattr("datadiet.run_folder.write_report", lambda contents, folder: folder / "report.html")
+    monkeypatch.setattr(
+        "datadiet.jobs.run_folder.write_report", lambda contents, folder: folder / "report.html"
+    )
 
 
 def times(folder: Path) -> dict[str, int]:

@@ -21,11 +21,11 @@ import datadiet as dd
 DRIVER = """
 import json, os, random, signal, sys, time
 
-import datadiet.cli, datadiet.diet, datadiet.run_folder, datadiet.comparison, datadiet.scoring
+import datadiet.cli, datadiet.jobs.run, datadiet.jobs.run_folder, datadiet.jobs.compare, datadiet.jobs.score
 import torch
 
 torch.set_num_threads(1)
-datadiet.run_folder.write_report = lambda contents, folder: folder / "report.html"
+datadiet.jobs.run_folder.write_report = lambda contents, folder: folder / "report.html"
 
 
 def start(arguments):

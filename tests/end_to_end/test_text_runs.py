@@ -16,11 +16,11 @@ from text_sources import columns_of, write_encoder, write_texts
 
 import datadiet as dd
 from datadiet.data import corrupt
-from datadiet.points import compute_grand, compute_outputs, load_weights
-from datadiet.runs import train_run
-from datadiet.setup import Setup, prepare
-from datadiet.training.checkpoint import read_tensors
-from datadiet.training.observers import Showing
+from datadiet.engine.points import compute_grand, compute_outputs, load_weights
+from datadiet.engine.runs import train_run
+from datadiet.engine.setup import Setup, prepare
+from datadiet.engine.training.checkpoint import read_tensors
+from datadiet.engine.training.observers import Showing
 
 pytest.importorskip("transformers")
 datasets = pytest.importorskip("datasets")
@@ -123,7 +123,7 @@ def test_grand_of_a_pre_trained_model_is_of_its_head_unless_asked_otherwise(tmp_
     said: list[str] = []
 
     def table(**options: object) -> dd.ScoreTable:
-        from datadiet.progress import ProgressDisplay
+        from datadiet.foundation.progress import ProgressDisplay
 
         display = ProgressDisplay(enabled=False)
         display.say = said.append  # type: ignore[method-assign]
@@ -143,7 +143,7 @@ def test_grand_of_a_pre_trained_model_is_of_its_head_unless_asked_otherwise(tmp_
 
 @pytest.mark.parametrize("task", ["intent_slots", "token_classification"])
 def test_texts_with_tags_have_embeddings_of_an_encoder(task: str, tmp_path: Path) -> None:
-    from datadiet.embedding import encode
+    from datadiet.engine.embedding import encode
 
     setup = setup_of(task, tmp_path / "work")
     encoder = str(write_encoder(tmp_path / "encoder"))
@@ -173,7 +173,7 @@ def test_a_tokenizer_that_gives_more_tokens_than_the_model_knows_is_refused(tmp_
 
 
 def test_labels_are_made_wrong_and_studied_only_where_there_are_classes(tmp_path: Path) -> None:
-    from datadiet.studies.base import run_study
+    from datadiet.studies.toolbox.study import run_study
 
     examples = examples_of("multilabel")
     with pytest.raises(dd.BadInputError, match="of the task 'multilabel'"):

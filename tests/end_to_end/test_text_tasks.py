@@ -135,7 +135,7 @@ def test_every_task_reaches_its_verdict_with_a_small_transformer(
         pytest.importorskip("seqeval")
     else:  # the page takes longest to draw, and one without classes is the one that might be broken
         monkeypatch.setattr(
-            "datadiet.run_folder.write_report", lambda contents, folder: folder / "report.html"
+            "datadiet.jobs.run_folder.write_report", lambda contents, folder: folder / "report.html"
         )
     train, test = write_texts(tmp_path, task)
     work = ("--workspace", tmp_path / "work", "--out", tmp_path / "out")

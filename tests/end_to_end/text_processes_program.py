@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import datadiet as dd
-from datadiet.runs import train_run
-from datadiet.setup import prepare
+from datadiet.engine.runs import train_run
+from datadiet.engine.setup import prepare
 from datadiet.tracking import scores_from_trace
 
 

@@ -14,7 +14,7 @@ import pytest
 from accelerate import Accelerator
 
 from datadiet.dynamic import DynamicSampler
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 from datadiet.integrations.accelerate import dynamic_loader
 
 

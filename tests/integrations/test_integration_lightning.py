@@ -13,8 +13,15 @@ from torch.utils.data import DataLoader
 
 lightning = pytest.importorskip("lightning.pytorch", reason="lightning is not installed")
 
-from datadiet.dynamic import DynamicSampler, InfoBatch, NluDataDiet, RandomCycles, Schedule, with_ids  # noqa: E402
-from datadiet.errors import BadInputError  # noqa: E402
+from datadiet.dynamic import (  # noqa: E402
+    DynamicSampler,
+    InfoBatch,
+    NluDataDiet,
+    RandomCycles,
+    Schedule,
+    with_ids,
+)
+from datadiet.foundation.errors import BadInputError  # noqa: E402
 from datadiet.integrations.lightning import DataDietCallback  # noqa: E402
 from datadiet.tracking import Recorder  # noqa: E402
 

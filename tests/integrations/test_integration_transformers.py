@@ -21,7 +21,7 @@ from datadiet.dynamic import (  # noqa: E402
     Schedule,
     with_ids,
 )
-from datadiet.errors import BadInputError  # noqa: E402
+from datadiet.foundation.errors import BadInputError  # noqa: E402
 from datadiet.integrations.transformers import DataDietTrainer  # noqa: E402
 from datadiet.tracking import Recorder  # noqa: E402
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 from datadiet.landscape import interpolate
 
 

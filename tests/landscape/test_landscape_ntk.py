@@ -21,7 +21,7 @@ from ntk_oracle import (
 from torch import nn
 
 from datadiet.landscape import ntk_gram
-from datadiet.landscape.explicit import blocks_of
+from datadiet.landscape.gram import blocks_of
 
 CASES = {
     "mlp": lambda: (mlp(), noise(5, 6)),
@@ -81,7 +81,7 @@ def test_the_memory_never_changes_the_kernel(method, max_memory):
 
 
 def test_the_jacobian_block_never_takes_more_than_the_memory_given(monkeypatch):
-    from datadiet.landscape import explicit
+    from datadiet.landscape import gram as explicit
 
     widths = []
     original = explicit._add_products

@@ -15,7 +15,7 @@ from ntk_oracle import (
 )
 from torch import nn
 
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 from datadiet.landscape import ntk_gram
 
 

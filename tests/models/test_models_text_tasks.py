@@ -9,7 +9,7 @@ import torch
 
 import datadiet as dd
 from datadiet.models import ModelContext, build_model, check_vocabulary
-from datadiet.models.intent_slots import IntentSlotModel
+from datadiet.models.pretrained import IntentSlotModel
 
 transformers = pytest.importorskip("transformers")
 

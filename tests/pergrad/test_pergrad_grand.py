@@ -11,7 +11,7 @@ from pergrad_oracle import oracle, total
 from safetensors.torch import save_model
 from torch import nn
 
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 from datadiet.pergrad import grand
 
 

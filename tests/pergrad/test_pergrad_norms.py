@@ -13,7 +13,7 @@ from pergrad_oracle import cross_entropy, oracle, relative_error, total
 from scipy.stats import spearmanr
 from torch import nn
 
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 from datadiet.models.resnet import resnet18
 from datadiet.pergrad import GradientNorms, gradient_norms
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 from datadiet.pergrad import gradient_norms
 
 INPUTS, TARGETS = torch.linspace(-1, 1, 20).reshape(4, 5), torch.tensor([0, 1, 2, 0])

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from pergrad_oracle import assert_exact, oracle, relative_error, total
 from torch import nn
 
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 from datadiet.pergrad import LowRank, SquaredNorm, gradient_norm_rule, gradient_norms
 from datadiet.pergrad.factors import Gram
 from datadiet.pergrad.rules import LAYER_RULES

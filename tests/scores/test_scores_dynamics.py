@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from datadiet.errors import BadInputError
-from datadiet.scores import dynamics, windows
+from datadiet.foundation.errors import BadInputError
+from datadiet.scores import dynamics
+from datadiet.scores import dynamics as windows
 
 
 def slow_forgetting(correct: np.ndarray, seen: np.ndarray) -> list[float]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from datadiet.scores.geometry import centre_distance, prototype_distance
+from datadiet.scores.inputs import centre_distance, prototype_distance
 
 
 def test_centre_distance_is_the_distance_to_the_mean_of_the_own_class():

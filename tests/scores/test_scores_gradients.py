@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 from datadiet.scores.gradients import grand_last_layer
 from datadiet.scores.outputs import el2n
 

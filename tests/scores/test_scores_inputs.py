@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 from datadiet.scores.inputs import input_norm, random
 
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 from datadiet.scores import outputs
 
 SCORES = ("el2n", "l1_error", "entropy", "loss", "margin", "logit_margin")

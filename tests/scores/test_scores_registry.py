@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 from datadiet.scores import card, cards, outputs, register_score
 from datadiet.scores.registry import base_name, unregister_score
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 from datadiet.scores import dynamics, outputs, register_score
 from datadiet.scores.registry import unregister_score
 from datadiet.scores.stream import score_logits

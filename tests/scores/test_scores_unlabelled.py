@@ -9,15 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 from datadiet.scores import card
 from datadiet.scores.outputs import el2n, logit_margin, margin
-from datadiet.scores.unlabelled import (
-    hypothesis_el2n,
-    least_confidence,
-    probability_margin,
-    top_logit_margin,
-)
+from datadiet.scores.unlabelled import hypothesis_el2n, least_confidence, probability_margin, top_logit_margin
 
 ALL = (least_confidence, hypothesis_el2n, probability_margin, top_logit_margin)
 LOGITS = arrays(np.float64, st.tuples(st.integers(1, 6), st.integers(2, 7)), elements=st.floats(-30, 30))

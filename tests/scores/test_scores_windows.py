@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from datadiet.errors import BadInputError
-from datadiet.scores.windows import dual, dyn_unc, tdds
+from datadiet.foundation.errors import BadInputError
+from datadiet.scores.dynamics import dual, dyn_unc, tdds
 
 
 def dual_by_hand(probabilities, window):

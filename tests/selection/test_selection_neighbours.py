@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 from datadiet.selection import neighbours
-from datadiet.selection.leaves import split
-from datadiet.selection.neighbours import nearest_neighbours
+from datadiet.selection.neighbours import nearest_neighbours, split
 
 
 def all_pairs(vectors, count):

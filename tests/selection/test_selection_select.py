@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from datadiet.errors import BadInputError, RunFailedError
+from datadiet.foundation.errors import BadInputError, RunFailedError
 from datadiet.selection import (
     emptied_classes,
     forget_rule,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 from datadiet.selection import kept_size
 from datadiet.selection.sizes import ceiling_share, equal_quotas, proportional_quotas, rounded_share
 

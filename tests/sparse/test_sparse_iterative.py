@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import datadiet as dd
-from datadiet.progress import ProgressDisplay
-from datadiet.setup import prepare
+from datadiet.engine.setup import prepare
+from datadiet.engine.training.loop import TrainingLoop
+from datadiet.foundation.progress import ProgressDisplay
 from datadiet.sparse import magnitude_mask, pretrain, with_random_labels
-from datadiet.training.loop import TrainingLoop
 
 
 @pytest.fixture

@@ -9,8 +9,12 @@ import pytest
 import torch
 
 import datadiet as dd
-from datadiet.runs import Run, describe, train_run
-from datadiet.setup import Setup, prepare
+from datadiet.engine.runs import Run, describe, train_run
+from datadiet.engine.setup import Setup, prepare
+from datadiet.engine.training.checkpoint import TrainingState, read_tensors, weights_hash
+from datadiet.engine.training.loop import Observer, TrainingLoop
+from datadiet.engine.training.observers import Showing
+from datadiet.engine.workspace import content_address
 from datadiet.sparse import (
     Mask,
     magnitude_mask,
@@ -20,10 +24,6 @@ from datadiet.sparse import (
     train_from,
     with_random_labels,
 )
-from datadiet.training.checkpoint import TrainingState, read_tensors, weights_hash
-from datadiet.training.loop import Observer, TrainingLoop
-from datadiet.training.observers import Showing
-from datadiet.workspace import content_address
 
 
 class Killed(Exception):

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import datadiet as dd
-from datadiet.setup import Setup, prepare
-from datadiet.studies.base import StudyResult, carry_out, study_named
-from datadiet.studies.bench import Workbench
-from datadiet.studies.scale import SCALES, Scale
+from datadiet.engine.setup import Setup, prepare
+from datadiet.studies.toolbox.context import Workbench
+from datadiet.studies.toolbox.scale import SCALES, Scale
+from datadiet.studies.toolbox.study import StudyResult, carry_out, study_named
 
 TINY_SCALE = dataclasses.replace(
     SCALES["smoke"],
@@ -68,8 +68,8 @@ def done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Study
     def carried_out(name: str, on: Workbench, *, render: bool = False) -> StudyResult:
         with monkeypatch.context() as patch:
             if not render:
-                patch.setattr("datadiet.studies.base.as_png", lambda figure: b"PNG")
-                patch.setattr("datadiet.studies.base.as_svg", lambda figure: b"<svg")
+                patch.setattr("datadiet.studies.toolbox.study.as_png", lambda figure: b"PNG")
+                patch.setattr("datadiet.studies.toolbox.study.as_svg", lambda figure: b"<svg")
             return carry_out(study_named(name), on, tmp_path / "studies" / name)
 
     return carried_out

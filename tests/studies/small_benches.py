@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.image import imread
 
 import datadiet as dd
-from datadiet.setup import prepare
-from datadiet.studies.base import StudyResult
-from datadiet.studies.bench import Workbench
-from datadiet.studies.scale import SCALES
+from datadiet.engine.setup import prepare
+from datadiet.studies.toolbox.context import Workbench
+from datadiet.studies.toolbox.scale import SCALES
+from datadiet.studies.toolbox.study import StudyResult
 
 TINY = dataclasses.replace(SCALES["smoke"], score_seeds=2, retrain_seeds=2, neighbours=6, group=30)
 

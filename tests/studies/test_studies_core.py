@@ -11,9 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
-from datadiet.errors import BadInputError
-from datadiet.studies.base import Study, carry_out, plan_of, study_named, write_table
-from datadiet.studies.claims import (
+from datadiet.foundation.errors import BadInputError
+from datadiet.studies.toolbox.claims import (
     Claim,
     Measured,
     accuracy_difference,
@@ -21,7 +20,8 @@ from datadiet.studies.claims import (
     mean_correlation,
     mean_of,
 )
-from datadiet.studies.scale import scale_named
+from datadiet.studies.toolbox.scale import scale_named
+from datadiet.studies.toolbox.study import Study, carry_out, plan_of, study_named, write_table
 
 
 def within(low: float, high: float, n: int = 5) -> Measured:

@@ -9,14 +9,14 @@ import pytest
 from small_benches import TINY, assert_drawn, bench_on, outcomes
 
 import datadiet as dd
+from datadiet.engine.points import load_weights
 from datadiet.landscape import kernel_distance, ntk_gram
-from datadiet.points import load_weights
 from datadiet.studies import study_named
-from datadiet.studies.base import StudyResult, carry_out, plan_of
-from datadiet.studies.bench import Workbench
-from datadiet.studies.claims import judge
 from datadiet.studies.mode_connectivity import group_size
 from datadiet.studies.ntk_velocity import BELOW_NOISE, OFFSETS, epochs, in_order
+from datadiet.studies.toolbox.claims import judge
+from datadiet.studies.toolbox.context import Workbench
+from datadiet.studies.toolbox.study import StudyResult, carry_out, plan_of
 
 
 def half_clear_half_random() -> dd.Examples:

@@ -11,15 +11,14 @@ import pytest
 
 import datadiet as dd
 from datadiet.data import corrupt
-from datadiet.errors import BadInputError
-from datadiet.pooling.hypotheses import PoolReading
-from datadiet.setup import prepare
+from datadiet.engine.setup import prepare
+from datadiet.foundation.errors import BadInputError
+from datadiet.jobs.pool.hypotheses import PoolReading
 from datadiet.studies import active_learning, bert_diet, pool_selection
-from datadiet.studies.balance import evenness, total_variation
-from datadiet.studies.base import plan_of, study_named
-from datadiet.studies.bench import Workbench
-from datadiet.studies.domains import domains_of
-from datadiet.studies.pools import sizes, split_of
+from datadiet.studies.toolbox.accuracy import evenness, total_variation
+from datadiet.studies.toolbox.context import Workbench
+from datadiet.studies.toolbox.pools import domains_of, sizes, split_of
+from datadiet.studies.toolbox.study import plan_of, study_named
 
 FIGURES = {
     "bert-diet": {"bert-diet", "balance"},
@@ -310,10 +309,10 @@ def test_domains_are_given_or_told_from_names() -> None:
 
 
 def test_domain_errors_are_counted_by_a_given_map(bench, tmp_path, monkeypatch) -> None:
-    from datadiet.studies.base import carry_out
+    from datadiet.studies.toolbox.study import carry_out
 
-    monkeypatch.setattr("datadiet.studies.base.as_png", lambda figure: b"PNG")
-    monkeypatch.setattr("datadiet.studies.base.as_svg", lambda figure: b"<svg")
+    monkeypatch.setattr("datadiet.studies.toolbox.study.as_png", lambda figure: b"PNG")
+    monkeypatch.setattr("datadiet.studies.toolbox.study.as_svg", lambda figure: b"<svg")
     monkeypatch.setattr(pool_selection, "SCORES", ("entropy",))
     study = pool_selection.study({"0": "even", "1": "odd", "2": "even"})
     result = carry_out(study, bench, tmp_path / "domains")

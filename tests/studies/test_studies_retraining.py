@@ -19,17 +19,17 @@ from scipy import stats
 import datadiet as dd
 from datadiet.data import corrupt
 from datadiet.data.corruption import Corrupted
-from datadiet.errors import BadInputError
-from datadiet.setup import prepare
-from datadiet.studies.base import carry_out, plan_of, study_named
-from datadiet.studies.bench import Workbench
+from datadiet.engine.setup import prepare
+from datadiet.engine.training.recipe import Recipe
+from datadiet.foundation.errors import BadInputError
 from datadiet.studies.early_features import POINTS
 from datadiet.studies.label_noise import told_apart
-from datadiet.studies.ranks import rank_correlation, shared_hardest
 from datadiet.studies.seeds import agreement, gain, group
+from datadiet.studies.toolbox.accuracy import rank_correlation, shared_hardest
+from datadiet.studies.toolbox.context import Workbench
+from datadiet.studies.toolbox.study import carry_out, plan_of, study_named
 from datadiet.studies.transfer import other_model
 from datadiet.studies.window import best_offsets
-from datadiet.training.recipe import Recipe
 
 STUDIES = {
     "seeds": {"rank-agreement", "accuracy"},
@@ -66,7 +66,7 @@ def test_a_study_trains_what_it_plans_and_writes_figures_tables_and_claims(
         drawn.extend(conclusion.figures.values())
         return conclusion
 
-    monkeypatch.setattr("datadiet.studies.base._STUDIES", {name: _replaced(study, watched)})
+    monkeypatch.setattr("datadiet.studies.toolbox.study._STUDIES", {name: _replaced(study, watched)})
     planned = plan_of(study, bench)
     result = done(name, bench, render=True)
     assert sum(item.runs for item in planned) == result.trained
@@ -366,7 +366,7 @@ def test_pictures_of_extremes_show_the_least_and_most_difficult_of_each_class(
 
 
 def test_the_study_that_the_docs_show_runs_as_it_stands(shared_bench, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("datadiet.studies.base._STUDIES", {})
+    monkeypatch.setattr("datadiet.studies.toolbox.study._STUDIES", {})
     page = (Path(__file__).parents[2] / "docs" / "studies.md").read_text(encoding="utf-8")
     (code,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "add_study" in block]
     exec(compile(code, "docs/studies.md", "exec"), {})

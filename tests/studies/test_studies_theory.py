@@ -11,10 +11,10 @@ from torch import nn
 
 import datadiet as dd
 from datadiet.studies import study_named
-from datadiet.studies.base import StudyResult, carry_out
-from datadiet.studies.bench import Workbench
-from datadiet.studies.influence import changes_of_a_step, logit_gradients
 from datadiet.studies.init_correlation import spearman
+from datadiet.studies.toolbox.context import Workbench
+from datadiet.studies.toolbox.influence import changes_of_a_step, logit_gradients
+from datadiet.studies.toolbox.study import StudyResult, carry_out
 
 
 def directions(lengths: str) -> dd.Examples:

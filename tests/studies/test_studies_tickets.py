@@ -9,23 +9,24 @@ import numpy as np
 import pytest
 
 import datadiet as dd
-from datadiet.setup import prepare
-from datadiet.studies import lottery_ticket, ticket_connectivity, tickets
-from datadiet.studies.base import StudyResult, carry_out, plan_of
-from datadiet.studies.bench import Workbench
-from datadiet.studies.claims import judge
+from datadiet.engine.setup import prepare
+from datadiet.studies import lottery_ticket, ticket_connectivity
 from datadiet.studies.lottery_ticket import RANDOM_MASK, lottery_ticket_study
-from datadiet.studies.scale import SCALES
 from datadiet.studies.ticket_connectivity import correlations, ticket_connectivity_study
-from datadiet.studies.tickets import SIZES, Pretraining, Sizes, pretrainings, subset_of
+from datadiet.studies.toolbox import tickets
+from datadiet.studies.toolbox.claims import judge
+from datadiet.studies.toolbox.context import Workbench
+from datadiet.studies.toolbox.scale import SCALES
+from datadiet.studies.toolbox.study import StudyResult, carry_out, plan_of
+from datadiet.studies.toolbox.tickets import SIZES, Pretraining, Sizes, pretrainings, subset_of
 
 TINY = Sizes(2, 0.5, (0.1, 0.3), (0.2,), crossed=False, connected_level=1)
 
 
 @pytest.fixture(autouse=True)
 def nothing_rendered(monkeypatch) -> None:
-    monkeypatch.setattr("datadiet.studies.base.as_png", lambda figure: b"PNG")
-    monkeypatch.setattr("datadiet.studies.base.as_svg", lambda figure: b"<svg")
+    monkeypatch.setattr("datadiet.studies.toolbox.study.as_png", lambda figure: b"PNG")
+    monkeypatch.setattr("datadiet.studies.toolbox.study.as_svg", lambda figure: b"<svg")
 
 
 @pytest.fixture

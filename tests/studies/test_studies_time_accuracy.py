@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from datadiet.runs import train_run
-from datadiet.studies.time_accuracy import METHODS, timed_arms
-from datadiet.studies.timed_arms import TimedArm, fewer_examples, saved
+from datadiet.engine.runs import train_run
+from datadiet.studies.time_accuracy import METHODS, TimedArm, fewer_examples, saved, timed_arms
 
 
 @pytest.fixture

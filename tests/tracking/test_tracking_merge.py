@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 from datadiet.tracking import Recorder
 
 CLASSES = 3

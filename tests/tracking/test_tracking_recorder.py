@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load, save
 
-from datadiet.errors import BadInputError
-from datadiet.scores import dynamics, outputs, windows
+from datadiet.foundation.errors import BadInputError
+from datadiet.scores import dynamics, outputs
+from datadiet.scores import dynamics as windows
 from datadiet.tracking import Recorder, Trace, table_from_trace
 
 CLASSES = 4

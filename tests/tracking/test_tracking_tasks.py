@@ -8,10 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 from datadiet.tasks import IGNORED, task_for
 from datadiet.tracking import Recorder
-from datadiet.tracking.batch_reading import target_numbers
+from datadiet.tracking.presentations import target_numbers
 
 TAGS = ("O", "B-x", "I-x")
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from datadiet.errors import BadInputError
-from datadiet.scores import dynamics, register_score, windows
+from datadiet.foundation.errors import BadInputError
+from datadiet.scores import dynamics, register_score
+from datadiet.scores import dynamics as windows
 from datadiet.scores.registry import unregister_score
 from datadiet.tracking import Trace, scores_from_trace
 from datadiet.tracking import trace as trace_room

@@ -7,13 +7,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from datadiet.cli.arguments import AsJson, End, PerClass, Rule, Seed, Start, rule_options
-from datadiet.cli.options import command, names, numbers
+from datadiet.cli.options import (
+    AsJson,
+    End,
+    PerClass,
+    Rule,
+    Seed,
+    Start,
+    command,
+    names,
+    numbers,
+    rule_options,
+)
 from datadiet.cli.output import explain_rules, print_json
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 
 if TYPE_CHECKING:
-    from datadiet.agreement import Agreement
+    from datadiet.jobs.agree import Agreement
+
 
 MOST_ROWS = 20
 SHOWN_FRACTIONS = (0.1, 0.3, 0.5, 0.7)
@@ -46,9 +57,9 @@ def agree(
         return
     if not tables:
         raise BadInputError("Give the score tables or kept files to compare.")
-    from datadiet.agreement import agree as agree_on
-    from datadiet.agreement.comparing import DEFAULT_FRACTIONS
-    from datadiet.checking import check_folder
+    from datadiet.jobs.agree import agree as agree_on
+    from datadiet.jobs.agree.job import DEFAULT_FRACTIONS
+    from datadiet.jobs.checks import check_folder
 
     check_folder(out)
     found = agree_on(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from datadiet.cli.arguments import (
+from datadiet.cli.options import (
     AsJson,
     Data,
     Group,
@@ -16,11 +16,13 @@ from datadiet.cli.arguments import (
     Seed,
     Source,
     Tolerance,
+    command,
+    data_options,
+    names,
     preparing,
 )
-from datadiet.cli.options import command, data_options, names
 from datadiet.cli.output import display, print_verdict
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 
 
 @command
@@ -42,8 +44,8 @@ def compare(
 ) -> None:
     """Retrain on subsets beside full data and matched random."""
     from datadiet.data import load
-    from datadiet.diet import compare as compare_subsets
-    from datadiet.keeping import Kept
+    from datadiet.jobs.keep import Kept
+    from datadiet.jobs.run import compare as compare_subsets
 
     files = {}
     for item in kept:

@@ -8,8 +8,16 @@ from typing import Annotated
 
 import typer
 
-from datadiet.cli.arguments import AsJson, Data, Machine, Source
-from datadiet.cli.options import command, data_options, machine_options, size_in_bytes
+from datadiet.cli.options import (
+    AsJson,
+    Data,
+    Machine,
+    Source,
+    command,
+    data_options,
+    machine_options,
+    size_in_bytes,
+)
 from datadiet.cli.output import display, is_main_process, print_json
 
 
@@ -49,7 +57,7 @@ def export(
     machine: Machine,
 ) -> None:
     """Write what stays of a data set, with a manifest; the source is only read."""
-    from datadiet.exporting import export as export_examples
+    from datadiet.jobs.export import export as export_examples
 
     options = machine_options(machine)
     with display() as shown:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from datadiet.cli.arguments import (
+from datadiet.cli.options import (
     AllowEmptyClass,
     AsJson,
     Balance,
@@ -20,12 +20,14 @@ from datadiet.cli.arguments import (
     RuleOption,
     Seed,
     Start,
+    command,
+    data_options,
     floor_number,
+    names,
     rule_options,
 )
-from datadiet.cli.options import command, data_options, names
 from datadiet.cli.output import explain_rules, print_json, print_kept_shares
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 
 
 @command
@@ -74,11 +76,11 @@ def keep(
 
     import numpy as np
 
-    from datadiet.grouping.columns import groupings_for_table, subset_forms
-    from datadiet.grouping.left_out import kept_shares
-    from datadiet.keeping import Kept, default_score
-    from datadiet.keeping import keep as keep_ids
-    from datadiet.reloading import data_of_table
+    from datadiet.engine.reloading import data_of_table
+    from datadiet.jobs.groups import groupings_for_table, subset_forms
+    from datadiet.jobs.keep import Kept, default_score
+    from datadiet.jobs.keep import keep as keep_ids
+    from datadiet.jobs.left_out import kept_shares
     from datadiet.scores import ScoreTable
     from datadiet.selection import explain_auto
 

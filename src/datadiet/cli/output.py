@@ -12,7 +12,7 @@ import typer
 
 def display() -> Any:
     """Progress on standard error, of the main process only."""
-    from datadiet.progress import ProgressDisplay
+    from datadiet.foundation.progress import ProgressDisplay
 
     return ProgressDisplay(enabled=None if is_main_process() else False)
 
@@ -37,8 +37,8 @@ def print_verdict(verdict: Any, as_json: bool) -> None:
         return
     from rich.console import Console
 
-    from datadiet.report import first_warnings, groups_table, metrics_table, times_table, verdict_table
-    from datadiet.report.sparse_table import sparse_table
+    from datadiet.pages.report import first_warnings, groups_table, metrics_table, times_table, verdict_table
+    from datadiet.pages.report.tables import sparse_table
 
     console = Console()
     console.print(verdict_table(verdict.data))
@@ -64,8 +64,8 @@ def print_kept_shares(shares: dict[str, list[dict[str, Any]]], most: int = 20) -
     from rich.table import Table
     from rich.text import Text
 
-    from datadiet.report import printable
-    from datadiet.report.numbers import count, share
+    from datadiet.pages.report import printable
+    from datadiet.pages.text import count, share
 
     table = Table("group")
     for name in ("stay", "examples", "of"):

@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from datadiet.cli.arguments import AsJson, Data, Machine, RecipeFlags, Seed, preparing
-from datadiet.cli.options import command, data_options
+from datadiet.cli.options import AsJson, Data, Machine, RecipeFlags, Seed, command, data_options, preparing
 from datadiet.cli.output import display, is_main_process, print_json
 
 
@@ -67,7 +66,7 @@ def pool(
     machine: Machine,
 ) -> None:
     """Choose what to add from a weakly labelled or unlabelled pool."""
-    from datadiet.pooling.pooled import pool as pick_from_pool
+    from datadiet.jobs.pool.job import pool as pick_from_pool
 
     with display() as shown:
         pooled = pick_from_pool(

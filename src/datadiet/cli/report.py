@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from datadiet.cli.arguments import AsJson, Data
-from datadiet.cli.options import command, data_options
+from datadiet.cli.options import AsJson, Data, command, data_options
 from datadiet.cli.output import print_json
 
 
@@ -21,7 +20,7 @@ def report(
     data: Data,
 ) -> None:
     """Write the HTML page of a finished run again."""
-    from datadiet.reporting import rewrite_report
+    from datadiet.jobs.report import rewrite_report
 
     page = rewrite_report(folder, source, data_options(data))
     if as_json:

@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from datadiet.cli.arguments import AsJson, Data
-from datadiet.cli.options import command, data_options
+from datadiet.cli.options import AsJson, Data, command, data_options
 from datadiet.cli.output import print_json
 
 
@@ -27,7 +26,7 @@ def review(
     data: Data,
 ) -> None:
     """Write a page on which suspects are kept, relabelled or dropped."""
-    from datadiet.reviewing import review as write_page
+    from datadiet.jobs.review import review as write_page
 
     written = write_page(
         suspects, out=out, limit=limit, source=source, by=by, load_options=data_options(data)

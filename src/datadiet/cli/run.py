@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from datadiet.cli.arguments import (
+from datadiet.cli.options import (
     AllowEmptyClass,
     AsJson,
     Balance,
@@ -27,13 +27,17 @@ from datadiet.cli.arguments import (
     Source,
     Start,
     Tolerance,
+    command,
+    data_options,
     floor_number,
+    key_values,
+    names,
+    numbers,
     preparing,
     rule_options,
 )
-from datadiet.cli.options import command, data_options, key_values, names, numbers
 from datadiet.cli.output import display, explain_rules, explain_selectors, print_verdict
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 
 # What says how to score and keep beforehand, which a dynamic run does not do.
 _BEFOREHAND = (
@@ -126,7 +130,7 @@ def run(
         prepared["overrides"]["dynamic"] = dynamic
     if dynamic_option:
         prepared["overrides"]["dynamic_options"] = key_values(dynamic_option, "dynamic-option", "keep=0.5")
-    from datadiet.diet import run as run_diet
+    from datadiet.jobs.run import run as run_diet
 
     with display() as shown:
         verdict = run_diet(

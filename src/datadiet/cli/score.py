@@ -9,10 +9,21 @@ from typing import Annotated
 
 import typer
 
-from datadiet.cli.arguments import AsJson, Data, Encoder, Machine, RecipeFlags, Seed, preparing
-from datadiet.cli.options import command, data_options, names, numbers
+from datadiet.cli.options import (
+    AsJson,
+    Data,
+    Encoder,
+    Machine,
+    RecipeFlags,
+    Seed,
+    command,
+    data_options,
+    names,
+    numbers,
+    preparing,
+)
 from datadiet.cli.output import display, is_main_process, print_json
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 
 
 @command
@@ -54,7 +65,7 @@ def score(
     """Write a table with a score for every training example."""
     if (source is None) == (not from_logits):
         raise BadInputError("Give either a source to train on, or --from-logits with --labels.")
-    from datadiet.checking import check_folder
+    from datadiet.jobs.checks import check_folder
 
     check_folder(out.parent)
     if embeddings is not None:
@@ -75,8 +86,8 @@ def score(
         )
     else:
         from datadiet.data import load
-        from datadiet.reloading import loading_facts
-        from datadiet.scoring import score as score_examples
+        from datadiet.engine.reloading import loading_facts
+        from datadiet.jobs.score import score as score_examples
 
         examples = load(source, **data_options(data))
         with display() as shown:

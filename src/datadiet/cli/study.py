@@ -9,10 +9,19 @@ from typing import Annotated
 
 import typer
 
-from datadiet.cli.arguments import AsJson, Data, Machine, RecipeFlags, Seed
-from datadiet.cli.options import command, data_options, machine_options, recipe_overrides
+from datadiet.cli.options import (
+    AsJson,
+    Data,
+    Machine,
+    RecipeFlags,
+    Seed,
+    command,
+    data_options,
+    machine_options,
+    recipe_overrides,
+)
 from datadiet.cli.output import display, is_main_process, print_json, print_plan, print_studies, print_study
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 
 
 @command
@@ -41,7 +50,7 @@ def study(
             "Give a study and the data, such as: datadiet study keep-fraction digits; or --list."
         )
     from datadiet.studies import open_bench, plan_of, run_study, study_named
-    from datadiet.studies.cost import with_cost
+    from datadiet.studies.toolbox.study import with_cost
 
     chosen = study_named(name)
     options = {

@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 
-from datadiet.cli.arguments import AsJson, Data, Machine, Seed
-from datadiet.cli.options import command, data_options, machine_options
+from datadiet.cli.options import AsJson, Data, Machine, Seed, command, data_options, machine_options
 from datadiet.cli.output import display, is_main_process, print_json
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 
 
 @command
@@ -42,8 +41,8 @@ def suspects(
     machine: Machine,
 ) -> None:
     """Rank likely label errors, and say how many there are."""
-    from datadiet.checking import check_folder
-    from datadiet.suspecting.finding import find_suspects
+    from datadiet.jobs.checks import check_folder
+    from datadiet.jobs.suspects.job import find_suspects
 
     if top < 0:
         raise BadInputError(f"--top is {top}; it must be 0 or above.")

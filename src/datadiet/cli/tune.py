@@ -7,8 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
-from datadiet.cli.arguments import AsJson, Data, Machine, RecipeFlags, Seed, Source, Tolerance, preparing
-from datadiet.cli.options import command, data_options
+from datadiet.cli.options import (
+    AsJson,
+    Data,
+    Machine,
+    RecipeFlags,
+    Seed,
+    Source,
+    Tolerance,
+    command,
+    data_options,
+    preparing,
+)
 from datadiet.cli.output import display, is_main_process, print_json
 
 
@@ -49,7 +59,7 @@ def tune(
     machine: Machine,
 ) -> None:
     """Find where the kept window should start, and confirm it with fresh seeds."""
-    from datadiet.tuning import tune as tune_window
+    from datadiet.jobs.tune import tune as tune_window
 
     with display() as shown:
         tuned = tune_window(
@@ -87,7 +97,7 @@ def _ranges(given: list[str] | None) -> dict[str, tuple[float, float]]:
         >>> _ranges(["beta=0:0.4"])
         {'beta': (0.0, 0.4)}
     """
-    from datadiet.errors import BadInputError
+    from datadiet.foundation.errors import BadInputError
 
     found = {}
     for text in given or []:
@@ -105,7 +115,7 @@ def _ranges(given: list[str] | None) -> dict[str, tuple[float, float]]:
 def _print(tuned: Any) -> None:
     from rich.console import Console
 
-    from datadiet.report import verdict_table
+    from datadiet.pages.report import verdict_table
 
     console = Console()
     window, validation = tuned.data["window"], tuned.data["validation"]

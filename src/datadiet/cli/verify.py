@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from datadiet.cli.arguments import AsJson, Data, Machine, Seed
-from datadiet.cli.options import command, data_options, machine_options
+from datadiet.cli.options import AsJson, Data, Machine, Seed, command, data_options, machine_options
 from datadiet.cli.output import print_json
 
 
@@ -24,7 +23,7 @@ def verify(
     machine: Machine,
 ) -> None:
     """Compute a sample of a score table again from its checkpoints and compare."""
-    from datadiet.verifying import verify as verify_table
+    from datadiet.jobs.verify import verify as verify_table
 
     outcome = verify_table(
         scores,

@@ -1,14 +1,13 @@
 """Sources -> `Examples` -> batches."""
 
-from datadiet.data.augment import Augmentation
-from datadiet.data.batches import Batch, Encoding, Store
 from datadiet.data.corruption import Corrupted, corrupt
-from datadiet.data.encoding import ImageEncoding, NgramEncoding, TokenEncoding, VectorEncoding
-from datadiet.data.examples import Examples, Part
+from datadiet.data.encodings import ImageEncoding, NgramEncoding, TokenEncoding, VectorEncoding
+from datadiet.data.encodings.texts import trained_tokenizer
+from datadiet.data.examples import IGNORED, TASKS, Examples, Part, TargetRows
 from datadiet.data.load import load
-from datadiet.data.opening import open_store
-from datadiet.data.target_rows import IGNORED, TASKS, TargetRows
-from datadiet.data.trained_tokenizer import trained_tokenizer
+from datadiet.data.stores.augment import Augmentation
+from datadiet.data.stores.batches import Batch, Encoding, Store
+from datadiet.data.stores.stores import open_store
 
 __all__ = [
     "IGNORED",

@@ -14,14 +14,13 @@ import pyarrow.parquet as pq
 import torch
 from scipy import stats
 
-from datadiet.atomic import atomic_path
-from datadiet.data.columns import chunks_of, numeric_matrix, one_array
+from datadiet.data.columns.arrow import chunks_of, numeric_matrix, one_array, texts_of_words
+from datadiet.data.encodings.images import ImageEncoding
 from datadiet.data.examples import Examples, IntArray, Part
 from datadiet.data.fingerprint import fingerprint
-from datadiet.data.image_encoding import ImageEncoding
-from datadiet.data.opening import open_store
-from datadiet.data.words import texts_of_words
-from datadiet.errors import BadInputError
+from datadiet.data.stores.stores import open_store
+from datadiet.foundation.atomic import atomic_path
+from datadiet.foundation.errors import BadInputError
 
 Kind = Literal["symmetric", "class_dependent", "instance_dependent"]
 Floats = npt.NDArray[np.float64]

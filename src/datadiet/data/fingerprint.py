@@ -10,9 +10,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from datadiet.data.columns import CHUNK_ROWS, chunks_of, is_list, list_lengths, numeric_matrix, one_array
+from datadiet.data.checks.images import content_of
+from datadiet.data.columns.arrow import (
+    CHUNK_ROWS,
+    chunks_of,
+    is_list,
+    list_lengths,
+    numeric_matrix,
+    one_array,
+)
 from datadiet.data.examples import Part
-from datadiet.data.pixels import content_of
 
 
 def fingerprint(class_names: Sequence[str], parts: Sequence[Part]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 
 IntArray = npt.NDArray[np.int64]
 _HOLDOUT_STREAM = 0x401D

@@ -8,27 +8,27 @@ from typing import Any, Literal
 import numpy as np
 import psutil
 
-from datadiet.data.arrow import rows_with
-from datadiet.data.checks import bad_texts, bad_vectors, with_encoded_images
-from datadiet.data.columns import one_array, rows_at
-from datadiet.data.draft import (
+from datadiet.data.checks.images import read_images
+from datadiet.data.checks.rows import (
     DraftRows,
+    bad_texts,
+    bad_vectors,
     check_classes,
     require_rows,
     unseen_classes,
+    with_encoded_images,
     without_empty_classes,
 )
-from datadiet.data.examples import Examples, IntArray, Part
+from datadiet.data.columns.arrow import one_array, rows_at, rows_with
+from datadiet.data.columns.labels import label_values, match_names
+from datadiet.data.columns.roles import Roles, require_column
+from datadiet.data.columns.targets import Targets
+from datadiet.data.columns.task_roles import find_task_roles
+from datadiet.data.examples import Examples, IntArray, Part, Task
 from datadiet.data.fingerprint import fingerprint
 from datadiet.data.holdout import hold_out
-from datadiet.data.images import read_images
-from datadiet.data.labels import label_values, match_names
-from datadiet.data.roles import Roles, require_column
 from datadiet.data.sources import Source, open_source
-from datadiet.data.target_rows import Task
-from datadiet.data.targets import Targets
-from datadiet.data.task_roles import find_task_roles
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 
 OnBadExample = Literal["error", "skip"]
 

@@ -1,10 +1,14 @@
 """Samplers that change what is trained on while training."""
 
-from datadiet.dynamic.curriculum import Curriculum
-from datadiet.dynamic.infobatch import InfoBatch
-from datadiet.dynamic.nlu_data_diet import NluDataDiet
-from datadiet.dynamic.random_cycles import RandomCycles
-from datadiet.dynamic.registry import (
+from datadiet.dynamic.random_selectors import InfoBatch, RandomCycles
+from datadiet.dynamic.ranked_selectors import Curriculum, NluDataDiet, Uncertainty
+from datadiet.dynamic.sampler import DynamicSampler
+from datadiet.dynamic.schedule import Schedule
+from datadiet.dynamic.scoring_pass import WithIds, score_everything, with_ids
+from datadiet.dynamic.selector import (
+    Choice,
+    Cycle,
+    Selector,
     SelectorCard,
     forget_selector,
     make_selector,
@@ -12,12 +16,6 @@ from datadiet.dynamic.registry import (
     selector_card,
     selector_cards,
 )
-from datadiet.dynamic.sampler import DynamicSampler
-from datadiet.dynamic.schedule import Schedule
-from datadiet.dynamic.scoring_pass import score_everything
-from datadiet.dynamic.selector import Choice, Cycle, Selector
-from datadiet.dynamic.uncertainty import Uncertainty
-from datadiet.dynamic.with_ids import WithIds, with_ids
 
 __all__ = [
     "Choice",

@@ -8,21 +8,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from datadiet.data.order import by_length
-from datadiet.dynamic.arguments import checked_ids, checked_lengths, checked_rank
-from datadiet.dynamic.broken import BrokenExamples
-from datadiet.dynamic.measured import as_numbers, numbers_of
-from datadiet.dynamic.merging import merged_over_ranks, process_count, process_rank
-from datadiet.dynamic.recorded import numbers_from_recorder
-from datadiet.dynamic.registry import make_selector
-from datadiet.dynamic.reports import Places, Reports, id_tensor
+from datadiet.data.stores.order import by_length
+from datadiet.dynamic.measurements import (
+    BrokenExamples,
+    Places,
+    Reports,
+    as_numbers,
+    id_tensor,
+    merged_over_ranks,
+    numbers_from_recorder,
+    numbers_of,
+    process_count,
+    process_rank,
+)
 from datadiet.dynamic.saving import go_on_from, saved_state
-from datadiet.dynamic.schedule import Schedule, as_schedule
-from datadiet.dynamic.selector import Cycle, Selector
-from datadiet.dynamic.sharding import Shards
-from datadiet.dynamic.standing import StandingChoice, with_always
-from datadiet.dynamic.streams import shuffled, stream
-from datadiet.errors import BadInputError
+from datadiet.dynamic.schedule import Schedule, as_schedule, checked_ids, checked_lengths, checked_rank
+from datadiet.dynamic.selector import Cycle, Selector, make_selector
+from datadiet.dynamic.sharding import Shards, shuffled, stream
+from datadiet.dynamic.state import StandingChoice, with_always
+from datadiet.foundation.errors import BadInputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from datadiet.dynamic.merging import process_count
+from datadiet.dynamic.measurements import process_count
 from datadiet.dynamic.state import check_identity, pack_json, pack_sparse, unpack_json, unpack_sparse
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 
 if TYPE_CHECKING:
     from datadiet.dynamic.sampler import DynamicSampler

@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from torch.utils.data import DataLoader
 
 from datadiet.dynamic import DynamicSampler
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 from datadiet.tracking import Recorder
 
 

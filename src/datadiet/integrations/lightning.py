@@ -10,7 +10,7 @@ from lightning.pytorch import Callback
 from torch.utils.data import DataLoader
 
 from datadiet.dynamic import DynamicSampler, score_everything
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 from datadiet.tracking import Recorder
 
 
@@ -70,7 +70,7 @@ class DataDietCallback(Callback):  # type: ignore[misc]
         """Tell of a batch what `training_step` returned."""
         if not isinstance(outputs, Mapping) or "ids" not in outputs:
             raise BadInputError(
-                "training_step returned no 'ids'; wrap the data set with datadiet.dynamic.with_ids and return "
+                "training_step returned no 'ids'; wrap the data set with datadiet.dynamic.scoring_pass and return "
                 "{'loss': ..., 'ids': ids, 'logits': logits, 'targets': targets}."
             )
         ids, targets = outputs["ids"], outputs.get("targets")

@@ -15,7 +15,7 @@ from transformers import Trainer, TrainerCallback
 
 from datadiet.dynamic import DynamicSampler, score_everything
 from datadiet.dynamic.sharding import Shards
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 from datadiet.tracking import Recorder
 
 _SAMPLER_FILE = "datadiet_sampler.safetensors"

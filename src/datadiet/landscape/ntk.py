@@ -1,23 +1,44 @@
-"""The public function: the data-dependent neural tangent kernel of a network on some examples."""
+"""The data-dependent neural tangent kernel of a network on some examples, and how far two kernels are apart."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
-from datadiet.errors import BadInputError
-from datadiet.landscape.explicit import explicit_gram
-from datadiet.landscape.implicit import implicit_gram
-from datadiet.landscape.outputs import ForwardFunction
-from datadiet.landscape.refusals import refuse_training_mode
-from datadiet.landscape.rows import LogitRows
-from datadiet.module_state import as_found
-from datadiet.parameter_choice import Selection, choose_parameters
+from datadiet.foundation.errors import BadInputError
+from datadiet.landscape.gram import explicit_gram, implicit_gram
+from datadiet.landscape.jacobians import ForwardFunction, LogitRows
+from datadiet.pergrad.parameters import Selection, as_found, choose_parameters
+
+
+def refuse_training_mode(model: nn.Module) -> None:
+    """Raise unless every module is in evaluation mode and BatchNorm has running statistics.
+
+    Raises:
+        BadInputError: naming the module; one that acts otherwise while training, if there is one.
+    """
+    training = [(name, module) for name, module in model.named_modules() if module.training]
+    acting = [pair for pair in training if isinstance(pair[1], (_BatchNorm, _DropoutNd))]
+    for name, module in (*acting, *training):
+        raise BadInputError(f"{_label(name, module)} is in training mode: call model.eval() first.")
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and module.running_mean is None:
+            raise BadInputError(
+                f"{_label(name, module)} keeps no running statistics and normalises with those of the batch, so an "
+                "example has no gradient of its own: use track_running_stats=True."
+            )
+
+
+def _label(name: str, module: nn.Module) -> str:
+    return f"`{name}` ({type(module).__name__})" if name else f"The model ({type(module).__name__})"
+
 
 DEFAULT_MEMORY = 2 * 1024**3
 
@@ -159,3 +180,83 @@ def _differentiable_kernels(model: nn.Module) -> Iterator[None]:
 
 def _silent(done: int, total: int) -> None:
     """Report to nobody."""
+
+
+def kernel_distance(first: torch.Tensor, second: torch.Tensor) -> float:
+    """Distance of two kernels up to scale: `1 − ⟨K, K′⟩ / (‖K‖ ‖K′‖)` with the Frobenius product.
+
+    0 for kernels that are multiples of each other. Gram matrices are positive semi-definite, so theirs is at
+    most 1; any other pair of tensors has at most 2. It is computed in float64 as `½ ‖K/‖K‖ − K′/‖K′‖‖²`, the same
+    number without the cancellation that would swallow small distances.
+
+    Args:
+        first: a kernel, any shape, for instance (n·classes, n·classes).
+        second: a kernel of the same shape, of the same examples in the same order.
+
+    Returns:
+        The distance, without unit.
+
+    Raises:
+        BadInputError: if the shapes differ, or a kernel is zero or not finite.
+
+    Source:
+        Paul, Ganguli, Dziugaite 2021, "Deep Learning on a Data Diet", the section on kernel velocity;
+        the distance is that of Fort et al. 2020, "Deep learning versus kernel learning".
+
+    Example:
+        >>> identity, ones = torch.eye(2), torch.ones(2, 2)
+        >>> kernel_distance(identity, 3 * identity), round(kernel_distance(identity, ones), 4)
+        (0.0, 0.2929)
+    """
+    if first.shape != second.shape:
+        raise BadInputError(
+            f"The kernels have shapes {tuple(first.shape)} and {tuple(second.shape)}: compare kernels of the same "
+            "examples and logits."
+        )
+    a, b = _unit(first, "first"), _unit(second, "second")
+    return min(0.5 * float((a - b).square().sum()), 2.0)
+
+
+def kernel_velocity(kernels: Iterable[torch.Tensor]) -> torch.Tensor:
+    """Distance between each kernel and the one before it: `v_t = kernel_distance(K_t, K_{t+1})`.
+
+    Args:
+        kernels: kernels of the same examples at consecutive epochs, a list or a generator; two are held at a time.
+
+    Returns:
+        Velocities per step between kernels, float64, shape (kernels − 1,).
+
+    Raises:
+        BadInputError: if there are fewer than two kernels, or as `kernel_distance`.
+
+    Source:
+        Paul, Ganguli, Dziugaite 2021, "Deep Learning on a Data Diet", the section on kernel velocity.
+
+    Example:
+        >>> kernel_velocity([torch.eye(2), 2 * torch.eye(2), torch.ones(2, 2)])
+        tensor([0.0000, 0.2929], dtype=torch.float64)
+    """
+    found: list[float] = []
+    before: torch.Tensor | None = None
+    for kernel in kernels:
+        if before is not None:
+            found.append(kernel_distance(before, kernel))
+        before = kernel
+    if not found:
+        raise BadInputError("A velocity needs at least two kernels, of consecutive epochs.")
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def _unit(kernel: torch.Tensor, which: str) -> torch.Tensor:
+    # Moved before it is widened: some devices have no float64.
+    wide = kernel.detach().cpu().double()
+    largest = float(wide.abs().max()) if wide.numel() else 0.0
+    if not torch.isfinite(wide).all():
+        raise BadInputError(
+            f"The {which} kernel has entries that are not finite: the network may have diverged."
+        )
+    if largest == 0.0:
+        raise BadInputError(f"The {which} kernel is zero everywhere and has no direction to compare.")
+    scaled = wide / largest
+    unit: torch.Tensor = scaled / torch.linalg.vector_norm(scaled)
+    return unit

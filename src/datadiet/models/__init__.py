@@ -1,7 +1,7 @@
 """Small, named model factories; anything else by "package.module:factory" or a Hugging Face folder."""
 
-from datadiet.models import mlp, ngrams, papers, smallcnn, tiny_bert
-from datadiet.models.context import ModelContext
+from datadiet.models import resnet, small
+from datadiet.models.context import ModelContext, check_vocabulary
 from datadiet.models.registry import (
     DEFAULTS,
     ModelCard,
@@ -11,7 +11,6 @@ from datadiet.models.registry import (
     model,
     model_cards,
 )
-from datadiet.models.vocabulary import check_vocabulary
 
 __all__ = [
     "DEFAULTS",
@@ -21,11 +20,8 @@ __all__ = [
     "check_model",
     "check_vocabulary",
     "is_pretrained",
-    "mlp",
     "model",
     "model_cards",
-    "ngrams",
-    "papers",
-    "smallcnn",
-    "tiny_bert",
+    "resnet",
+    "small",
 ]

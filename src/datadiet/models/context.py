@@ -1,9 +1,13 @@
-"""What a factory of models is told about the data, and which tasks want what of a model."""
+"""What a factory of models is told about the data, and whether a model has room for its tokens."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
+
+from torch import nn
+
+from datadiet.foundation.errors import BadInputError
 
 #: Tasks that want one row of numbers an example: what any model puts out.
 ONE_ROW_TASKS = ("classification", "multilabel", "regression")
@@ -46,3 +50,41 @@ class ModelContext:
     def __post_init__(self) -> None:
         if not self.num_outputs:
             object.__setattr__(self, "num_outputs", self.num_classes)
+
+
+def check_vocabulary(model: nn.Module, tokenizer_size: int) -> None:
+    """Raise where a tokenizer gives ids that a model has no embedding for; models without a table of tokens pass.
+
+    A table with more rows than the tokenizer has tokens is common (rounded up for speed) and fits.
+
+    Args:
+        model: any module; the first one inside that says its input embeddings, as those of `transformers` do,
+            decides.
+        tokenizer_size: number of token ids, added ones included: `len(tokenizer)`.
+
+    Raises:
+        BadInputError: the table of embeddings is smaller than the tokenizer.
+
+    Example:
+        >>> check_vocabulary(nn.Linear(2, 2), 30_000)
+    """
+    rows = _embedding_rows(model)
+    if rows is not None and tokenizer_size > rows:
+        raise BadInputError(
+            f"The model has embeddings for {rows} tokens and the tokenizer gives {tokenizer_size}: that is a "
+            "tokenizer that does not match the model; give a folder that holds both as they were trained together."
+        )
+
+
+def _embedding_rows(model: nn.Module) -> int | None:
+    for module in model.modules():
+        ask = getattr(module, "get_input_embeddings", None)
+        if not callable(ask):
+            continue
+        try:
+            table = ask()
+        except NotImplementedError:
+            continue
+        if isinstance(table, nn.Embedding):
+            return table.num_embeddings
+    return None

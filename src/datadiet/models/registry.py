@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 from datadiet.models.context import ONE_ROW_TASKS, ModelContext
 
 Factory = Callable[..., nn.Module]

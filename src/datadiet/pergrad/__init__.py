@@ -1,6 +1,6 @@
 """Exact per-example gradient norms of any model at about the price of a training step."""
 
-from datadiet.pergrad import convolution, elementwise, embedding, fallback, linear, normalisation, recurrent
+from datadiet.pergrad import convolution, elementwise, linear, normalisation, recurrent
 from datadiet.pergrad.factors import LowRank, Rows, SquaredNorm
 from datadiet.pergrad.grand import GrandResult, grand
 from datadiet.pergrad.norms import GradientNorms, gradient_norms
@@ -18,4 +18,4 @@ __all__ = [
 ]
 
 # Importing a module of rules registers them.
-_ = (convolution, elementwise, embedding, fallback, linear, normalisation, recurrent)
+_ = (convolution, elementwise, linear, normalisation, recurrent)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from datadiet.pergrad.ledger import Derived
     from datadiet.pergrad.watch import Watch
 
+
 Event = list[Print]
 
 

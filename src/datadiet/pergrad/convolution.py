@@ -1,22 +1,192 @@
-"""Rules for convolutions and transposed convolutions of one to three dimensions."""
+"""Rules for convolutions of one to three dimensions, by the cheaper of two exact contractions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 
 from datadiet.pergrad.calls import plain
-from datadiet.pergrad.convolution_norms import Convolution, Geometry
-from datadiet.pergrad.factors import Dense, Factor, widened
+from datadiet.pergrad.factors import (
+    CACHED_BYTES,
+    WORKSPACE_BYTES,
+    Dense,
+    Factor,
+    LowRank,
+    example_slices,
+    widened,
+)
 from datadiet.pergrad.normalisation import channel_sums
 from datadiet.pergrad.rules import function_rule
 
 if TYPE_CHECKING:
     from datadiet.pergrad.calls import Call
     from datadiet.pergrad.ledger import Derived
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Kernel, stride, zeros before and after, dilation of each dimension, and the number of groups."""
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int
+
+    def offsets(self) -> list[tuple[int, ...]]:
+        """Position of each kernel element relative to the first."""
+        steps = [range(0, k * d, d) for k, d in zip(self.kernel, self.dilation, strict=True)]
+        return list(itertools.product(*steps))
+
+    def padded(self, inputs: torch.Tensor, out: tuple[int, ...]) -> torch.Tensor:
+        """The input with its zeros, cut to what the outputs reach."""
+        pads: list[int] = []
+        for dim in range(len(self.kernel)):
+            reach = (out[dim] - 1) * self.stride[dim] + (self.kernel[dim] - 1) * self.dilation[dim] + 1
+            pads[:0] = [self.before[dim], reach - self.before[dim] - inputs.shape[2 + dim]]
+        return F.pad(inputs, pads) if any(pads) else inputs
+
+    def beside(self, offset: tuple[int, ...], out: tuple[int, ...]) -> tuple[Any, ...]:
+        """What the kernel elements at an offset without its first dimension see of the other dimensions."""
+        return self.window((0, *offset), out)[1:]
+
+    def window(self, offset: tuple[int, ...], out: tuple[int, ...]) -> tuple[Any, ...]:
+        """What the kernel element at an offset sees of each padded dimension."""
+        return tuple(
+            slice(first, first + (n - 1) * step + 1, step)
+            for first, n, step in zip(offset, out, self.stride, strict=True)
+        )
+
+
+class Convolution:
+    """`dW[o, c, k] = Σ_t g[o, t] x[c, t·stride + k·dilation]` for each example.
+
+    Args:
+        inputs: shape (images, channels, *positions).
+        gradient: gradient of the convolution's output, shape (images, outputs, *positions).
+        geometry: kernel, stride, zeros, dilation, groups.
+        images: images an example, consecutive.
+    """
+
+    def __init__(self, inputs: torch.Tensor, gradient: torch.Tensor, geometry: Geometry, images: int) -> None:
+        self.inputs = inputs
+        self.gradient = gradient
+        self.geometry = geometry
+        self.images = images
+
+    @property
+    def batch(self) -> int:
+        return len(self.inputs) // self.images
+
+    def held_bytes(self) -> int:
+        return sum(t.numel() * t.element_size() for t in (self.inputs, self.gradient))
+
+    def squared_norm(self) -> torch.Tensor:
+        groups, out = self.geometry.groups, tuple(self.gradient.shape[2:])
+        tokens = _product(out)
+        d, p = self.inputs.shape[1] // groups, self.gradient.shape[1] // groups
+        offsets = _product(self.geometry.kernel)
+        if self.images == 1:
+            if offsets == 1:
+                return self._pointwise()
+            padded = _product(tuple(self._padded(slice(0, 1)).shape[2:]))
+            gram = tokens * tokens * (p + offsets) + padded * padded * d
+            if gram < tokens * p * d * offsets:
+                return self._by_gram()
+        norms = []
+        # On an accelerator few large launches matter more than its cache.
+        workspace = CACHED_BYTES if self.inputs.device.type == "cpu" else WORKSPACE_BYTES
+        for part in example_slices(self.batch, self._bytes_written_out(), workspace):
+            squares = [piece.flatten(1).square().sum(1) for _, piece in self._pieces(part)]
+            norms.append(torch.stack(squares).sum(0))
+        return torch.cat(norms)
+
+    def dense(self, examples: slice) -> torch.Tensor:
+        pieces = [piece for _, piece in sorted(self._pieces(examples), key=lambda found: found[0])]
+        weights = torch.stack(pieces, 3)
+        return weights.reshape(*weights.shape[:4], *self.geometry.kernel[1:])
+
+    def _pieces(self, examples: slice) -> Iterator[tuple[int, torch.Tensor]]:
+        """Gradients of `W[:, :, k]` with the position k, in no order; shape (examples, outputs, channels, rest).
+
+        Rows that are `stride` apart, and the positions beside them that the kernel sees, are laid out once;
+        the patches of each k are then a slice of them, which needs no copy.
+        """
+        out = tuple(self.gradient.shape[2:])
+        images = slice(examples.start * self.images, examples.stop * self.images)
+        padded = self._padded(images)
+        count, groups, kernel = len(padded), self.geometry.groups, self.geometry.kernel
+        stride, dilation = self.geometry.stride[0], self.geometry.dilation[0]
+        tokens, row = _product(out), _product(out[1:])
+        left = widened(self.gradient[images]).reshape(count * groups, -1, tokens)
+        for phase in range(stride):
+            seen = [k for k in range(kernel[0]) if k * dilation % stride == phase]
+            if not seen:
+                continue
+            rows = out[0] + seen[-1] * dilation // stride
+            first = slice(phase, phase + (rows - 1) * stride + 1, stride)
+            beside = {offset[1:]: None for offset in self.geometry.offsets()}
+            windows = [padded[(..., first, *self.geometry.beside(offset, out))] for offset in beside]
+            laid = torch.stack(windows, 2) if len(windows) > 1 else windows[0]
+            patches = laid.reshape(count * groups, -1, rows * row)
+            for k in seen:
+                start = k * dilation // stride * row
+                product = torch.bmm(left, patches[:, :, start : start + tokens].mT)
+                piece = product.reshape(count, self.gradient.shape[1], -1, len(windows))
+                yield (
+                    k,
+                    piece if self.images == 1 else piece.reshape(-1, self.images, *piece.shape[1:]).sum(1),
+                )
+
+    def _padded(self, images: slice) -> torch.Tensor:
+        return self.geometry.padded(widened(self.inputs[images]), tuple(self.gradient.shape[2:]))
+
+    def _bytes_written_out(self) -> int:
+        out = _product(tuple(self.gradient.shape[2:]))
+        patches = self.inputs.shape[1] * _product(self.geometry.kernel[1:])
+        weights = patches * self.gradient.shape[1] // self.geometry.groups
+        return self.images * (patches * out + weights) * 4
+
+    def _pointwise(self) -> torch.Tensor:
+        out = tuple(self.gradient.shape[2:])
+        seen = self._padded(slice(None))[(..., *self.geometry.window((0,) * len(out), out))]
+        groups = self.geometry.groups
+        right = seen.reshape(self.batch * groups, -1, _product(out)).mT
+        left = self.gradient.reshape(self.batch * groups, -1, _product(out)).mT
+        return LowRank(left, right).squared_norm().reshape(self.batch, groups).sum(1)
+
+    def _by_gram(self) -> torch.Tensor:
+        """`Σ_{t,s} (g_t · g_s) (patch_t · patch_s)`; products of patches are sums of shifted products of pixels."""
+        out, groups = tuple(self.gradient.shape[2:]), self.geometry.groups
+        tokens = _product(out)
+        size = self._padded(slice(0, 1)).shape[2:]
+        norms = []
+        for part in example_slices(self.batch, groups * 4 * (size.numel() ** 2 + 2 * tokens**2)):
+            padded = self._padded(part)
+            pixels = padded.reshape(len(padded) * groups, -1, size.numel())
+            gradient = widened(self.gradient[part]).reshape(len(padded) * groups, -1, tokens)
+            gram = torch.bmm(pixels.mT, pixels).reshape(-1, *size, *size)
+            weights = torch.bmm(gradient.mT, gradient).reshape(-1, *out, *out)
+            total = torch.zeros_like(weights)
+            for offset in self.geometry.offsets():
+                window = self.geometry.window(offset, out)
+                total += gram[(slice(None), *window, *window)]
+            norms.append((total * weights).reshape(len(padded), -1).sum(1))
+        return torch.cat(norms)
+
+
+def _product(sizes: tuple[int, ...]) -> int:
+    total = 1
+    for size in sizes:
+        total *= size
+    return total
+
 
 Use = tuple["torch.Tensor | Derived", Callable[[torch.Tensor], Factor]]
 

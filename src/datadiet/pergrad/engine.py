@@ -1,4 +1,4 @@
-"""One batch through the watch: a forward pass, a backward pass, and the squared norms by parameter."""
+"""One batch through a forward and a backward pass to squared norms by parameter, in parts where memory is short."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.autograd.graph import saved_tensors_hooks
 
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 from datadiet.pergrad.calls import Plan
-from datadiet.pergrad.factors import Dense, widened
+from datadiet.pergrad.factors import WORKSPACE_BYTES, Dense, widened
 from datadiet.pergrad.layers import layer_rules
 from datadiet.pergrad.layout import NeedsPlanError, OpaqueError, PathError
 from datadiet.pergrad.ledger import Ledger, roots_of
@@ -200,3 +201,146 @@ def shape_key(value: Any) -> Any:
     if isinstance(value, dict):
         return tuple(sorted((str(key), shape_key(v)) for key, v in value.items()))
     return type(value).__name__
+
+
+# Beside what autograd keeps: gradients on the way back, and the working buffers of one layer.
+HEADROOM = 1.5
+
+
+def in_parts(
+    engine: Engine, inputs: Any, targets: Any, batch: int, max_memory: int | None
+) -> dict[str, torch.Tensor]:
+    """Squared norms by parameter name, computed on as many examples at a time as fit.
+
+    Raises:
+        BadInputError: if not even one example fits.
+    """
+    size = batch if max_memory is None else min(batch, _fitting(engine, inputs, targets, batch, max_memory))
+    found: list[dict[str, torch.Tensor]] = []
+    start = 0
+    while start < batch:
+        stop = min(start + size, batch)
+        part = (
+            (inputs, targets) if stop - start == batch else take((inputs, targets), slice(start, stop), batch)
+        )
+        try:
+            found.append(engine.squared_norms(part[0], part[1], stop - start))
+            start = stop
+        except RuntimeError as error:
+            if not _out_of_memory(error):
+                raise
+            if stop - start == 1:
+                raise BadInputError(
+                    "One example alone does not fit into the memory of the device: use a device with more, "
+                    "half precision (autocast=torch.bfloat16) or shorter inputs."
+                ) from error
+            size = max(1, (stop - start) // 2)
+        if torch.cuda.is_available() and size < batch:
+            torch.cuda.empty_cache()
+    if len(found) == 1:
+        return found[0]
+    return {name: torch.cat([part[name] for part in found]) for name in found[0]}
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    told = str(error)
+    return "not enough memory" in told or "can't allocate memory" in told or "out of memory" in told
+
+
+def _fitting(engine: Engine, inputs: Any, targets: Any, batch: int, max_memory: int) -> int:
+    """How many examples fit in a budget, from what autograd keeps for one."""
+    kept: dict[int, int] = {}
+    weights = {p.untyped_storage().data_ptr() for p in engine.model.parameters()}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with saved_tensors_hooks(pack, lambda tensor: tensor):
+        part = take((inputs, targets), slice(0, 1), batch)
+        engine.checked(engine.plain_losses(*part), 1)
+    each = int(HEADROOM * sum(kept.values())) + 1
+    fitting = (max_memory - min(WORKSPACE_BYTES, max_memory // 2)) // each
+    if fitting < 1:
+        raise BadInputError(
+            f"One example takes about {each + WORKSPACE_BYTES} bytes, more than max_memory={max_memory}: "
+            "raise it to at least that."
+        )
+    return fitting
+
+
+EXAMPLES_CHECKED = 4
+
+
+def check_independence(engine: Engine, inputs: Any, targets: Any, batch: int) -> None:
+    """Compare the losses of a few examples in their batch with their losses alone.
+
+    The tolerance leaves room for kernels that round differently for other batch sizes, and for nothing else.
+
+    Raises:
+        BadInputError: if a loss changes; the message names the first module whose output does.
+    """
+    if batch < 2:
+        return
+    together, outputs = _run(engine, inputs, targets, batch)
+    half = engine.autocast is not None or any(
+        p.dtype in (torch.float16, torch.bfloat16) for p in engine.chosen.values()
+    )
+    tolerance = 5e-2 if half else 1e-3
+    for position in sorted(
+        {round(i * (batch - 1) / (EXAMPLES_CHECKED - 1)) for i in range(EXAMPLES_CHECKED)}
+    ):
+        part = take((inputs, targets), slice(position, position + 1), batch)
+        alone, one = _run(engine, part[0], part[1], 1)
+        for (name, whole), (_, single) in zip(outputs, one, strict=False):
+            if _differs(whole, single, batch, position, tolerance):
+                raise BadInputError(
+                    f"{name} gives example {position} another output in its batch than alone, so examples "
+                    "interact and have no gradients of their own (statistics over the batch, attention or "
+                    "sampling across it?)."
+                )
+        if not torch.allclose(together[position], alone[0], rtol=tolerance, atol=tolerance):
+            raise BadInputError(
+                f"The loss of example {position} is {together[position].item():.6g} in its batch and "
+                f"{alone[0].item():.6g} alone: the loss or the model compares examples with each other (a "
+                "contrastive loss, batch statistics), so an example has no gradient of its own."
+            )
+
+
+def _run(
+    engine: Engine, inputs: Any, targets: Any, batch: int
+) -> tuple[torch.Tensor, list[tuple[str, torch.Tensor]]]:
+    """Losses of a batch, and the output of each module that returns one tensor, in the order of calls."""
+    outputs: list[tuple[str, torch.Tensor]] = []
+    handles = []
+
+    def keep(label: str) -> Any:
+        def hook(module: torch.nn.Module, given: Any, output: Any) -> None:
+            if isinstance(output, torch.Tensor) and output.is_floating_point():
+                outputs.append((label, output.detach()))
+
+        return hook
+
+    try:
+        for name, module in engine.model.named_modules():
+            label = f"`{name}` ({type(module).__name__})" if name else f"The model ({type(module).__name__})"
+            handles.append(module.register_forward_hook(keep(label)))
+        with torch.no_grad(), engine.precision():
+            losses = engine.loss(engine.forward(engine.model, inputs), targets)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return engine.checked(losses, batch).detach(), outputs
+
+
+def _differs(whole: torch.Tensor, single: torch.Tensor, batch: int, position: int, tolerance: float) -> bool:
+    """Whether an example's rows differ; outputs without the examples in the first dimension pass."""
+    if whole.dim() == 0 or len(whole) != batch or single.shape != (1, *whole.shape[1:]):
+        return False
+    mine = whole[position : position + 1]
+    scale = max(float(mine.abs().amax()), float(single.abs().amax())) if mine.numel() else 0.0
+    return bool((mine - single).abs().amax() > tolerance * max(scale, 1e-6)) if mine.numel() else False

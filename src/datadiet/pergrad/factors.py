@@ -193,7 +193,7 @@ class SquaredNorm:
         return self.values
 
     def dense(self, examples: slice) -> torch.Tensor:
-        from datadiet.errors import BadInputError
+        from datadiet.foundation.errors import BadInputError
 
         raise BadInputError(
             "A rule returned SquaredNorm for a parameter that is used more than once, whose cross terms need "

@@ -12,9 +12,9 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from datadiet.errors import BadInputError
-from datadiet.parameter_choice import Selection
+from datadiet.foundation.errors import BadInputError
 from datadiet.pergrad.norms import ForwardFunction, GradientNorms, LossFunction, TaskLike
+from datadiet.pergrad.parameters import Selection
 
 ModelSource = nn.Module | Callable[[], nn.Module] | tuple[Callable[[], nn.Module], "str | Path"]
 

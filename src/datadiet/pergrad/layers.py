@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 from datadiet.pergrad.factors import Dense, Factor, widened
 from datadiet.pergrad.layout import OpaqueError
 from datadiet.pergrad.rules import LAYER_RULES, LayerRule
 
 if TYPE_CHECKING:
     from datadiet.pergrad.watch import Watch
+
 
 Gradients = Mapping[str, Any]
 # Module, positional and keyword inputs, output gradient.

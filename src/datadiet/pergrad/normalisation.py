@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from datadiet.pergrad.layout import Layout
     from datadiet.pergrad.ledger import Derived
 
+
 Use = tuple["torch.Tensor | Derived", Callable[[torch.Tensor], Factor]]
 
 

@@ -11,13 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from datadiet.errors import BadInputError
-from datadiet.module_state import as_found, require_gradients
-from datadiet.parameter_choice import Selection, choose_parameters
-from datadiet.pergrad.engine import Engine, take
-from datadiet.pergrad.head import find_heads
-from datadiet.pergrad.independence import check_independence
-from datadiet.pergrad.memory import in_parts
+from datadiet.foundation.errors import BadInputError
+from datadiet.pergrad.engine import Engine, check_independence, in_parts, take
+from datadiet.pergrad.parameters import Selection, as_found, choose_parameters, find_heads, require_gradients
 from datadiet.pergrad.refusals import refuse_model
 
 LossFunction = Callable[[Any, Any], torch.Tensor]

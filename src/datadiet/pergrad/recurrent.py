@@ -13,6 +13,7 @@ from datadiet.pergrad.rules import function_rule
 if TYPE_CHECKING:
     from datadiet.pergrad.calls import Call
 
+
 State = tuple[torch.Tensor, ...]
 
 

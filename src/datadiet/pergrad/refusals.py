@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 
 
 def refuse_model(model: nn.Module) -> None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from datadiet.pergrad.calls import Call
     from datadiet.pergrad.factors import Factor
 
+
 LayerRule = Callable[[Any, tuple[Any, ...], torch.Tensor], Mapping[str, "torch.Tensor | Factor"]]
 FunctionRule = Callable[["Call"], Any]
 

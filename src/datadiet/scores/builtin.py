@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from datadiet.scores import dynamics, geometry, gradients, inputs, outputs, unlabelled, windows
+from datadiet.scores import dynamics, gradients, inputs, outputs, unlabelled
 from datadiet.scores.registry import ScoreCard, add_card
 
 _DATA_DIET = "Paul, Ganguli, Dziugaite, Deep Learning on a Data Diet, NeurIPS 2021"
@@ -179,7 +179,7 @@ add_card(
         range=_ANY,
         source="He et al., Large-scale Dataset Pruning with Dynamic Uncertainty, CVPR 2024 workshops",
         summary="Mean spread of the label's probability in sliding windows of epochs.",
-        function=windows.dyn_unc,
+        function=dynamics.dyn_unc,
         columns=("probability",),
     )
 )
@@ -191,7 +191,7 @@ add_card(
         range=(0.0, 0.36),
         source="Cho et al., Lightweight Dataset Pruning without Full Training (DUAL), ICML 2025",
         summary="Spread times one minus mean of the label's probability in sliding windows of epochs.",
-        function=windows.dual,
+        function=dynamics.dual,
         columns=("probability",),
     )
 )
@@ -203,7 +203,7 @@ add_card(
         range=_ANY,
         source="Zhang et al., Temporal Dual-Depth Scoring (TDDS), CVPR 2024; of the label's probability alone",
         summary="How much the change of the label's probability varies from epoch to epoch, the last epochs most.",
-        function=windows.tdds,
+        function=dynamics.tdds,
         columns=("probability",),
     )
 )
@@ -248,7 +248,7 @@ add_card(
         range=_ANY,
         source="Xia et al., Moderate Coreset, ICLR 2023 (which keeps the middle of it)",
         summary="Euclidean distance of the embedding to the mean of its class.",
-        function=geometry.centre_distance,
+        function=inputs.centre_distance,
     )
 )
 add_card(
@@ -259,7 +259,7 @@ add_card(
         range=(0.0, 2.0),
         source="Sorscher et al., Beyond neural scaling laws, NeurIPS 2022",
         summary="Cosine distance of the embedding to the nearest k-means centre, as many centres as classes.",
-        function=geometry.prototype_distance,
+        function=inputs.prototype_distance,
     )
 )
 add_card(

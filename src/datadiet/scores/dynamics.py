@@ -1,17 +1,13 @@
-"""Scores of training dynamics: what happened to an example from epoch to epoch.
-
-Every function takes (epochs, n) arrays, rows in the order of time, and an optional `seen` mask of the same
-shape that is False where an example was not presented in that epoch; what stands there is never read.
-An example that was never seen has no score: NaN.
-"""
+"""Scores of training dynamics: what happened to an example from epoch to epoch, and over windows of epochs."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -178,3 +174,167 @@ def variability(probability: ArrayLike, seen: ArrayLike | None = None) -> NDArra
     """
     rows, mask = rows_and_mask(probability, seen, "probability")
     return result_like(_deviation(rows, mask), rows)
+
+
+_SHIFT = 1e-8  # of probabilities under the logarithm, as in the released code of TDDS
+
+
+def dyn_unc(probability: ArrayLike, window: int = 10, seen: ArrayLike | None = None) -> NDArray[Any]:
+    """Dynamic uncertainty: the label's probability's standard deviation in a window, averaged.
+
+    `mean_k std(probability[k : k + window])` with k from 0 to E - window; the standard deviation divides by
+    window - 1, which changes the scale and not the ranking. A window with fewer than two presentations does
+    not count.
+
+    Args:
+        probability: (epochs, n), the label's probability at each epoch.
+        window: number of epochs in a window, at least 2.
+        seen: (epochs, n) bool.
+
+    Returns:
+        (n,) at least 0; 0 where no window has two presentations; NaN for an example that was never seen.
+
+    Raises:
+        BadInputError: shapes do not fit, a seen value is not finite, or the window is below 2.
+
+    Source: He et al., "Large-scale Dataset Pruning with Dynamic Uncertainty", CVPR 2024 workshops, section 3.
+
+    Example:
+        >>> dyn_unc([[0.0], [1.0], [0.0]], window=2).round(4)
+        array([0.7071])
+    """
+    rows, mask = rows_and_mask(probability, seen, "probability")
+    total, windows = np.zeros(rows.shape[1]), np.zeros(rows.shape[1], np.int64)
+    for _, deviation, enough in _windows(rows, mask, _checked(window, 2, len(rows))):
+        total += np.where(enough, deviation, 0.0)
+        windows += enough
+    return result_like(np.where(mask.any(axis=0), total / np.maximum(windows, 1), np.nan), rows)
+
+
+def dual(probability: ArrayLike, window: int = 10, seen: ArrayLike | None = None) -> NDArray[Any]:
+    """Difficulty times uncertainty: the mean over windows of `std * (1 - mean)` of the label's probability.
+
+    The standard deviation divides by window - 1. A window with fewer than two presentations does not count.
+    The paper looks at the first 30 epochs with a window of 10.
+
+    Args:
+        probability: (epochs, n), the label's probability at each epoch.
+        window: number of epochs in a window, at least 2.
+        seen: (epochs, n) bool.
+
+    Returns:
+        (n,) in [0, 0.36]; 0 where no window has two presentations; NaN for an example that was never seen.
+
+    Raises:
+        BadInputError: shapes do not fit, a seen value is not finite, or the window is below 2.
+
+    Source: Cho, Shin, Kang, Yun, "Lightweight Dataset Pruning without Full Training via Example Difficulty
+    and Prediction Uncertainty", ICML 2025, section 4.1.
+
+    Example:
+        >>> dual([[0.2, 0.9], [0.6, 0.9]], window=2).round(4)
+        array([0.1697, 0.    ])
+    """
+    rows, mask = rows_and_mask(probability, seen, "probability")
+    total, windows = np.zeros(rows.shape[1]), np.zeros(rows.shape[1], np.int64)
+    for mean, deviation, enough in _windows(rows, mask, _checked(window, 2, len(rows))):
+        total += np.where(enough, deviation * (1.0 - mean), 0.0)
+        windows += enough
+    return result_like(np.where(mask.any(axis=0), total / np.maximum(windows, 1), np.nan), rows)
+
+
+def tdds(
+    probability: ArrayLike, window: int = 10, decay: float = 0.9, seen: ArrayLike | None = None
+) -> NDArray[Any]:
+    """Temporal dual-depth score: how much the change from epoch to epoch varies, the latest windows most.
+
+    With `k_t = sum_c |p_t log(p_t / p_(t-1))|`, p_(t-1) from the presentation before, each window of J epochs
+    has J - 1 changes and the norm of their deviations from their mean; windows are summed with weights
+    `decay * (1 - decay) ** age`, age 0 the last one. A trace holds the label's probability only: the sum then
+    has its label's term alone, which is our approximation. Probabilities of all classes give the paper's.
+
+    Args:
+        probability: (epochs, n) of the label, or (epochs, n, classes).
+        window: epochs of one sliding window, at least 3 (two have one change, which cannot vary).
+        decay: weight of the last window, in (0, 1].
+        seen: (epochs, n) bool.
+
+    Returns:
+        (n,) at least 0; 0 where no window has two changes; NaN for an example that was never seen.
+
+    Raises:
+        BadInputError: shapes do not fit, a seen value is not finite, the window is below 3, or decay is
+            outside (0, 1].
+
+    Source: Zhang, Du, Li, Xie, Zhou, "Spanning Training Progress: Temporal Dual-Depth Scoring (TDDS) for
+    Enhanced Dataset Pruning", CVPR 2024, section 3; logarithms are shifted by 1e-8 as in the released code.
+
+    Example:
+        >>> steady, moving = [0.5, 0.5, 0.5], [0.5, 0.9, 0.9]
+        >>> scores = tdds(np.stack([steady, moving], axis=1), window=3)
+        >>> bool(scores[0] == 0.0 and scores[1] > 0.0)
+        True
+    """
+    full = np.asarray(probability)
+    if full.ndim == 2:
+        full = full[:, :, None]
+    if full.ndim != 3:
+        raise BadInputError(
+            f"probability must be (epochs, n) or (epochs, n, classes), got shape {full.shape}."
+        )
+    if not 0.0 < decay <= 1.0:
+        raise BadInputError(f"decay is {decay}; give a weight above 0 and at most 1.")
+    # What is not finite in any class makes its sum not finite.
+    flat, mask = rows_and_mask(full.sum(axis=2), seen, "probability")
+    width = _checked(window, 3, len(full))
+    changes, changed = _changes(full, mask)
+    total = np.zeros(flat.shape[1])
+    for age, start in enumerate(range(len(full) - width, -1, -1)):
+        part, counts = changes[start : start + width - 1], changed[start : start + width - 1]
+        mean, _ = mean_and_count(part, counts)
+        squares = np.where(counts, part - np.nan_to_num(mean), 0.0) ** 2
+        total += decay * (1.0 - decay) ** age * np.sqrt(squares.sum(axis=0))
+    return result_like(np.where(mask.any(axis=0), total, np.nan), full)
+
+
+def _checked(window: int, least: int, epochs: int) -> int:
+    if window < least:
+        raise BadInputError(f"window must be at least {least} epochs, got {window}.")
+    return min(window, epochs)
+
+
+def _windows(
+    rows: NDArray[Any], mask: NDArray[Any], width: int
+) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]:
+    """Mean and unbiased deviation (n,) in every window, and whether it has two presentations."""
+    # Sums roll from window to window; centred first, so that they stay small and lose no digits.
+    centre, _ = mean_and_count(rows, mask)
+    first, second, count = (np.zeros(rows.shape[1]) for _ in range(3))
+    for last in range(len(rows)):
+        for row, sign in ((last, 1.0), (last - width, -1.0)):
+            if row >= 0:
+                centred = np.where(mask[row], rows[row] - centre, 0.0)
+                first += sign * centred
+                second += sign * centred**2
+                count += sign * mask[row]
+        if last >= width - 1:
+            several = np.maximum(count, 1)
+            variance = (second - first**2 / several) / np.maximum(count - 1, 1)
+            yield centre + first / several, np.sqrt(np.maximum(variance, 0.0)), count >= 2
+
+
+def _changes(full: NDArray[Any], mask: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Changes since the presentation before, (epochs - 1, n), and where there was one."""
+    epochs, count = mask.shape
+    changes, changed = np.zeros((max(epochs - 1, 0), count)), np.zeros((max(epochs - 1, 0), count), bool)
+    before = np.log(np.where(mask[0][:, None], full[0], 1.0).astype(np.float64) + _SHIFT)
+    known = mask[0].copy()
+    for epoch in range(1, epochs):
+        here = mask[epoch]
+        now = np.where(here[:, None], full[epoch], 1.0).astype(np.float64)
+        logarithm = np.log(now + _SHIFT)
+        changed[epoch - 1] = here & known
+        changes[epoch - 1] = np.where(changed[epoch - 1], np.abs(now * (logarithm - before)).sum(axis=1), 0.0)
+        before = np.where(here[:, None], logarithm, before)
+        known |= here
+    return changes, changed

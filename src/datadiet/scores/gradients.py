@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 from datadiet.scores.outputs import Array, read_batch
 
 

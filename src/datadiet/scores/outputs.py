@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import torch
 
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
 
 Array = TypeVar("Array", torch.Tensor, "NDArray[Any]")
 

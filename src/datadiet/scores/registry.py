@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args
 
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 
 Needs = Literal["outputs", "trace", "gradients", "features", "embeddings", "inputs", "ids"]
 

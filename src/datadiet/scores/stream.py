@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 from datadiet.scores.outputs import MEASURES, REAL_MEASURES, Reading, measures_of
 from datadiet.scores.registry import ScoreCard, card
 from datadiet.scores.table import ScoreTable
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Source = str | Path | NDArray[Any]
+
 
 #: Logits of one chunk and epoch: few enough to stay in the processor's cache from one step to the next.
 _CHUNK_NUMBERS = 1 << 19

@@ -13,12 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datadiet.atomic import atomic_path
-from datadiet.errors import BadInputError
+from datadiet.foundation.atomic import atomic_path
+from datadiet.foundation.errors import BadInputError
 from datadiet.scores.registry import base_name, card
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+
 
 _KEY = b"datadiet.scores"
 _FORMAT = 1

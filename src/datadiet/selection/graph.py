@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 from datadiet.selection.neighbours import nearest_neighbours
-from datadiet.selection.pool import Pool
-from datadiet.selection.registry import selection_rule
+from datadiet.selection.registry import Pool, selection_rule
 
 
 @selection_rule(

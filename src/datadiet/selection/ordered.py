@@ -1,4 +1,4 @@
-"""Rules that cut the order from hardest to easiest, and the random baseline."""
+"""Rules by the order of a score: cuts, windows, strata, weighted draws, and the random baseline."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datadiet.errors import BadInputError
-from datadiet.selection.pool import Pool
-from datadiet.selection.registry import selection_rule
-from datadiet.selection.sizes import rounded_share
+from datadiet.foundation.errors import BadInputError
+from datadiet.selection.registry import Pool, selection_rule
+from datadiet.selection.sizes import equal_quotas, rounded_share
 
 
 def hardest_rows(hardness: npt.NDArray[Any], size: int) -> npt.NDArray[np.int64]:
@@ -132,3 +131,165 @@ def window(
 def random(pool: Pool, size: int, generator: np.random.Generator) -> npt.NDArray[np.int64]:
     """`size` examples without replacement; one seed's smaller choice lies inside its larger one."""
     return generator.permutation(len(pool))[:size]
+
+
+# Kept fraction -> share of the hardest that is dropped, linear in between. The paper tunes it by data set and
+# drops more the less is kept; these are its CIFAR-10 values (30, 50, 70 and 90 % pruned), taken as a default
+# by us.
+DEFAULT_BETA = {0.1: 0.3, 0.3: 0.1, 0.5: 0.0}
+
+
+def default_beta(keep: float) -> float:
+    """Share of the hardest examples that `stratified` drops when not told, by the fraction that stays.
+
+    Example:
+        >>> [round(default_beta(keep), 3) for keep in (0.05, 0.1, 0.2, 0.3, 0.5, 0.9)]
+        [0.3, 0.3, 0.2, 0.1, 0.0, 0.0]
+    """
+    return float(np.interp(keep, list(DEFAULT_BETA), list(DEFAULT_BETA.values())))
+
+
+def score_strata(hardness: npt.NDArray[Any], strata: int) -> npt.NDArray[np.int64]:
+    """Stratum of each row, 0 (easiest) to `strata - 1`: equal widths from the lowest to the highest score.
+
+    A score on a border belongs to the harder side, the highest of all to the last stratum. Infinite scores go
+    to the outermost strata and do not stretch the others.
+
+    Example:
+        >>> score_strata(np.array([0.0, 0.9, 1.0, 2.0, np.inf]), 2).tolist()
+        [0, 0, 1, 1, 1]
+    """
+    finite = np.isfinite(hardness)
+    if not finite.any():
+        return np.where(hardness > 0, strata - 1, 0).astype(np.int64)
+    everything = finite.all()
+    low = np.float64(hardness.min() if everything else hardness[finite].min())
+    high = np.float64(hardness.max() if everything else hardness[finite].max())
+    if low == high:
+        place = np.where(hardness > high, strata - 1, 0)
+        return place.astype(np.int64)
+    # Halved first, so that the span of two huge scores of opposite sign does not overflow.
+    place = (hardness * 0.5 - low * 0.5) * (strata / (high * 0.5 - low * 0.5))
+    return np.clip(place, 0, strata - 1, out=place).astype(np.int64)
+
+
+@selection_rule(
+    "stratified",
+    when="Little is kept (below about 0.5): it covers easy and hard alike and does not lose to random.",
+    fails="Much is kept of clean data (hardest does better); beta too small for the noise in the labels.",
+    source="CCS: Zheng, Liu, Lai, Prakash 2023",
+    options={
+        "beta": "share of the hardest examples dropped first, in [0, 1); default by what is kept: "
+        "0.3 at 0.1 to 0 at 0.5",
+        "strata": "number of strata of equal score width, default 50",
+    },
+)
+def stratified(
+    pool: Pool, size: int, generator: np.random.Generator, *, beta: float | None = None, strata: int = 50
+) -> npt.NDArray[np.int64]:
+    """Drop the `beta` hardest, cut the scores into strata of equal width, and draw equally many from each.
+
+    Strata too small for their part give all they have; the rest of the budget is shared by the larger ones,
+    from the smallest up, so that the size is exact.
+    """
+    n = len(pool)
+    if beta is None:
+        beta = default_beta(size / n)
+    if not 0.0 <= beta < 1.0:
+        raise BadInputError(f"beta is {beta}: give the share of the hardest to drop, at least 0 and below 1.")
+    if strata < 1:
+        raise BadInputError(f"strata is {strata}: give at least one.")
+    scores = pool.scores()
+    rows = window_rows(scores, rounded_share(n, beta), n)
+    if len(rows) < size:
+        raise BadInputError(
+            f"beta={beta} drops {n - len(rows)} of {n} examples and leaves {len(rows)}, but {size} "
+            f"are to stay: "
+            f"lower beta to at most {1 - size / n:.4g} or keep less."
+        )
+    places = score_strata(scores[rows], int(strata))
+    quotas = equal_quotas(np.bincount(places, minlength=strata), size)
+    return rows[_draw(places, quotas, generator)]
+
+
+def _draw(
+    places: npt.NDArray[np.int64], quotas: npt.NDArray[np.int64], generator: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """From each stratum its quota at random: shuffle, sort stably by stratum, take the first ones of each."""
+    shuffled = generator.permutation(len(places))
+    small = places.astype(np.uint16) if len(quotas) < 2**16 else places
+    grouped = shuffled[np.argsort(small[shuffled], kind="stable")]
+    counts = np.bincount(places, minlength=len(quotas))
+    starts = np.cumsum(counts) - counts
+    rank = np.arange(len(places)) - np.repeat(starts, counts)
+    return grouped[rank < np.repeat(quotas, counts)]
+
+
+# The paper's constant: Beta(a, b) has a + b = 16. The mean confidence of the ten highest scores is its
+# anchor, as in the released code.
+CONCENTRATION = 15.0
+ANCHORS = 10
+
+
+def beta_parameters(keep: float, anchor: float, c_d: float) -> tuple[float, float]:
+    """The two parameters of the Beta distribution for a kept fraction.
+
+    `b = 15 (1 - anchor) (1 - (1 - keep) ** c_d)` and `a = 16 - b`: much kept puts its mean at about the
+    anchor, little kept moves it towards confident, easy examples.
+
+    Args:
+        keep: fraction that stays, in (0, 1].
+        anchor: mean probability of the label among the highest scores.
+        c_d: how late the move sets in; the paper tunes it by data set.
+
+    Example:
+        >>> beta_parameters(1.0, 0.4, 4.0), beta_parameters(0.1, 0.4, 4.0)[1] < 4
+        ((7.0, 9.0), True)
+    """
+    b = CONCENTRATION * (1.0 - anchor) * (1.0 - (1.0 - keep) ** c_d)
+    return CONCENTRATION + 1.0 - b, b
+
+
+@selection_rule(
+    "dual",
+    needs=("scores", "trace"),
+    extra=("confidence",),
+    when="The DUAL score of the first part of training is at hand: good from much kept to very "
+    "little, early.",
+    fails="Scores other than DUAL; traces so short that the spread of the probability is noise.",
+    source="DUAL: Cho, Shin, Kang, Yun 2025",
+    options={
+        "c_d": "how late the move to easy examples sets in as less is kept, default 4; tuned by data set"
+    },
+)
+def dual(pool: Pool, size: int, generator: np.random.Generator, *, c_d: float = 4.0) -> npt.NDArray[np.int64]:
+    """Draw without replacement with weights `score * Beta(a, b).pdf(confidence)`.
+
+    The hardness is the DUAL score, 0 or more; `extra["confidence"]` is the mean probability of the label over
+    the same epochs. The draw is the exponential race (Gumbel keys), which equals drawing one by one.
+    """
+    scores = pool.scores().astype(np.float64, copy=False)
+    confidence = pool.extra["confidence"].astype(np.float64, copy=False)
+    if confidence.shape != scores.shape:
+        raise BadInputError(f"confidence has shape {confidence.shape}: give one mean probability an example.")
+    for name, column, high in (
+        ("hardness (the DUAL score)", scores, np.inf),
+        ("confidence", confidence, 1.0),
+    ):
+        if (wrong := np.flatnonzero((column < 0) | (column > high) | ~np.isfinite(column))).size:
+            raise BadInputError(
+                f"Rule 'dual': {name} is {column[wrong[0]]} for id {pool.ids[wrong[0]]}; it must "
+                f"lie between 0 and "
+                f"{high}."
+            )
+    if not c_d > 0:
+        raise BadInputError(f"c_d is {c_d}: give a number above 0.")
+    highest = hardest_rows(scores, min(ANCHORS, len(pool)))
+    a, b = beta_parameters(size / len(pool), float(confidence[highest].mean()), c_d)
+    # In logarithms nothing underflows, and an example of weight zero comes last instead of never.
+    tiny = np.finfo(np.float64).tiny
+    keys = np.log(np.maximum(scores, tiny))
+    keys += (a - 1.0) * np.log(np.maximum(confidence, 1e-12))
+    keys += (b - 1.0) * np.log1p(-np.minimum(confidence, 1.0 - 1e-12))
+    keys += generator.gumbel(size=len(pool))
+    return hardest_rows(keys, size)

@@ -1,14 +1,17 @@
-"""How many examples stay: exact sizes for the whole and for each group of it."""
+"""How many examples stay, exactly: of the whole, and of each class or group when a rule is applied to each."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 
 
 def kept_size(n: int, keep: float | int) -> int:
@@ -120,3 +123,195 @@ def check_total(total: int, available: int) -> None:
     """Refuse a total that the groups together cannot give."""
     if not 0 <= total <= available:
         raise BadInputError(f"{total} examples cannot be taken from {available}: ask for fewer.")
+
+
+Rows = npt.NDArray[np.int64]
+# (rows to choose from, how many stay, number of the random stream) -> rows that stay
+Apply = Callable[[Rows, int, int], Rows]
+
+
+@dataclass(frozen=True)
+class Groups:
+    """A partition of the rows: a code 0, 1, ... a row, in the order of the sorted names.
+
+    Args:
+        what: "class" or "group", for messages.
+        names: the distinct values, sorted, shape (groups,).
+        codes: int64, shape (n,).
+
+    Example:
+        >>> groups = Groups.of(np.array(["b", "a", "b"]), "class")
+        >>> groups.names.tolist(), groups.codes.tolist(), groups.sizes().tolist(), groups.rows()[1].tolist()
+        (['a', 'b'], [1, 0, 1], [1, 2], [0, 2])
+    """
+
+    what: str
+    names: npt.NDArray[Any]
+    codes: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, values: npt.NDArray[Any], what: str) -> Groups:
+        """Group the rows by value.
+
+        Raises:
+            BadInputError: a value is missing (NaN or None), or values of different types cannot be sorted.
+        """
+        if (
+            values.dtype.kind in "iu"
+            and len(values)
+            and values.min() >= 0
+            and values.max() <= 4 * len(values)
+        ):
+            # Class codes in the usual range: counting is many times faster than sorting ten million of them.
+            present = np.bincount(values.astype(np.int64, copy=False)) > 0
+            names = np.flatnonzero(present)
+            return cls(what, names, (np.cumsum(present) - 1)[values].astype(np.int64, copy=False))
+        if values.dtype.kind == "f" and np.isnan(values).any():
+            row = int(np.flatnonzero(np.isnan(values))[0])
+            raise BadInputError(
+                f"The {what} of row {row} (rows in the order of their ids) is NaN: give each row one."
+            )
+        try:
+            names, codes = np.unique(values, return_inverse=True)
+        except TypeError as error:
+            raise BadInputError(
+                f"The {what} values cannot be sorted ({error}): give all of them as strings or all "
+                f"as integers."
+            ) from None
+        return cls(what, names, codes.astype(np.int64, copy=False).reshape(-1))
+
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """Number of rows of each group, shape (groups,)."""
+        return np.bincount(self.codes, minlength=len(self.names)).astype(np.int64, copy=False)
+
+    def rows(self) -> list[Rows]:
+        """The rows of each group, increasing; one sort for all groups."""
+        # A stable sort of 16-bit codes is a radix sort, linear in the number of rows.
+        codes = self.codes.astype(np.uint16) if len(self.names) < 2**16 else self.codes
+        return np.split(np.argsort(codes, kind="stable"), np.cumsum(self.sizes())[:-1])
+
+
+def group_quotas(
+    groups: Groups, size: int, *, equal: bool, floor: int | float | None, allow_empty: bool
+) -> npt.NDArray[np.int64]:
+    """How many of each group stay: the same fraction of every group, or equal counts.
+
+    Args:
+        groups: the partition.
+        size: how many stay in all.
+        equal: equal counts, refilled from larger groups where one is too small; otherwise proportional.
+        floor: fewest to stay of each group; what it takes comes from the groups above theirs, by the same
+            principle.
+        allow_empty: whether a group may get nothing.
+
+    Raises:
+        BadInputError: a group would be left empty, or the floors cannot be met.
+
+    Example:
+        >>> groups = Groups.of(np.repeat(["a", "b", "c"], [60, 30, 10]), "class")
+        >>> group_quotas(groups, 10, equal=False, floor=None, allow_empty=False).tolist()
+        [6, 3, 1]
+        >>> group_quotas(groups, 10, equal=False, floor=3, allow_empty=False).tolist()
+        [4, 3, 3]
+    """
+    sizes = groups.sizes()
+    share = equal_quotas if equal else proportional_quotas
+    quotas = share(sizes, size)
+    if floor is not None:
+        least = floors(groups, floor, size)
+        raised = np.zeros(len(sizes), dtype=bool)
+        # Raising some groups lowers the rest, which may push more of them under their floor.
+        while (below := ~raised & (quotas < least)).any():
+            raised |= below
+            quotas = np.where(raised, least, 0)
+            quotas[~raised] = share(sizes[~raised], size - int(quotas.sum()))
+    if not allow_empty and (empty := np.flatnonzero(quotas == 0)).size:
+        names = ", ".join(repr(name) for name in groups.names[empty[:5]].tolist())
+        raise BadInputError(
+            f"Keeping {size} of {int(sizes.sum())} examples leaves {len(empty)} of {len(sizes)} "
+            f"{_plural(groups.what)} empty ({names}{', ...' if len(empty) > 5 else ''}): "
+            "keep more, set floor=1, or allow empty classes."
+        )
+    return quotas
+
+
+def floors(groups: Groups, floor: int | float, size: int) -> npt.NDArray[np.int64]:
+    """Fewest examples of each group that must stay, shape (groups,); a fraction is rounded up.
+
+    Raises:
+        BadInputError: the floor is no sensible number, above a group's size, or all floors exceed `size`
+            together.
+
+    Example:
+        >>> floors(Groups.of(np.repeat(["a", "b"], [10, 3]), "group"), 0.25, 9).tolist()
+        [3, 1]
+    """
+    sizes = groups.sizes()
+    if isinstance(floor, bool) or (isinstance(floor, float) and not 0.0 <= floor <= 1.0) or floor < 0:
+        raise BadInputError(f"floor is {floor!r}: give a count, or a fraction of each group from 0.0 to 1.0.")
+    if isinstance(floor, (float, np.floating)):
+        least = np.array([ceiling_share(n, float(floor)) for n in sizes.tolist()], dtype=np.int64)
+    else:
+        least = np.full(len(sizes), int(floor), dtype=np.int64)
+    if (small := np.flatnonzero(least > sizes)).size:
+        name, count = groups.names[small].tolist()[0], int(sizes[small[0]])
+        raise BadInputError(
+            f"The floor of {int(floor)} cannot be met: {groups.what} {name!r} has {count} examples. "
+            f"Lower the floor."
+        )
+    if int(least.sum()) > size:
+        raise BadInputError(
+            f"The floors of {len(sizes)} {_plural(groups.what)} add up to {int(least.sum())}, but "
+            f"only {size} "
+            "examples stay: lower the floor or keep more."
+        )
+    return least
+
+
+def fill_over_floors(apply: Apply, groups: Groups, size: int, least: npt.NDArray[np.int64]) -> Rows:
+    """Rows that stay when a rule chooses over everything, but every group keeps its floor.
+
+    Groups that the rule would leave below their floor get exactly that, chosen by the same rule among
+    themselves; the rule chooses the rest over all other groups together. Repeated until no further group
+    falls short.
+
+    Args:
+        apply: the rule: which of these rows stay.
+        groups: the partition.
+        size: how many stay in all, at least the sum of `least`.
+        least: floor of each group, shape (groups,).
+    """
+    short = np.zeros(len(least), dtype=bool)
+    while True:
+        open_rows = np.flatnonzero(~short[groups.codes]).astype(np.int64, copy=False)
+        chosen = apply(open_rows, size - int(least[short].sum()), 0)
+        counts = np.bincount(groups.codes[chosen], minlength=len(least))
+        fallen = ~short & (counts < least)
+        if not fallen.any():
+            break
+        short |= fallen
+    rows = groups.rows()
+    reserved = [apply(rows[group], int(least[group]), 1 + group) for group in np.flatnonzero(short).tolist()]
+    return np.concatenate([chosen, *reserved])
+
+
+def emptied_classes(ids: npt.ArrayLike, labels: npt.ArrayLike, kept: npt.ArrayLike) -> list[Any]:
+    """Classes that have examples but none among those that stay, sorted.
+
+    Args:
+        ids: int64, shape (n,).
+        labels: class of each example, shape (n,).
+        kept: ids that stay.
+
+    Example:
+        >>> emptied_classes([0, 1, 2, 3], ["cat", "cat", "dog", "eel"], [0, 2])
+        ['eel']
+    """
+    groups = Groups.of(np.asarray(labels), "class")
+    alive = np.bincount(groups.codes[np.isin(np.asarray(ids), np.asarray(kept))], minlength=len(groups.names))
+    emptied: list[Any] = groups.names[alive == 0].tolist()
+    return emptied
+
+
+def _plural(what: str) -> str:
+    return "classes" if what == "class" else f"{what}s"

@@ -1,9 +1,16 @@
 """Magnitude masks, rewinding and lottery tickets."""
 
-from datadiet.sparse.applying import SparseTraining, apply_mask
 from datadiet.sparse.iterative import Ticket, Tickets, iterative_magnitude_pruning, tickets
-from datadiet.sparse.magnitude import full_mask, magnitude_mask, mask_of, random_mask
-from datadiet.sparse.mask import Mask
+from datadiet.sparse.magnitude import (
+    full_mask,
+    magnitude_mask,
+    mask_of,
+    prunable_weights,
+    random_mask,
+    schedule_to,
+    sparsity_schedule,
+)
+from datadiet.sparse.mask import Mask, SparseTraining, apply_mask
 from datadiet.sparse.rewinding import (
     RewindingPoint,
     pretrain,
@@ -11,8 +18,6 @@ from datadiet.sparse.rewinding import (
     train_from,
     with_random_labels,
 )
-from datadiet.sparse.schedule import schedule_to, sparsity_schedule
-from datadiet.sparse.weights import prunable_weights
 
 __all__ = [
     "Mask",

@@ -11,10 +11,11 @@ import numpy as np
 from torch import nn
 
 from datadiet.data import load
-from datadiet.errors import BadInputError
-from datadiet.runs import Run
-from datadiet.setup import Setup, prepare
-from datadiet.sparse.magnitude import Scope, full_mask, magnitude_mask
+from datadiet.engine.runs import Run
+from datadiet.engine.setup import Setup, prepare
+from datadiet.engine.training.recipe import Recipe
+from datadiet.foundation.errors import BadInputError
+from datadiet.sparse.magnitude import Scope, full_mask, magnitude_mask, schedule_to, sparsity_schedule
 from datadiet.sparse.mask import Mask
 from datadiet.sparse.rewinding import (
     RewindingPoint,
@@ -23,8 +24,6 @@ from datadiet.sparse.rewinding import (
     train_from,
     with_random_labels,
 )
-from datadiet.sparse.schedule import schedule_to, sparsity_schedule
-from datadiet.training.recipe import Recipe
 
 REWIND_SHARE = 0.05  # of the training: our choice, where nobody gives a rewinding point
 
@@ -117,7 +116,7 @@ def iterative_magnitude_pruning(
         seed: of everything.
         recipe: "fast", "paper", "finetune", a YAML file, or a `Recipe`.
         workspace: where runs live.
-        options: further arguments of `datadiet.setup.prepare`.
+        options: further arguments of `datadiet.engine.setup.prepare`.
 
     Raises:
         BadInputError: no levels, a sparsity outside [0, 1) or one that empties a layer, a rewinding point after

@@ -13,15 +13,14 @@ import torch
 
 from datadiet.data import Examples
 from datadiet.data.fingerprint import fingerprint
-from datadiet.errors import BadInputError
-from datadiet.runs import Run, describe, train_in
-from datadiet.setup import Setup
-from datadiet.sparse.applying import apply_mask
-from datadiet.sparse.mask import Mask
-from datadiet.training.checkpoint import TrainingState, weights_hash
-from datadiet.training.loop import TrainingLoop
-from datadiet.training.seeding import derive_seed
-from datadiet.workspace import RunFolder
+from datadiet.engine.runs import Run, describe, train_in
+from datadiet.engine.setup import Setup
+from datadiet.engine.training.checkpoint import TrainingState, weights_hash
+from datadiet.engine.training.loop import TrainingLoop
+from datadiet.engine.training.seeding import derive_seed
+from datadiet.engine.workspace import RunFolder
+from datadiet.foundation.errors import BadInputError
+from datadiet.sparse.mask import Mask, apply_mask
 
 
 @dataclass(frozen=True, eq=False)

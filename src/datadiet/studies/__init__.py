@@ -21,8 +21,16 @@ from datadiet.studies import lottery_ticket as lottery_ticket
 from datadiet.studies import ticket_connectivity as ticket_connectivity
 
 # isort: on
-from datadiet.studies.base import Study, StudyResult, open_bench, plan_of, run_study, studies, study_named
-from datadiet.studies.claims import Claim, Finding
+from datadiet.studies.toolbox.claims import Claim, Finding
+from datadiet.studies.toolbox.study import (
+    Study,
+    StudyResult,
+    open_bench,
+    plan_of,
+    run_study,
+    studies,
+    study_named,
+)
 
 __all__ = [
     "Claim",

@@ -7,16 +7,24 @@ from typing import Any
 
 import numpy as np
 
-from datadiet.pooling.hypotheses import POOL_SCORES, POOL_TASKS
-from datadiet.statistics import accuracy_interval
-from datadiet.studies.accuracy import title_of
-from datadiet.studies.base import Conclusion, Planned, Row, Study, add_study
-from datadiet.studies.bench import Workbench
-from datadiet.studies.caption import caption
-from datadiet.studies.claims import Claim, Measured
-from datadiet.studies.drawing import lines
-from datadiet.studies.pools import Arm, Trained, metrics_of, picked, reading_of, sizes, split_of, summary
-from datadiet.training.seeding import derive_seed
+from datadiet.engine.training.seeding import derive_seed
+from datadiet.foundation.statistics import accuracy_interval
+from datadiet.jobs.pool.hypotheses import POOL_SCORES, POOL_TASKS
+from datadiet.studies.toolbox.accuracy import title_of
+from datadiet.studies.toolbox.claims import Claim, Measured
+from datadiet.studies.toolbox.context import Workbench
+from datadiet.studies.toolbox.figures import caption, lines
+from datadiet.studies.toolbox.pools import (
+    Arm,
+    Trained,
+    metrics_of,
+    picked,
+    reading_of,
+    sizes,
+    split_of,
+    summary,
+)
+from datadiet.studies.toolbox.study import Conclusion, Planned, Row, Study, add_study
 
 SOURCE = "Settles 2009, Active Learning Literature Survey, section 3.1"
 STRATEGIES = ("entropy", "margin", "least_confidence", "random")
@@ -36,7 +44,7 @@ def strategies(bench: Workbench) -> tuple[str, ...]:
         return STRATEGIES
     import torch
 
-    from datadiet.pooling.hypotheses import measured_without_labels
+    from datadiet.jobs.pool.hypotheses import measured_without_labels
 
     setup = bench.setup
     batch = next(iter(setup.train.epoch(setup.examples.train.ids[:2], batch_size=2, device="cpu")))

@@ -8,16 +8,21 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from datadiet.points import measure_grand, measure_points, parameters_of_grand
-from datadiet.report.canvas import LIGHT, dress, new_figure
-from datadiet.studies.accuracy import difference, fixed, measured_arm, points, title_of
-from datadiet.studies.balance import evenness, total_variation
-from datadiet.studies.base import Conclusion, Planned, Row, Study, add_study
-from datadiet.studies.bench import Workbench
-from datadiet.studies.bounded import mean_within
-from datadiet.studies.caption import finish, in_epochs
-from datadiet.studies.claims import Claim, Measured
-from datadiet.studies.drawing import draw_lines, legend_columns, lines
+from datadiet.engine.points import measure_grand, measure_points, parameters_of_grand
+from datadiet.pages.report.canvas import LIGHT, dress, new_figure
+from datadiet.studies.toolbox.accuracy import (
+    difference,
+    evenness,
+    fixed,
+    measured_arm,
+    points,
+    title_of,
+    total_variation,
+)
+from datadiet.studies.toolbox.claims import Claim, Measured, mean_within
+from datadiet.studies.toolbox.context import Workbench
+from datadiet.studies.toolbox.figures import draw_lines, finish, in_epochs, legend_columns, lines
+from datadiet.studies.toolbox.study import Conclusion, Planned, Row, Study, add_study
 
 PAPER = "Fayyaz et al. 2022, BERT on a Data Diet"
 SCORES = ("el2n", "grand")
@@ -72,7 +77,7 @@ def plan(bench: Workbench) -> Sequence[Planned]:
 def scores_at(bench: Workbench, name: str, step: int) -> np.ndarray:
     """A score of every training example by each scoring model at a step: (models, n), higher = harder.
 
-    GraNd is taken over the parameters of `datadiet.points.parameters_of_grand`: of a pre-trained model the head.
+    GraNd is taken over the parameters of `datadiet.engine.points.parameters_of_grand`: of a pre-trained model the head.
     """
     rows = []
     steps = list(moments(bench).values())

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from datadiet.studies.accuracy import title_of
-from datadiet.studies.base import Conclusion, Planned, Row, Study, add_study
-from datadiet.studies.bench import Workbench
-from datadiet.studies.claims import LEVEL, Claim, Measured, mean_correlation, mean_of
-from datadiet.studies.drawing import lines
-from datadiet.studies.ranks import rank_correlation, shared_hardest
+from datadiet.studies.toolbox.accuracy import rank_correlation, shared_hardest, title_of
+from datadiet.studies.toolbox.claims import LEVEL, Claim, Measured, mean_correlation, mean_of
+from datadiet.studies.toolbox.context import Workbench
+from datadiet.studies.toolbox.figures import lines
+from datadiet.studies.toolbox.study import Conclusion, Planned, Row, Study, add_study
 
 DATA_DIET = "Paul, Ganguli, Dziugaite 2021, section 3.1"
 REPRODUCTION = "Kirsch 2023 (0.985 on CIFAR-10)"

@@ -11,12 +11,12 @@ import torch
 from matplotlib.figure import Figure
 from scipy import stats
 
-from datadiet.points import compute_grand
-from datadiet.report.canvas import LIGHT, dress, new_figure
-from datadiet.studies.base import Conclusion, Planned, Row, Study, add_study
-from datadiet.studies.bench import Workbench
-from datadiet.studies.caption import caption, in_epochs, write_below
-from datadiet.studies.claims import Claim, Measured, mean_correlation
+from datadiet.engine.points import compute_grand
+from datadiet.pages.report.canvas import LIGHT, dress, new_figure
+from datadiet.studies.toolbox.claims import Claim, Measured, mean_correlation
+from datadiet.studies.toolbox.context import Workbench
+from datadiet.studies.toolbox.figures import caption, in_epochs, write_below
+from datadiet.studies.toolbox.study import Conclusion, Planned, Row, Study, add_study
 
 REPRODUCTION = "Kirsch 2023, the figure and table of correlations"
 MODELS = 4  # at least: with fewer, no interval is short enough to decide anything

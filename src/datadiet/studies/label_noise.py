@@ -11,19 +11,16 @@ from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from datadiet.report.canvas import LIGHT, dress, new_figure
-from datadiet.report.contents import Gallery
-from datadiet.report.safe_text import printable
-from datadiet.reporting import gallery
+from datadiet.jobs.report import gallery
+from datadiet.pages.report.canvas import LIGHT, dress, new_figure
+from datadiet.pages.report.contents import Gallery
+from datadiet.pages.text import printable
 from datadiet.scores import ScoreTable
-from datadiet.studies.accuracy import title_of
-from datadiet.studies.base import Conclusion, Planned, Row, Study, add_study
-from datadiet.studies.bench import Workbench
-from datadiet.studies.bounded import mean_within
-from datadiet.studies.caption import caption, finish, write_below
-from datadiet.studies.claims import LEVEL, Claim, Measured
-from datadiet.studies.drawing import lines
-from datadiet.studies.noise import with_wrong_labels
+from datadiet.studies.toolbox.accuracy import title_of
+from datadiet.studies.toolbox.claims import LEVEL, Claim, Measured, mean_within
+from datadiet.studies.toolbox.context import Workbench, with_wrong_labels
+from datadiet.studies.toolbox.figures import caption, finish, lines, write_below
+from datadiet.studies.toolbox.study import Conclusion, Planned, Row, Study, add_study
 
 DATA_DIET = "Paul, Ganguli, Dziugaite 2021, section 4.3"
 OURS = "the paper shows histograms; the bound is ours"

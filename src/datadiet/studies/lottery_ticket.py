@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from datadiet.report.canvas import LIGHT, dress, new_figure
+from datadiet.engine.training.seeding import derive_seed
+from datadiet.foundation.statistics import accuracy_interval
+from datadiet.pages.report.canvas import LIGHT, dress, new_figure
 from datadiet.sparse.magnitude import random_mask
 from datadiet.sparse.rewinding import train_from
-from datadiet.statistics import accuracy_interval
-from datadiet.studies.base import Conclusion, Planned, Row, Study, add_study
-from datadiet.studies.bench import Workbench
-from datadiet.studies.caption import caption, finish, plain_log
-from datadiet.studies.claims import Claim, Measured, accuracy_difference
-from datadiet.studies.drawing import draw_lines, legend_columns
-from datadiet.studies.tickets import (
+from datadiet.studies.toolbox.claims import Claim, Measured, accuracy_difference
+from datadiet.studies.toolbox.context import Workbench
+from datadiet.studies.toolbox.figures import caption, draw_lines, finish, legend_columns, plain_log
+from datadiet.studies.toolbox.study import Conclusion, Planned, Row, Study, add_study
+from datadiet.studies.toolbox.tickets import (
     Pretraining,
     Sizes,
     levels_of,
@@ -26,7 +26,6 @@ from datadiet.studies.tickets import (
     sized_study,
     subset_sizes,
 )
-from datadiet.training.seeding import derive_seed
 
 TICKETS = "Paul, Larsen et al. 2022, sections 3 and 4"
 TOLERANCE = 0.005  # our choice: half a point counts as "as good as"

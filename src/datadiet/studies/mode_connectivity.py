@@ -10,17 +10,15 @@ import torch
 from torch import nn
 
 from datadiet.data import Batch
-from datadiet.errors import BadInputError
+from datadiet.engine.points import load_weights
+from datadiet.engine.runs import Run
+from datadiet.foundation.errors import BadInputError
 from datadiet.landscape import Barrier, error_barrier
-from datadiet.points import load_weights
-from datadiet.report.canvas import LIGHT, dress, new_figure
-from datadiet.runs import Run
-from datadiet.studies.base import Conclusion, Planned, Row, Study, add_study
-from datadiet.studies.bench import Workbench, groups_by_hardness
-from datadiet.studies.bounded import mean_within
-from datadiet.studies.caption import caption, finish, in_epochs, spread_of
-from datadiet.studies.claims import Claim, Measured
-from datadiet.studies.drawing import draw_lines
+from datadiet.pages.report.canvas import LIGHT, dress, new_figure
+from datadiet.studies.toolbox.claims import Claim, Measured, mean_within
+from datadiet.studies.toolbox.context import Workbench, groups_by_hardness
+from datadiet.studies.toolbox.figures import caption, draw_lines, finish, in_epochs, spread_of
+from datadiet.studies.toolbox.study import Conclusion, Planned, Row, Study, add_study
 
 DATA_DIET = "Paul, Ganguli, Dziugaite 2021, section on linear mode connectivity"
 GROUPS = ("easiest", "random", "hardest")

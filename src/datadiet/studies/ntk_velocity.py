@@ -11,16 +11,15 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from datadiet.data.corruption import corrupt
-from datadiet.errors import BadInputError
+from datadiet.engine.points import load_weights
+from datadiet.engine.runs import Run
+from datadiet.foundation.errors import BadInputError
 from datadiet.landscape import kernel_distance, ntk_gram
-from datadiet.points import load_weights
-from datadiet.report.canvas import LIGHT, dress, new_figure
-from datadiet.runs import Run
-from datadiet.studies.base import Conclusion, Planned, Row, Study, add_study
-from datadiet.studies.bench import Workbench
-from datadiet.studies.caption import caption, finish, plain_log, spread_of
-from datadiet.studies.claims import Claim, Measured, mean_correlation, mean_of
-from datadiet.studies.drawing import draw_lines
+from datadiet.pages.report.canvas import LIGHT, dress, new_figure
+from datadiet.studies.toolbox.claims import Claim, Measured, mean_correlation, mean_of
+from datadiet.studies.toolbox.context import Workbench
+from datadiet.studies.toolbox.figures import caption, draw_lines, finish, plain_log, spread_of
+from datadiet.studies.toolbox.study import Conclusion, Planned, Row, Study, add_study
 
 DATA_DIET = "Paul, Ganguli, Dziugaite 2021, section on the data-dependent kernel"
 OFFSETS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)  # from the easiest to the hardest group

@@ -10,21 +10,27 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from datadiet.pooling.hypotheses import POOL_TASKS, PoolReading
-from datadiet.pooling.labelling import with_labels
-from datadiet.report.canvas import LIGHT, dress, new_figure, series_style
-from datadiet.runs import Run
+from datadiet.engine.runs import Run
+from datadiet.engine.training.seeding import derive_seed
+from datadiet.foundation.statistics import accuracy_interval
+from datadiet.jobs.pool.hypotheses import POOL_TASKS, PoolReading, with_labels
+from datadiet.pages.report.canvas import LIGHT, dress, new_figure, series_style
 from datadiet.selection import hardest_rows
-from datadiet.statistics import accuracy_interval
-from datadiet.studies.accuracy import title_of
-from datadiet.studies.base import Conclusion, Planned, Row, Study, add_study
-from datadiet.studies.bench import Workbench
-from datadiet.studies.caption import caption, finish
-from datadiet.studies.claims import Claim, Measured, mean_of
-from datadiet.studies.domains import domains_of
-from datadiet.studies.drawing import legend_columns
-from datadiet.studies.pools import Trained, metrics_of, picked, reading_of, sizes, split_of, summary
-from datadiet.training.seeding import derive_seed
+from datadiet.studies.toolbox.accuracy import title_of
+from datadiet.studies.toolbox.claims import Claim, Measured, mean_of
+from datadiet.studies.toolbox.context import Workbench
+from datadiet.studies.toolbox.figures import caption, finish, legend_columns
+from datadiet.studies.toolbox.pools import (
+    Trained,
+    domains_of,
+    metrics_of,
+    picked,
+    reading_of,
+    sizes,
+    split_of,
+    summary,
+)
+from datadiet.studies.toolbox.study import Conclusion, Planned, Row, Study, add_study
 
 SOURCE = "entropy and margin based scoring metrics in industrial NLU, 2023"
 SCORES = ("entropy", "el2n", "margin", "logit_margin")

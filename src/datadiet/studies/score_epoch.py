@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from datadiet.studies.accuracy import difference, fixed, measured_arm, points, title_of
-from datadiet.studies.base import Conclusion, Planned, Row, Study, add_study
-from datadiet.studies.bench import Workbench
-from datadiet.studies.claims import Claim
-from datadiet.studies.drawing import lines
+from datadiet.studies.toolbox.accuracy import difference, fixed, measured_arm, points, title_of
+from datadiet.studies.toolbox.claims import Claim
+from datadiet.studies.toolbox.context import Workbench
+from datadiet.studies.toolbox.figures import lines
+from datadiet.studies.toolbox.study import Conclusion, Planned, Row, Study, add_study
 
 DATA_DIET = "Paul, Ganguli, Dziugaite 2021, section 3.1"
 SCORES = ("el2n", "grand", "forgetting")

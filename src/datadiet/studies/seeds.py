@@ -7,13 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from datadiet.statistics import accuracy_interval
-from datadiet.studies.accuracy import ARMS, difference, fixed, measured_arm, title_of
-from datadiet.studies.base import Conclusion, Planned, Row, Study, add_study
-from datadiet.studies.bench import Workbench
-from datadiet.studies.claims import LEVEL, Claim, Measured, mean_correlation, mean_of
-from datadiet.studies.drawing import lines
-from datadiet.studies.ranks import rank_correlation
+from datadiet.foundation.statistics import accuracy_interval
+from datadiet.studies.toolbox.accuracy import (
+    ARMS,
+    difference,
+    fixed,
+    measured_arm,
+    rank_correlation,
+    title_of,
+)
+from datadiet.studies.toolbox.claims import LEVEL, Claim, Measured, mean_correlation, mean_of
+from datadiet.studies.toolbox.context import Workbench
+from datadiet.studies.toolbox.figures import lines
+from datadiet.studies.toolbox.study import Conclusion, Planned, Row, Study, add_study
 
 DATA_DIET = "Paul, Ganguli, Dziugaite 2021, section 2"
 SCORES = ("el2n", "grand")

@@ -8,18 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from datadiet.points import load_weights
-from datadiet.report.canvas import LIGHT, dress, new_figure, series_style
+from datadiet.engine.points import load_weights
+from datadiet.pages.report.canvas import LIGHT, dress, new_figure, series_style
 from datadiet.sparse.rewinding import train_from
-from datadiet.studies.base import Conclusion, Planned, Row, Study, add_study
-from datadiet.studies.bench import Workbench
-from datadiet.studies.bounded import mean_within
-from datadiet.studies.caption import caption, finish
-from datadiet.studies.claims import Claim, Measured
-from datadiet.studies.drawing import legend_columns
 from datadiet.studies.mode_connectivity import line_between
-from datadiet.studies.ranks import rank_correlation
-from datadiet.studies.tickets import (
+from datadiet.studies.toolbox.accuracy import rank_correlation
+from datadiet.studies.toolbox.claims import Claim, Measured, mean_within
+from datadiet.studies.toolbox.context import Workbench
+from datadiet.studies.toolbox.figures import caption, finish, legend_columns
+from datadiet.studies.toolbox.study import Conclusion, Planned, Row, Study, add_study
+from datadiet.studies.toolbox.tickets import (
     Pretraining,
     Sizes,
     levels_of,

@@ -9,17 +9,22 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from datadiet.data import Examples
+from datadiet.engine.training.recipe import Recipe, fast_for
 from datadiet.models import is_pretrained
-from datadiet.report.canvas import LIGHT, dress, new_figure, series_style
-from datadiet.report.safe_text import printable
-from datadiet.studies.accuracy import difference, fixed, measured_arm, title_of
-from datadiet.studies.base import Conclusion, Planned, Row, Study, add_study
-from datadiet.studies.bench import Workbench
-from datadiet.studies.caption import finish
-from datadiet.studies.claims import Claim, Measured, mean_correlation
-from datadiet.studies.drawing import legend_columns
-from datadiet.studies.ranks import rank_correlation, shared_hardest
-from datadiet.training.recipe import Recipe, fast_for
+from datadiet.pages.report.canvas import LIGHT, dress, new_figure, series_style
+from datadiet.pages.text import printable
+from datadiet.studies.toolbox.accuracy import (
+    difference,
+    fixed,
+    measured_arm,
+    rank_correlation,
+    shared_hardest,
+    title_of,
+)
+from datadiet.studies.toolbox.claims import Claim, Measured, mean_correlation
+from datadiet.studies.toolbox.context import Workbench
+from datadiet.studies.toolbox.figures import finish, legend_columns
+from datadiet.studies.toolbox.study import Conclusion, Planned, Row, Study, add_study
 
 PROXIES = (
     "Coleman et al. 2020, Selection via Proxy; Paul, Ganguli, Dziugaite 2021 score and train one architecture"

@@ -25,16 +25,14 @@ import torch
 from matplotlib.figure import Figure
 from scipy import stats
 
-from datadiet.errors import BadInputError
-from datadiet.points import load_weights
-from datadiet.report.canvas import LIGHT, dress, new_figure
-from datadiet.studies.base import Conclusion, Planned, Row, Study, add_study
-from datadiet.studies.bench import Workbench
-from datadiet.studies.bounded import mean_within
-from datadiet.studies.caption import caption, finish, in_epochs, plain_log, spread_of
-from datadiet.studies.claims import Claim, Measured, mean_correlation
-from datadiet.studies.drawing import draw_lines
-from datadiet.studies.influence import changes_of_a_step, logit_gradients
+from datadiet.engine.points import load_weights
+from datadiet.foundation.errors import BadInputError
+from datadiet.pages.report.canvas import LIGHT, dress, new_figure
+from datadiet.studies.toolbox.claims import Claim, Measured, mean_correlation, mean_within
+from datadiet.studies.toolbox.context import Workbench
+from datadiet.studies.toolbox.figures import caption, draw_lines, finish, in_epochs, plain_log, spread_of
+from datadiet.studies.toolbox.influence import changes_of_a_step, logit_gradients
+from datadiet.studies.toolbox.study import Conclusion, Planned, Row, Study, add_study
 
 DATA_DIET = "Paul, Ganguli, Dziugaite 2021, section 2"
 SAMPLE = 64  # examples of the minibatch that one is removed from

@@ -9,14 +9,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy import stats
 
-from datadiet.report.canvas import LIGHT, dress, new_figure, series_style
-from datadiet.studies.accuracy import ARMS, difference, fixed, measured_arm, title_of
-from datadiet.studies.base import Conclusion, Planned, Row, Study, add_study
-from datadiet.studies.bench import Workbench
-from datadiet.studies.caption import finish
-from datadiet.studies.claims import LEVEL, Claim, Measured
-from datadiet.studies.drawing import draw_lines, legend_columns
-from datadiet.studies.noise import with_wrong_labels
+from datadiet.pages.report.canvas import LIGHT, dress, new_figure, series_style
+from datadiet.studies.toolbox.accuracy import ARMS, difference, fixed, measured_arm, title_of
+from datadiet.studies.toolbox.claims import LEVEL, Claim, Measured
+from datadiet.studies.toolbox.context import Workbench, with_wrong_labels
+from datadiet.studies.toolbox.figures import draw_lines, finish, legend_columns
+from datadiet.studies.toolbox.study import Conclusion, Planned, Row, Study, add_study
 
 DATA_DIET = "Paul, Ganguli, Dziugaite 2021, section 4.2"
 SCORE = "el2n"
@@ -72,7 +70,7 @@ def best_offsets(correct: Sequence[np.ndarray], seed: int = 0) -> np.ndarray:
 
     Test examples are resampled for all subsets together; to each subset's mean accuracy noise is added for the
     choice of seeds, Student's t with the pooled degrees of freedom times the standard error that the spread
-    between seeds gives, as in `datadiet.statistics`. Of equally good ones the first is taken.
+    between seeds gives, as in `datadiet.foundation.statistics`. Of equally good ones the first is taken.
 
     Args:
         correct: bool (seeds, test examples), one a subset.

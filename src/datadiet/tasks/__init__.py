@@ -1,13 +1,24 @@
 """How outputs and targets become a per-example loss, error, correctness and measures, for each kind of task."""
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from datadiet.foundation.errors import BadInputError
 from datadiet.tasks.base import IGNORED, Task
-from datadiet.tasks.choosing import TASKS, task_for
 from datadiet.tasks.classification import Classification
-from datadiet.tasks.entities import entities, group_error, semantic_error_rate, slot_errors, slot_f1
 from datadiet.tasks.intent_slots import IntentSlots
 from datadiet.tasks.multilabel import MultiLabel
 from datadiet.tasks.regression import Regression
-from datadiet.tasks.token_classification import TokenClassification
+from datadiet.tasks.token_classification import (
+    TokenClassification,
+    entities,
+    group_error,
+    semantic_error_rate,
+    slot_errors,
+    slot_f1,
+)
 
 __all__ = [
     "IGNORED",
@@ -25,3 +36,48 @@ __all__ = [
     "slot_f1",
     "task_for",
 ]
+
+
+#: The names of all tasks.
+TASKS = ("classification", "intent_slots", "token_classification", "multilabel", "regression")
+
+
+def task_for(
+    name: str,
+    *,
+    label_smoothing: float = 0.0,
+    tag_names: Sequence[str] = (),
+    intent_weight: float = 0.5,
+    target_scale: float = 1.0,
+    target_mean: float = 0.0,
+) -> Task:
+    """The task of that name; each takes of the options what it has a use for.
+
+    Args:
+        name: one of `TASKS`.
+        label_smoothing: share of the target mass that is spread evenly, in the training loss only.
+        tag_names: names of the tags of words, by their number (intent_slots, token_classification).
+        intent_weight: share of the intent in the loss of intent_slots; the rest is the slots'.
+        target_scale: standard deviation of the training targets (regression).
+        target_mean: mean of the training targets (regression).
+
+    Raises:
+        BadInputError: there is no such task, or an option is outside its range.
+
+    Example:
+        >>> task_for("multilabel").name
+        'multilabel'
+    """
+    if name == "classification":
+        return Classification(label_smoothing=label_smoothing)
+    if name == "intent_slots":
+        return IntentSlots(tuple(tag_names), intent_weight=intent_weight, label_smoothing=label_smoothing)
+    if name == "token_classification":
+        return TokenClassification(tuple(tag_names), label_smoothing=label_smoothing)
+    if name == "multilabel":
+        return MultiLabel(label_smoothing=label_smoothing)
+    if name == "regression":
+        return Regression(target_scale=target_scale, target_mean=target_mean)
+    near = difflib.get_close_matches(name, TASKS, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise BadInputError(f"There is no task {name!r}; {hint}Known are {', '.join(TASKS)}.")

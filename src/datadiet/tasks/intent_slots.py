@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 from datadiet.tasks.base import IGNORED, norm_of_rows, on_cpu, share
-from datadiet.tasks.entities import group_error, semantic_error_rate, slot_f1, tags_of_words
-from datadiet.tasks.softmax_rows import cross_entropies, per_word, softmax_errors, softmax_rows
+from datadiet.tasks.classification import cross_entropies, per_word, softmax_errors, softmax_rows
+from datadiet.tasks.token_classification import group_error, semantic_error_rate, slot_f1, tags_of_words
 
 Pair = Mapping[str, torch.Tensor]
 

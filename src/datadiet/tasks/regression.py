@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 from datadiet.tasks.base import share, wide
 
 #: An example counts as predicted right within this many standard deviations of the training targets; our choice.

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 from datadiet.scores.outputs import MEASURES, REAL_MEASURES, measures_of, read_batch
 from datadiet.scores.table import ScoreTable
 from datadiet.tasks import Task, task_for
-from datadiet.tracking.batch_reading import read_task_batch
-from datadiet.tracking.presentations import EpochRows, PresentationLog, collapse, merge
+from datadiet.tracking.presentations import EpochRows, PresentationLog, collapse, merge, read_task_batch
 from datadiet.tracking.tabulate import table_from_trace
 from datadiet.tracking.trace import Trace, as_ids
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+
 
 #: Always recorded: forgetting needs the one, and a probability that is not a number betrays broken logits.
 _ALWAYS = ("probability", "correct")

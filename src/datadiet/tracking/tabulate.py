@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datadiet.errors import BadInputError
+from datadiet.foundation.errors import BadInputError
 from datadiet.scores.outputs import REAL_MEASURES
 from datadiet.scores.registry import card, cards
 from datadiet.scores.table import ScoreTable

@@ -12,13 +12,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from datadiet.atomic import atomic_path
-from datadiet.errors import BadInputError
+from datadiet.foundation.atomic import atomic_path
+from datadiet.foundation.errors import BadInputError
 from datadiet.scores.dynamics import count_forgetting
 from datadiet.scores.registry import card
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+
 
 _EPOCH_FILE = re.compile(r"train-(\d{5,})\.safetensors")
 _ALL = slice(None)

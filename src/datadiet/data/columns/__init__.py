@@ -1,0 +1,1 @@
+"""Which columns of a source are what, and what stands in them."""

@@ -1,0 +1,103 @@
+"""Number columns -> standardised float32 vectors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datadiet.data.columns.arrow import chunks_of, numeric_matrix, rows_at
+from datadiet.data.examples import Examples, IntArray, Part
+from datadiet.data.stores.augment import Augmentation
+from datadiet.data.stores.batches import DenseRows, Rows
+from datadiet.foundation.errors import BadInputError
+
+
+@dataclass(frozen=True)
+class VectorEncoding:
+    """Vectors as float32 (examples, width): `(x - mean) / std` of each column, computed in float64.
+
+    Standardising before rounding to float32 keeps columns with a large offset (a time stamp) exact.
+
+    >>> import datadiet.data, numpy as np
+    >>> examples = datadiet.data.load((np.arange(20.0).reshape(10, 2), np.arange(10) % 2))
+    >>> VectorEncoding.fit(examples).width
+    2
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def fit(cls, examples: Examples) -> VectorEncoding:
+        """Mean and spread (population) of each column over the whole train part; a constant's spread is 1.
+
+        Raises:
+            BadInputError: the examples are not vectors.
+        """
+        if examples.kind != "vector":
+            raise BadInputError(f"'{examples.name}' holds {examples.kind} examples, not vectors.")
+        train = examples.train
+        # Two passes: the sum of squares about the mean loses nothing where the mean is large.
+        total = sum(
+            numeric_matrix(table, train.input_columns).sum(axis=0)
+            for _, table in chunks_of(train.dataset, train.input_columns)
+        )
+        mean = np.asarray(total) / len(train)
+        squares = sum(
+            ((numeric_matrix(table, train.input_columns) - mean) ** 2).sum(axis=0)
+            for _, table in chunks_of(train.dataset, train.input_columns)
+        )
+        std = np.sqrt(np.asarray(squares) / len(train))
+        std = np.where(std <= 1e-12 * np.maximum(1.0, np.abs(mean)), 1.0, std)
+        return cls(tuple(mean.tolist()), tuple(std.tolist()))
+
+    @property
+    def width(self) -> int:
+        """Numbers in a vector."""
+        return len(self.mean)
+
+    def describe(self) -> dict[str, Any]:
+        """What enters the content address of a run."""
+        return {"encoding": "vector", "mean": list(self.mean), "std": list(self.std)}
+
+    def storage_bytes(self, part: Part) -> int:
+        """Memory that the whole part takes when encoded."""
+        return 4 * len(part) * self.width
+
+    def encode(self, part: Part, positions: IntArray) -> DenseRows:
+        """The rows at `positions`."""
+        return self._standardised(
+            numeric_matrix(rows_at(part.dataset, part.input_columns, positions), part.input_columns)
+        )
+
+    def encode_all(self, part: Part) -> DenseRows:
+        """The whole part."""
+        values = torch.empty((len(part), self.width), dtype=torch.float32)
+        for start, table in chunks_of(part.dataset, part.input_columns):
+            rows = self._standardised(numeric_matrix(table, part.input_columns)).values
+            values[start : start + len(rows)] = rows
+        return DenseRows(values)
+
+    def _standardised(self, matrix: np.ndarray[Any, np.dtype[np.float64]]) -> DenseRows:
+        if len(matrix) == 0:
+            return DenseRows(torch.empty((0, self.width), dtype=torch.float32))
+        scaled = (matrix - np.asarray(self.mean)) / np.asarray(self.std)
+        return DenseRows(torch.from_numpy(scaled.astype(np.float32)))
+
+    def augmented(self, rows: Rows, augment: Augmentation, ids: Tensor, seed: int, epoch: int) -> Rows:
+        """Refused: crops and flips are for images."""
+        raise BadInputError("Augmentation is for images; leave it off for vectors.")
+
+    def prepare(
+        self,
+        rows: Rows,
+        device: torch.device | None = None,
+        memory_format: torch.memory_format | None = None,
+    ) -> Tensor:
+        """Float32 (batch, width) on the device."""
+        assert isinstance(rows, DenseRows)
+        return rows.values if device is None else rows.values.to(device, non_blocking=True)

@@ -1,0 +1,212 @@
+"""Anything that can be a source -> its train rows and, where it has them, its test rows."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+import numpy as np
+
+from datadiet.data.columns.arrow import dataset_of
+from datadiet.data.sources.folders import classes_of_shards, exported_classes, read_image_folder
+from datadiet.data.sources.objects import from_arrays, from_map_style
+from datadiet.data.sources.tables import TEST_WORDS, find_parts, read_tables, table_format
+from datadiet.data.sources.tar_shards import find_shards, is_shard, read_shards
+from datadiet.foundation.errors import BadInputError
+
+BUILT_IN = ("digits",)
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+
+
+@dataclass
+class Source:
+    """Rows of a source as they are, before roles are found: `datasets.Dataset`s and where they came from."""
+
+    train: Any
+    test: Any | None
+    name: str
+    source: str
+    base: Path | None = None  # the folder that paths in its columns are relative to
+    test_base: Path | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def open_source(source: Any) -> Source:
+    """Read a built-in name, a path, a hub id, a data set object or arrays.
+
+    Raises:
+        BadInputError: it does not exist, cannot be read, or is nothing that can be a source.
+    """
+    import datasets
+
+    if isinstance(source, str | Path):
+        return _open_name(source)
+    if isinstance(source, datasets.DatasetDict):
+        return _from_splits(source, "dataset", "a datasets.DatasetDict")
+    if isinstance(source, datasets.Dataset):
+        return Source(source, None, "dataset", "a datasets.Dataset")
+    if isinstance(source, datasets.IterableDataset | datasets.IterableDatasetDict):
+        raise BadInputError("An iterable data set has no fixed positions; give one that is not streamed.")
+    if type(source).__module__.startswith("pandas") and hasattr(source, "columns"):
+        return Source(
+            datasets.Dataset.from_pandas(source, preserve_index=False), None, "dataframe", "a DataFrame"
+        )
+    if type(source).__module__.startswith("pyarrow") and hasattr(source, "schema"):
+        return Source(dataset_of(source), None, "table", "a pyarrow.Table")
+    if isinstance(source, tuple) and len(source) == 2:
+        return Source(from_arrays(*source), None, "arrays", "arrays")
+    if (
+        hasattr(source, "__getitem__")
+        and hasattr(source, "__len__")
+        and not isinstance(source, Mapping | np.ndarray)
+    ):
+        kind = type(source).__name__
+        return Source(from_map_style(source), None, kind.lower(), f"a torch data set ({kind})")
+    raise BadInputError(
+        f"A {type(source).__name__} cannot be a source; give a built-in name ({', '.join(BUILT_IN)}), a "
+        "path, a hub id, a data set, or a pair of arrays (inputs, labels)."
+    )
+
+
+def _open_name(source: str | Path) -> Source:
+    if source == "digits":
+        return _digits()
+    path = Path(source).expanduser()
+    if path.is_file():
+        if is_shard(path):
+            name = path.name.split(".")[0]
+            return Source(read_shards([path]), None, name, str(path), path.parent)
+        if table_format(path) is None:
+            raise BadInputError(
+                f"'{path}' is no table; give a .parquet, .csv, .tsv, .jsonl, .json or .tar file, or a folder."
+            )
+        return Source(read_tables([path]), None, path.name.split(".")[0], str(path), path.parent)
+    if path.is_dir():
+        return _open_folder(path)
+    looks_like_path = (
+        isinstance(source, Path) or str(source).startswith((".", "/", "~")) or "\\" in str(source)
+    )
+    if looks_like_path or table_format(path) or not _HUB_ID.fullmatch(str(source)):
+        raise BadInputError(f"There is no file or folder '{source}'; check the path.")
+    return _open_hub(str(source))
+
+
+def _open_folder(folder: Path) -> Source:
+    import datasets
+
+    name = folder.resolve().name
+    if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
+        try:
+            saved = datasets.load_from_disk(str(folder))
+        except Exception as error:  # whatever a damaged folder leads `datasets` to raise
+            raise BadInputError(f"'{folder}' cannot be read by datasets: {_first_line(error)}") from error
+        if isinstance(saved, datasets.DatasetDict):
+            return _from_splits(saved, name, str(folder))
+        return Source(saved, None, name, str(folder))
+    parts, read = find_parts(folder), read_tables
+    if not parts:
+        parts, read = find_shards(folder), read_shards
+    if parts:
+        test = next((parts[word] for word in TEST_WORDS if word in parts), None)
+        classes = exported_classes(folder) if read is read_tables else classes_of_shards(folder)
+        train = classes.named(read(parts["train"]))
+        opened = Source(train, None, name, str(folder), parts["train"][0].parent)
+        if test is not None:
+            opened.test = classes.named(read(test))
+            opened.test_base = test[0].parent
+            if not test[0].name.lower().startswith("test"):
+                opened.notes.append(f"The test part is '{test[0].name}'.")
+        return opened
+    rows, held, notes = read_image_folder(folder)
+    return Source(rows, held, name, str(folder), notes=notes)
+
+
+def _open_hub(name: str) -> Source:
+    import datasets
+
+    nowhere = f"'{name}' is neither a built-in name ({', '.join(BUILT_IN)}) nor a file or folder here, and"
+    if not _hub_in_reach() and not _in_hub_cache(name):
+        raise BadInputError(
+            f"{nowhere} the Hugging Face hub cannot be reached; check the name or the network."
+        )
+    try:
+        found = datasets.load_dataset(name)
+    # The hub's client raises its own, HTTP's and the operating system's errors, by version.
+    except Exception as error:
+        raise BadInputError(
+            f"{nowhere} could not be fetched from the Hugging Face hub ({_first_line(error)}); "
+            "check the name or the network."
+        ) from error
+    if isinstance(found, datasets.DatasetDict):
+        return _from_splits(found, name.split("/")[-1], name)
+    raise BadInputError(f"'{name}' cannot be streamed as a source; give a data set with fixed rows.")
+
+
+def _hub_in_reach() -> bool:
+    """Whether the hub's address can be looked up: its own client would retry for half a minute."""
+    host = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co").hostname
+    if getproxies():
+        return True
+    try:
+        socket.getaddrinfo(host, 443)
+    except OSError:
+        return False
+    return True
+
+
+def _in_hub_cache(name: str) -> bool:
+    import datasets
+
+    return (Path(datasets.config.HF_DATASETS_CACHE) / name.lower().replace("/", "___")).is_dir()
+
+
+def _from_splits(splits: Any, name: str, source: str) -> Source:
+    """The train and test splits of a `datasets.DatasetDict`."""
+    if not splits:
+        raise BadInputError(f"{source} holds no splits; give at least a train split.")
+    train_name = "train" if "train" in splits else next(iter(splits)) if len(splits) == 1 else None
+    if train_name is None:
+        raise BadInputError(
+            f"{source} has no split 'train' among {', '.join(splits)}; rename one to 'train'."
+        )
+    notes = []
+    test_name = None
+    for word in TEST_WORDS:
+        if word in splits and word != train_name and len(splits[word]):
+            if _labels_hidden(splits[word]):
+                notes.append(f"The split '{word}' has no labels and is not used.")
+                continue
+            test_name = word
+            break
+    if test_name not in (None, "test"):
+        notes.append(f"The test part is the split '{test_name}'.")
+    return Source(splits[train_name], splits[test_name] if test_name else None, name, source, notes=notes)
+
+
+def _labels_hidden(split: Any) -> bool:
+    """Whether a split's label column holds nothing but -1 or nothing at all, as in competitions."""
+    for column in ("label", "labels"):
+        if column in split.column_names and hasattr(split.features[column], "names"):
+            return set(split.with_format("arrow")[:][column].unique().to_pylist()) <= {-1, None}
+    return False
+
+
+def _digits() -> Source:
+    """The 1,797 handwritten digits of scikit-learn, 8x8 grey, from 17 levels to 0..255."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = np.round(digits.images * (255 / 16)).astype(np.uint8)
+    return Source(from_arrays(images, digits.target.astype(np.int64)), None, "digits", "digits")
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__).rstrip(".")

@@ -1,0 +1,195 @@
+"""A folder of images, one sub-folder a class -> its rows; and what an exported folder says of itself."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from datadiet.data.columns.arrow import dataset_of
+from datadiet.data.columns.roles import IMAGE_SUFFIXES
+from datadiet.foundation.errors import BadInputError
+
+if TYPE_CHECKING:
+    import datasets
+
+
+EXPORT_FORMAT = "datadiet-export"
+MANIFEST_JSON = "manifest.json"
+MANIFEST_TABLE = "manifest.parquet"
+CLASSES_JSON = "classes.json"
+_BESIDE_THE_DATA = frozenset({MANIFEST_JSON, MANIFEST_TABLE, CLASSES_JSON})
+
+
+@dataclass(frozen=True)
+class ExportedClasses:
+    """What the classes of an export are called.
+
+    Args:
+        class_names: all of them in their order, where the source fixed one; else empty.
+        written: name of a class folder, or label in a table -> name of the class, of those that differ.
+        label_column: of its tables.
+    """
+
+    class_names: tuple[str, ...] = ()
+    written: dict[str, str] = field(default_factory=dict)
+    label_column: str = "label"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, as it stands in `classes.json`."""
+        return {
+            "format": "datadiet-classes",
+            "version": 1,
+            "class_names": list(self.class_names),
+            "written": self.written,
+            "label_column": self.label_column,
+        }
+
+    def named(self, dataset: datasets.Dataset) -> datasets.Dataset:
+        """Rows whose label column of texts says the real class names, in their order where that is known."""
+        import datasets
+
+        column = self.label_column
+        if not (self.class_names or self.written) or column not in dataset.column_names:
+            return dataset
+        kind = dataset.data.schema.field(column).type
+        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+            return dataset
+        labels = dataset.with_format("arrow")[:][column].to_pylist()
+        real = [self.written.get(label, label) for label in labels]
+        if self.class_names and set(real) - {None} <= set(self.class_names):
+            places = {name: index for index, name in enumerate(self.class_names)}
+            feature = datasets.ClassLabel(names=list(self.class_names))
+            values = pa.array([places.get(name) for name in real], pa.int64())
+        elif real != labels:
+            feature, values = dataset.features[column], pa.array(real, kind)
+        else:
+            return dataset
+        features = datasets.Features({**dataset.features, column: feature})
+        table = dataset.with_format("arrow")[:]
+        arrays = [values if name == column else table.column(name) for name in table.column_names]
+        return dataset_of(pa.Table.from_arrays(arrays, schema=features.arrow_schema))
+
+
+def is_export(folder: Path) -> bool:
+    """Whether a folder was written by `datadiet export`, by its manifest."""
+    return bool(_read(folder / MANIFEST_JSON).get("format") == EXPORT_FORMAT)
+
+
+def beside_the_data(folder: Path) -> frozenset[str]:
+    """Names of the files of an exported folder that are no data; none of any other folder."""
+    return _BESIDE_THE_DATA if is_export(folder) else frozenset()
+
+
+def exported_classes(folder: Path) -> ExportedClasses:
+    """What the classes of an exported folder are called; nothing for any other folder.
+
+    Raises:
+        BadInputError: its `classes.json` was damaged.
+    """
+    if not (folder / CLASSES_JSON).is_file() or not is_export(folder):
+        return ExportedClasses()
+    found = _read(folder / CLASSES_JSON)
+    names, written, column = (found.get(key) for key in ("class_names", "written", "label_column"))
+    if not (
+        _are_texts(names)
+        and isinstance(written, dict)
+        and _are_texts([*written, *written.values()])
+        and isinstance(column, str)
+    ):
+        raise BadInputError(f"'{folder / CLASSES_JSON}' is damaged; export again, or delete it.")
+    assert names is not None
+    return ExportedClasses(tuple(names), written, column)
+
+
+def classes_of_shards(folder: Path) -> ExportedClasses:
+    """What the classes of exported tar shards are called: the manifest says it, shards hold no order of names."""
+    names = _read(folder / MANIFEST_JSON).get("class_names") if is_export(folder) else None
+    return ExportedClasses(tuple(names) if names is not None and _are_texts(names) else ())
+
+
+def _are_texts(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A JSON object of a small file; empty if it is something else."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+_TEST_FOLDERS = ("test", "testing", "val", "validation", "valid", "dev")
+
+
+def read_image_folder(folder: Path) -> tuple[datasets.Dataset, datasets.Dataset | None, list[str]]:
+    """Rows (image, label) of `train/<class>/*` and `test/<class>/*`, or of `<class>/*`, sorted by path.
+
+    Raises:
+        BadInputError: there are no class folders with images.
+    """
+    notes: list[str] = []
+    classes = exported_classes(folder)
+    train_folder, test_folder = part_folders(folder)
+    if test_folder is not None and test_folder.name.lower() != "test":
+        notes.append(f"The test part is the folder '{test_folder.name}'.")
+    test = _rows(test_folder, notes, classes) if test_folder is not None else None
+    return _rows(train_folder, notes, classes), test, notes
+
+
+def part_folders(folder: Path) -> tuple[Path, Path | None]:
+    """The folders that the class folders of the train and of the test part lie in."""
+    children = {child.name.lower(): child for child in sorted(folder.iterdir()) if child.is_dir()}
+    train_folder = next((children[name] for name in ("train", "training") if name in children), None)
+    if train_folder is None:
+        return folder, None
+    return train_folder, next((children[name] for name in _TEST_FOLDERS if name in children), None)
+
+
+def image_files(folder: Path, notes: list[str] | None = None) -> list[Path]:
+    """The images in class folders in the order of their ids.
+
+    Raises:
+        BadInputError: there are none.
+    """
+    notes = [] if notes is None else notes
+    files: list[Path] = []
+    others = 0
+    for class_folder in sorted(child for child in folder.iterdir() if child.is_dir()):
+        if class_folder.name.startswith("."):
+            continue
+        found = [f for f in class_folder.rglob("*") if f.is_file() and not f.name.startswith(".")]
+        images = [f for f in found if f.suffix.lower() in IMAGE_SUFFIXES]
+        others += len(found) - len(images)
+        if not images:
+            notes.append(f"The class folder '{class_folder.name}' in '{folder}' holds no images.")
+        files += images
+    if not files:
+        raise BadInputError(
+            f"'{folder}' holds neither table files nor images in class folders; give a folder with "
+            "train/<class>/* or <class>/*, or one with .parquet, .csv or .jsonl files."
+        )
+    if others:
+        notes.append(f"{others} files in '{folder}' are no images and are not used.")
+    # By code point of the path inside the folder: the same order, so the same ids, on every machine.
+    files.sort(key=lambda file: file.relative_to(folder).as_posix())
+    return files
+
+
+def _rows(folder: Path, notes: list[str], classes: ExportedClasses) -> datasets.Dataset:
+    import datasets
+
+    files = image_files(folder, notes)
+    paths = [str(file.resolve()) for file in files]
+    labels = [file.relative_to(folder).parts[0] for file in files]
+    image = pa.StructArray.from_arrays(
+        [pa.nulls(len(paths), pa.binary()), pa.array(paths, pa.string())], names=["bytes", "path"]
+    )
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("string")})
+    table = pa.table({"image": image, "label": pa.array(labels, pa.string())}, schema=features.arrow_schema)
+    return classes.named(dataset_of(table))

@@ -1,0 +1,1 @@
+"""Encoded examples in memory or streamed, their order, and batches of them."""

@@ -1,0 +1,228 @@
+"""Embeddings of training examples: from the trained model's last layer or an encoder of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from datadiet.data import Batch, ImageEncoding, TokenEncoding, open_store
+from datadiet.engine.points import FullColumns, HeadInputs, remembered
+from datadiet.engine.runs import Run
+from datadiet.engine.setup import Setup
+from datadiet.engine.training.checkpoint import read_tensors, write_tensors
+from datadiet.engine.training.evaluation import evaluate
+from datadiet.engine.workspace import content_address
+from datadiet.foundation.errors import BadInputError, RunFailedError
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """A vector for every training example, and where the vectors come from.
+
+    Args:
+        ids: (n,) int64, increasing.
+        values: (n, d) float32.
+        about: `fingerprint` of the data, `source`, and the model that the vectors are of.
+    """
+
+    ids: np.ndarray
+    values: np.ndarray
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def write(self, path: str | Path) -> None:
+        """Write as one safetensors file, `ids` and `embeddings`, whole or not at all.
+
+        Raises:
+            BadInputError: the file cannot be written.
+        """
+        tensors = {"ids": torch.from_numpy(self.ids), "embeddings": torch.from_numpy(self.values)}
+        try:
+            write_tensors(Path(path), tensors, dict(self.about))
+        except OSError as error:
+            raise BadInputError(
+                f"The embeddings cannot be written to {str(path)!r}: {error.strerror}."
+            ) from error
+
+    @classmethod
+    def read(cls, path: str | Path, ids: np.ndarray | None = None) -> Embeddings:
+        """Read what `write` wrote; or a `.npy` file of shape (n, d) whose rows are in the order of `ids`.
+
+        Raises:
+            BadInputError: no such file, not readable, or a `.npy` file of another number of rows.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise BadInputError(f"There are no embeddings at {str(path)!r}.")
+        if path.suffix == ".npy":
+            try:
+                values = np.load(path, allow_pickle=False)
+            except (ValueError, OSError, EOFError) as error:
+                raise BadInputError(f"The embeddings {str(path)!r} cannot be read: {error}.") from error
+            if ids is None or values.ndim != 2 or len(values) != len(ids):
+                wanted = "one row an example" if ids is None else f"({len(ids)}, dimensions)"
+                raise BadInputError(
+                    f"The embeddings {str(path)!r} have shape {values.shape}; it must be {wanted}."
+                )
+            return cls(np.asarray(ids), np.ascontiguousarray(values, dtype=np.float32))
+        try:
+            tensors, facts = read_tensors(path)
+            return cls(tensors["ids"].numpy(), tensors["embeddings"].numpy(), facts)
+        except (RunFailedError, KeyError) as error:
+            raise BadInputError(
+                f"{str(path)!r} holds no embeddings; give a file of `datadiet score --embeddings`, or a .npy file."
+            ) from error
+
+    def of(self, ids: np.ndarray) -> np.ndarray:
+        """The vectors of some ids, in their order, (len(ids), d).
+
+        Raises:
+            BadInputError: an id that has no vector.
+        """
+        places = np.searchsorted(self.ids, ids)
+        places[places == len(self.ids)] = 0
+        wrong = np.flatnonzero(self.ids[places] != ids) if len(self.ids) else np.arange(len(ids))
+        if wrong.size:
+            raise BadInputError(
+                f"{len(wrong)} examples have no embedding (the first: {int(np.asarray(ids)[wrong[0]])}); "
+                "make the embeddings of the same data."
+            )
+        return np.asarray(self.values[places])
+
+    def check_data(self, fingerprint: str) -> None:
+        """Refuse to be used with other data than they were made of.
+
+        Raises:
+            BadInputError: the fingerprint differs.
+        """
+        if self.about.get("fingerprint") not in (None, fingerprint):
+            raise BadInputError(
+                "These embeddings were made of other data than is given here (the fingerprints differ); make "
+                "them of this data."
+            )
+
+
+def embeddings_of(setup: Setup, run: Run, step: int, encoder: str | None = None) -> Embeddings:
+    """Embeddings of the training part: of a run's model at a step, or of an encoder.
+
+    Args:
+        setup: data and machine.
+        run: whose model is taken where there is no encoder.
+        step: of its weights.
+        encoder: a folder or hub id of `transformers`, for images and texts.
+
+    Raises:
+        BadInputError: a model whose logits do not come out of one linear layer; an encoder that cannot be had.
+    """
+    about = {"fingerprint": setup.examples.fingerprint, "source": setup.examples.source}
+    ids = setup.examples.train.ids
+    if encoder is not None:
+        return Embeddings(ids, encode(setup, encoder), {**about, "encoder": encoder})
+    values, weights = measure_embeddings(setup, run, step)
+    return Embeddings(ids, values, {**about, "model": setup.recipe.model, "step": step, "weights": weights})
+
+
+def measure_embeddings(setup: Setup, run: Run, step: int) -> tuple[np.ndarray, str]:
+    """What goes into the linear layer that the logits come out of, with the weights of a step.
+
+    Returns:
+        (n, d) float32 in id order, taken in evaluation mode and read back where they were taken before; and
+        the hash of the weights.
+
+    Raises:
+        BadInputError: the model has no such layer.
+    """
+    points = remembered(setup, run, step, "embeddings", lambda model: _penultimate(setup, model))
+    return points.columns["embeddings"], points.weights
+
+
+def _penultimate(setup: Setup, model: nn.Module) -> dict[str, torch.Tensor]:
+    columns = FullColumns(setup, None)
+    with (
+        setup.display.step("embedding", len(columns.ids), unit="examples/s") as advance,
+        HeadInputs(model) as head,
+    ):
+
+        def visit(batch: Batch, logits: torch.Tensor) -> None:
+            features = head.features(logits)
+            if features is None:
+                raise BadInputError(
+                    f"The model {setup.recipe.model!r} does not end in one linear layer, so there is no embedding "
+                    "to take from it; name an encoder (--encoder, a folder or hub id of transformers)."
+                )
+            columns.put(batch, {"embeddings": features})
+            advance(len(batch))
+
+        evaluate(model, setup.train, setup.recipe, setup.accelerator, visit)
+    return columns.merged()
+
+
+def encode(setup: Setup, encoder: str) -> np.ndarray:
+    """Embeddings by any encoder of `transformers`: texts averaged over real tokens, images pooled or averaged.
+
+    Read back where the same encoder has seen the same data in this workspace.
+
+    Returns:
+        (n, d) float32 in id order.
+
+    Raises:
+        BadInputError: data that is neither images nor texts; no model under that name.
+    """
+    if setup.examples.kind == "vector":
+        raise BadInputError("Vectors need no encoder; leave --encoder out.")
+    question = {
+        "encoder": encoder,
+        "files": _files_of(encoder),
+        "data": setup.examples.fingerprint,
+        "max_length": setup.recipe.max_length,
+    }
+    path = setup.workspace.path / "embeddings" / f"{content_address(question)}.safetensors"
+    if not path.exists():
+        values = _encoded(setup, encoder)
+        if setup.accelerator.is_main_process:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_tensors(path, {"embeddings": values}, question)
+        setup.accelerator.wait_for_everyone()
+    return np.asarray(read_tensors(path)[0]["embeddings"].numpy())
+
+
+def _files_of(encoder: str) -> list[tuple[str, int, int]]:
+    """Names, sizes and times of a local encoder's files, so that one trained anew is another; none of a hub id."""
+    stats = [(path.name, path.stat()) for path in sorted(Path(encoder).glob("*")) if path.is_file()]
+    return [(name, found.st_size, found.st_mtime_ns) for name, found in stats]
+
+
+def _encoded(setup: Setup, encoder: str) -> torch.Tensor:
+    from datadiet.models.pretrained import build_encoder, image_processing
+
+    encoding: ImageEncoding | TokenEncoding
+    if setup.examples.kind == "text":
+        kept = str(setup.workspace.path / "tokens")
+        encoding = TokenEncoding(encoder, max_length=setup.recipe.max_length, cache_dir=kept)
+    else:
+        wanted = image_processing(encoder)
+        fitted = ImageEncoding.fit(setup.examples, size=wanted.get("size"))
+        encoding = fitted.for_model(wanted)
+    device = setup.accelerator.device
+    model = build_encoder(encoder).eval().to(device)
+    store = open_store(setup.examples.train, encoding, device=str(device))
+    columns = FullColumns(setup, None)
+    with (
+        setup.display.step("embedding", len(columns.ids), unit="examples/s") as advance,
+        torch.inference_mode(),
+    ):
+        for batch in store.epoch(
+            batch_size=64,
+            rank=setup.accelerator.process_index,
+            world_size=setup.accelerator.num_processes,
+            device=device,
+        ):
+            if len(batch):
+                columns.put(batch, {"embeddings": model(batch.inputs).float()})
+                advance(len(batch))
+    return columns.merged()["embeddings"]

@@ -1,0 +1,95 @@
+"""The data of a command, read while somebody watches, and that of a score table, loaded again as it was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from datadiet.data import Examples, load
+from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.progress import ProgressDisplay
+from datadiet.pages.report import printable
+from datadiet.scores import ScoreTable
+
+
+def read_examples(
+    source: Any, load_options: Mapping[str, Any] | None = None, display: ProgressDisplay | None = None
+) -> Examples:
+    """`datadiet.load`, saying what it does and what it found where somebody watches."""
+    if isinstance(source, Examples):
+        return source
+    display = display or ProgressDisplay(enabled=False)
+    display.say(f"Reading {printable(str(source))}")
+    examples = load(source, **dict(load_options or {}))
+    for note in examples.notes:
+        display.say(printable(note, limit=300))
+    return examples
+
+
+def loading_facts(examples: Examples, load_options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What a table's provenance says of how its data was loaded.
+
+    Args:
+        examples: the data.
+        load_options: arguments of `datadiet.load`; those that are no plain data are not remembered.
+
+    Returns:
+        `load_options`, and `left_out`: ids of bad examples of the train part that were skipped.
+    """
+    plain = {name: value for name, value in (load_options or {}).items() if _is_plain(value)}
+    return {"load_options": plain, "left_out": [int(id_) for id_ in examples.left_out]}
+
+
+def load_again(
+    facts: Mapping[str, Any], source: Any = None, load_options: Mapping[str, Any] | None = None
+) -> Examples:
+    """The data of a table.
+
+    Args:
+        facts: the table's provenance.
+        source: the data, when it has moved; None for the source that the table names.
+        load_options: arguments of `datadiet.load` that go before those remembered.
+
+    Raises:
+        BadInputError: the data cannot be loaded.
+    """
+    if isinstance(source, Examples):
+        return source
+    options = {**facts.get("load_options", {}), **(load_options or {})}
+    if facts.get("holdout_seed") is not None:
+        options.setdefault("holdout_seed", facts["holdout_seed"])
+    return load(source if source is not None else facts["source"], **options)
+
+
+def data_of_table(
+    table: ScoreTable, source: Any = None, load_options: Mapping[str, Any] | None = None
+) -> Examples:
+    """The data that a table was made from, and no other.
+
+    Args:
+        table: scores; one made from logits is held against the data's labels.
+        source: as for `load_again`.
+        load_options: as for `load_again`.
+
+    Raises:
+        BadInputError: the data cannot be loaded, or the table was made from other data.
+    """
+    if source is None and "source" not in table.provenance:
+        raise BadInputError("This score table does not say where its data is; give the data with --source.")
+    examples = load_again(table.provenance, source, load_options)
+    train = examples.train
+    labels = np.full(int(train.ids[-1]) + 1, -1, dtype=np.int64)
+    labels[train.ids] = train.labels
+    table.check_data(examples.fingerprint, labels)
+    return examples
+
+
+def _is_plain(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except TypeError:
+        return False
+    return True

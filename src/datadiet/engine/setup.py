@@ -1,0 +1,363 @@
+"""What the runs of one command share: data, encoding, resolved recipe, device, workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from datadiet.data import (
+    Augmentation,
+    Batch,
+    Examples,
+    ImageEncoding,
+    NgramEncoding,
+    Store,
+    TokenEncoding,
+    VectorEncoding,
+    open_store,
+)
+from datadiet.data.encodings.texts import trained_tokenizer
+from datadiet.engine.training.devices import accelerator_for
+from datadiet.engine.training.dynamic import sampler_for
+from datadiet.engine.training.precision import fastest_precision
+from datadiet.engine.training.recipe import Recipe, fast_for, named_recipe
+from datadiet.engine.training.seeding import derive_seed, local_randomness, seed_generators
+from datadiet.engine.workspace import Workspace
+from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.progress import ProgressDisplay
+from datadiet.models import DEFAULTS, ModelContext, build_model, check_model, check_vocabulary, is_pretrained
+from datadiet.tasks import Task, task_for
+
+Encoding = ImageEncoding | VectorEncoding | NgramEncoding | TokenEncoding
+TRAINS_ITS_TOKENIZER = "tiny-bert"
+MOST_HELD = 32 * 2**20  # bytes of parameters of finished runs
+SAMPLE_SIZE = 2_000  # training examples that data-dependent initialisation may look at
+
+
+@dataclass
+class Setup:
+    """Data, model, recipe and machine, made ready for any number of runs."""
+
+    examples: Examples
+    recipe: Recipe
+    task: Task
+    encoding: Encoding
+    train: Store
+    test: Store
+    context: ModelContext
+    accelerator: Accelerator
+    workspace: Workspace
+    display: ProgressDisplay
+    checkpoint_every: float = 30.0
+    cut_texts: dict[str, int] = field(default_factory=dict)
+    held_bytes: list[int] = field(default_factory=list)  # of the models that Accelerate still holds on to
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of an epoch over the full training part."""
+        return self.recipe.steps_per_epoch(len(self.examples.train))
+
+    @property
+    def augmentation(self) -> Augmentation | None:
+        """What is done to training images; None for nothing."""
+        recipe = self.recipe
+        if self.examples.kind != "image" or not (recipe.crop_pad or recipe.flip or recipe.cutout):
+            return None
+        return Augmentation(pad=recipe.crop_pad or 0, flip=bool(recipe.flip), cutout=recipe.cutout)
+
+    @property
+    def plain_task(self) -> Task:
+        """The task as scores are taken: without label smoothing, which is for training only."""
+        return task_of(self.examples, 0.0)
+
+    def build(self, seed: int) -> nn.Module:
+        """A fresh model; its initialisation is a function of the seed, whatever ran before."""
+        with local_randomness(self.accelerator.device):
+            seed_generators(derive_seed(seed, "initialisation"), self.accelerator.device)
+            return build_model(self.recipe.model, self.context, self.recipe.model_options)
+
+    def step_of(self, epoch: float) -> int:
+        """The step at the end of an epoch, which may be a fraction."""
+        return round(epoch * self.steps_per_epoch)
+
+    def let_go(self) -> None:
+        """Have Accelerate drop models and optimisers of finished runs, once they are large enough to matter.
+
+        It holds on to every one that it prepared; dropping them collects garbage, a third of a second each time.
+        """
+        if self.held_bytes and sum(self.held_bytes) >= MOST_HELD:
+            self.accelerator.free_memory()
+            self.held_bytes.clear()
+
+    def close(self) -> None:
+        """Let workers of the stores go."""
+        for store in (self.train, self.test):
+            closer = getattr(store, "close", None)
+            if closer is not None:
+                closer()
+
+
+def resolve_recipe(
+    recipe: str | Recipe, examples: Examples, overrides: Mapping[str, Any] | None = None
+) -> Recipe:
+    """The recipe with everything decided that the data decides; precision is left to measuring.
+
+    Args:
+        recipe: "fast", "paper", "finetune", a YAML file, or a `Recipe`.
+        examples: the data.
+        overrides: fields that the user gave; None values are as if not given.
+
+    Raises:
+        BadInputError: unknown recipe, field or model, or a model for another kind of data.
+    """
+    given = {key: value for key, value in (overrides or {}).items() if value is not None}
+    chosen = recipe if isinstance(recipe, Recipe) else named_recipe(recipe)
+    model = str(given.get("model", chosen.model))
+    if model == "auto":
+        model = TRAINS_ITS_TOKENIZER if examples.tag_names else DEFAULTS[examples.kind]
+    if recipe == "fast":
+        chosen = fast_for(
+            "tokens" if model == TRAINS_ITS_TOKENIZER else examples.kind,
+            len(examples.train),
+            pretrained=is_pretrained(model),
+        )
+    chosen = chosen.replace(**{**given, "model": model})
+    check_model(chosen.model, examples.kind, examples.task)
+    return chosen
+
+
+def choose_encoding(recipe: Recipe, examples: Examples, cache: Path | None = None) -> Encoding:
+    """How the model of this recipe wants the data of this kind; token ids of texts are kept in the folder `cache`."""
+    if examples.kind == "vector":
+        return VectorEncoding.fit(examples)
+    if examples.kind == "text":
+        # Tags are of words, so only an encoding that tells where words begin will do.
+        tagged = bool(examples.tag_names)
+        if not (tagged or is_pretrained(recipe.model) or recipe.model == TRAINS_ITS_TOKENIZER):
+            return NgramEncoding(max_tokens=recipe.max_length)
+        brought = is_pretrained(recipe.model)
+        return TokenEncoding(
+            recipe.model if brought else trained_tokenizer(examples.train),
+            max_length=recipe.max_length,
+            on_long=recipe.on_long,
+            words=tagged,
+            cache_dir=None if cache is None else str(cache),
+        )
+    if not is_pretrained(recipe.model):
+        return ImageEncoding.fit(examples)
+    from datadiet.models.pretrained import image_processing
+
+    wanted = image_processing(recipe.model)
+    return ImageEncoding.fit(examples, size=wanted.get("size")).for_model(wanted)
+
+
+def prepare(
+    examples: Examples,
+    recipe: str | Recipe = "fast",
+    *,
+    workspace: str | Path | Workspace = "runs",
+    overrides: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    memory_limit: int | None = None,
+    num_workers: int = 0,
+    display: ProgressDisplay | None = None,
+    checkpoint_every: float = 30.0,
+) -> Setup:
+    """Everything that runs on this data with this recipe share.
+
+    Args:
+        examples: the data.
+        recipe: "fast", "paper", "finetune", a YAML file, or a `Recipe`.
+        workspace: where runs live.
+        overrides: recipe fields given by the user.
+        device: "auto", "cpu", "cuda" or "mps".
+        memory_limit: bytes up to which a part is held in memory; None for a quarter of what is free.
+        num_workers: worker processes of parts that are streamed.
+        display: shows progress; None for silence.
+        checkpoint_every: seconds between two checkpoints of a run.
+    """
+    resolved = resolve_recipe(recipe, examples, overrides)
+    if resolved.dynamic is not None:
+        sampler_for(resolved, examples.train.ids, 0)  # what it refuses, it refuses before anything is trained
+    accelerator = accelerator_for(device)
+    workspace = workspace if isinstance(workspace, Workspace) else Workspace(workspace)
+    encoding = choose_encoding(resolved, examples, workspace.path / "tokens")
+    if isinstance(encoding, ImageEncoding):
+        pad = encoding.height // 8 if resolved.crop_pad is None else resolved.crop_pad
+        flip = encoding.channels == 3 if resolved.flip is None else resolved.flip
+        resolved = resolved.replace(crop_pad=pad, flip=flip)
+    else:
+        resolved = resolved.replace(crop_pad=0, flip=False, cutout=0)
+    if not isinstance(encoding, TokenEncoding):
+        resolved = resolved.replace(bucket_by_length=False)
+    limits: dict[str, Any] = {} if memory_limit is None else {"memory_limit": memory_limit}
+    train, test = (
+        open_store(part, encoding, num_workers=num_workers, device=str(accelerator.device), **limits)
+        for part in (examples.train, examples.test)
+    )
+    setup = Setup(
+        examples=examples,
+        recipe=resolved,
+        task=task_of(examples, resolved.label_smoothing),
+        encoding=encoding,
+        train=train,
+        test=test,
+        context=_model_context(examples, encoding, train),
+        accelerator=accelerator,
+        workspace=workspace,
+        display=display or ProgressDisplay(enabled=False),
+        checkpoint_every=checkpoint_every,
+    )
+    _count_cut_texts(setup)
+    _try_model(setup)
+    setup.recipe = _fix_precision(setup)
+    return setup
+
+
+def _count_cut_texts(setup: Setup) -> None:
+    """Say how many texts are longer than the longest that is read. Streamed ones are not read for it."""
+    if not isinstance(setup.encoding, TokenEncoding):
+        return
+    for name, store in (("train", setup.train), ("test", setup.test)):
+        cut = setup.encoding.truncated(store.part) if store.in_memory else 0
+        if cut:
+            setup.cut_texts[name] = cut
+            setup.display.say(
+                f"{cut:,} of {len(store):,} texts of the {name} part are longer than {setup.recipe.max_length} tokens "
+                "and were cut; --max-length sets that length."
+            )
+
+
+def _try_model(setup: Setup) -> None:
+    """Build the model and show it two examples, so that what does not fit is found before anything is trained.
+
+    One of them is the longest, where lengths differ and are known.
+    """
+    model = setup.build(0).eval()
+    if isinstance(setup.encoding, TokenEncoding):
+        check_vocabulary(model, setup.encoding.vocabulary_size)
+    ids, lengths = setup.examples.train.ids, setup.train.lengths() if setup.train.in_memory else None
+    longest = len(ids) - 1 if lengths is None else int(lengths.argmax())
+    shown = np.unique(ids[[0, longest]])
+    batch = next(iter(setup.train.epoch(shown, batch_size=len(shown), device="cpu")))
+    try:
+        with torch.inference_mode():
+            outputs = model(batch.inputs)
+    except (RuntimeError, ValueError, TypeError, IndexError, KeyError) as error:
+        raise BadInputError(
+            f"The model {setup.recipe.model!r} cannot take this data (inputs of shape {_shape(batch.inputs)}): "
+            f"{' '.join(str(error).split())[:300]}"
+        ) from error
+    wanted = output_shapes(setup.examples, batch)
+    if _shape(outputs) not in wanted:
+        raise BadInputError(
+            f"The model {setup.recipe.model!r} must return {_what(setup.examples)} of shape {wanted[0]} for "
+            f"{len(batch)} examples, and returned {_shape(outputs)}."
+        )
+
+
+def output_shapes(examples: Examples, batch: Batch) -> list[object]:
+    """The shapes that a model's outputs for a batch may have, the usual one first."""
+    size, outputs, tags = len(batch), examples.num_outputs, len(examples.tag_names)
+    if examples.task == "regression":
+        return [(size,), (size, 1)]
+    if examples.task in ("classification", "multilabel"):
+        return [(size, outputs)]
+    assert isinstance(batch.inputs, dict)
+    words = (size, batch.inputs["input_ids"].shape[1], tags)
+    return (
+        [words] if examples.task == "token_classification" else [{"intent": (size, outputs), "slots": words}]
+    )
+
+
+def _what(examples: Examples) -> str:
+    if examples.task == "classification":
+        return f"logits of {examples.num_classes} classes"
+    return {
+        "intent_slots": f"logits of {examples.num_outputs} intents and {len(examples.tag_names)} tags",
+        "token_classification": f"logits of {len(examples.tag_names)} tags",
+        "multilabel": f"logits of {examples.num_outputs} labels",
+        "regression": "numbers",
+    }[examples.task]
+
+
+def task_of(examples: Examples, label_smoothing: float) -> Task:
+    """The task of this data: its loss, its correctness, its metrics."""
+    scale, mean = 1.0, 0.0
+    if examples.task == "regression" and examples.train.targets is not None:
+        values = examples.train.targets.values.astype(np.float64)
+        scale, mean = float(values.std()), float(values.mean())
+    return task_for(
+        examples.task,
+        label_smoothing=label_smoothing,
+        tag_names=examples.tag_names,
+        target_scale=scale,
+        target_mean=mean,
+    )
+
+
+def _shape(value: object) -> object:
+    if isinstance(value, torch.Tensor):
+        return tuple(value.shape)
+    if isinstance(value, dict):
+        return {name: _shape(part) for name, part in value.items()}
+    return type(value).__name__
+
+
+def _model_context(examples: Examples, encoding: Encoding, store: Store) -> ModelContext:
+    ids = examples.train.ids
+    spread = ids[np.unique(np.linspace(0, len(ids) - 1, min(SAMPLE_SIZE, len(ids))).astype(np.int64))]
+    shape: tuple[int, ...] = ()
+    sample = None
+    if isinstance(encoding, ImageEncoding | VectorEncoding):
+        sample = next(iter(store.epoch(spread, batch_size=len(spread), device="cpu"))).inputs
+        assert isinstance(sample, torch.Tensor)
+        shape = tuple(sample.shape[1:])
+    vocabulary, padding_token = 0, None
+    if isinstance(encoding, NgramEncoding):
+        vocabulary = encoding.buckets
+    elif isinstance(encoding, TokenEncoding):
+        vocabulary, padding_token = encoding.vocabulary_size, encoding.padding_token
+    return ModelContext(
+        examples.kind,
+        examples.num_classes,
+        shape,
+        vocabulary,
+        sample,
+        task=examples.task,
+        num_tags=len(examples.tag_names),
+        num_outputs=examples.num_outputs,
+        padding_token=padding_token,
+    )
+
+
+def _fix_precision(setup: Setup) -> Recipe:
+    """The recipe with precision and memory layout measured on this machine, once a workspace."""
+    recipe = setup.recipe
+    if "auto" not in (recipe.precision, recipe.memory_format):
+        return recipe
+    batch_size = min(recipe.batch_size, len(setup.examples.train), 64)
+    device = setup.accelerator.device
+
+    def measure() -> list[str]:
+        batch: Batch = next(iter(setup.train.epoch(batch_size=batch_size, device=device)))
+        build: Callable[[], nn.Module] = lambda: setup.build(0)  # noqa: E731
+        return list(fastest_precision(recipe, build, batch, setup.task, device))
+
+    question = {
+        "choice": "precision",
+        "recipe": [recipe.model, dict(recipe.model_options), recipe.precision, recipe.memory_format],
+        "input_shape": list(setup.context.input_shape),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+    precision, memory_format = setup.workspace.remember(question, measure)
+    return recipe.replace(precision=precision, memory_format=memory_format)

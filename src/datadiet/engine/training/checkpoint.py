@@ -1,0 +1,120 @@
+"""Checkpoints: one safetensors file each, written aside and renamed, never a pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+
+from datadiet.foundation.atomic import atomic_file
+from datadiet.foundation.errors import RunFailedError
+
+
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> None:
+    """Write tensors and JSON-able facts as one safetensors file that appears whole or not at all."""
+    contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    data = save(contiguous, metadata={"facts": json.dumps(facts, sort_keys=True)})
+    with atomic_file(path) as file:
+        file.write(data)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """What `write_tensors` wrote.
+
+    Raises:
+        RunFailedError: the file is damaged.
+    """
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, json.loads((file.metadata() or {}).get("facts", "{}"))
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # safetensors raises its own error type, without a public name in all versions
+        raise RunFailedError(
+            f"The checkpoint {str(path)!r} cannot be read: {error}. Delete it and run again."
+        ) from error
+
+
+def weights_hash(state: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes of a model's state, 64 hexadecimal digits.
+
+    Example:
+        >>> net = torch.nn.Linear(2, 1)
+        >>> weights_hash(net.state_dict()) == weights_hash(net.state_dict())
+        True
+    """
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+@dataclass
+class TrainingState:
+    """Where a run stands: all that must come back for it to go on to the same bits.
+
+    The randomness of step t is a function of the seed and t, so no generator's state is kept.
+    """
+
+    step: int
+    seconds: float
+    model: dict[str, torch.Tensor]
+    optimizer: dict[str, Any]
+    recorder: dict[str, torch.Tensor]
+    ledger: dict[str, Any] = field(default_factory=dict)
+    selection: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def write(self, path: Path) -> None:
+        """Write the state as one file."""
+        tensors = {f"model/{k}": v for k, v in self.model.items()}
+        tensors |= {f"recorder/{k}": v for k, v in self.recorder.items()}
+        tensors |= {f"selection/{k}": v for k, v in self.selection.items()}
+        scalars: dict[str, dict[str, Any]] = {}
+        for index, values in self.optimizer["state"].items():
+            for key, value in values.items():
+                if isinstance(value, torch.Tensor):
+                    tensors[f"optimizer/{index}/{key}"] = value
+                else:
+                    scalars.setdefault(str(index), {})[key] = value
+        facts = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "ledger": self.ledger,
+            "param_groups": self.optimizer["param_groups"],
+            "optimizer_scalars": scalars,
+        }
+        write_tensors(path, tensors, facts)
+
+    @classmethod
+    def read(cls, path: Path) -> TrainingState:
+        """Read what `write` wrote."""
+        tensors, facts = read_tensors(path)
+        parts: dict[str, dict[str, torch.Tensor]] = {
+            name: {} for name in ("model", "recorder", "optimizer", "selection")
+        }
+        for name, tensor in tensors.items():
+            part, _, rest = name.partition("/")
+            parts[part][rest] = tensor
+        state: dict[int, dict[str, Any]] = {int(k): dict(v) for k, v in facts["optimizer_scalars"].items()}
+        for name, tensor in parts["optimizer"].items():
+            index, _, key = name.partition("/")
+            state.setdefault(int(index), {})[key] = tensor
+        return cls(
+            step=facts["step"],
+            seconds=facts["seconds"],
+            model=parts["model"],
+            optimizer={"state": state, "param_groups": facts["param_groups"]},
+            recorder=parts["recorder"],
+            ledger=facts.get("ledger", {}),
+            selection=parts["selection"],
+        )

@@ -1,5 +1,0 @@
-"""A smaller data set out of a larger one: the source's own format or another, with a manifest."""
-
-from datadiet.exporting.exported import FORMATS, Exported, export
-
-__all__ = ["FORMATS", "Exported", "export"]

@@ -1,0 +1,1 @@
+"""What everything stands on: errors, files that appear whole, progress, registries, intervals."""

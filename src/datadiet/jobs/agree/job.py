@@ -1,0 +1,296 @@
+"""Where score tables and kept files differ: their examples joined by id, compared, and written down."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from datadiet.foundation.atomic import atomic_file, atomic_path, write_json
+from datadiet.foundation.errors import BadInputError
+from datadiet.jobs.agree.joining import Given, Joined, join
+from datadiet.jobs.keep import checked_seed
+from datadiet.selection import kept_size, rule_card, select
+from datadiet.selection.agreement import class_balance, overlap, rank_correlations
+
+DEFAULT_FRACTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+MANY_TIES = 0.1  # of a choice: from this share on its overlap is said to be made by ties
+COLUMNS = (
+    "first", "second", "keep", "n", "first_kept", "second_kept", "common", "overlap", "chance", "chance_low",
+    "chance_high", "jaccard", "spearman", "spearman_low", "spearman_high", "kendall", "kendall_low",
+    "kendall_high", "kendall_rows", "first_total_variation", "second_total_variation", "first_largest_ratio",
+    "second_largest_ratio",
+)  # fmt: skip
+_WORDS = ("first", "second")
+_COUNTS = ("n", "first_kept", "second_kept", "common", "kendall_rows")
+Choose = Callable[[str, float | int], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What `agree` found.
+
+    Args:
+        pairs: one row a pair and a fraction, with the keys of `COLUMNS`; None for what cannot be said.
+        balance: one row a score (or kept file) and a fraction: `name`, `keep`, `kept`, and what
+            `datadiet.selection.agreement.class_balance` gives, with the classes by name.
+        n: examples that all tables share; None where only kept files were given that do not say.
+        rule: the rule that turned scores into choices.
+        notes: sentences on what was left out, drawn or not checked.
+    """
+
+    pairs: list[dict[str, Any]]
+    balance: list[dict[str, Any]]
+    n: int | None
+    rule: str
+    notes: list[str] = field(default_factory=list)
+
+    def correlations(self) -> list[dict[str, Any]]:
+        """The pairs of scores, each once: `first`, `second`, `n`, Spearman's rho and Kendall's tau-b."""
+        wanted = [name for name in COLUMNS if name in ("first", "second", "n") or _is_correlation(name)]
+        seen: dict[tuple[str, str], dict[str, Any]] = {}
+        for row in self.pairs:
+            if row["kendall_rows"] is not None:
+                seen.setdefault((row["first"], row["second"]), {name: row[name] for name in wanted})
+        return list(seen.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: the content of `agreement.json`."""
+        return {
+            "n": self.n,
+            "rule": self.rule,
+            "notes": self.notes,
+            "correlations": self.correlations(),
+            "pairs": self.pairs,
+            "balance": self.balance,
+        }
+
+    def write(self, folder: str | Path) -> Path:
+        """Write `agreement.parquet` and `.csv` (the pairs), `.json` (everything), `.png` and `.svg`.
+
+        Raises:
+            BadInputError: the folder cannot be written to.
+        """
+        from datadiet.jobs.agree.figure import draw_agreement
+        from datadiet.pages.report.canvas import as_png, as_svg
+
+        folder = Path(folder)
+        figure = draw_agreement(self)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with atomic_path(folder / "agreement.parquet") as temporary:
+                pq.write_table(pa.Table.from_pylist(self.pairs, schema=_schema()), temporary)
+            with (
+                atomic_path(folder / "agreement.csv") as temporary,
+                temporary.open("w", newline="", encoding="utf-8") as text,
+            ):
+                writer = csv.DictWriter(text, COLUMNS)
+                writer.writeheader()
+                writer.writerows(self.pairs)
+            for name, content in (("agreement.png", as_png(figure)), ("agreement.svg", as_svg(figure))):
+                with atomic_file(folder / name) as file:
+                    file.write(content)
+            write_json(folder / "agreement.json", self.to_dict())
+        except OSError as error:
+            raise BadInputError(
+                f"The folder {str(folder)!r} cannot be written to: {error.strerror}."
+            ) from error
+        return folder
+
+
+def agree(
+    tables: Mapping[str, Given] | Sequence[Given] | Given,
+    *,
+    scores: Sequence[str] | None = None,
+    keep: Sequence[float] = DEFAULT_FRACTIONS,
+    rule: str = "hardest",
+    per_class: bool = False,
+    seed: int = 0,
+    any_data: bool = False,
+    **options: Any,
+) -> Agreement:
+    """Compare scores and selections: rank correlations, overlap at each fraction, class balance.
+
+    Every pair of the scores is compared: of one table its own columns, of several all of theirs. A score of
+    which lower means harder is turned first, so that sign conventions do not show as disagreement. Rows are
+    joined by example id; ids that one table lacks are left out of all, and counted in the notes.
+
+    Args:
+        tables: score tables and kept ids, or files of them; with names as a mapping, else named after files.
+        scores: which scores; "el2n" stands for "el2n@2" and "el2n@4" too. None for all but `random`.
+        keep: fractions to compare the choices at, each in (0, 1).
+        rule: how scores become choices.
+        per_class: choose the same fraction of every class.
+        seed: of rules that draw, and of the bootstrap.
+        any_data: compare tables of different data, by id alone.
+        options: of the rule.
+
+    Raises:
+        BadInputError: nothing to compare, tables of different data, no such score, no example in common.
+
+    Example:
+        >>> from datadiet.scores import ScoreTable
+        >>> a = ScoreTable.from_seeds(range(4), [0, 0, 1, 1], [{"el2n": [1.0, 2.0, 3.0, 4.0]}])
+        >>> b = ScoreTable.from_seeds(range(4), [0, 0, 1, 1], [{"margin": [4.0, 3.0, 1.0, 2.0]}])
+        >>> row = agree([a, b], keep=[0.5]).pairs[0]
+        >>> row["first"], row["second"], row["overlap"], round(row["spearman"], 2)
+        ('el2n (table 1)', 'margin (table 2)', 1.0, 0.8)
+    """
+    fractions = _checked_fractions(keep)
+    if "scores" not in rule_card(rule).needs:
+        raise BadInputError(f"Rule {rule!r} does not look at scores; compare with another, such as hardest.")
+    joined = join(tables, scores, any_data=any_data)
+    if len(joined.series) + len(joined.kept) < 2:
+        raise BadInputError(
+            "There is only one score or kept file to look at; give another table, or a table of several scores."
+        )
+
+    def choose(name: str, size: float | int) -> np.ndarray:
+        assert joined.ids is not None
+        stay = select(
+            joined.ids,
+            joined.series[name],
+            size,
+            rule=rule,
+            labels=joined.labels,
+            per_class=per_class,
+            seed=checked_seed(seed),
+            **options,
+        )
+        return joined.mask(stay)
+
+    # Choices first: what the rule refuses is refused before anything slow is done.
+    scored, balance = _at_fractions(joined, fractions, choose)
+    given, further = _of_kept(joined, choose)
+    correlations = {
+        (row["first"], row["second"]): row
+        for row in rank_correlations(joined.series, seed=checked_seed(seed))
+    }
+    pairs = [row | correlations[row["first"], row["second"]] for row in scored] + given
+    notes = list(joined.notes)
+    if rule == "hardest" and not per_class:
+        notes += _ties(joined, fractions)
+    if any(row["kendall_rows"] < row["n"] for row in correlations.values()):
+        notes.append("Kendall's tau is taken over a million of the examples, drawn at random.")
+    return Agreement(pairs, balance + further, joined.total, rule, notes)
+
+
+def _ties(joined: Joined, fractions: Sequence[float]) -> list[str]:
+    """A sentence for each score whose choices are in good part cut through equal values, and so made by id."""
+    notes = []
+    for name, hardness in joined.series.items():
+        for fraction in fractions:
+            size = kept_size(len(hardness), fraction)
+            cut = np.partition(hardness, len(hardness) - size)[len(hardness) - size]
+            above, equal = int(np.count_nonzero(hardness > cut)), int(np.count_nonzero(hardness == cut))
+            if equal > size - above >= MANY_TIES * size:
+                notes.append(
+                    f"From {100 * fraction:g} % kept on, choices by {name} are cut through equal scores "
+                    f"({equal:,} examples at the cut); which of those stay is decided by id, alike in all tables, "
+                    "so the overlap says more of ids than of scores."
+                )
+                break
+    return notes
+
+
+def _at_fractions(
+    joined: Joined, fractions: Sequence[float], choose: Choose
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Overlap of every pair of scores at every fraction, and the class balance of each choice."""
+    pairs: list[dict[str, Any]] = []
+    balance: list[dict[str, Any]] = []
+    for fraction in fractions if joined.series else ():
+        masks = {name: choose(name, fraction) for name in joined.series}
+        judged = {name: _balance(joined, mask) for name, mask in masks.items()}
+        balance += [
+            {"name": name, "keep": fraction, "kept": int(masks[name].sum()), **found}
+            for name, found in judged.items()
+        ]
+        for first, second in itertools.combinations(masks, 2):
+            common = int(np.count_nonzero(masks[first] & masks[second]))
+            sizes = int(masks[first].sum()), int(masks[second].sum())
+            pairs.append(_row(first, second, fraction, joined.total, sizes, common, judged))
+    return pairs, balance
+
+
+def _of_kept(joined: Joined, choose: Choose) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Overlap of every kept file with as many examples by every score, and with every other kept file."""
+    pairs: list[dict[str, Any]] = []
+    balance: list[dict[str, Any]] = []
+    judged: dict[str, dict[str, Any]] = {}
+    for name, kept in joined.kept.items():
+        fraction = len(kept) / joined.total if joined.total else None
+        if joined.ids is None:
+            continue
+        mask = joined.mask(kept)
+        judged[name] = _balance(joined, mask)
+        balance.append({"name": name, "keep": fraction, "kept": len(kept), **judged[name]})
+        for other in joined.series:
+            theirs = choose(other, len(kept))
+            both = judged | {other: _balance(joined, theirs)}
+            common = int(np.count_nonzero(mask & theirs))
+            pairs.append(_row(name, other, fraction, joined.total, (len(kept), len(kept)), common, both))
+    for (first, a), (second, b) in itertools.combinations(joined.kept.items(), 2):
+        fraction = min(len(a), len(b)) / joined.total if joined.total else None
+        common = len(np.intersect1d(a, b, assume_unique=True))
+        pairs.append(_row(first, second, fraction, joined.total, (len(a), len(b)), common, judged))
+    return pairs, balance
+
+
+def _balance(joined: Joined, mask: np.ndarray) -> dict[str, Any]:
+    assert joined.labels is not None
+    return _named(class_balance(joined.labels, mask), joined.class_names)
+
+
+def _row(
+    first: str,
+    second: str,
+    fraction: float | None,
+    total: int | None,
+    sizes: tuple[int, int],
+    common: int,
+    judged: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    row = dict.fromkeys(COLUMNS)
+    row |= {"first": first, "second": second, "keep": fraction, "n": total, "common": common}
+    row |= {"first_kept": sizes[0], "second_kept": sizes[1]} | overlap(*sizes, common, total)
+    for place, name in ((_WORDS[0], first), (_WORDS[1], second)):
+        for measure in ("total_variation", "largest_ratio"):
+            row[f"{place}_{measure}"] = judged.get(name, {}).get(measure)
+    return row
+
+
+def _checked_fractions(keep: Sequence[float]) -> list[float]:
+    for fraction in keep:
+        if not 0 < fraction < 1:
+            raise BadInputError(
+                f"keep is {fraction:g}; it is the fraction that stays and must lie between 0 and 1."
+            )
+    if not keep:
+        raise BadInputError("keep is empty; give at least one fraction that stays, such as 0.5.")
+    return sorted({float(fraction) for fraction in keep})
+
+
+def _named(found: dict[str, Any], class_names: Sequence[str]) -> dict[str, Any]:
+    names = {
+        key: class_names[found[key]] if found[key] < len(class_names) else str(found[key])
+        for key in ("largest_class", "smallest_class")
+    }
+    return found | names
+
+
+def _is_correlation(name: str) -> bool:
+    return name.startswith(("spearman", "kendall"))
+
+
+def _schema() -> pa.Schema:
+    types = {name: pa.float64() for name in COLUMNS}
+    types |= dict.fromkeys(_WORDS, pa.string()) | dict.fromkeys(_COUNTS, pa.int64())
+    return pa.schema(list(types.items()))

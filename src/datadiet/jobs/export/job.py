@@ -1,0 +1,308 @@
+"""The smaller data set, written as a whole: planned, checked, written beside the target, and put in its place."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from datadiet.data import Examples, load
+from datadiet.foundation.atomic import check_target, whole_folder
+from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.progress import ProgressDisplay
+from datadiet.jobs.decisions import Decisions
+from datadiet.jobs.export.columns import LabelColumn
+from datadiet.jobs.export.csv_files import write_csv, write_same_csv
+from datadiet.jobs.export.formats import DEFAULT_SHARD_SIZE, Job, Written, check_format
+from datadiet.jobs.export.image_folder import write_image_folder
+from datadiet.jobs.export.json_lines import write_json_lines, write_same_json
+from datadiet.jobs.export.manifest import (
+    write_classes,
+    write_file_names,
+    write_ids,
+    write_indices,
+    write_manifest,
+)
+from datadiet.jobs.export.origin import Origin, origin_of
+from datadiet.jobs.export.other_tools import write_fiftyone
+from datadiet.jobs.export.parquet_files import write_parquet, write_same_parquet, write_saved_dataset
+from datadiet.jobs.export.plan import PartPlan, Plan, make_plan, sha256_of
+from datadiet.jobs.export.rows import content_sizes
+from datadiet.jobs.export.webdataset import write_shards
+from datadiet.jobs.keep import Kept
+
+_WRITERS: dict[str, Callable[[Job], Written]] = {
+    "imagefolder": write_image_folder,
+    "parquet": write_parquet,
+    "jsonl": write_json_lines,
+    "csv": write_csv,
+    "datasets": write_saved_dataset,
+    "webdataset": write_shards,
+    "ids": write_ids,
+    "files": write_file_names,
+    "indices": write_indices,
+    "fiftyone": write_fiftyone,
+}
+_SAME: dict[str, Callable[[Job], Written]] = {
+    "imagefolder": write_image_folder,
+    "parquet": write_same_parquet,
+    "csv": write_same_csv,
+    "json": write_same_json,
+    "datasets": write_saved_dataset,
+    "memory": write_saved_dataset,
+    "webdataset": write_shards,
+}
+_LISTS = ("ids", "files", "indices", "cleanlab")
+FORMATS = ("same", *_WRITERS, "cleanlab")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Args:
+        folder: where it is.
+        format: how it was written.
+        kept: training examples that stay, relabelled ones included.
+        dropped: training examples that do not.
+        relabelled: training examples that stay with another label.
+        total: training examples of the source.
+        test: test examples that are in the export.
+        bytes_before: of the inputs of all training examples (encoded images, texts, numbers).
+        bytes_after: of those that stay.
+        bytes_on_disk: of all files of the export but its manifest.
+        neutralised: examples with a text that a spreadsheet would have run.
+        notes: sentences for people.
+    """
+
+    folder: str
+    format: str
+    kept: int
+    dropped: int
+    relabelled: int
+    total: int
+    test: int
+    bytes_before: int
+    bytes_after: int
+    bytes_on_disk: int
+    neutralised: int = 0
+    notes: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {**asdict(self), "notes": list(self.notes)}
+
+    def __str__(self) -> str:
+        saved = self.bytes_before - self.bytes_after
+        share = f" ({saved / self.bytes_before:.0%})" if self.bytes_before else ""
+        relabelled = f", {self.relabelled:,} of them relabelled" if self.relabelled else ""
+        test = f", and {self.test:,} test examples whole" if self.test else ""
+        return " ".join(
+            [
+                f"{self.kept:,} of {self.total:,} training examples stay{relabelled}{test}: {self.folder}",
+                f"({self.format}, {_size(self.bytes_on_disk)}).",
+                f"Saved: {self.dropped:,} examples, {_size(saved)} of {_size(self.bytes_before)}{share}.",
+                *self.notes,
+            ]
+        )
+
+
+def export(
+    source: Any,
+    to: str | Path,
+    *,
+    kept: str | Path | Kept | npt.ArrayLike | None = None,
+    decisions: str | Path | Decisions | Mapping[str, Any] | None = None,
+    format: str = "same",
+    overwrite: bool = False,
+    include_test: bool = True,
+    shard_size: int = DEFAULT_SHARD_SIZE,
+    keep_formulas: bool = False,
+    scores: str | Path | None = None,
+    workspace: str | Path | None = None,
+    load_options: Mapping[str, Any] | None = None,
+    machine: Mapping[str, Any] | None = None,
+    command: Sequence[str] | None = None,
+    display: ProgressDisplay | None = None,
+) -> Exported:
+    """Write what stays of a data set into a new folder, with a manifest; the source is only read.
+
+    Args:
+        source: the data, as for `datadiet.load`, or `Examples`.
+        to: the folder that is made.
+        kept: ids that stay, or the file that holds them; all that are not dropped if left out.
+        decisions: what people decided, or the file that holds it.
+        format: one of `FORMATS`; "same" is the source's own.
+        overwrite: replace a folder that is there, by one rename.
+        include_test: write the test part, too, so that the export loads as a whole data set.
+        shard_size: bytes that a shard of "webdataset" may have.
+        keep_formulas: leave texts in CSV as they are that a spreadsheet would run.
+        scores: the score table that the ids come from: its hash is noted; "cleanlab" takes its models.
+        workspace: where these models are; the table's own if left out.
+        load_options: arguments of `datadiet.load`; with `Examples`, those they were loaded with.
+        machine: arguments of `datadiet.engine.setup.prepare`, for "cleanlab".
+        command: what to note in the manifest as how this was made.
+        display: where progress is shown.
+
+    Raises:
+        BadInputError: what stays cannot be told, belongs to other data, or cannot be written in that format;
+            or the target is not empty, or touches the source.
+        RunFailedError: the disk is full; nothing is left of the export.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> data = (["good", "fine", "bad", "poor", "awful", "great"], [1, 1, 0, 0, 0, 1])
+        >>> examples = load(data, test_fraction=0.4)
+        >>> print(export(examples, folder, kept=examples.train.ids[:3], format="jsonl").kept)
+        3
+    """
+    if format not in FORMATS:
+        raise BadInputError(f"There is no format {format!r}; there are {', '.join(FORMATS)}.")
+    if shard_size < 1 << 16:
+        raise BadInputError(f"shard_size is {shard_size} bytes; a shard needs at least 65,536.")
+    if format == "cleanlab" and scores is None:
+        raise BadInputError(
+            "The format cleanlab needs the score table whose models give probabilities (--scores)."
+        )
+    options = dict(load_options or {})
+    read = [Path(given) for given in (kept, decisions, scores) if isinstance(given, str | Path)]
+    if isinstance(source, str | Path) and Path(source).expanduser().exists():
+        check_target(to, overwrite, [Path(source).expanduser(), *read])  # before the data is read
+    examples = _loaded(source, options, decode=format == "cleanlab")
+    origin = origin_of(examples, options.get("test"))
+    target = check_target(to, overwrite, [*origin.paths, *read])
+    label = LabelColumn(examples)
+    check_format(examples, label, origin.form if format == "same" else format)
+    everything = kept is None and decisions is None and format == "cleanlab"
+    chosen = examples.train.ids if everything else kept
+    plan = make_plan(examples, chosen, decisions, include_test and format not in _LISTS)
+    more: dict[str, Any] = {"scores_sha256": plan.facts.get("kept", {}).get("scores_sha256")}
+    if scores is not None:
+        more["scores_sha256"] = _checked_scores(scores, examples)
+    if target.exists():
+        _refuse_linked_images(target, examples)
+    writer = _writer(format, origin, scores, {**(machine or {}), "workspace": workspace})
+    display = display or ProgressDisplay(enabled=False)
+    train = plan.train
+    content = content_sizes(PartPlan("train", train.part, train.rows, train.labels))
+    before, after = int(content.sum()), int(content[train.rows].sum())
+    with whole_folder(target) as folder:
+        with display.step("export", sum(map(len, plan.parts)), unit="examples/s") as advance:
+            job = Job(plan, label, origin, folder, advance, shard_size, keep_formulas)
+            written = writer(job)
+        on_disk = _disk_size(folder)
+        sizes = {"bytes_before": before, "bytes_after": after, "bytes_on_disk": on_disk}
+        write_classes(folder, plan, label, written, keep_formulas)
+        write_manifest(
+            folder,
+            plan,
+            label,
+            written,
+            format=format,
+            sizes=sizes,
+            command=command,
+            more=more,
+            version=_version(),
+        )
+    return _outcome(target, format, plan, written, sizes)
+
+
+def _outcome(target: Path, format: str, plan: Plan, written: Written, sizes: Mapping[str, int]) -> Exported:
+    train = plan.train
+    notes = [*plan.notes, *written.notes]
+    if written.columns_left_out:
+        notes.append(f"Columns without a place in this format: {', '.join(written.columns_left_out)}.")
+    touched = sum(len(ids) for ids in written.neutralised.values())
+    if touched:
+        notes.append(
+            f"{touched:,} examples have a text that a spreadsheet would run as a formula; an apostrophe stands "
+            "before it (--keep-formulas leaves it as it was)."
+        )
+    return Exported(
+        folder=str(target),
+        format=format,
+        kept=len(train),
+        dropped=len(train.part) - len(train),
+        relabelled=int((train.labels != train.part.labels[train.rows]).sum()),
+        total=len(train.part),
+        test=sum(len(part) for part in plan.parts[1:]),
+        neutralised=touched,
+        notes=tuple(notes),
+        **sizes,
+    )
+
+
+def _loaded(source: Any, options: Mapping[str, Any], *, decode: bool) -> Examples:
+    if isinstance(source, Examples):
+        return source
+    # Nothing is decoded that is only copied.
+    return load(source, **options) if decode else load(source, **{"memory_limit": 0, **options})
+
+
+def _writer(format: str, origin: Origin, scores: Any, options: Mapping[str, Any]) -> Callable[[Job], Written]:
+    if format == "same":
+        return _SAME[origin.form]
+    if format == "cleanlab":
+        from datadiet.jobs.export.other_tools import write_cleanlab
+
+        return functools.partial(write_cleanlab, scores=scores, options=options)
+    return _WRITERS[format]
+
+
+def _checked_scores(scores: str | Path, examples: Examples) -> str:
+    from datadiet.scores import ScoreTable
+
+    ScoreTable.read(scores).check_data(examples.fingerprint)
+    return sha256_of(Path(scores))
+
+
+def _refuse_linked_images(target: Path, examples: Examples) -> None:
+    """The folder that is replaced must not hold what the source only links to.
+
+    Raises:
+        BadInputError: it does.
+    """
+    if examples.kind != "image":
+        return
+    import pyarrow.compute as pc
+
+    from datadiet.data.columns.arrow import chunks_of, one_array
+
+    column = examples.input_columns[0]
+    inside = f"{target}/"
+    for part in (examples.train, examples.test):
+        for _, table in chunks_of(part.dataset, [column]):
+            array = one_array(table, column)
+            in_files = array.filter(pc.invert(pc.is_valid(pc.struct_field(array, "bytes"))))
+            if pc.any(pc.starts_with(pc.struct_field(in_files, "path"), inside)).as_py():
+                raise BadInputError(
+                    f"The target '{target}' holds images of the source; nothing of it is ever deleted. Give "
+                    "another folder."
+                )
+
+
+def _disk_size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def _version() -> str:
+    from datadiet import __version__
+
+    return __version__
+
+
+def _size(count: int) -> str:
+    """Bytes for people.
+
+    >>> _size(1_500_000), _size(12)
+    ('1.5 MB', '12 bytes')
+    """
+    for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if count >= unit:
+            return f"{count / unit:.1f} {name}"
+    return f"{count} bytes"

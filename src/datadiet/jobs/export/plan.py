@@ -1,0 +1,217 @@
+"""What an export is to hold: which examples stay, which get another label, and why the others leave."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from datadiet.data import Examples, Part
+from datadiet.foundation.errors import BadInputError
+from datadiet.jobs.decisions import Decisions
+from datadiet.jobs.keep import Kept
+
+IntArray = npt.NDArray[np.int64]
+PartName = Literal["train", "test"]
+# Tasks with one class an example, so that one can be put in the place of another.
+CLASS_TASKS = frozenset({"classification", "intent_slots"})
+
+
+@dataclass(frozen=True, eq=False)
+class PartPlan:
+    """What stays of one part.
+
+    Args:
+        name: "train" or "test".
+        part: all its examples.
+        rows: positions in the part of those that stay, increasing.
+        labels: class index that each of them gets, shape like `rows`.
+    """
+
+    name: PartName
+    part: Part
+    rows: IntArray
+    labels: IntArray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def ids(self) -> IntArray:
+        """Example ids of what stays."""
+        return self.part.ids[self.rows]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Everything that is decided before a byte is written.
+
+    Args:
+        examples: the data.
+        parts: what is written; the train part first.
+        reasons: id -> why an example of the train part leaves, of those that do.
+        facts: where the choice comes from: hashes of the files, what they say of themselves.
+        notes: sentences for people.
+    """
+
+    examples: Examples
+    parts: tuple[PartPlan, ...]
+    reasons: Mapping[int, str]
+    facts: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def train(self) -> PartPlan:
+        """What stays of the train part."""
+        return self.parts[0]
+
+
+def make_plan(
+    examples: Examples,
+    kept: str | Path | Kept | npt.ArrayLike | None,
+    decisions: str | Path | Decisions | Mapping[str, Any] | None,
+    include_test: bool,
+) -> Plan:
+    """Bring together the ids that stay and what people decided.
+
+    A kept file says who stays; decisions take some of these away or give them another label, and never bring
+    back what the kept file leaves out. Without a kept file everything stays that is not dropped.
+
+    Raises:
+        BadInputError: neither is given, they belong to other data, name an id twice, unknown ids or unknown
+            classes, another class where there are none, or nothing would stay.
+    """
+    if kept is None and decisions is None:
+        raise BadInputError("Say what stays: give a kept file (--kept), decisions (--decisions), or both.")
+    part = examples.train
+    facts: dict[str, Any] = {}
+    notes: list[str] = []
+    stays = np.ones(len(part), dtype=bool)
+    labels = part.labels.copy()
+    reasons: dict[int, str] = {}
+    if kept is not None:
+        positions = _kept_positions(examples, kept, facts)
+        stays[:] = False
+        stays[positions] = True
+        reasons.update(dict.fromkeys(part.ids[~stays].tolist(), "not kept"))
+    if decisions is not None:
+        made = _decisions(examples, decisions, facts)
+        if examples.task not in CLASS_TASKS and len(made.relabelled):
+            raise BadInputError(
+                f"The decisions give {len(made.relabelled):,} examples another class, but '{examples.name}' is of "
+                f"the task '{examples.task}' without one class an example; drop these, or mend the source."
+            )
+        new = made.new_classes(examples.class_names)
+        places = _positions(part, np.array(sorted(made.choices), dtype=np.int64), "The decisions name")
+        outside = int((~stays[places]).sum())
+        if outside:
+            notes.append(
+                f"{outside:,} decisions are about examples that the kept ids leave out; those stay left out."
+            )
+        dropped = part.positions_of(made.dropped)
+        reasons.update(dict.fromkeys(part.ids[dropped[stays[dropped]]].tolist(), "dropped by decision"))
+        stays[dropped] = False
+        for id_, label in new.items():
+            labels[part.positions_of([id_])] = label
+    rows = np.flatnonzero(stays).astype(np.int64)
+    if len(rows) == 0:
+        raise BadInputError("Nothing of the train part would stay; keep at least one example.")
+    parts = [PartPlan("train", part, rows, labels[rows])]
+    if include_test:
+        test = examples.test
+        parts.append(PartPlan("test", test, np.arange(len(test), dtype=np.int64), test.labels))
+    notes += _lost_classes(examples, parts[0])
+    return Plan(examples, tuple(parts), reasons, facts, tuple(notes))
+
+
+def _kept_positions(examples: Examples, kept: Any, facts: dict[str, Any]) -> IntArray:
+    """Positions in the train part of the ids that stay, checked."""
+    if isinstance(kept, str | Path):
+        found = Kept.read(kept)
+        facts["kept_sha256"] = sha256_of(Path(kept))
+    else:
+        found = kept if isinstance(kept, Kept) else Kept(np.asarray(kept))
+    found.check_data(examples.fingerprint)
+    ids = np.asarray(found.ids)
+    if ids.ndim != 1 or len(ids) == 0:
+        raise BadInputError("The kept ids are none at all; keep at least one example.")
+    positions = _positions(examples.train, ids, "The kept ids hold")
+    values, counts = np.unique(positions, return_counts=True)
+    if (counts > 1).any():
+        twice = int(examples.train.ids[values[counts > 1][0]])
+        raise BadInputError(
+            f"The kept ids name {int((counts > 1).sum())} examples more than once (the first: {twice}); "
+            "name each once."
+        )
+    facts["kept"] = dict(found.about)
+    return positions
+
+
+def _decisions(examples: Examples, decisions: Any, facts: dict[str, Any]) -> Decisions:
+    if isinstance(decisions, str | Path):
+        found = Decisions.read(decisions)
+        facts["decisions_sha256"] = sha256_of(Path(decisions))
+    else:
+        found = decisions if isinstance(decisions, Decisions) else Decisions.from_dict(decisions)
+    found.check_data(examples.fingerprint)
+    facts["decisions"] = {
+        "kept": len(found.kept),
+        "dropped": len(found.dropped),
+        "relabelled": len(found.relabelled),
+    }
+    return found
+
+
+def _positions(part: Part, ids: IntArray, where: str) -> IntArray:
+    """Positions of ids in the train part; the error names those that are not there."""
+    unknown = np.setdiff1d(ids, part.ids) if ids.dtype.kind in "iu" else np.empty(0)
+    if len(unknown):
+        shown = ", ".join(str(int(value)) for value in unknown[:5])
+        raise BadInputError(
+            f"{where} {len(unknown)} ids that are not in the train part (the first: {shown}); give the data "
+            "that they were made from, loaded with the same options."
+        )
+    return part.positions_of(ids)
+
+
+def _lost_classes(examples: Examples, train: PartPlan) -> list[str]:
+    """What the train part of the source has and no example of it has any more: classes, labels, tags."""
+    notes: list[str] = []
+    if examples.task in CLASS_TASKS:
+        before = np.bincount(examples.train.labels, minlength=examples.num_classes) > 0
+        after = np.bincount(train.labels, minlength=examples.num_classes) > 0
+        notes += _lost("classes", examples.class_names, before & ~after)
+    targets = examples.train.targets
+    if targets is None or examples.task == "regression":
+        return notes
+    stays = targets.take(train.rows)
+    if targets.offsets is None:
+        before, after = (found.values.max(axis=0) > 0 for found in (targets, stays))
+        return [*notes, *_lost("labels", targets.names, before & ~after)]
+    before, after = (
+        np.bincount(found.values[found.values >= 0], minlength=len(targets.names)) > 0
+        for found in (targets, stays)
+    )
+    return [*notes, *_lost("tags", targets.names, before & ~after)]
+
+
+def _lost(what: str, names: Sequence[str], lost: npt.NDArray[np.bool_]) -> list[str]:
+    gone = [name for name, nowhere in zip(names, lost.tolist(), strict=True) if nowhere]
+    if not gone:
+        return []
+    shown = ", ".join(f"'{name}'" for name in gone[:5]) + (", ..." if len(gone) > 5 else "")
+    return [f"{len(gone)} {what} have no training example any more: {shown}."]
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 (hex) of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

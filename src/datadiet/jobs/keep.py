@@ -1,0 +1,244 @@
+"""From a score table to the ids that stay, and the file that says so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from datadiet.foundation.atomic import atomic_path
+from datadiet.foundation.errors import BadInputError
+from datadiet.scores import ScoreTable
+from datadiet.selection import emptied_classes, mixture, rule_card, select
+
+_KEY = b"datadiet.kept"
+
+
+def keep(
+    table: ScoreTable,
+    fraction: float | int,
+    *,
+    by: str | Mapping[str, float] | None = None,
+    rule: str = "hardest",
+    per_class: bool = False,
+    balance: str | None = None,
+    floor: int | float | None = None,
+    groups: Any = None,
+    allow_empty_class: bool = False,
+    seed: int = 0,
+    embeddings: Any = None,
+    **options: Any,
+) -> np.ndarray:
+    """The ids that stay: exactly `round(fraction * n)` of them, sorted.
+
+    Args:
+        table: scores.
+        fraction: share that stays, in (0, 1], or an int count.
+        by: the score, or several with weights, mixed by rank (`datadiet.selection.agreement`); may be left out
+            when the table has one only, the rule needs none, or the table has the score that the rule is named
+            after.
+        rule: "hardest", "easiest", "window", "random", or any other of `datadiet.selection.rule_cards`.
+        per_class: the same fraction of every class.
+        balance: "class" or "group" for equal counts of every class or group.
+        floor: fewest examples to stay of each group, or of each class where no groups are given: a count, or a
+            float fraction of the group.
+        groups: group of each row of the table, strings or integers, as `Grouping.train_groups` gives them.
+        allow_empty_class: let a class (an intent) lose all its examples instead of refusing. Bins of a number and
+            sets of labels may always be lost.
+        seed: of rules that draw.
+        embeddings: for rules that need them: an array (n, d) in id order, `Embeddings`, or a file of them.
+        options: of the rule, such as `start` of "window".
+
+    Returns:
+        Sorted int64 ids, shape (kept,).
+
+    Raises:
+        BadInputError: no such score or rule, a fraction outside (0, 1], quotas that cannot be met, a class of which
+            nothing would stay.
+
+    Example:
+        >>> table = ScoreTable.from_seeds([0, 1, 2, 3], [0, 1, 0, 1], [{"el2n": [0.1, 0.9, 0.5, 0.3]}])
+        >>> keep(table, 0.5, by="el2n").tolist()
+        [1, 2]
+    """
+    chosen = rule_card(rule)
+    if by is None and "scores" in chosen.needs:
+        by = default_score(table, rule)
+        if by is None:
+            raise BadInputError(f"Say which score to keep by; the table has {', '.join(table.names)}.")
+    hardness: np.ndarray | None
+    if isinstance(by, Mapping):
+        hardness = mixture({name: table.hardness(name) for name in by}, by)
+        by = "+".join(by)
+    else:
+        hardness = table.hardness(by) if by is not None else None
+    if chosen.extra and "extra" not in options:
+        options["extra"] = _further_columns(table, rule, chosen.extra, by)
+    if "embeddings" in chosen.needs:
+        options["embeddings"] = _vectors(table, rule, embeddings)
+    ids = select(
+        table.ids,
+        hardness,
+        fraction,
+        rule=rule,
+        labels=table.labels,
+        per_class=per_class,
+        balance=balance,
+        floor=floor,
+        groups=groups,
+        allow_empty_class=allow_empty_class,
+        seed=checked_seed(seed),
+        **options,
+    )
+    # Where labels are bins of a number or sets of labels, to lose one is no loss of a class.
+    has_classes = table.provenance.get("task", "classification") in ("classification", "intent_slots")
+    if has_classes and not allow_empty_class:
+        _refuse_emptied(table, ids, f"{rule} by {by}" if by is not None else rule)
+    return ids
+
+
+def default_score(table: ScoreTable, rule: str) -> str | None:
+    """The score to keep by when none is named: the one the rule is named after, or the only one there is.
+
+    None where the rule needs no score, or several would do.
+    """
+    if "scores" not in rule_card(rule).needs:
+        return None
+    return rule if rule in table.names else table.names[0] if len(table.names) == 1 else None
+
+
+def _refuse_emptied(table: ScoreTable, ids: np.ndarray, how: str) -> None:
+    gone = emptied_classes(table.ids, table.labels, ids)
+    if not gone:
+        return
+    known = table.class_names
+    names = [repr(known[label] if 0 <= label < len(known) else str(label)) for label in gone[:5]]
+    classes = "class" if len(gone) == 1 else f"{len(gone)} classes"
+    raise BadInputError(
+        f"Keeping {len(ids):,} of {len(table):,} examples ({how}) leaves none of the {classes} {', '.join(names)}"
+        f"{', ...' if len(gone) > len(names) else ''}; keep the same fraction of every class (--per-class), set a "
+        "floor (--floor 1), keep more, or allow it (--allow-empty-class)."
+    )
+
+
+def _further_columns(
+    table: ScoreTable, rule: str, names: Sequence[str], by: str | None
+) -> dict[str, np.ndarray]:
+    """Columns that a rule needs beside its score, of the same epoch as it."""
+    at = (by or "").partition("@")
+    wanted = {name: name + at[1] + at[2] for name in names}
+    missing = [column for column in wanted.values() if column not in table.names]
+    if missing:
+        raise BadInputError(
+            f"The rule {rule!r} also needs the score {missing[0]!r}, which the table does not have; add it with "
+            f"datadiet score --scores ...,{missing[0].partition('@')[0]}."
+        )
+    return {name: table.column(column) for name, column in wanted.items()}
+
+
+def _vectors(table: ScoreTable, rule: str, embeddings: Any) -> np.ndarray:
+    if embeddings is None:
+        raise BadInputError(
+            f"The rule {rule!r} needs embeddings: write them with datadiet score --embeddings FILE, then give that "
+            "file to --embeddings here."
+        )
+    if isinstance(embeddings, np.ndarray):
+        return embeddings
+    from datadiet.engine.embedding import Embeddings
+
+    found = embeddings if isinstance(embeddings, Embeddings) else Embeddings.read(embeddings, table.ids)
+    if table.provenance.get("fingerprint"):
+        found.check_data(table.provenance["fingerprint"])
+    return found.of(table.ids)
+
+
+def checked_seed(seed: int) -> int:
+    """The seed, which must not be negative.
+
+    Raises:
+        BadInputError: it is.
+    """
+    if seed < 0:
+        raise BadInputError(f"seed is {seed}; it must be 0 or above.")
+    return seed
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Ids that stay and where they come from.
+
+    Args:
+        ids: sorted int64.
+        about: `fingerprint` of the data, `score`, `rule`, `keep`, `options`, `n_from`.
+    """
+
+    ids: np.ndarray
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def write(self, path: str | Path) -> None:
+        """Write as Parquet, one column `id` with what is known in the file's metadata; else as text.
+
+        A name that does not end in `.parquet` gives a text file with one id a line.
+
+        Raises:
+            BadInputError: the file cannot be written.
+        """
+        ids = np.asarray(self.ids, dtype=np.int64)
+        table = pa.table({"id": ids}).replace_schema_metadata({_KEY: json.dumps(dict(self.about)).encode()})
+        try:
+            with atomic_path(path) as temporary:
+                if Path(path).suffix == ".parquet":
+                    pq.write_table(table, temporary)
+                else:
+                    temporary.write_text("".join(f"{id_}\n" for id_ in ids.tolist()), encoding="utf-8")
+        except OSError as error:
+            raise BadInputError(
+                f"The kept file {str(path)!r} cannot be written: {error.strerror or error}."
+            ) from error
+
+    @classmethod
+    def read(cls, path: str | Path) -> Kept:
+        """Read a kept file: Parquet with a column `id`, or a text file with one id a line.
+
+        Raises:
+            BadInputError: missing, unreadable, or without ids.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise BadInputError(f"There is no kept file at {str(path)!r}.")
+        if path.suffix != ".parquet":
+            try:
+                ids = [int(line) for line in path.read_text(encoding="utf-8").split()]
+                return cls(np.array(ids, dtype=np.int64))
+            except (ValueError, OverflowError) as error:
+                raise BadInputError(
+                    f"The kept file {str(path)!r} must hold one whole number a line: {error}."
+                ) from error
+        try:
+            table = pq.read_table(path)
+            ids_column = table.column("id").to_numpy().astype(np.int64)
+        except (pa.ArrowException, KeyError, OSError) as error:
+            raise BadInputError(
+                f"The kept file {str(path)!r} has no readable column 'id': {error}."
+            ) from error
+        about = json.loads((table.schema.metadata or {}).get(_KEY, b"{}"))
+        return cls(ids_column, about)
+
+    def check_data(self, fingerprint: str) -> None:
+        """Refuse to be used with other data than it was made from.
+
+        Raises:
+            BadInputError: the fingerprint differs.
+        """
+        made_from = self.about.get("fingerprint")
+        if made_from is not None and made_from != fingerprint:
+            raise BadInputError(
+                "These kept ids were made from other data than is given here (the fingerprints differ); "
+                "score this data, or give the data that they belong to."
+            )

@@ -1,0 +1,294 @@
+"""What to add from a pool to a small labelled set: trained on the one, scored and picked in the other."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datadiet.engine.reloading import read_examples
+from datadiet.engine.setup import Setup, prepare
+from datadiet.engine.training.recipe import Recipe
+from datadiet.engine.training.seeding import derive_seed
+from datadiet.foundation.errors import BadInputError
+from datadiet.jobs.checks import check_folder, check_seeds
+from datadiet.jobs.keep import checked_seed
+from datadiet.jobs.pool.hypotheses import Opinion, check_pool_score, check_pool_task, opinion_of
+from datadiet.jobs.pool.rows import PoolRows, read_pool_rows
+from datadiet.jobs.pool.writing import NOT_SURE, write_pooled
+from datadiet.pages.report import safe_name
+from datadiet.selection import select
+
+TITLES = {
+    "entropy": "entropy",
+    "el2n": "EL2N against the models' own hypotheses",
+    "margin": "the probability margin",
+    "logit_margin": "the logit margin",
+    "least_confidence": "least confidence",
+}
+
+
+def pooled_sentence(data: Mapping[str, Any]) -> str:
+    """How many rows were picked, how, and where the others went.
+
+    Args:
+        data: the content of `pool.json`.
+
+    Example:
+        >>> facts = {"n_picked": 20, "n_pool": 100, "n_eligible": 90, "by": "random", "left_out": {"defect": 10},
+        ...          "weak": True, "n_base": 50, "end": "hardest", "window": None}
+        >>> pooled_sentence(facts)
+        'Picked 20 of 90 usable rows at random (100 in the pool; left out: 10 defect): 50 + 20 = 70 training examples.'
+    """
+    window = "" if data["window"] is None else f", after the {data['window']:g} least sure"
+    which = "least sure" if data["end"] == "hardest" else "surest"
+    how = "at random" if data["by"] == "random" else f"that are {which} by {TITLES[data['by']]}{window}"
+    gone = ", ".join(f"{count:,} {reason}" for reason, count in data["left_out"].items())
+    there = f"{data['n_pool']:,} in the pool" + (f"; left out: {gone}" if gone else "")
+    said = f"Picked {data['n_picked']:,} of {data['n_eligible']:,} usable rows {how} ({there})"
+    if data["weak"]:
+        total = data["n_base"] + data["n_picked"]
+        return f"{said}: {data['n_base']:,} + {data['n_picked']:,} = {total:,} training examples."
+    return f"{said}: these are to be labelled next."
+
+
+DEFAULT_SEEDS = 3
+ENDS = ("hardest", "easiest")
+
+
+@dataclass(frozen=True, eq=False)
+class Pooled:
+    """What was picked from a pool, and where it is written.
+
+    Args:
+        ids: row numbers in the pool of what was picked, int64 (pick,), in the order of the list: the least sure
+            first, or the surest where the easiest were asked for.
+        scores: of these, higher = less sure, float64 (pick,); None where they were drawn at random.
+        data: the content of `pool.json`: counts, where everything comes from.
+        folder: where it is written.
+    """
+
+    ids: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.float64] | None
+    data: Mapping[str, Any]
+    folder: Path = field(default_factory=Path)
+
+    @property
+    def weak(self) -> bool:
+        """Whether the pool has hypotheses, so that what is picked was added to the base."""
+        return bool(self.data["weak"])
+
+    def __str__(self) -> str:
+
+        return pooled_sentence(self.data)
+
+
+def pool(
+    base: Any,
+    pool: Any,
+    *,
+    pick: int,
+    by: str = "entropy",
+    end: str = "hardest",
+    window: float | None = None,
+    min_confidence: float | None = None,
+    hypothesis: str | None = None,
+    hypothesis_tags: str | None = None,
+    confidence: str | None = None,
+    defect: str | None = None,
+    unlabelled: bool = False,
+    seeds: int = DEFAULT_SEEDS,
+    seed: int = 0,
+    recipe: str | Recipe = "fast",
+    workspace: str | Path = "runs",
+    out: str | Path | None = None,
+    load_options: Mapping[str, Any] | None = None,
+    command: Sequence[str] | None = None,
+    **options: Any,
+) -> Pooled:
+    """Choose what to add from a pool to a small labelled set.
+
+    Models are trained on the base and say of each row of the pool how unsure they are, without looking at its
+    label. A pool with hypotheses (weak labels of some system) gives the base with the picked rows added, their
+    hypotheses as labels; a pool without gives the list of what to have labelled next.
+
+    Args:
+        base: anything that `datadiet.load` takes, or `Examples`: the labelled data.
+        pool: where the pool is: anything that `datadiet.load` takes with or without labels, a flat folder of
+            images, or an array of inputs. Its inputs are in columns of the same names as the base's.
+        pick: how many rows are picked, exactly.
+        by: "entropy", "el2n", "margin", "logit_margin", "least_confidence", or "random".
+        end: "hardest" for what the models are least sure of, "easiest" for what they are surest of.
+        window: share of the least sure rows that is passed over first; only from the hardest end.
+        min_confidence: leave out rows that are less confident: by the pool's own column, else by the base's models.
+        hypothesis: the pool's column of hypotheses; None for the base's label column, or one called `hypothesis`.
+        hypothesis_tags: its column of hypothesised tags; None for the base's.
+        confidence: its column of confidences; None for one called `confidence`.
+        defect: its column that says whether a row is known to be wrong; those with true leave.
+        unlabelled: do not read hypotheses, even if the pool has such a column.
+        seeds: models that scores are averaged over.
+        seed: base of all seeds.
+        recipe: "fast", "paper", "finetune", a YAML file, or a `Recipe`.
+        workspace: where trainings live.
+        out: folder of the results; None for `workspace/<name of the base>-pool`.
+        load_options: further arguments of `datadiet.load`, for the base.
+        command: the command line that asked for this, for the record.
+        options: further arguments of `datadiet.engine.setup.prepare`.
+
+    Raises:
+        BadInputError: what cannot be used; fewer usable rows than are to be picked.
+        RunFailedError: a training broke off.
+
+    Source: entropy and margin based scoring of weakly labelled pools in industrial NLU, 2023; Settles, "Active
+        Learning Literature Survey", 2009.
+    """
+    _check(pick, by, end, window, min_confidence)
+    check_seeds(seeds)
+    checked_seed(seed)
+    examples = read_examples(base, load_options, options.get("display"))
+    check_pool_task(examples.task)
+    folder = Path(out) if out is not None else Path(workspace) / f"{safe_name(examples.name)}-pool"
+    check_folder(folder)
+    rows = read_pool_rows(
+        pool,
+        examples,
+        hypothesis=hypothesis,
+        tags=hypothesis_tags,
+        confidence=confidence,
+        defect=defect,
+        unlabelled=unlabelled,
+        skip_bad=(load_options or {}).get("on_bad_example") == "skip",
+    )
+    if not rows.weak and rows.confidence is not None and confidence is None:
+        rows.notes.append(
+            "The pool's column 'confidence' is about hypotheses that it does not have; not used."
+        )
+    _enough(rows, len(rows.part), pick)
+    setup = prepare(examples, recipe, workspace=workspace, **options)
+    try:
+        for note in rows.notes:
+            setup.display.say(note)
+        own = rows.confidence if rows.weak or confidence is not None else None
+        opinion = None
+        if by != "random" or (min_confidence is not None and own is None) or not rows.weak:
+            opinion = opinion_of(setup, rows, seeds, seed, options)
+            if by != "random" and by not in opinion.hardness:
+                raise BadInputError(
+                    f"The task '{examples.task}' has no {by}; use {', '.join(opinion.hardness)}."
+                )
+        sure = own if own is not None else opinion.confidence if opinion is not None else None
+        eligible = np.ones(len(rows.part), dtype=bool)
+        if min_confidence is not None:
+            assert sure is not None
+            eligible = sure >= min_confidence  # a confidence that is missing is not enough
+        _enough(rows, int(eligible.sum()), pick, min_confidence)
+        hardness = None if opinion is None or by == "random" else opinion.hardness[by]
+        places = _picked(rows.part.ids, hardness, eligible, pick, end=end, window=window, seed=seed)
+        facts = {
+            "by": by, "end": end, "window": window, "min_confidence": min_confidence, "seeds": seeds, "seed": seed,
+            "recipe": setup.recipe.to_dict(), "command": list(command or ()),
+        }  # fmt: skip
+        data = _facts(setup, rows, opinion, eligible, places, facts)
+        if setup.accelerator.is_main_process:
+            write_pooled(folder, examples, rows, opinion, hardness, eligible, places, data)
+    finally:
+        setup.close()
+    scores = None if hardness is None else hardness[places]
+    return Pooled(rows.part.ids[places], scores, data, folder)
+
+
+def _check(pick: int, by: str, end: str, window: float | None, min_confidence: float | None) -> None:
+    if pick < 1:
+        raise BadInputError(f"pick is {pick}; pick at least one row.")
+    check_pool_score(by)
+    if end not in ENDS:
+        raise BadInputError(f"end is {end!r}; it is one of {', '.join(ENDS)}.")
+    if window is not None and not 0 <= window < 1:
+        raise BadInputError(
+            f"window is {window:g}; it is the share of the least sure rows to pass over, in [0, 1)."
+        )
+    if window is not None and (end != "hardest" or by == "random"):
+        raise BadInputError(
+            "A window counts from the hardest end of a score's order; leave out end, or window."
+        )
+    if min_confidence is not None and not 0 <= min_confidence <= 1:
+        raise BadInputError(f"min_confidence is {min_confidence:g}; it is a probability, from 0 to 1.")
+
+
+def _enough(rows: PoolRows, usable: int, pick: int, min_confidence: float | None = None) -> None:
+    """Refuse to pick more rows than there are, saying where the others went."""
+    if usable >= pick:
+        return
+    gone = dict(rows.left_out())
+    if min_confidence is not None:
+        gone[f"less confident than {min_confidence:g}"] = len(rows.part) - usable
+    why = ", ".join(f"{count:,} {reason}" for reason, count in gone.items() if count)
+    raise BadInputError(
+        f"{pick:,} rows are to be picked, and {usable:,} of the {len(rows.dataset):,} rows of the pool can be "
+        f"used{f' (left out: {why})' if why else ''}; pick fewer, or let more in."
+    )
+
+
+def _picked(
+    ids: np.ndarray,
+    hardness: np.ndarray | None,
+    eligible: np.ndarray,
+    pick: int,
+    *,
+    end: str,
+    window: float | None,
+    seed: int,
+) -> np.ndarray:
+    """Places of what is picked among the usable rows, in the order of the list; a tie goes to the lower id."""
+    there = np.flatnonzero(eligible)
+    if hardness is None:
+        drawn = derive_seed(seed, "picked from a pool") % 2**32
+        return np.searchsorted(ids, select(ids[there], None, pick, rule="random", seed=drawn))
+    rule, options = (end, {}) if window is None else ("window", {"start": window})
+    chosen = select(ids[there], hardness[there], pick, rule=rule, **options)  # type: ignore[arg-type]
+    places = np.searchsorted(ids, chosen)
+    first = -hardness[places] if end == "hardest" else hardness[places]
+    return places[np.lexsort((ids[places], first))]
+
+
+def _facts(
+    setup: Setup,
+    rows: PoolRows,
+    opinion: Opinion | None,
+    eligible: np.ndarray,
+    places: np.ndarray,
+    facts: Mapping[str, Any],
+) -> dict[str, Any]:
+    examples = setup.examples
+    left_out = rows.left_out()
+    if not eligible.all():
+        left_out[NOT_SURE] = int((~eligible).sum())
+    agree = None
+    if rows.weak and opinion is not None and examples.task in ("classification", "intent_slots"):
+        agree = float((opinion.prediction[places] == rows.part.labels[places]).mean())
+    names = examples.class_names
+    counted = Counter(rows.part.labels[places].tolist()) if rows.weak and len(names) > 1 else Counter()
+    return {
+        "base": examples.source,
+        "base_fingerprint": examples.fingerprint,
+        "task": examples.task,
+        "pool": rows.source,
+        "weak": rows.weak,
+        "hypothesis": rows.roles.label if rows.weak else None,
+        "hypothesis_tags": rows.roles.tags if rows.weak else None,
+        "n_base": len(examples.train),
+        "n_pool": len(rows.dataset),
+        "left_out": left_out,
+        "n_eligible": int(eligible.sum()),
+        "n_picked": len(places),
+        "picked_by_class": {names[label]: count for label, count in sorted(counted.items())},
+        "models_agree_with_hypotheses": agree,
+        "weights": [] if opinion is None else list(opinion.weights),
+        "notes": list(rows.notes),
+        **facts,
+    }

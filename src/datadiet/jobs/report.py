@@ -1,0 +1,147 @@
+"""From a finished run folder to its report: gathers what the page shows."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datadiet.data import Examples
+from datadiet.engine.reloading import load_again
+from datadiet.foundation.errors import BadInputError
+from datadiet.jobs.dynamic_run import write_dynamic_report
+from datadiet.jobs.keep import Kept
+from datadiet.pages.report import ExampleView, Gallery, ReportContents, subset_key, write_report
+from datadiet.scores import ScoreTable
+
+MOST_CLASSES = 100  # galleries of more classes than this help nobody
+SHOWN = 8  # examples at each end of a class
+
+
+def report_contents(
+    examples: Examples,
+    table: ScoreTable,
+    verdict: Mapping[str, Any],
+    kept: Mapping[str, np.ndarray],
+    compared: Sequence[str],
+    notes: Sequence[str] = (),
+) -> ReportContents:
+    """What the page shows.
+
+    Args:
+        examples: the data.
+        table: its scores.
+        verdict: as in `verdict.json`.
+        kept: subset name -> ids that stay.
+        compared: the scores that subsets were chosen by, shown first and with galleries.
+        notes: sentences for the reader.
+    """
+    ordered = [*compared, *(name for name in table.names if name not in compared and name != "random")]
+    return ReportContents(
+        title=examples.name,
+        verdict=verdict,
+        scores={name: table.column(name) for name in ordered},
+        labels=table.labels,
+        class_names=examples.class_names,
+        kept={name: np.isin(table.ids, ids) for name, ids in kept.items()},
+        galleries=[gallery(examples, table, name) for name in compared],
+        provenance=_shown_provenance(table, compared),
+        notes=[*examples.notes, *notes],
+    )
+
+
+def _shown_provenance(table: ScoreTable, compared: Sequence[str]) -> dict[str, Any]:
+    """Where the compared scores come from; what is known of the others stands in the table itself."""
+    facts = dict(table.provenance)
+    facts["scores"] = {name: entry for name, entry in facts.get("scores", {}).items() if name in compared}
+    return facts
+
+
+def gallery(examples: Examples, table: ScoreTable, score: str) -> Gallery:
+    """The easiest and hardest examples of each class, most extreme first."""
+    hardness, values = table.hardness(score), table.column(score)
+    by_class: dict[str, tuple[Sequence[ExampleView], Sequence[ExampleView]]] = {}
+    for label in np.unique(table.labels)[:MOST_CLASSES]:
+        rows = np.flatnonzero(table.labels == label)
+        order = rows[np.argsort(hardness[rows], kind="stable")]
+        easiest, hardest = order[:SHOWN], order[::-1][:SHOWN]
+        name = examples.class_names[int(label)]
+        by_class[name] = (
+            [example_view(examples, table, row, name, values) for row in easiest],
+            [example_view(examples, table, row, name, values) for row in hardest],
+        )
+    return Gallery(score, by_class)
+
+
+def example_view(
+    examples: Examples, table: ScoreTable, row: int, label: str, values: np.ndarray
+) -> ExampleView:
+    """One training example as a reader sees it."""
+    part = examples.train
+    identity, value = int(table.ids[row]), float(values[row])
+    position = int(part.positions_of([identity])[0])
+    content = part.dataset[position]
+    columns = examples.input_columns
+    if examples.kind == "image":
+        return ExampleView(identity, label, value, image=_png(content[columns[0]]))
+    if examples.kind == "text":
+        return ExampleView(identity, label, value, text=" / ".join(_text(content[c]) for c in columns))
+    numbers = [np.ravel(content[c]) for c in columns]
+    return ExampleView(identity, label, value, vector=np.concatenate(numbers).astype(float))
+
+
+def _text(value: Any) -> str:
+    """A text, also where it is a list of words."""
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _png(value: Any) -> bytes:
+    """An image column's value (a picture, its bytes, or an array) as PNG."""
+    from PIL import Image
+
+    if isinstance(value, dict):
+        value = Image.open(io.BytesIO(value["bytes"]) if value.get("bytes") else value["path"])
+    elif not isinstance(value, Image.Image):
+        value = Image.fromarray(np.asarray(value, dtype=np.uint8))
+    buffer = io.BytesIO()
+    value.convert("RGB").save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def rewrite_report(folder: Path, source: Any = None, load_options: Mapping[str, Any] | None = None) -> Path:
+    """The HTML page of a finished run again, from the files in its folder and its data.
+
+    Args:
+        folder: what `datadiet run` wrote.
+        source: the data; None for the source that the run names.
+        load_options: further arguments of `datadiet.load`.
+
+    Raises:
+        BadInputError: the folder is not one of a run, or the data is another.
+    """
+    path = folder / "verdict.json"
+    if not path.is_file():
+        raise BadInputError(
+            f"There is no verdict.json in {str(folder)!r}; give a folder that `datadiet run` wrote."
+        )
+    try:
+        verdict = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BadInputError(
+            f"{str(path)!r} is not readable as JSON ({error}); run `datadiet run` again."
+        ) from error
+    if "dynamic" in verdict:
+        return write_dynamic_report(verdict, folder)
+    table = ScoreTable.read(folder / "scores.parquet")
+    examples = load_again(table.provenance, source, load_options)
+    table.check_data(examples.fingerprint)
+    kept = {}
+    for file in sorted((folder / "kept").glob("*.parquet")):
+        subset = Kept.read(file)
+        kept[subset_key(subset.about)] = subset.ids
+    scores = [s["score"] for s in verdict["subsets"] if s["score"] in table.names and s["score"] != "random"]
+    return write_report(report_contents(examples, table, verdict, kept, list(dict.fromkeys(scores))), folder)

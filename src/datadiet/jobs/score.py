@@ -1,0 +1,349 @@
+"""From runs to a score table: several seeds, one pass each, every score with where it came from."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from datadiet.data import Examples
+from datadiet.engine.embedding import embeddings_of
+from datadiet.engine.points import (
+    Points,
+    measure_grand,
+    measure_points,
+    parameters_of_grand,
+    refuse_scores,
+    try_grand,
+)
+from datadiet.engine.runs import Run, train_run
+from datadiet.engine.setup import Setup, prepare
+from datadiet.engine.training.dynamic import refuse_dynamic
+from datadiet.engine.training.ledger import Ledger, method_cost
+from datadiet.engine.training.recipe import Recipe
+from datadiet.engine.training.seeding import derive_seed
+from datadiet.foundation.errors import BadInputError
+from datadiet.scores import ScoreTable, card, cards
+from datadiet.scores.inputs import random
+from datadiet.tracking import scores_from_trace
+from datadiet.tracking.tabulate import scores_possible
+
+DEFAULT_SEEDS = 3
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """A score table, the runs it was made from, and their ledgers: of training to the scores, and of every pass."""
+
+    table: ScoreTable
+    runs: list[Run]
+    ledgers: list[Mapping[str, Any]]
+
+    @property
+    def seconds(self) -> float:
+        """What the scores cost on the wall's clock."""
+        return sum(method_cost(ledger) for ledger in self.ledgers)
+
+    @property
+    def processor_seconds(self) -> float | None:
+        """The same on the processor's clock; None where a run or a pass is older than ledgers."""
+        if any("processor_seconds" not in ledger for ledger in self.ledgers):
+            return None
+        return sum(method_cost(ledger, "processor_seconds") for ledger in self.ledgers)
+
+
+def default_epoch(recipe: Recipe, num_examples: int) -> float:
+    """The epoch that point scores are taken at when none is asked for: two fifths of the run, at least one."""
+    if recipe.score_epoch is not None:
+        return recipe.score_epoch
+    epochs = recipe.total_steps(num_examples) / recipe.steps_per_epoch(num_examples)
+    return float(max(1, round(0.4 * epochs))) if epochs >= 1 else epochs
+
+
+def free_scores() -> tuple[str, ...]:
+    """All scores that one forward pass and one trace give, so that asking for one gives all of them."""
+    return tuple(c.name for c in cards() if c.needs not in ("gradients", "embeddings"))
+
+
+def score(
+    examples: Examples,
+    recipe: str | Recipe = "fast",
+    scores: Sequence[str] | None = None,
+    *,
+    seeds: int = DEFAULT_SEEDS,
+    seed: int = 0,
+    at_epoch: float | Sequence[float] | None = None,
+    grand_parameters: str | None = None,
+    encoder: str | None = None,
+    embeddings: str | Path | None = None,
+    workspace: str | Path = "runs",
+    **options: Any,
+) -> ScoreTable:
+    """Score every training example, averaged over several seeds.
+
+    Point scores (`el2n`, `grand`, `margin`, ...) are taken in evaluation mode with the weights at the end of
+    `at_epoch`; scores of the training pass (`forgetting`, `aum`, ...) cover the epochs up to it.
+
+    Args:
+        examples: the data.
+        recipe: "fast", "paper", "finetune", a YAML file, or a `Recipe`.
+        scores: names; None for all that come for free. `grand` has to be asked for.
+        seeds: how many models.
+        seed: the first one's seed; the others follow.
+        at_epoch: one or several epochs, fractions allowed; 0 is initialisation. None for the recipe's.
+        grand_parameters: which parameters `grand` is taken over: "all", "head", or a regular expression; None for
+            the head of a pre-trained model, whose encoder is the same in all runs, and for all of any other.
+        encoder: a folder or hub id of `transformers` that gives the embeddings for scores that need them; None
+            for the trained model's own, those that go into its last linear layer.
+        embeddings: a file that the embeddings of the first model at the first epoch, or of the encoder, are
+            written to: for rules of `keep` that need them.
+        workspace: where runs live.
+        options: further arguments of `datadiet.engine.setup.prepare`, such as `device` or `overrides`.
+
+    Returns:
+        A `ScoreTable` with one row an example of the training part.
+
+    Raises:
+        BadInputError: unknown score, an epoch outside the recipe's, a score that this model cannot give.
+        RunFailedError: a training broke off.
+    """
+    setup = prepare(examples, recipe, workspace=workspace, **options)
+    try:
+        scoring = score_with(
+            setup,
+            scores,
+            seeds=seeds,
+            seed=seed,
+            at_epoch=at_epoch,
+            grand_parameters=grand_parameters,
+            encoder=encoder,
+        )
+        if embeddings is not None:
+            step = setup.step_of(_checked_epochs(setup, at_epoch)[0])
+            found = embeddings_of(setup, scoring.runs[0], step, encoder)
+            if setup.accelerator.is_main_process:
+                found.write(embeddings)
+        return scoring.table
+    finally:
+        setup.close()
+
+
+def score_with(
+    setup: Setup,
+    scores: Sequence[str] | None = None,
+    *,
+    seeds: int = DEFAULT_SEEDS,
+    seed: int = 0,
+    at_epoch: float | Sequence[float] | None = None,
+    grand_parameters: str | None = None,
+    encoder: str | None = None,
+    also_free: bool | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> Scoring:
+    """`score` with everything made ready; also says what it cost and which runs were used.
+
+    `also_free` adds to the scores asked for those that cost nothing more; by default where none is asked for.
+    `provenance` is written into the table beside what is known.
+    """
+    refuse_dynamic(setup.recipe, "Scores are taken from")
+    also_free = not scores if also_free is None else also_free
+    asked = tuple(dict.fromkeys(scores or ()))
+    epochs = _checked_epochs(setup, at_epoch)
+    if seeds < 1:
+        raise BadInputError(f"seeds is {seeds}; it must be 1 or more.")
+    early = min(epochs) < 1
+    for name in asked:
+        if card(name).needs == "trace" and early:
+            raise BadInputError(
+                f"{name} is taken from whole epochs of training, and at_epoch is {min(epochs):g}; "
+                "ask for epoch 1 or later, or leave that score out."
+            )
+    free = [n for n in free_scores() if not (early and card(n).needs == "trace")] if also_free else []
+    names = tuple(dict.fromkeys([*asked, *free]))
+    if not names:
+        raise BadInputError("No score was asked for; name at least one, such as el2n.")
+    refuse_scores(setup, asked)
+    if "grand" in names:
+        grand_parameters = parameters_of_grand(setup, grand_parameters)
+        try_grand(setup, grand_parameters)
+    steps = [setup.step_of(epoch) for epoch in epochs]
+    runs: list[Run] = []
+    columns: list[dict[str, np.ndarray]] = []
+    ledgers: list[Mapping[str, Any]] = []
+    hashes: dict[str, list[str]] = {}
+    setup.display.plan(seeds * max(steps), "scoring runs")
+    for index in range(seeds):
+        run = train_run(
+            setup,
+            seed + index,
+            record=True,
+            until=max(steps),
+            weights_at=steps,
+            label=f"scoring run {index + 1} of {seeds}",
+        )
+        if not run.trained:
+            setup.display.skip(max(steps))
+        runs.append(run)
+        found, costs, weights = _scores_of(setup, run, names, epochs, grand_parameters, encoder)
+        columns.append(found)
+        ledgers += costs
+        for name, value in weights.items():
+            hashes.setdefault(name, []).append(value)
+    missing = [n for n in asked if not any(column.partition("@")[0] == n for column in columns[0])]
+    if missing:
+        raise BadInputError(
+            f"The score {missing[0]!r} cannot be had from the model {setup.recipe.model!r} on {_called(setup)}; "
+            "ask for another."
+        )
+    train = setup.examples.train
+    table = ScoreTable.from_seeds(
+        train.ids,
+        train.labels,
+        columns,
+        class_names=setup.examples.class_names,
+        provenance={
+            **_provenance(
+                setup, [r.seed for r in runs], epochs, columns[0], hashes, grand_parameters, encoder
+            ),
+            **(provenance or {}),
+        },
+    )
+    return Scoring(table, runs, ledgers)
+
+
+def _called(setup: Setup) -> str:
+    """The data in words, as sentences about it go on."""
+    task = setup.examples.task
+    return f"{setup.examples.kind} data" if task == "classification" else f"data of the task '{task}'"
+
+
+def _checked_epochs(setup: Setup, at_epoch: float | Sequence[float] | None) -> list[float]:
+    size = len(setup.examples.train)
+    if at_epoch is None:
+        at_epoch = default_epoch(setup.recipe, size)
+    given = [at_epoch] if isinstance(at_epoch, int | float) else list(at_epoch)
+    epochs = sorted({float(epoch) for epoch in given})
+    total = setup.recipe.total_steps(size)
+    length = total / setup.steps_per_epoch
+    if not epochs:
+        raise BadInputError("at_epoch is empty; name at least one epoch.")
+    for epoch in epochs:
+        if not (epoch >= 0 and setup.step_of(epoch) <= total):
+            raise BadInputError(
+                f"at_epoch is {epoch:g}, but the recipe {setup.recipe.name!r} trains for {length:g} epochs; choose "
+                f"from 0 to {length:g}, or train longer with --epochs."
+            )
+    return epochs
+
+
+def _scores_of(
+    setup: Setup,
+    run: Run,
+    names: Sequence[str],
+    epochs: Sequence[float],
+    grand_parameters: str | None,
+    encoder: str | None,
+) -> tuple[dict[str, np.ndarray], list[Mapping[str, Any]], dict[str, str]]:
+    """One seed's columns, the ledgers of what they cost, and the hash of the weights behind each column."""
+    found: dict[str, np.ndarray] = {}
+    hashes: dict[str, str] = {}
+    needs = {name: card(name).needs for name in names}
+    traced = [name for name in names if needs[name] == "trace"]
+    geometric = [name for name in names if needs[name] == "embeddings"]
+    per_epoch = [name for name in names if needs[name] in ("outputs", "features")]
+    last = setup.step_of(max(epochs))
+    ledgers: list[Mapping[str, Any]] = [run.weights(last)[1]["ledger"]]
+
+    def take(points: Points, wanted: Sequence[str], suffix: str) -> None:
+        for name in wanted:
+            if name in points.columns:
+                found[name + suffix] = points.columns[name]
+                hashes[name + suffix] = points.weights
+
+    for epoch in epochs:
+        step = setup.step_of(epoch)
+        suffix = "" if len(epochs) == 1 else f"@{epoch:g}"
+        inputs = [name for name in names if needs[name] == "inputs"] if epoch == epochs[-1] else []
+        if per_epoch or inputs:
+            points = measure_points(setup, run, step, per_epoch)
+            ledgers.append(points.ledger)
+            take(points, per_epoch, suffix)
+            take(points, inputs, "")
+        if "grand" in names:
+            grand = measure_grand(setup, run, step, grand_parameters or "all")
+            ledgers.append(grand.ledger)
+            take(grand, ["grand"], suffix)
+        if geometric:
+            geometry = Ledger()
+            places = embeddings_of(setup, run, step, encoder)
+            for name in geometric:
+                function = card(name).function
+                assert function is not None
+                found[name + suffix] = function(places.values, setup.examples.train.labels, seed=run.seed)
+                if "weights" in places.about:
+                    hashes[name + suffix] = places.about["weights"]
+            geometry.lap("scoring")
+            ledgers.append(geometry.as_dict())
+        if traced:
+            trace = run.trace()
+            there = scores_possible(trace.columns)
+            given = [name for name in traced if name in there]  # a task need not have every measure
+            values = scores_from_trace(trace, given, through_epoch=int(epoch))
+            found |= {name + suffix: values[name] for name in given}
+    if "random" in names:
+        found["random"] = random(setup.examples.train.ids, derive_seed(run.seed, "random score") % 2**32)
+    return found, ledgers, hashes
+
+
+def _provenance(
+    setup: Setup,
+    seeds: list[int],
+    epochs: Sequence[float],
+    columns: dict[str, np.ndarray],
+    hashes: dict[str, list[str]],
+    grand_parameters: str | None,
+    encoder: str | None,
+) -> dict[str, Any]:
+    scores: dict[str, dict[str, Any]] = {}
+    for column in columns:
+        name, _, at = column.partition("@")
+        entry: dict[str, Any] = {"higher_is_harder": card(name).higher_is_harder}
+        if card(name).needs not in ("ids", "inputs"):
+            epoch = float(at) if at else max(epochs)
+            entry |= {"epoch": epoch, "step": setup.step_of(epoch)}
+        if column in hashes:
+            entry |= {"weights": hashes[column], "taken": "evaluation"}
+        elif card(name).needs == "trace":
+            entry["taken"] = "training pass"
+        if card(name).needs == "embeddings":
+            entry["embeddings"] = encoder or "input of the last linear layer"
+        if name == "grand":
+            entry["parameters"] = grand_parameters
+        scores[column] = entry
+    return {
+        "fingerprint": setup.examples.fingerprint,
+        "source": setup.examples.source,
+        **({"task": setup.examples.task} if setup.examples.task != "classification" else {}),
+        "holdout_seed": setup.examples.holdout_seed,
+        "left_out": list(setup.examples.left_out),
+        "recipe": setup.recipe.to_dict(),
+        "encoding": setup.encoding.describe(),
+        **({"texts_cut": setup.cut_texts} if setup.cut_texts else {}),
+        "seeds": seeds,
+        "workspace": str(setup.workspace.path),
+        "scores": scores,
+        "machine": {
+            "device": setup.accelerator.device.type,
+            "processes": setup.accelerator.num_processes,
+            "threads": torch.get_num_threads(),
+            "cores": os.cpu_count(),
+            "platform": platform.platform(),
+            "python": platform.python_version(),
+        },
+    }

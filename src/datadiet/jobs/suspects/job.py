@@ -1,0 +1,280 @@
+"""From a score table to likely label errors: which trainings that takes, and what is made of them."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from scipy.stats import norm, rankdata
+
+from datadiet.data import Examples
+from datadiet.data.examples import require_classification
+from datadiet.engine.reloading import data_of_table
+from datadiet.engine.setup import Setup, prepare
+from datadiet.engine.training.recipe import Recipe
+from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.progress import ProgressDisplay
+from datadiet.jobs.suspects.suspects import NO_PROPOSAL, Suspects
+from datadiet.jobs.suspects.trainings import (
+    SeenLabels,
+    check_folds,
+    folds_apart,
+    second_passes,
+    see_labels,
+    threshold_passes,
+)
+from datadiet.noise import (
+    Combination,
+    along_reference,
+    combine,
+    log_probabilities,
+    mixture_noise_rate,
+    mixture_posterior,
+)
+from datadiet.scores import ScoreTable
+
+Method = Literal["combination", "late_el2n", "aum", "aum_threshold", "probability", "forgetting", "cleanlab"]
+# What a table alone offers a method, the best first; and what its suspicions are calibrated by.
+_IN_A_TABLE = {
+    "combination": ("aum", "confidence", "logit_margin", "el2n", "loss"),
+    "late_el2n": ("el2n",),
+    "aum": ("aum",),
+    "probability": ("confidence",),
+    "forgetting": ("forgetting",),
+}
+_MARGINS = ("aum", "logit_margin", "margin", "loss", "el2n")
+_CLEANLAB = (
+    "The method 'cleanlab' needs the package cleanlab; install it with: pip install 'datadiet[cleanlab]'"
+)
+
+
+@dataclass
+class _Found:
+    """What a method says of every example, in id order."""
+
+    suspicion: np.ndarray
+    combination: Combination
+    signals: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def find_suspects(
+    scores: str | Path | ScoreTable,
+    *,
+    source: Any = None,
+    method: Method = "combination",
+    folds: int | None = None,
+    second_pass: bool = True,
+    seed: int = 0,
+    workspace: str | Path | None = None,
+    load_options: Mapping[str, Any] | None = None,
+    display: ProgressDisplay | None = None,
+    **options: Any,
+) -> Suspects:
+    """Likely label errors of the training part, ranked, with probabilities, proposals and the noise rate.
+
+    The runs that the table was made from go on to their end. The default method then trains once more for each of
+    them without the examples that they suspect, so that predictions for those are out of sample, and combines the
+    predictions with the training dynamics of the first pass (`datadiet.noise.combine`). Runs that are there
+    already are not trained again. A table that names no runs gives what its columns give.
+
+    Args:
+        scores: a score table or its file.
+        source: the data; None for the source that the table names.
+        method: "combination"; or a single signal: "late_el2n" (EL2N at the last epoch), "aum" (area under the
+            margin), "aum_threshold" (AUM against a threshold class, two trainings with disjoint ones), "probability"
+            (low mean probability of the label), "forgetting", "cleanlab" (self-confidence by that package).
+        folds: train on all but one of so many folds instead, each predicting the fold that it has not seen.
+        second_pass: whether suspects are left out of further trainings. Without it and without `folds` the
+            combination uses predictions of models that have seen the labels, and proposes and estimates less well.
+        seed: of folds, threshold classes and bootstrap draws.
+        workspace: where trainings live; None for the workspace that the table names.
+        load_options: further arguments of `datadiet.load`.
+        display: shows progress; None for silence.
+        options: further arguments of `datadiet.engine.setup.prepare`, such as `device`.
+
+    Returns:
+        `Suspects`, one row an example of the training part.
+
+    Raises:
+        BadInputError: other data than the table's, an unknown method, more folds than examples, cleanlab missing.
+        RunFailedError: a training broke off.
+    """
+    if method not in get_args(Method):
+        raise BadInputError(f"There is no method {method!r}; there are {', '.join(get_args(Method))}.")
+    if seed < 0:
+        raise BadInputError(f"seed is {seed}; it must be 0 or above.")
+    if method == "cleanlab":
+        _cleanlab()
+    table = scores if isinstance(scores, ScoreTable) else ScoreTable.read(scores)
+    display = display or ProgressDisplay(enabled=False)
+    facts = table.provenance
+    if "recipe" not in facts:
+        if folds is not None:
+            raise BadInputError("This score table names no recipe to train folds with; score the data first.")
+        display.say("The table names no runs: suspects come from its columns alone, without proposals.")
+        return _from_columns(table, method, seed)
+    examples = data_of_table(table, source, load_options)
+    require_classification(
+        examples, "Finding suspects", "look at its hardest examples instead, in the report of `datadiet run`"
+    )
+    if folds is not None:
+        check_folds(folds, len(examples.train))
+    setup = prepare(
+        examples,
+        Recipe.from_dict(facts["recipe"]),
+        workspace=workspace if workspace is not None else facts.get("workspace", "runs"),
+        display=display,
+        **options,
+    )
+    try:
+        return _from_runs(setup, examples, table, method, folds, second_pass, seed)
+    finally:
+        setup.close()
+
+
+def _from_runs(
+    setup: Setup,
+    examples: Examples,
+    table: ScoreTable,
+    method: Method,
+    folds: int | None,
+    second_pass: bool,
+    seed: int,
+) -> Suspects:
+    seeds = [int(one) for one in table.provenance["seeds"]]
+    again = second_pass and method == "combination"
+    more = folds if folds is not None else len(seeds) if again else 0
+    more += 2 if method == "aum_threshold" else 0
+    setup.display.say(
+        f"{len(seeds)} scoring runs go on to their end; {more} more trainings. What is trained already is not "
+        "trained again."
+    )
+    first = see_labels(setup, table, seeds)
+    left_out = first.suspected if again else np.zeros(len(table), bool)
+    if folds is not None:
+        views = [folds_apart(setup, folds, left_out, seed)]
+    elif again:
+        views = second_passes(setup, seeds, left_out)
+    else:
+        views = first.logits
+    combination = combine(
+        views,
+        examples.train.labels,
+        first.late_loss,
+        first.aum,
+        aum_parts=first.aum_halves,
+        out_of_sample=folds is not None or again,
+        seed=seed,
+    )
+    found = _by_method(setup, method, first, views, combination, examples.train.labels, seed)
+    probability = (
+        combination.probability_wrong
+        if method == "combination"
+        else along_reference(found.suspicion, combination.probability_wrong)
+    )
+    return Suspects.ranked(
+        examples.train.ids,
+        examples.train.labels,
+        found.suspicion,
+        probability,
+        combination.proposed,
+        {**first.signals(), **found.signals},
+        combination.noise_rate,
+        examples.class_names,
+        {
+            **{key: value for key, value in table.provenance.items() if key != "scores"},
+            "method": method,
+            "folds": folds,
+            "second_pass": again,
+            "left_out_of_second_pass": int(left_out.sum()),
+            "more_trainings": more,
+        },
+    )
+
+
+def _by_method(
+    setup: Setup,
+    method: Method,
+    first: SeenLabels,
+    views: list[np.ndarray],
+    combination: Combination,
+    labels: np.ndarray,
+    seed: int,
+) -> _Found:
+    """The suspicion of the method asked for."""
+    if method == "combination":
+        odds = combination.label_model.log_odds_wrong
+        return _Found(combination.suspicion, combination, {"prediction_log_odds": odds})
+    if method == "aum_threshold":
+        below = threshold_passes(setup, seed)
+        return _Found(below, combination, {"below_aum_threshold": below})
+    if method == "cleanlab":
+        quality = _cleanlab()(
+            labels,
+            np.mean([np.exp(log_probabilities(view)) for view in views], axis=0),
+            method="self_confidence",
+        )
+        return _Found(1.0 - np.asarray(quality, dtype=np.float64), combination)
+    known = first.signals()
+    if method not in known:
+        raise BadInputError(
+            f"The method {method!r} needs whole epochs of training, and the recipe {setup.recipe.name!r} is shorter "
+            "than one; train longer, or use late_el2n."
+        )
+    return _Found(known[method], combination)
+
+
+def _cleanlab() -> Any:
+    """The function of cleanlab that scores labels.
+
+    Raises:
+        BadInputError: cleanlab is not installed.
+    """
+    try:
+        return importlib.import_module("cleanlab.rank").get_label_quality_scores
+    except ImportError as error:
+        raise BadInputError(f"{_CLEANLAB}.") from error
+
+
+def _from_columns(table: ScoreTable, method: Method, seed: int) -> Suspects:
+    """Suspects of a table without runs: its own columns, calibrated by a mixture; nothing is proposed."""
+    wanted = _IN_A_TABLE.get(method)
+    if wanted is None:
+        raise BadInputError(
+            f"The method {method!r} needs trainings, and this table names none; use combination, or score the data."
+        )
+    there = {name: _last_epoch(table, name) for name in (*wanted, *_MARGINS)}
+    usable = {name: np.asarray(table.hardness(c), np.float64) for name, c in there.items() if c is not None}
+    signals = {name: usable[name] for name in wanted if name in usable}
+    if not signals:
+        raise BadInputError(
+            f"The table has no score for the method {method!r}: it needs {' or '.join(wanted)}, and has "
+            f"{', '.join(table.names) or 'none'}."
+        )
+    suspicion = np.mean([_normal_scores(values) for values in signals.values()], axis=0)
+    margin = next((usable[name] for name in _MARGINS if name in usable), suspicion)
+    return Suspects.ranked(
+        table.ids,
+        table.labels,
+        suspicion,
+        along_reference(suspicion, mixture_posterior(margin)),
+        np.full(len(table), NO_PROPOSAL, dtype=np.int64),
+        signals,
+        mixture_noise_rate(margin, seed=seed),
+        table.class_names,
+        {**table.provenance, "method": method, "second_pass": False, "more_trainings": 0},
+    )
+
+
+def _last_epoch(table: ScoreTable, name: str) -> str | None:
+    """The column of a score, at the latest epoch when it was taken at several; None when it is not there."""
+    found = [column for column in table.names if column.partition("@")[0] == name]
+    return max(found, key=lambda column: float(column.partition("@")[2] or 0), default=None)
+
+
+def _normal_scores(values: np.ndarray) -> np.ndarray:
+    return np.asarray(norm.ppf(rankdata(values) / (len(values) + 1)))

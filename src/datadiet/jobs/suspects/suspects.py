@@ -1,0 +1,206 @@
+"""The list of likely label errors: ranked, with probabilities and proposals, and the file that it is kept in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from datadiet.foundation.atomic import atomic_path
+from datadiet.foundation.errors import BadInputError
+from datadiet.noise import NoiseRate
+
+_KEY = b"datadiet.suspects"
+_FORMAT = 1
+_SIGNAL = "signal_"
+NO_PROPOSAL = -1  # where no model's predictions were at hand
+
+
+@dataclass(frozen=True, eq=False)
+class Suspects:
+    """Every training example, the most suspicious label first.
+
+    Args:
+        ids: (n,) int64 example ids, in falling order of suspicion; equal ones by id.
+        labels: (n,) int64, the given labels.
+        proposed: (n,) int64, the class that the models propose instead; -1 where they say nothing.
+        probability_wrong: (n,) calibrated probability that the given label is wrong.
+        suspicion: (n,) what the order is by; higher = more suspicious.
+        signals: name -> (n,), each turned so that higher is more suspicious.
+        noise_rate: the share of wrong labels, with an interval.
+        class_names: names by label; empty when unknown.
+        provenance: JSON-able: `fingerprint`, `source`, `method`, `trainings`, and what the score table says.
+
+    Raises:
+        BadInputError: columns of different lengths, an id that stands twice, values that are not finite.
+    """
+
+    ids: np.ndarray
+    labels: np.ndarray
+    proposed: np.ndarray
+    probability_wrong: np.ndarray
+    suspicion: np.ndarray
+    signals: Mapping[str, np.ndarray]
+    noise_rate: NoiseRate
+    class_names: tuple[str, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        count = len(self.ids)
+        numbers = {
+            "probability_wrong": self.probability_wrong,
+            "suspicion": self.suspicion,
+            **{f"signal {name!r}": values for name, values in self.signals.items()},
+        }
+        for name, column in {"labels": self.labels, "proposed": self.proposed, **numbers}.items():
+            if column.shape != (count,):
+                raise BadInputError(
+                    f"{name} of suspects must be {count} numbers, one an id, got {column.shape}."
+                )
+        for name, column in numbers.items():
+            broken = ~np.isfinite(column)
+            if broken.any():
+                ids = self.ids[broken]
+                more = ", ..." if len(ids) > 5 else ""
+                raise BadInputError(
+                    f"{name} of suspects is not finite for {len(ids)} examples "
+                    f"(ids {', '.join(map(str, ids[:5]))}{more}); score the data again."
+                )
+        if len(np.unique(self.ids)) != count:
+            raise BadInputError("An id stands twice among the suspects; each example has one row.")
+
+    @classmethod
+    def ranked(
+        cls,
+        ids: np.ndarray,
+        labels: np.ndarray,
+        suspicion: np.ndarray,
+        probability_wrong: np.ndarray,
+        proposed: np.ndarray,
+        signals: Mapping[str, np.ndarray],
+        noise_rate: NoiseRate,
+        class_names: tuple[str, ...] = (),
+        provenance: Mapping[str, Any] | None = None,
+    ) -> Suspects:
+        """Put examples in any order into that of suspicion, highest first, equal ones by id.
+
+        Example:
+            >>> rate = NoiseRate(0.5, 0.1, 0.9)
+            >>> zero = np.zeros(2, np.int64)
+            >>> found = Suspects.ranked(
+            ...     np.array([4, 9]), zero, np.array([0.1, 2.0]), np.array([0.2, 0.8]), zero + 1, {}, rate
+            ... )
+            >>> found.ids.tolist(), found.probability_wrong.tolist()
+            ([9, 4], [0.8, 0.2])
+        """
+        order = np.lexsort((ids, -suspicion))
+        return cls(
+            ids[order], labels[order], proposed[order], probability_wrong[order], suspicion[order],
+            {name: values[order] for name, values in signals.items()},
+            noise_rate, class_names, dict(provenance or {}),
+        )  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def class_name(self, label: int) -> str:
+        """The name of a class, its number when it has none, and a dash for no class."""
+        if label < 0:
+            return "–"
+        return self.class_names[label] if label < len(self.class_names) else str(label)
+
+    def check_data(self, fingerprint: str) -> None:
+        """Refuse to be used with other data than they were found in.
+
+        Raises:
+            BadInputError: the fingerprint differs.
+        """
+        made_from = self.provenance.get("fingerprint")
+        if made_from is not None and made_from != fingerprint:
+            raise BadInputError(
+                "These suspects were found in other data than is given here (the fingerprints differ); "
+                "look for suspects in this data, or give the data that they belong to."
+            )
+
+    def write(self, path: str | Path) -> Path:
+        """Write as Parquet, whole or not at all, the most suspicious first.
+
+        Columns: `id`, `label`, `proposed`, `probability_wrong`, `suspicion`, and `signal_<name>` for each signal;
+        noise rate, class names and provenance are JSON in the file's metadata, under `datadiet.noise`.
+
+        Raises:
+            BadInputError: the file cannot be written.
+        """
+        columns = {
+            "id": self.ids,
+            "label": self.labels,
+            "proposed": self.proposed,
+            "probability_wrong": self.probability_wrong,
+            "suspicion": self.suspicion,
+            **{_SIGNAL + name: values for name, values in self.signals.items()},
+        }
+        about = {
+            "format": _FORMAT,
+            "noise_rate": self.noise_rate.as_dict(),
+            "class_names": list(self.class_names),
+            "provenance": dict(self.provenance),
+        }
+        table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(about).encode()})
+        try:
+            with atomic_path(path) as temporary:
+                pq.write_table(table, temporary, compression="zstd")
+        except OSError as error:
+            raise BadInputError(
+                f"The suspects {str(path)!r} cannot be written: {error.strerror or error}."
+            ) from error
+        return Path(path)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Suspects:
+        """Read what `write` wrote.
+
+        Raises:
+            BadInputError: missing, unreadable, or no suspects.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise BadInputError(f"There are no suspects at {str(path)!r}.")
+        try:
+            table = pq.read_table(path)
+        except (pa.ArrowException, OSError) as error:
+            raise BadInputError(f"{str(path)!r} is not a readable Parquet file: {error}") from error
+        text = (table.schema.metadata or {}).get(_KEY)
+        if text is None:
+            raise BadInputError(f"{str(path)!r} was not written by `datadiet suspects`.")
+        about = json.loads(text)
+        if about.get("format") != _FORMAT:
+            raise BadInputError(
+                f"{str(path)!r} is of format {about.get('format')}; this version reads format {_FORMAT}."
+            )
+        names = ("id", "label", "proposed", "suspicion", "probability_wrong")
+        missing = [name for name in names if name not in table.column_names]
+        if missing:
+            raise BadInputError(
+                f"The suspects {str(path)!r} lack the column {missing[0]!r}; they are damaged."
+            )
+        return cls(
+            table.column("id").to_numpy(),
+            table.column("label").to_numpy(),
+            table.column("proposed").to_numpy(),
+            table.column("probability_wrong").to_numpy(),
+            table.column("suspicion").to_numpy(),
+            {
+                name.removeprefix(_SIGNAL): table.column(name).to_numpy()
+                for name in table.column_names
+                if name.startswith(_SIGNAL)
+            },
+            NoiseRate(**about["noise_rate"]),
+            tuple(about["class_names"]),
+            about["provenance"],
+        )

@@ -1,0 +1,290 @@
+"""What trainings say of the labels: finished runs, a second pass, folds, threshold classes."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from datadiet.data import Batch, Examples
+from datadiet.engine.points import FullColumns, remembered
+from datadiet.engine.runs import Run, train_run
+from datadiet.engine.setup import Setup, prepare
+from datadiet.engine.training.evaluation import evaluate
+from datadiet.engine.training.seeding import derive_seed
+from datadiet.foundation.errors import BadInputError
+from datadiet.noise import (
+    draw_threshold_examples,
+    el2n,
+    label_probability,
+    log_probabilities,
+    threshold_suspicion,
+)
+from datadiet.scores import ScoreTable
+from datadiet.tracking import Trace, scores_from_trace
+
+_SURE = 0.5  # of a class other than the label: from here on an example is left out of the second pass
+
+
+@dataclass(frozen=True, eq=False)
+class SeenLabels:
+    """Means over the runs, in id order.
+
+    Args:
+        labels: (n,) given labels.
+        logits: each (n, classes), of the last weights in evaluation mode, one a run.
+        late_loss: (n,) mean loss of the training pass over the later epochs; None for runs shorter than an epoch.
+        aum: (n,) area under the margin; None as above.
+        aum_halves: the same over the earlier and over the later half of the epochs; empty as above.
+        probability: (n,) mean probability of the label over all epochs; None as above.
+        forgetting: (n,) None as above.
+    """
+
+    labels: np.ndarray
+    logits: list[np.ndarray]
+    late_loss: np.ndarray | None
+    aum: np.ndarray | None
+    aum_halves: tuple[np.ndarray, ...]
+    probability: np.ndarray | None
+    forgetting: np.ndarray | None
+
+    @property
+    def suspected(self) -> np.ndarray:
+        """(n,) bool: the runs together give another class than the label more than half of the probability.
+
+        Where that would leave a class without any example, it keeps all of its own.
+        """
+        mean = np.mean([np.exp(log_probabilities(logits)) for logits in self.logits], axis=0)
+        sure = (mean.argmax(axis=1) != self.labels) & (mean.max(axis=1) > _SURE)
+        for label in np.unique(self.labels):
+            members = self.labels == label
+            if sure[members].all():
+                sure[members] = False
+        return np.asarray(sure)
+
+    def signals(self) -> dict[str, np.ndarray]:
+        """Single signals by the name of their method, each turned so that higher is more suspicious."""
+        found = {
+            "late_el2n": np.mean([el2n(logits, self.labels) for logits in self.logits], axis=0),
+            "late_probability": -np.mean([label_probability(z, self.labels) for z in self.logits], axis=0),
+        }
+        traced = {
+            "aum": None if self.aum is None else -self.aum,
+            "probability": None if self.probability is None else -self.probability,
+            "forgetting": self.forgetting,
+            "late_loss": self.late_loss,
+        }
+        return {**found, **{name: values for name, values in traced.items() if values is not None}}
+
+
+def see_labels(setup: Setup, table: ScoreTable, seeds: list[int]) -> SeenLabels:
+    """Train the table's runs to their end, as far as they are not there, and read what they saw."""
+    total = setup.recipe.total_steps(len(setup.examples.train))
+    # The weights that the table was made from stay: a run without them would be started over.
+    steps = {int(entry["step"]) for entry in table.provenance["scores"].values() if "step" in entry}
+    setup.display.plan(len(seeds) * total, "first pass")
+    logits, traced = [], []
+    for index, seed in enumerate(seeds):
+        run = train_run(
+            setup,
+            seed,
+            record=True,
+            weights_at=sorted({*steps, total}),
+            label=f"scoring run {index + 1} of {len(seeds)}",
+        )
+        if not run.trained:
+            setup.display.skip(total)
+        logits.append(logits_of(setup, run))
+        trace = run.trace()
+        if trace.epochs:
+            traced.append(_of_trace(trace))
+
+    def mean(name: str) -> np.ndarray | None:
+        return np.mean([one[name] for one in traced], axis=0) if traced else None
+
+    halves = [half for half in (mean("early_aum"), mean("late_aum")) if half is not None]
+    return SeenLabels(
+        setup.examples.train.labels,
+        logits,
+        mean("late_loss"),
+        mean("aum"),
+        tuple(halves),
+        mean("confidence"),
+        mean("forgetting"),
+    )
+
+
+def logits_of(setup: Setup, run: Run) -> np.ndarray:
+    """Logits of every training example with a run's last weights, (n, classes) float32, in evaluation mode."""
+
+    def compute(model: nn.Module) -> dict[str, torch.Tensor]:
+        columns = FullColumns(setup, None)
+
+        def visit(batch: Batch, logits: torch.Tensor) -> None:
+            columns.put(batch, {"logits": logits})
+
+        evaluate(model, setup.train, setup.recipe, setup.accelerator, visit)
+        return columns.merged()
+
+    return remembered(setup, run, run.total_steps, "logits", compute).columns["logits"]
+
+
+def _of_trace(trace: Trace) -> dict[str, np.ndarray]:
+    found = scores_from_trace(trace, ["aum", "confidence", "forgetting"])
+    found["late_loss"] = late_mean(trace.column("loss"), trace.seen())
+    found["early_aum"], found["late_aum"] = half_means(trace.column("logit_margin"), trace.seen())
+    return {name: np.asarray(values, dtype=np.float64) for name, values in found.items()}
+
+
+def half_means(values: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means over the earlier and over the later half of the epochs, each (n,); over all where one did not show it.
+
+    Args:
+        values: (epochs, n).
+        seen: (epochs, n) bool.
+
+    Example:
+        >>> half_means(np.array([[8.0], [4.0], [2.0], [0.0]]), np.ones((4, 1), bool))
+        (array([6.]), array([1.]))
+    """
+    middle = max(1, len(values) // 2)
+    shown = np.where(seen, values, 0.0).astype(np.float64)
+    whole = shown.sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
+    early, late = (
+        np.where(
+            seen[part].any(axis=0), shown[part].sum(axis=0) / np.maximum(seen[part].sum(axis=0), 1), whole
+        )
+        for part in (slice(None, middle), slice(middle, None))
+    )
+    return np.asarray(early), np.asarray(late)
+
+
+def late_mean(values: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Mean over the later half of the epochs and the one before it, (n,); over all where those did not show it.
+
+    Args:
+        values: (epochs, n).
+        seen: (epochs, n) bool.
+
+    Example:
+        >>> late_mean(np.array([[8.0], [4.0], [2.0], [0.0]]), np.ones((4, 1), bool))
+        array([2.])
+    """
+    start = max(0, len(values) // 2 - 1)
+    shown = np.where(seen, values, 0.0).astype(np.float64)
+    late = seen[start:].sum(axis=0)
+    sums = np.where(late > 0, shown[start:].sum(axis=0), shown.sum(axis=0))
+    return np.asarray(sums / np.maximum(np.where(late > 0, late, seen.sum(axis=0)), 1))
+
+
+def second_passes(setup: Setup, seeds: list[int], left_out: np.ndarray) -> list[np.ndarray]:
+    """Train once more for each seed without some examples; logits (n, classes) of all, one a seed.
+
+    Args:
+        setup: data, recipe, machine.
+        seeds: of the first pass; the second pass derives its own.
+        left_out: (n,) bool.
+    """
+    ids = setup.examples.train.ids[~left_out]
+    return [
+        _train(setup, derive_seed(seed, "second pass"), ids, f"second pass {index + 1} of {len(seeds)}")
+        for index, seed in enumerate(seeds)
+    ]
+
+
+def check_folds(folds: int, num_examples: int) -> None:
+    """Refuse a number of folds that cannot be.
+
+    Raises:
+        BadInputError: fewer than two, or more than examples.
+    """
+    if not 2 <= folds <= num_examples:
+        raise BadInputError(f"folds is {folds}; it must be from 2 to the {num_examples} examples there are.")
+
+
+def draw_folds(labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """The fold of every example, (n,) in [0, folds); each class is spread evenly.
+
+    Example:
+        >>> np.bincount(draw_folds(np.array([0, 1] * 6), 3, seed=0)).tolist()
+        [4, 4, 4]
+    """
+    generator = np.random.default_rng([seed, 0x464F4C44])
+    shuffled = generator.permutation(len(labels))
+    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    fold = np.empty(len(labels), dtype=np.int64)
+    fold[by_class] = np.arange(len(labels)) % folds
+    return fold
+
+
+def folds_apart(setup: Setup, folds: int, left_out: np.ndarray, seed: int) -> np.ndarray:
+    """Logits (n, classes) of every example from a training that has seen neither its fold nor what is left out."""
+    train = setup.examples.train
+    fold = draw_folds(train.labels, folds, seed)
+    logits: np.ndarray | None = None
+    for index in range(folds):
+        ids = train.ids[(fold != index) & ~left_out]
+        if len(ids) == 0:
+            raise BadInputError(
+                f"Nothing is left to train on for fold {index + 1} of {folds}; use fewer folds."
+            )
+        found = _train(setup, derive_seed(seed, "fold", index), ids, f"fold {index + 1} of {folds}")
+        logits = np.zeros_like(found) if logits is None else logits
+        logits[fold == index] = found[fold == index]
+    assert logits is not None
+    return logits
+
+
+def threshold_passes(setup: Setup, seed: int) -> np.ndarray:
+    """How far every example's AUM lies below the threshold, (n,): two trainings with disjoint threshold classes."""
+    examples = setup.examples
+    train = examples.train
+    masks = draw_threshold_examples(len(train), examples.num_classes, rounds=2, seed=seed)
+    aums = []
+    for index, mask in enumerate(masks):
+        own = _with_threshold_class(setup, examples, mask)
+        try:
+            run = train_run(
+                own,
+                derive_seed(seed, "threshold class", index),
+                record=True,
+                label=f"threshold class {index + 1} of {len(masks)}",
+            )
+        finally:
+            own.close()
+        if not run.trace().epochs:
+            raise BadInputError(
+                "AUM needs whole epochs of training, and the recipe is shorter than one; train longer."
+            )
+        aums.append(scores_from_trace(run.trace(), ["aum"])["aum"])
+    return threshold_suspicion(np.stack(aums), np.stack(masks))
+
+
+def _with_threshold_class(setup: Setup, examples: Examples, mask: np.ndarray) -> Setup:
+    """The same set-up with one class more, which the masked training examples are given."""
+    labels = np.where(mask, examples.num_classes, examples.train.labels)
+    digest = hashlib.sha256(f"{examples.fingerprint} threshold class".encode() + labels.tobytes())
+    other = dataclasses.replace(
+        examples,
+        train=dataclasses.replace(examples.train, labels=labels),
+        class_names=(*examples.class_names, "threshold class"),
+        fingerprint=digest.hexdigest(),
+    )
+    return prepare(
+        other,
+        setup.recipe,
+        workspace=setup.workspace,
+        device=setup.accelerator.device.type,
+        display=setup.display,
+        checkpoint_every=setup.checkpoint_every,
+    )
+
+
+def _train(setup: Setup, seed: int, ids: np.ndarray, label: str) -> np.ndarray:
+    total = setup.recipe.total_steps(len(ids), len(setup.examples.train))
+    setup.display.plan(total, label)
+    return logits_of(setup, train_run(setup, seed, ids=ids, weights_at=[total], label=label))

@@ -1,0 +1,325 @@
+"""The study that looks for a window or a rule's options: trials are trainings, and bad ones are stopped early."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import filelock
+import numpy as np
+import torch
+
+from datadiet.data import Batch
+from datadiet.engine.points import load_weights
+from datadiet.engine.runs import describe, train_run
+from datadiet.engine.setup import Setup
+from datadiet.engine.training.checkpoint import read_tensors, write_tensors
+from datadiet.engine.training.evaluation import evaluate
+from datadiet.engine.training.seeding import derive_seed
+from datadiet.engine.workspace import content_address
+from datadiet.foundation.errors import BadInputError
+from datadiet.jobs.keep import keep as keep_ids
+from datadiet.jobs.tune.search_space import STEP, Range
+from datadiet.scores import ScoreTable
+
+if TYPE_CHECKING:
+    from optuna.trial import Trial as AskedTrial
+
+
+NARROWEST = 0.05
+REPORTS = (0.25, 0.5, 0.75, 1.0)  # of a training: where its validation accuracy is taken
+UNPRUNED = 4  # trials that are trained to their end, whatever they come to
+TRIAL_SEEDS = 2_000  # seeds of trials begin here above those of scoring, and above those of confirmation
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One window, or one setting of another rule's options, that was tried.
+
+    Args:
+        number: from 0, in the order they were tried; 0 is the window that begins with the hardest.
+        start: share of the hardest that is dropped; 0 for other rules.
+        end: where the window ends, as a share from the hardest; 1 for other rules.
+        keep: the share that stays.
+        n: how many examples that is of those that tuning trains on.
+        pruned: whether it was stopped early.
+        accuracies: validation accuracy at the points of `REPORTS` that it reached.
+        steps: training steps, of all its seeds.
+        options: what other rules than "window" were told.
+    """
+
+    number: int
+    start: float
+    end: float
+    keep: float
+    n: int
+    pruned: bool
+    accuracies: tuple[float, ...]
+    steps: int
+    options: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def accuracy(self) -> float:
+        """Validation accuracy where it ended."""
+        return self.accuracies[-1]
+
+    def as_row(self) -> dict[str, Any]:
+        """Plain data, with one key a point of the training."""
+        row = {name: value for name, value in asdict(self).items() if name not in ("accuracies", "options")}
+        if self.options:
+            del row["start"], row["end"]
+            row |= self.options
+        reached = dict(zip(REPORTS, self.accuracies, strict=False))
+        return row | {"accuracy": self.accuracy} | {f"accuracy@{at:g}": reached.get(at) for at in REPORTS}
+
+
+def best_trial(trials: list[Trial]) -> Trial:
+    """The most accurate trial that was trained to its end.
+
+    A tie goes to the smaller window, then the lower start; of other rules to the lower options.
+
+    Example:
+        >>> a = Trial(0, 0.0, 0.5, 0.5, 50, False, (0.8,), 9)
+        >>> b = Trial(1, 0.1, 0.4, 0.3, 30, False, (0.8,), 9)
+        >>> best_trial([a, b, Trial(2, 0.2, 0.7, 0.5, 50, True, (0.9,), 3)]).number
+        1
+    """
+    finished = [trial for trial in trials if not trial.pruned]
+    return min(finished, key=lambda t: (-t.accuracy, t.n, t.start, tuple(t.options.values())))
+
+
+def try_windows(
+    setup: Setup,
+    table: ScoreTable,
+    *,
+    score: str,
+    keep: float,
+    tune_end: bool = False,
+    trials: int,
+    trial_seeds: int = 1,
+    seed: int = 0,
+    rule: str = "window",
+    ranges: Sequence[Range] = (),
+) -> list[Trial]:
+    """Look for the window of highest validation accuracy: tree-structured Parzen estimator, median pruning.
+
+    The sampler has a seed, and trials are content-addressed trainings: a study that is started again asks for
+    the same windows in the same order, and finds those that were trained. It is written as an Optuna journal to
+    `studies/` in the workspace, for those who want to look at it with Optuna's own tools.
+
+    Args:
+        setup: the data without its test part (see `datadiet.jobs.tune.job`), and the recipe.
+        table: scores of its training part.
+        score: the score to order by.
+        keep: share that stays; with `tune_end`, the least that may.
+        tune_end: look for the end of the window too.
+        trials: how many windows.
+        trial_seeds: trainings of each, whose accuracies are averaged.
+        seed: base of all seeds.
+        rule: "window", or another rule whose options are looked for.
+        ranges: of those options.
+
+    Returns:
+        The trials, in their order.
+
+    Raises:
+        BadInputError: Optuna is not installed.
+
+    Source: Akiba et al., "Optuna", 2019; Bergstra et al., "Algorithms for hyper-parameter optimization", 2011.
+    """
+    optuna = import_optuna()
+    question = {
+        "study": rule, "data": setup.examples.fingerprint, "recipe": setup.recipe.to_dict(), "score": score,
+        "weights": table.provenance.get("scores", {}).get(score, {}).get("weights"), "keep": keep,
+        "tune_end": tune_end, "trial_seeds": trial_seeds, "seed": seed,
+        **({"ranges": [asdict(found) for found in ranges]} if ranges else {}),
+    }  # fmt: skip
+    found: list[Trial] = []
+    with _quiet(optuna), _storage(optuna, setup, content_address(question)) as storage:
+        study = optuna.create_study(
+            direction="maximize",
+            sampler=optuna.samplers.TPESampler(
+                seed=derive_seed(seed, "window sampler") % 2**32, n_startup_trials=min(8, max(2, trials // 2))
+            ),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=UNPRUNED),
+            storage=storage,
+            study_name=f"{rule} {score} {keep:g}",
+        )
+        # The window that begins with the hardest is always among those tried.
+        hardest = {"start": 0.0} if not tune_end else {"place": 0.0, "keep": keep}
+        study.enqueue_trial({found.name: found.first for found in ranges} if ranges else hardest)
+
+        def objective(asked: AskedTrial) -> float:
+            if ranges:
+                options, width = {found.name: _suggest_option(asked, found) for found in ranges}, keep
+            else:
+                start, width = _suggest(asked, keep, tune_end)
+                options = {"start": start}
+            trial = _try(setup, table, score, rule, options, width, asked, trial_seeds, seed, trials)
+            found.append(trial)
+            if trial.pruned:
+                raise optuna.TrialPruned
+            return trial.accuracy
+
+        study.optimize(objective, n_trials=trials)
+    return found
+
+
+def import_optuna() -> Any:
+    """The study library.
+
+    Raises:
+        BadInputError: it is not installed.
+    """
+    try:
+        import optuna
+    except ImportError as error:
+        raise BadInputError(
+            "Tuning needs the library optuna, which is not installed; run: pip install 'datadiet[tune]'."
+        ) from error
+    return optuna
+
+
+def _suggest(asked: AskedTrial, keep: float, tune_end: bool) -> tuple[float, float]:
+    """Start and width of the next window, in whole percents."""
+    if not tune_end:
+        return round(asked.suggest_float("start", 0.0, _percents(1 - keep), step=STEP), 2), keep
+    width = round(asked.suggest_float("keep", keep, keep + _percents(1 - keep), step=STEP), 4)
+    place = asked.suggest_float("place", 0.0, 1.0, step=0.05)  # of the room that such a width leaves
+    return round(place * _percents(1 - width), 2), width
+
+
+def _suggest_option(asked: AskedTrial, found: Range) -> float:
+    """The next value of an option: a whole number, or in whole percents where those are a step of the range."""
+    if found.whole:
+        return int(asked.suggest_int(found.name, int(found.low), int(found.high)))
+    if found.high - found.low < 10 * STEP:
+        return float(asked.suggest_float(found.name, found.low, found.high))
+    high = round(found.low + _percents(found.high - found.low), 9)
+    return round(float(asked.suggest_float(found.name, found.low, high, step=STEP)), 9)
+
+
+def _percents(share: float) -> float:
+    """Rounded down to whole percents."""
+    return float(np.floor(share / STEP + 1e-9) * STEP)
+
+
+def _try(
+    setup: Setup,
+    table: ScoreTable,
+    score: str,
+    rule: str,
+    options: dict[str, Any],
+    width: float,
+    asked: AskedTrial,
+    trial_seeds: int,
+    seed: int,
+    trials: int,
+) -> Trial:
+    ids = keep_ids(table, width, by=score, rule=rule, seed=seed, **options)
+    windowed = rule == "window"
+    told = f"from {options['start']:.0%}" if windowed else " ".join(f"{k}={v:g}" for k, v in options.items())
+    total = setup.recipe.total_steps(len(ids), len(setup.examples.train))
+    points = sorted({max(1, round(total * share)) for share in REPORTS})
+    accuracies: list[float] = []
+    pruned = False
+    for place, step in enumerate(points):
+        since = step - (points[place - 1] if place else 0)
+        label = f"{rule} {told}, trial {asked.number + 1} of {trials}"
+        at_step = [
+            _accuracy_at(setup, seed + TRIAL_SEEDS + index, ids, step, since, label)
+            for index in range(trial_seeds)
+        ]
+        accuracies.append(float(np.mean(at_step)))
+        asked.report(accuracies[-1], step=place)
+        if place + 1 < len(points) and asked.should_prune():
+            pruned = True
+            setup.display.skip((total - step) * trial_seeds)
+            break
+    return Trial(
+        number=asked.number,
+        start=options["start"] if windowed else 0.0,
+        end=round(options["start"] + width, 4) if windowed else 1.0,
+        keep=width,
+        n=len(ids),
+        pruned=pruned,
+        accuracies=tuple(accuracies),
+        steps=points[len(accuracies) - 1] * trial_seeds,
+        options={} if windowed else options,
+    )
+
+
+def _accuracy_at(setup: Setup, seed: int, ids: np.ndarray, step: int, since: int, label: str) -> float:
+    """Validation accuracy of a training at a step: read back, or trained to and measured.
+
+    The validation part is the `test` part of this setup. Weights go once they are measured: those of every
+    point of every trial would fill the disk.
+    """
+    description = describe(setup, seed, ids, False)
+    path = setup.workspace.folder(description).points_path(step, "validation")
+    if path.exists():
+        setup.display.skip(since)
+        return _read(path)
+    last = step >= int(description["total_steps"])
+    run = train_run(setup, seed, ids=ids, until=step, weights_at=() if last else (step,), label=label)
+    if not run.trained:
+        setup.display.skip(since)
+    if last:
+        assert run.result is not None
+        return float(run.result["accuracy"])
+    model, _ = load_weights(setup, run, step)
+    predicted: list[torch.Tensor] = []
+
+    def visit(batch: Batch, outputs: Any) -> None:
+        predicted.append(setup.task.correct(outputs, batch.targets).sum())
+
+    evaluate(model, setup.test, setup.recipe, setup.accelerator, visit)
+    right = torch.stack(predicted).sum() if predicted else torch.zeros((), dtype=torch.int64)
+    if setup.accelerator.num_processes > 1:
+        right = setup.accelerator.reduce(right.to(setup.accelerator.device), "sum")
+    if setup.accelerator.is_main_process:
+        facts = {"accuracy": int(right) / len(setup.examples.test), "step": step}
+        write_tensors(path, {"right": right.cpu().reshape(1)}, facts)
+        run.folder.weights_path(step).unlink(missing_ok=True)
+    setup.accelerator.wait_for_everyone()
+    return _read(path)
+
+
+def _read(path: Path) -> float:
+    return float(read_tensors(path)[1]["accuracy"])
+
+
+@contextmanager
+def _quiet(optuna: Any) -> Iterator[None]:
+    """Optuna's own log and its warnings of what is experimental, off inside."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+@contextmanager
+def _storage(optuna: Any, setup: Setup, address: str) -> Iterator[Any]:
+    """A fresh journal in the workspace, held by this process; None for the processes beside the main one."""
+    if not setup.accelerator.is_main_process:
+        yield None
+        return
+    folder = Path(setup.workspace.path) / "studies"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{address}.journal"
+    with filelock.FileLock(f"{path}.lock"):
+        # What an earlier, killed study did is found in its trainings, not here: the journal is written anew.
+        path.unlink(missing_ok=True)
+        journal = optuna.storages.journal
+        backend = journal.JournalFileBackend(
+            str(path), lock_obj=journal.JournalFileOpenLock(str(path) + ".journal")
+        )
+        yield optuna.storages.JournalStorage(backend)

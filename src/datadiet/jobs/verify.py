@@ -1,0 +1,175 @@
+"""Does a score table say what its checkpoints say? A sample is computed again and compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datadiet.engine.points import OUTPUT_COLUMNS, compute_grand, compute_outputs, load_weights
+from datadiet.engine.reloading import load_again
+from datadiet.engine.runs import Run, describe
+from datadiet.engine.setup import Setup, prepare
+from datadiet.engine.training.recipe import Recipe
+from datadiet.foundation.errors import BadInputError
+from datadiet.jobs.keep import checked_seed
+from datadiet.scores import ScoreTable
+
+TOLERANCE = 1e-3  # relative; kernels may differ between batch shapes and machines, weights may not
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was computed again, and how far it was off.
+
+    Args:
+        agrees: whether every number was within the tolerance and every checkpoint was the one named.
+        sample: how many examples were computed again.
+        seeds: how many models.
+        worst: column -> largest relative difference.
+        sentence: the outcome in words.
+    """
+
+    agrees: bool
+    sample: int
+    seeds: int
+    worst: Mapping[str, float]
+    sentence: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+def verify(
+    table: str | Path | ScoreTable,
+    *,
+    source: Any = None,
+    sample: int = 100,
+    seed: int = 0,
+    workspace: str | Path | None = None,
+    load_options: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Verification:
+    """Compute the evaluation scores of a sample of examples again and compare them with a table.
+
+    Args:
+        table: a score table or its file.
+        source: the data; None for the source that the table names.
+        sample: how many examples.
+        seed: which examples.
+        workspace: where the checkpoints are; None for the workspace that the table names.
+        load_options: further arguments of `datadiet.load`.
+        options: further arguments of `datadiet.engine.setup.prepare`.
+
+    Raises:
+        BadInputError: other data, no checkpoints any more, or nothing in the table that could be verified.
+        RunFailedError: a checkpoint does not hold what it should.
+    """
+    table = table if isinstance(table, ScoreTable) else ScoreTable.read(table)
+    facts = table.provenance
+    if "recipe" not in facts:
+        raise BadInputError(
+            "This score table was made from logits and names no checkpoints; it cannot be verified."
+        )
+    columns = {
+        name: entry
+        for name, entry in facts["scores"].items()
+        if entry.get("taken") == "evaluation" and "step" in entry
+    }
+    checkable = {
+        n: e
+        for n, e in columns.items()
+        if n.partition("@")[0] in (*OUTPUT_COLUMNS, "grand", "grand_last_layer")
+    }
+    if not checkable:
+        raise BadInputError(
+            "This score table has no score that was taken in evaluation mode; nothing to verify."
+        )
+    if sample < 1:
+        raise BadInputError(f"sample is {sample}; it must be 1 or more.")
+    checked_seed(seed)
+    examples = load_again(facts, source, load_options)
+    table.check_data(examples.fingerprint)
+    where = Path(workspace if workspace is not None else facts["workspace"])
+    if not where.is_dir():
+        raise BadInputError(
+            f"There is no workspace {str(where)!r} with the checkpoints of this table; give it with --workspace."
+        )
+    setup = prepare(examples, Recipe.from_dict(facts["recipe"]), workspace=where, **options)
+    ids = np.sort(np.random.default_rng(seed).choice(table.ids, min(sample, len(table)), replace=False))
+    try:
+        worst = _worst_differences(setup, table, checkable, facts["seeds"], ids)
+    finally:
+        setup.close()
+    bad = {name: value for name, value in worst.items() if not value <= TOLERANCE}
+    largest = max(worst.values())
+    sentence = (
+        f"{len(ids)} examples, {len(facts['seeds'])} seeds, {len(worst)} scores: every number agrees with its "
+        f"checkpoint (largest relative difference {largest:.1e})."
+        if not bad
+        else f"{', '.join(bad)}: the table differs from its checkpoints by up to {largest:.1e} (relative); it was "
+        "changed, or made by another version."
+    )
+    return Verification(not bad, len(ids), len(facts["seeds"]), worst, sentence)
+
+
+def run_of(setup: Setup, facts: Mapping[str, Any], seed: int, steps: list[int]) -> Run:
+    """The run of a seed as it lies in the workspace, whatever machine it was trained on; nothing is trained."""
+    machine = {key: value for key, value in facts["machine"].items() if key in ("device", "processes")}
+    description = {**describe(setup, seed, None, True), **machine}
+    folder = setup.workspace.folder(description)
+    missing = [step for step in steps if not folder.weights_path(step).exists()]
+    if missing:
+        raise BadInputError(
+            f"The workspace {str(setup.workspace.path)!r} has no checkpoint of seed {seed} at step {missing[0]}; "
+            "give the workspace that the table was made in with --workspace."
+        )
+    size = len(setup.examples.train)
+    return Run(folder, seed, size, description["total_steps"], setup.steps_per_epoch, folder.result(), False)
+
+
+def _worst_differences(
+    setup: Setup,
+    table: ScoreTable,
+    columns: Mapping[str, Mapping[str, Any]],
+    seeds: list[int],
+    ids: np.ndarray,
+) -> dict[str, float]:
+    rows = np.searchsorted(table.ids, ids)
+    steps = sorted({int(entry["step"]) for entry in columns.values()})
+    worst: dict[str, float] = dict.fromkeys(columns, 0.0)
+    for index, seed in enumerate(seeds):
+        run = run_of(setup, table.provenance, seed, steps)
+        for step in steps:
+            here = {name: entry for name, entry in columns.items() if int(entry["step"]) == step}
+            model, weights = load_weights(setup, run, step)
+            again = compute_outputs(setup, model, ids=ids)
+            for name, entry in here.items():
+                if entry["weights"][index] != weights:
+                    raise BadInputError(
+                        f"The table's {name!r} of seed {seed} was computed from other weights than the workspace "
+                        f"{str(setup.workspace.path)!r} has for step {step}; give the workspace it was made in."
+                    )
+                score = name.partition("@")[0]
+                if score == "grand" and "grand" not in again:
+                    again |= compute_grand(setup, model, entry.get("parameters", "all"), ids=ids)
+                stored = table.per_seed[name][index]
+                worst[name] = max(worst[name], _difference(again[score].numpy(), stored[rows], stored))
+    for name in worst:  # what is kept by is the mean: it must be that of the seeds, for every example
+        stored = table.per_seed[name]
+        worst[name] = max(worst[name], _difference(stored.mean(axis=0), table.column(name), stored))
+    return worst
+
+
+def _difference(found: np.ndarray, stored: np.ndarray, all_stored: np.ndarray) -> float:
+    """The largest difference relative to what is stored, or to a thousandth of the largest where that is tiny."""
+    stored = stored.astype(np.float64)
+    scale = np.maximum(np.abs(stored), 1e-3 * np.abs(all_stored).max() + 1e-12)
+    return float((np.abs(found.astype(np.float64) - stored) / scale).max())

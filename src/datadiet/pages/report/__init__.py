@@ -1,0 +1,24 @@
+"""The report room: tables become figures and one self-contained page; it knows nothing of runs."""
+
+from datadiet.pages.report.contents import ExampleView, Gallery, ReportContents, subset_key
+from datadiet.pages.report.page import write_report
+from datadiet.pages.report.plain import subset_title, times_table, verdict_sentence, verdict_table
+from datadiet.pages.report.tables import first_warnings, groups_table, metrics_table
+from datadiet.pages.text import printable, safe_name
+
+__all__ = [
+    "ExampleView",
+    "Gallery",
+    "ReportContents",
+    "first_warnings",
+    "groups_table",
+    "metrics_table",
+    "printable",
+    "safe_name",
+    "subset_key",
+    "subset_title",
+    "times_table",
+    "verdict_sentence",
+    "verdict_table",
+    "write_report",
+]

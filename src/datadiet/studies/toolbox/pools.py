@@ -1,0 +1,185 @@
+"""What studies of pools share: domains of intents, a labelled base, what a model says of the rest."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from datadiet.engine.points import load_weights
+from datadiet.engine.runs import Run
+from datadiet.engine.training.seeding import derive_seed
+from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.statistics import accuracy_interval
+from datadiet.jobs.pool.hypotheses import PoolReading, read_pool
+from datadiet.selection import kept_size, select
+from datadiet.studies.toolbox.claims import Measured, accuracy_difference
+from datadiet.studies.toolbox.context import Workbench
+from datadiet.studies.toolbox.study import Row
+
+_SEPARATOR = re.compile(r"[._/#:+ -]")
+
+
+def domains_of(names: Sequence[str], given: Mapping[str, str] | None = None) -> np.ndarray | None:
+    """The domain of each intent as a number, int64 (intents,); None where there are no domains to speak of.
+
+    Without a map an intent's domain is its name up to the first separator, one of ``. _ / # : + -`` or a space,
+    after a beginning that all names share is taken off. Where that gives one domain only, or each intent its own,
+    there are none.
+
+    Args:
+        names: of the intents.
+        given: intent -> domain.
+
+    Raises:
+        BadInputError: the map lacks an intent.
+
+    Example:
+        >>> domains_of(["atis_flight", "atis_flight_time", "atis_airfare"]).tolist()
+        [1, 1, 0]
+        >>> domains_of(["PlayMusic", "GetWeather"]) is None
+        True
+    """
+    if given is not None:
+        missing = [name for name in names if name not in given]
+        if missing:
+            raise BadInputError(
+                f"The map of domains lacks {len(missing)} intents (the first: {missing[0]!r}); name a domain for each."
+            )
+        said = [given[name] for name in names]
+    else:
+        starts = {_SEPARATOR.split(name, maxsplit=1)[0] for name in names}
+        shared = len(starts) == 1 and all(_SEPARATOR.search(name) for name in names)
+        rest = [_SEPARATOR.split(name, maxsplit=1)[1] if shared else name for name in names]
+        said = [_SEPARATOR.split(name, maxsplit=1)[0] for name in rest]
+    distinct, numbers = np.unique(np.asarray(said, dtype=str), return_inverse=True)
+    if given is None and not 1 < len(distinct) < len(names):
+        return None
+    return numbers.reshape(-1).astype(np.int64)
+
+
+Arm = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Split:
+    """The training part in two.
+
+    Args:
+        base: ids of the small labelled part, sorted.
+        pool: ids of the others, sorted.
+    """
+
+    base: np.ndarray
+    pool: np.ndarray
+
+
+def sizes(bench: Workbench) -> tuple[int, int]:
+    """How many examples the base has, and how many are added to it.
+
+    Raises:
+        BadInputError: too few for one of each class, or a pool that would not leave a choice.
+    """
+    train = bench.setup.examples.train
+    base, picks = (kept_size(len(train), s) for s in (bench.scale.base_share, bench.scale.pick_share))
+    present = len(np.unique(train.labels))
+    if base < present:
+        raise BadInputError(
+            f"A base of {bench.scale.base_share:g} of {len(train)} examples has {base}, fewer than the {present} "
+            "classes; use more data, or a scale with a larger base."
+        )
+    if base + 2 * picks > len(train):
+        raise BadInputError(f"{len(train)} examples are too few for a base of {base} and {picks} picks.")
+    return base, picks
+
+
+def split_of(bench: Workbench) -> Split:
+    """The base, in which every class has its share and at least one example, and the pool; drawn once a seed."""
+    size, _ = sizes(bench)
+    train = bench.setup.examples.train
+    drawn = derive_seed(bench.seed, "pool base", size) % 2**32
+    base = select(
+        train.ids, None, size, rule="random", labels=train.labels, per_class=True, floor=1, seed=drawn
+    )
+    return Split(base, np.setdiff1d(train.ids, base, assume_unique=True))
+
+
+def reading_of(bench: Workbench, run: Run, ids: np.ndarray) -> PoolReading:
+    """What the model at the end of a run says of some training examples, without their labels."""
+    model, _ = load_weights(bench.setup, run, run.total_steps)
+    return read_pool(bench.setup, model, bench.setup.train, ids)
+
+
+def picked(
+    ids: np.ndarray, hardness: np.ndarray | None, count: int, *, end: str, seed: int, **options: float
+) -> np.ndarray:
+    """`count` of some ids: from one end of the order, from a window in it, or at random where there is no order."""
+    rule = "random" if hardness is None else end
+    more: dict[str, Any] = dict(options)
+    return select(ids, hardness, count, rule=rule, seed=seed, **more)
+
+
+@dataclass
+class Trained:
+    """What was measured of each arm, one entry a seed.
+
+    Args:
+        correct: arm -> bool (test examples,) a seed.
+        numbers: arm -> the numbers of its row a seed.
+    """
+
+    correct: dict[Arm, list[np.ndarray]] = field(default_factory=dict)
+    numbers: dict[Arm, list[Mapping[str, Any]]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, kept: dict[str, Any]) -> Trained:
+        """The one that a study keeps."""
+        found: Trained = kept.setdefault("trained", cls())
+        return found
+
+    def add(self, arm: Arm, correct: np.ndarray, numbers: Mapping[str, Any]) -> None:
+        """Remember one training of an arm."""
+        self.correct.setdefault(arm, []).append(correct)
+        self.numbers.setdefault(arm, []).append(numbers)
+
+    def difference(self, arm: Arm, reference: Arm) -> Measured | None:
+        """Mean of `correct` of one arm minus another's; None where one was not measured."""
+        if arm not in self.correct or reference not in self.correct:
+            return None
+        return accuracy_difference(np.stack(self.correct[arm]), np.stack(self.correct[reference]))
+
+    def values(self, arm: Arm, name: str) -> np.ndarray | None:
+        """A number of an arm, one a seed; None where it has none."""
+        found = [row.get(name) for row in self.numbers.get(arm, [])]
+        return None if not found or any(value is None for value in found) else np.asarray(found, np.float64)
+
+    def point(self, arm: Arm, x: float) -> tuple[float, float, float, float]:
+        """(x, accuracy, low, high) in percent."""
+        found = accuracy_interval(np.stack(self.correct[arm]))
+        return x, 100 * found.mean, 100 * found.low, 100 * found.high
+
+
+def metrics_of(run: Run) -> dict[str, float | None]:
+    """The test metrics of a run: its accuracy, and whatever else its task has; None for one that is undefined."""
+    assert run.result is not None
+    return {"accuracy": float(run.result["accuracy"]), **run.result.get("metrics", {})}
+
+
+def summary(rows: Sequence[Row], by: Sequence[str], names: Sequence[str]) -> list[Row]:
+    """Means over seeds of the rows that agree in some columns, in the order of their first."""
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row.get(name) for name in by), []).append(row)
+    table = []
+    for key, members in groups.items():
+        found: Row = dict(zip(by, key, strict=True))
+        found["seeds"] = len(members)
+        for name in names:
+            values = [row[name] for row in members if row.get(name) is not None]
+            if values:
+                found[name] = float(np.mean(values))
+        table.append(found)
+    return table

@@ -1,0 +1,222 @@
+"""From a score table to likely label errors: injected noise is found, runs are shared, bad input is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score
+
+import datadiet as dd
+from datadiet.data import Examples, corrupt
+from datadiet.jobs.suspects.job import find_suspects
+from datadiet.jobs.suspects.suspects import Suspects
+from datadiet.jobs.suspects.trainings import draw_folds, late_mean
+from datadiet.noise import NoiseRate
+
+
+def separable(n: int = 240, classes: int = 3) -> Examples:
+    generator = np.random.default_rng(3)
+    labels = np.arange(n) % classes
+    points = 2.5 * np.eye(classes, 6)[labels] + 0.7 * generator.normal(size=(n, 6))
+    return dd.load((points.astype(np.float32), labels), name="separable")
+
+
+@pytest.fixture(scope="module")
+def noisy():
+    return corrupt(separable(), 0.15, "symmetric", seed=1)
+
+
+@pytest.fixture(scope="module")
+def made(noisy, tmp_path_factory):
+    """A table of two seeds at epoch 2 of 8, and the workspace of its runs."""
+    recipe = dd.Recipe(
+        name="tiny",
+        model="mlp",
+        model_options={"hidden": (16,)},
+        epochs=8,
+        batch_size=16,
+        lr=0.1,
+        precision="float32",
+        memory_format="contiguous",
+    )
+    workspace = tmp_path_factory.mktemp("suspecting") / "runs"
+    table = dd.score(noisy.examples, recipe, seeds=2, at_epoch=2, workspace=workspace, device="cpu")
+    return table, workspace
+
+
+def truth(noisy, found: Suspects) -> np.ndarray:
+    """Whether the label of each suspect was made wrong, in the order of the suspects."""
+    return noisy.mask[noisy.examples.train.positions_of(found.ids)]
+
+
+def trainings(workspace: Path) -> set[str]:
+    return {path.name for path in (workspace / "trainings").iterdir()}
+
+
+def test_injected_noise_comes_first_with_its_old_class_proposed_and_its_rate_in_the_interval(
+    noisy, made
+) -> None:
+    table, workspace = made
+    before = trainings(workspace)
+    found = find_suspects(table, source=noisy.examples, device="cpu")
+    wrong = truth(noisy, found)
+    assert average_precision_score(wrong, found.suspicion) > 0.95
+    assert (np.diff(found.suspicion) <= 0).all() and (np.diff(found.probability_wrong) <= 0).all()
+    old = noisy.old_labels[noisy.examples.train.positions_of(found.ids)]
+    assert (found.proposed == old)[wrong].mean() > 0.8  # chance: a half
+    assert (found.proposed != found.labels).all()
+    assert found.noise_rate.low <= wrong.mean() <= found.noise_rate.high
+    assert found.probability_wrong.mean() == pytest.approx(found.noise_rate.estimate, abs=1e-6)
+    # One more training a seed; the runs of the table went on in their own folders.
+    assert len(trainings(workspace) - before) == 2 == found.provenance["more_trainings"]
+    now = trainings(workspace)
+    again = find_suspects(table, source=noisy.examples, device="cpu")
+    assert trainings(workspace) == now
+    assert (again.ids == found.ids).all() and (again.suspicion == found.suspicion).all()
+
+
+def test_the_checkpoints_that_the_table_was_made_from_stay(noisy, made) -> None:
+    table, _ = made
+    find_suspects(table, source=noisy.examples, second_pass=False, device="cpu")
+    assert dd.verify(table, source=noisy.examples, sample=20, device="cpu").agrees
+
+
+@pytest.mark.parametrize("method", ["late_el2n", "aum", "probability", "forgetting"])
+def test_a_single_signal_ranks_by_itself_without_further_training(method, noisy, made) -> None:
+    table, workspace = made
+    find_suspects(table, source=noisy.examples, method="late_el2n", device="cpu")
+    before = trainings(workspace)
+    found = find_suspects(table, source=noisy.examples, method=method, device="cpu")
+    assert trainings(workspace) == before
+    np.testing.assert_array_equal(found.suspicion, found.signals[method])
+    wrong = truth(noisy, found)
+    assert average_precision_score(wrong, found.suspicion) > 2 * wrong.mean()
+    assert (np.diff(found.probability_wrong) <= 1e-12).all()
+
+
+def test_aum_with_threshold_classes_trains_twice_and_flags_what_lies_below(noisy, made) -> None:
+    table, workspace = made
+    before = trainings(workspace)
+    found = find_suspects(table, source=noisy.examples, method="aum_threshold", device="cpu")
+    assert len(trainings(workspace) - before) == 2
+    wrong = truth(noisy, found)
+    assert average_precision_score(wrong, found.suspicion) > 0.8
+
+
+def test_folds_train_once_each_on_what_they_do_not_predict(noisy, made) -> None:
+    table, workspace = made
+    before = trainings(workspace)
+    found = find_suspects(table, source=noisy.examples, folds=3, second_pass=False, device="cpu")
+    assert len(trainings(workspace) - before) == 3
+    assert average_precision_score(truth(noisy, found), found.suspicion) > 0.9
+
+
+def test_folds_are_even_in_every_class() -> None:
+    labels = np.repeat([0, 1, 2], [10, 11, 33])
+    fold = draw_folds(labels, 5, seed=2)
+    for label, count in ((0, 10), (1, 11), (2, 33)):
+        sizes = np.bincount(fold[labels == label], minlength=5)
+        assert sizes.sum() == count and np.ptp(sizes) <= 1
+    assert np.ptp(np.bincount(fold)) <= 1
+
+
+def test_the_late_mean_leaves_out_what_was_not_shown() -> None:
+    values = np.array([[9.0, 9.0], [1.0, 2.0], [3.0, np.nan], [5.0, np.nan]], dtype=np.float32)
+    seen = np.array([[True, True], [True, False], [True, False], [True, False]])
+    # From epoch 2 of 4 on: (1 + 3 + 5) / 3; the other was only shown in epoch 1.
+    np.testing.assert_allclose(late_mean(values, seen), [3.0, 9.0])
+
+
+def test_a_table_made_from_logits_gives_suspects_of_its_columns_and_proposes_nothing() -> None:
+    generator = np.random.default_rng(0)
+    wrong = generator.random(400) < 0.1
+    margin = np.where(wrong, generator.normal(-3, 1, 400), generator.normal(4, 1, 400))
+    table = dd.ScoreTable.from_seeds(np.arange(400), np.zeros(400, np.int64), [{"aum": margin}])
+    found = find_suspects(table)
+    assert (found.proposed == -1).all() and found.class_name(-1) == "–"
+    assert average_precision_score(wrong[found.ids], found.suspicion) > 0.99
+    assert found.noise_rate.low <= wrong.mean() <= found.noise_rate.high
+    with pytest.raises(dd.BadInputError, match="needs trainings"):
+        find_suspects(table, method="aum_threshold")
+    with pytest.raises(dd.BadInputError, match="has no score for the method 'late_el2n'"):
+        find_suspects(table, method="late_el2n")
+    with pytest.raises(dd.BadInputError, match="no recipe to train folds"):
+        find_suspects(table, folds=3)
+
+
+def test_other_data_unknown_methods_and_impossible_folds_are_refused_before_training(noisy, made) -> None:
+    table, workspace = made
+    before = trainings(workspace)
+    with pytest.raises(dd.BadInputError, match="made from other data"):
+        find_suspects(table, source=separable(), device="cpu")
+    with pytest.raises(dd.BadInputError, match="no method 'guess'"):
+        find_suspects(table, source=noisy.examples, method="guess")
+    for folds in (1, 10_000):
+        with pytest.raises(dd.BadInputError, match=f"folds is {folds}"):
+            find_suspects(table, source=noisy.examples, folds=folds)
+    assert trainings(workspace) == before
+
+
+@pytest.mark.skipif(importlib.util.find_spec("cleanlab") is not None, reason="cleanlab is installed")
+def test_without_cleanlab_its_method_says_how_to_install_it(noisy, made) -> None:
+    with pytest.raises(dd.BadInputError, match=r"pip install 'datadiet\[cleanlab\]'"):
+        find_suspects(made[0], source=noisy.examples, method="cleanlab")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("cleanlab") is None, reason="cleanlab is not installed")
+def test_cleanlab_ranks_by_the_probability_of_the_label(noisy, made) -> None:
+    found = find_suspects(made[0], source=noisy.examples, method="cleanlab", device="cpu")
+    np.testing.assert_allclose(found.suspicion, 1 + found.signals["late_probability"], atol=1e-5)
+
+
+def listed() -> Suspects:
+    return Suspects.ranked(
+        np.array([3, 8, 9]),
+        np.array([0, 1, 1]),
+        np.array([0.5, 2.0, 0.5]),
+        np.array([0.1, 0.9, 0.1]),
+        np.array([1, 0, 0]),
+        {"aum": np.array([1.0, 2.0, 3.0])},
+        NoiseRate(0.3, 0.1, 0.6),
+        ("cat", "dog"),
+        {"fingerprint": "abc"},
+    )
+
+
+def test_suspects_come_back_from_their_file_as_they_were(tmp_path: Path) -> None:
+    one = listed()
+    two = Suspects.read(one.write(tmp_path / "suspects.parquet"))
+    assert two.ids.tolist() == [8, 3, 9] and two.signals["aum"].tolist() == [2.0, 1.0, 3.0]
+    for name in ("ids", "labels", "proposed", "probability_wrong", "suspicion"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
+    assert (two.noise_rate, two.class_names, two.provenance) == (
+        one.noise_rate,
+        ("cat", "dog"),
+        {"fingerprint": "abc"},
+    )
+    two.check_data("abc")
+    with pytest.raises(dd.BadInputError, match="other data"):
+        two.check_data("abd")
+
+
+def test_a_suspicion_that_is_nan_is_refused_with_its_id() -> None:
+    one = listed()
+    with pytest.raises(
+        dd.BadInputError, match=r"suspicion of suspects is not finite for 1 examples \(ids 3\)"
+    ):
+        dataclasses.replace(one, suspicion=np.array([2.0, np.nan, 0.5]))
+
+
+def test_a_file_of_something_else_is_no_list_of_suspects(tmp_path: Path) -> None:
+    with pytest.raises(dd.BadInputError, match="There are no suspects at"):
+        Suspects.read(tmp_path / "none.parquet")
+    (tmp_path / "text.parquet").write_text("no table")
+    with pytest.raises(dd.BadInputError, match="not a readable Parquet file"):
+        Suspects.read(tmp_path / "text.parquet")
+    table = dd.ScoreTable.from_seeds([0], [0], [{"el2n": [1.0]}])
+    with pytest.raises(dd.BadInputError, match="was not written by `datadiet suspects`"):
+        Suspects.read(table.write(tmp_path / "scores.parquet"))
