@@ -11,7 +11,7 @@ import torch
 
 from datadiet.foundation.errors import BadInputError
 from datadiet.scores import dynamics, outputs, register_score
-from datadiet.scores.registry import unregister_score
+from datadiet.scores.registry import SCORES
 from datadiet.scores.stream import score_logits
 
 POINTS = ("el2n", "l1_error", "entropy", "loss", "margin", "logit_margin")
@@ -108,7 +108,7 @@ def test_a_users_own_score_sees_rows_of_logits() -> None:
         logits, labels = made(epochs=1)
         table = score_logits(logits[0], labels, scores=("test_second_best",), chunk_rows=10)
     finally:
-        unregister_score("test_second_best")
+        SCORES.forget("test_second_best")
     np.testing.assert_array_equal(table.column("test_second_best"), np.sort(logits[0], axis=1)[:, -2])
 
 

@@ -126,9 +126,9 @@ def test_a_table_without_a_fingerprint_is_held_against_the_labels() -> None:
         ([0, 1], [0, 1], [{"el2n": [1.0, 2.0]}, {"loss": [1.0, 2.0]}], "seed number 1 has scores"),
         ([0, 1], [0, 1], [{"el2n": [1.0]}], "has shape \\(1,\\)"),
         ([4, 5], [0, 1], [{"el2n": [1.0, np.nan]}], "not finite for 1 of 2 examples \\(ids 5\\)"),
-        ([4, 5], [0, 1], [{"el2n.std": [1.0, 2.0]}], "no score named 'el2n.std'"),
+        ([4, 5], [0, 1], [{"el2n.std": [1.0, 2.0]}], "no score 'el2n.std'"),
         ([4, 5], [0, 1], [{"el2n@1@2": [1.0, 2.0]}], "not a score name"),
-        ([4, 5], [0, 1], [{"elan": [1.0, 2.0]}], "did you mean"),
+        ([4, 5], [0, 1], [{"elan": [1.0, 2.0]}], "Did you mean"),
     ],
 )
 def test_what_cannot_be_a_table_is_refused(ids: list, labels: list, seeds: list, message: str) -> None:
@@ -138,7 +138,7 @@ def test_what_cannot_be_a_table_is_refused(ids: list, labels: list, seeds: list,
 
 def test_a_users_own_score_without_a_card_needs_its_direction_written() -> None:
     seeds = [{"my_score": [1.0, 2.0]}]
-    with pytest.raises(BadInputError, match="no score named 'my_score'"):
+    with pytest.raises(BadInputError, match="no score 'my_score'"):
         ScoreTable.from_seeds([0, 1], [0, 1], seeds)
     written = {"scores": {"my_score": {"higher_is_harder": False}}}
     table = ScoreTable.from_seeds([0, 1], [0, 1], seeds, provenance=written)

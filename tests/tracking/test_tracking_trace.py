@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 from datadiet.foundation.errors import BadInputError
 from datadiet.scores import dynamics, register_score
 from datadiet.scores import dynamics as windows
-from datadiet.scores.registry import unregister_score
+from datadiet.scores.registry import SCORES
 from datadiet.tracking import Trace, scores_from_trace
 from datadiet.tracking import trace as trace_room
 
@@ -157,7 +157,7 @@ def test_a_users_own_score_of_the_trace_is_computed_like_the_others() -> None:
         trace = filled(None)
         found = scores_from_trace(trace, ["test_worst_margin"], chunk=7)["test_worst_margin"]
     finally:
-        unregister_score("test_worst_margin")
+        SCORES.forget("test_worst_margin")
     masked = np.where(trace.seen(), trace.column("logit_margin"), np.inf)
     np.testing.assert_array_equal(found, masked.min(axis=0))
 

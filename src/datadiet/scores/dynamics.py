@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from datadiet.foundation.errors import BadInputError
+from datadiet.scores.registry import ANY, AUM, CARTOGRAPHY, register_score
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+_SHIFT = 1e-8  # of probabilities under the logarithm, as in the released code of TDDS
 
-def rows_and_mask(values: ArrayLike, seen: ArrayLike | None, name: str) -> tuple[NDArray[Any], NDArray[Any]]:
+
+def _rows_and_mask(values: ArrayLike, seen: ArrayLike | None, name: str) -> tuple[NDArray[Any], NDArray[Any]]:
     """(epochs, n) values and the mask of what was presented, refused where they do not fit."""
     rows = np.asarray(values)
     if rows.ndim != 2 or rows.shape[0] == 0:
@@ -31,7 +34,7 @@ def rows_and_mask(values: ArrayLike, seen: ArrayLike | None, name: str) -> tuple
     return rows, mask
 
 
-def mean_and_count(rows: NDArray[Any], mask: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+def _mean_and_count(rows: NDArray[Any], mask: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Mean over the presentations of each example, NaN where there is none, and how many there are."""
     count = mask.sum(axis=0)
     total = np.where(mask, rows, 0).sum(axis=0, dtype=np.float64)
@@ -39,20 +42,22 @@ def mean_and_count(rows: NDArray[Any], mask: NDArray[Any]) -> tuple[NDArray[Any]
         return np.where(count > 0, total / count, np.nan), count
 
 
-def _deviation(rows: NDArray[Any], mask: NDArray[Any]) -> NDArray[Any]:
-    mean, count = mean_and_count(rows, mask)
-    squares = np.where(mask, rows.astype(np.float64) - mean, 0.0) ** 2
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(count > 0, np.sqrt(squares.sum(axis=0) / count), np.nan)
-
-
-def result_like(values: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
+def _result_like(values: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
     """The values as float64 where the input was, else as float32."""
     return values.astype(np.float64 if like.dtype == np.float64 else np.float32)
 
 
+@register_score(
+    "forgetting",
+    needs="trace",
+    range=ANY,
+    source="Toneva et al., An Empirical Study of Example Forgetting, ICLR 2019",
+    columns=("correct",),
+)
 def forgetting(correct: ArrayLike, seen: ArrayLike | None = None) -> NDArray[Any]:
-    """Forgetting events: how often an example goes from correct to wrong between consecutive presentations.
+    """Times from correct to wrong; never learnt counts most.
+
+    Forgetting events: how often an example goes from correct to wrong between consecutive presentations.
 
     An example that is never correct was never learnt and gets the number of epochs E, which is above any
     possible count (at most E / 2); one that is learnt once and stays correct gets 0.
@@ -74,7 +79,7 @@ def forgetting(correct: ArrayLike, seen: ArrayLike | None = None) -> NDArray[Any
         >>> forgetting([[1, 0, 1], [0, 0, 1], [1, 0, 1]])  # forgotten once, never learnt, never forgotten
         array([1., 3., 0.], dtype=float32)
     """
-    rows, mask = rows_and_mask(correct, seen, "correct")
+    rows, mask = _rows_and_mask(correct, seen, "correct")
     rows = rows.astype(bool)
     events = np.zeros(rows.shape[1], np.int64)
     was_correct = np.zeros(rows.shape[1], bool)
@@ -104,8 +109,11 @@ def count_forgetting(
     return np.where(ever_seen, np.where(learnt, counts, never_learnt), np.nan).astype(np.float32)
 
 
+@register_score("aum", needs="trace", higher_is_harder=False, source=AUM, columns=("logit_margin",))
 def aum(logit_margin: ArrayLike, seen: ArrayLike | None = None) -> NDArray[Any]:
-    """Area under the margin: the mean logit margin over training; low, often negative, for wrong labels.
+    """Mean logit margin over training; low for wrong labels.
+
+    The area under the margin; often negative for wrong labels.
 
     Args:
         logit_margin: (epochs, n), `z_label - max other z` at each epoch.
@@ -124,12 +132,22 @@ def aum(logit_margin: ArrayLike, seen: ArrayLike | None = None) -> NDArray[Any]:
         >>> aum([[1.0, -2.0], [3.0, -4.0]])
         array([ 2., -3.])
     """
-    rows, mask = rows_and_mask(logit_margin, seen, "logit_margin")
-    return result_like(mean_and_count(rows, mask)[0], rows)
+    rows, mask = _rows_and_mask(logit_margin, seen, "logit_margin")
+    return _result_like(_mean_and_count(rows, mask)[0], rows)
 
 
+@register_score(
+    "confidence",
+    needs="trace",
+    higher_is_harder=False,
+    range=(0.0, 1.0),
+    source=CARTOGRAPHY,
+    columns=("probability",),
+)
 def confidence(probability: ArrayLike, seen: ArrayLike | None = None) -> NDArray[Any]:
-    """Confidence of dataset cartography: the mean probability of the label over training; low is hard.
+    """Mean probability of the label over training.
+
+    Confidence of dataset cartography; low is hard.
 
     Args:
         probability: (epochs, n), the label's probability at each epoch.
@@ -147,14 +165,15 @@ def confidence(probability: ArrayLike, seen: ArrayLike | None = None) -> NDArray
         >>> confidence([[0.25, 0.5], [0.75, 1.0]])
         array([0.5 , 0.75])
     """
-    rows, mask = rows_and_mask(probability, seen, "probability")
-    return result_like(mean_and_count(rows, mask)[0], rows)
+    rows, mask = _rows_and_mask(probability, seen, "probability")
+    return _result_like(_mean_and_count(rows, mask)[0], rows)
 
 
+@register_score("variability", needs="trace", range=(0.0, 0.5), source=CARTOGRAPHY, columns=("probability",))
 def variability(probability: ArrayLike, seen: ArrayLike | None = None) -> NDArray[Any]:
-    """Variability of dataset cartography: spread over training of the label's probability.
+    """Spread of the label's probability over training; high for ambiguous examples.
 
-    The standard deviation, divided by E and not by E - 1.
+    Variability of dataset cartography: the standard deviation, divided by E and not by E - 1.
 
     Args:
         probability: (epochs, n), the label's probability at each epoch.
@@ -172,19 +191,26 @@ def variability(probability: ArrayLike, seen: ArrayLike | None = None) -> NDArra
         >>> variability([[0.25, 0.5], [0.75, 0.5]])
         array([0.25, 0.  ])
     """
-    rows, mask = rows_and_mask(probability, seen, "probability")
-    return result_like(_deviation(rows, mask), rows)
+    rows, mask = _rows_and_mask(probability, seen, "probability")
+    mean, count = _mean_and_count(rows, mask)
+    squares = np.where(mask, rows.astype(np.float64) - mean, 0.0) ** 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return _result_like(np.where(count > 0, np.sqrt(squares.sum(axis=0) / count), np.nan), rows)
 
 
-_SHIFT = 1e-8  # of probabilities under the logarithm, as in the released code of TDDS
-
-
+@register_score(
+    "dyn_unc",
+    needs="trace",
+    range=ANY,
+    source="He et al., Large-scale Dataset Pruning with Dynamic Uncertainty, CVPR 2024 workshops",
+    columns=("probability",),
+)
 def dyn_unc(probability: ArrayLike, window: int = 10, seen: ArrayLike | None = None) -> NDArray[Any]:
-    """Dynamic uncertainty: the label's probability's standard deviation in a window, averaged.
+    """Mean spread of the label's probability in sliding windows of epochs.
 
-    `mean_k std(probability[k : k + window])` with k from 0 to E - window; the standard deviation divides by
-    window - 1, which changes the scale and not the ranking. A window with fewer than two presentations does
-    not count.
+    Dynamic uncertainty: `mean_k std(probability[k : k + window])` with k from 0 to E - window; the standard
+    deviation divides by window - 1, which changes the scale and not the ranking. A window with fewer than two
+    presentations does not count.
 
     Args:
         probability: (epochs, n), the label's probability at each epoch.
@@ -203,18 +229,21 @@ def dyn_unc(probability: ArrayLike, window: int = 10, seen: ArrayLike | None = N
         >>> dyn_unc([[0.0], [1.0], [0.0]], window=2).round(4)
         array([0.7071])
     """
-    rows, mask = rows_and_mask(probability, seen, "probability")
-    total, windows = np.zeros(rows.shape[1]), np.zeros(rows.shape[1], np.int64)
-    for _, deviation, enough in _windows(rows, mask, _checked(window, 2, len(rows))):
-        total += np.where(enough, deviation, 0.0)
-        windows += enough
-    return result_like(np.where(mask.any(axis=0), total / np.maximum(windows, 1), np.nan), rows)
+    return _mean_over_windows(probability, window, seen, times_difficulty=False)
 
 
+@register_score(
+    "dual",
+    needs="trace",
+    range=(0.0, 0.36),
+    source="Cho et al., Lightweight Dataset Pruning without Full Training (DUAL), ICML 2025",
+    columns=("probability",),
+)
 def dual(probability: ArrayLike, window: int = 10, seen: ArrayLike | None = None) -> NDArray[Any]:
-    """Difficulty times uncertainty: the mean over windows of `std * (1 - mean)` of the label's probability.
+    """Spread times one minus mean of the label's probability in sliding windows of epochs.
 
-    The standard deviation divides by window - 1. A window with fewer than two presentations does not count.
+    Difficulty times uncertainty, `mean_k std * (1 - mean)`; the standard deviation divides by window - 1. A window
+    with fewer than two presentations does not count.
     The paper looks at the first 30 epochs with a window of 10.
 
     Args:
@@ -235,23 +264,26 @@ def dual(probability: ArrayLike, window: int = 10, seen: ArrayLike | None = None
         >>> dual([[0.2, 0.9], [0.6, 0.9]], window=2).round(4)
         array([0.1697, 0.    ])
     """
-    rows, mask = rows_and_mask(probability, seen, "probability")
-    total, windows = np.zeros(rows.shape[1]), np.zeros(rows.shape[1], np.int64)
-    for mean, deviation, enough in _windows(rows, mask, _checked(window, 2, len(rows))):
-        total += np.where(enough, deviation * (1.0 - mean), 0.0)
-        windows += enough
-    return result_like(np.where(mask.any(axis=0), total / np.maximum(windows, 1), np.nan), rows)
+    return _mean_over_windows(probability, window, seen, times_difficulty=True)
 
 
+@register_score(
+    "tdds",
+    needs="trace",
+    range=ANY,
+    source="Zhang et al., Temporal Dual-Depth Scoring (TDDS), CVPR 2024; of the label's probability alone",
+    columns=("probability",),
+)
 def tdds(
     probability: ArrayLike, window: int = 10, decay: float = 0.9, seen: ArrayLike | None = None
 ) -> NDArray[Any]:
-    """Temporal dual-depth score: how much the change from epoch to epoch varies, the latest windows most.
+    """How much the change of the label's probability varies from epoch to epoch, the last epochs most.
 
-    With `k_t = sum_c |p_t log(p_t / p_(t-1))|`, p_(t-1) from the presentation before, each window of J epochs
-    has J - 1 changes and the norm of their deviations from their mean; windows are summed with weights
-    `decay * (1 - decay) ** age`, age 0 the last one. A trace holds the label's probability only: the sum then
-    has its label's term alone, which is our approximation. Probabilities of all classes give the paper's.
+    The temporal dual-depth score. With `k_t = sum_c |p_t log(p_t / p_(t-1))|`, p_(t-1) from the presentation
+    before, each window of J epochs has J - 1 changes and the norm of their deviations from their mean; windows
+    are summed with weights `decay * (1 - decay) ** age`, age 0 the last one. A trace holds the label's
+    probability only: the sum then has its label's term alone, which is our approximation. Probabilities of all
+    classes give the paper's.
 
     Args:
         probability: (epochs, n) of the label, or (epochs, n, classes).
@@ -285,22 +317,35 @@ def tdds(
     if not 0.0 < decay <= 1.0:
         raise BadInputError(f"decay is {decay}; give a weight above 0 and at most 1.")
     # What is not finite in any class makes its sum not finite.
-    flat, mask = rows_and_mask(full.sum(axis=2), seen, "probability")
-    width = _checked(window, 3, len(full))
+    flat, mask = _rows_and_mask(full.sum(axis=2), seen, "probability")
+    width = _width(window, 3, len(full))
     changes, changed = _changes(full, mask)
     total = np.zeros(flat.shape[1])
     for age, start in enumerate(range(len(full) - width, -1, -1)):
         part, counts = changes[start : start + width - 1], changed[start : start + width - 1]
-        mean, _ = mean_and_count(part, counts)
+        mean, _ = _mean_and_count(part, counts)
         squares = np.where(counts, part - np.nan_to_num(mean), 0.0) ** 2
         total += decay * (1.0 - decay) ** age * np.sqrt(squares.sum(axis=0))
-    return result_like(np.where(mask.any(axis=0), total, np.nan), full)
+    return _result_like(np.where(mask.any(axis=0), total, np.nan), full)
 
 
-def _checked(window: int, least: int, epochs: int) -> int:
+def _width(window: int, least: int, epochs: int) -> int:
+    """The window, no longer than the epochs there are."""
     if window < least:
         raise BadInputError(f"window must be at least {least} epochs, got {window}.")
     return min(window, epochs)
+
+
+def _mean_over_windows(
+    probability: ArrayLike, window: int, seen: ArrayLike | None, *, times_difficulty: bool
+) -> NDArray[Any]:
+    """The mean over all windows of the deviation, or of the deviation times one minus the window's mean."""
+    rows, mask = _rows_and_mask(probability, seen, "probability")
+    total, windows = np.zeros(rows.shape[1]), np.zeros(rows.shape[1], np.int64)
+    for mean, deviation, enough in _windows(rows, mask, _width(window, 2, len(rows))):
+        total += np.where(enough, deviation * (1.0 - mean) if times_difficulty else deviation, 0.0)
+        windows += enough
+    return _result_like(np.where(mask.any(axis=0), total / np.maximum(windows, 1), np.nan), rows)
 
 
 def _windows(
@@ -308,7 +353,7 @@ def _windows(
 ) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]:
     """Mean and unbiased deviation (n,) in every window, and whether it has two presentations."""
     # Sums roll from window to window; centred first, so that they stay small and lose no digits.
-    centre, _ = mean_and_count(rows, mask)
+    centre, _ = _mean_and_count(rows, mask)
     first, second, count = (np.zeros(rows.shape[1]) for _ in range(3))
     for last in range(len(rows)):
         for row, sign in ((last, 1.0), (last - width, -1.0)):

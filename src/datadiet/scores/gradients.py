@@ -1,18 +1,36 @@
-"""Gradient norms that have a closed form in what the forward pass already gives."""
+"""GraNd: the card of the norm over all weights, and the closed form of the norm over the last layer."""
 
 from __future__ import annotations
 
-from typing import Any, cast
-
-import numpy as np
 import torch
 
 from datadiet.foundation.errors import BadInputError
 from datadiet.scores.outputs import Array, read_batch
+from datadiet.scores.registry import ANY, DATA_DIET, SCORES, ScoreCard, register_score
+from datadiet.scores.softmax import as_tensor
+
+SCORES.add(
+    "grand",
+    ScoreCard(
+        name="grand",
+        needs="gradients",
+        higher_is_harder=True,
+        range=ANY,
+        source=DATA_DIET,
+        summary="L2 norm of the loss gradient with respect to all weights.",
+        function=None,
+    ),
+)
 
 
+@register_score(
+    "grand_last_layer",
+    needs="features",
+    range=ANY,
+    source=f"closed form for the last layer of GraNd, {DATA_DIET}",
+)
 def grand_last_layer(logits: Array, targets: Array, features: Array, bias: bool = True) -> Array:
-    """Norm of the cross-entropy gradient with respect to the last linear layer alone.
+    """L2 norm of the loss gradient with respect to the last linear layer.
 
     `|| softmax(z) - y ||_2 * sqrt(|| h ||_2^2 + 1[bias])`, because the gradient of the weight is the outer
     product of the error and the layer's input, and that of the bias is the error itself. It is not the GraNd
@@ -34,21 +52,19 @@ def grand_last_layer(logits: Array, targets: Array, features: Array, bias: bool 
     Fayyaz et al., "BERT on a Data Diet", 2022 (classifier head only).
 
     Example:
+        >>> import numpy as np
         >>> grand_last_layer(np.array([[0.0, 0.0]]), np.array([0]), np.array([[1.0, 1.0, 1.0]]))
         array([1.41421356])
     """
-    is_tensor = isinstance(logits, torch.Tensor)
     with torch.no_grad():
-        reading = read_batch(logits, targets)
-        hidden: Any = (
-            features.detach() if isinstance(features, torch.Tensor) else torch.tensor(np.asarray(features))
-        )
-        if hidden.ndim != 2 or len(hidden) != len(reading.targets):
+        terms = read_batch(logits, targets)
+        hidden = as_tensor(features, "features")
+        if hidden.ndim != 2 or len(hidden) != len(terms.targets):
             raise BadInputError(
-                f"features must be (batch, features) with {len(reading.targets)} rows like the logits, "
+                f"features must be (batch, features) with {len(terms.targets)} rows like the logits, "
                 f"got shape {tuple(hidden.shape)}."
             )
-        hidden = hidden.to(reading.logits.device, reading.logits.dtype)
+        hidden = hidden.to(terms.logits.device, terms.logits.dtype)
         squared = (hidden * hidden).sum(dim=1)
-        result = reading.el2n * torch.sqrt(squared + 1.0 if bias else squared)
-    return cast(Array, result if is_tensor else result.numpy())
+        result = terms.el2n * torch.sqrt(squared + 1.0 if bias else squared)
+    return result if isinstance(logits, torch.Tensor) else result.numpy()

@@ -9,6 +9,7 @@ import torch
 
 from datadiet.foundation.errors import BadInputError
 from datadiet.scores.outputs import Array
+from datadiet.scores.registry import ANY, register_score
 from datadiet.selection.geometry import class_centre_distance
 from datadiet.selection.geometry import prototype_distance as nearest_centre_distance
 
@@ -16,12 +17,16 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_PURPOSE = np.uint64(0x5CA1AB1E0DDBA115)
-
-
+@register_score(
+    "input_norm",
+    needs="inputs",
+    range=ANY,
+    source="Kirsch, Does 'Deep Learning on a Data Diet' reproduce?, 2023",
+)
 def input_norm(inputs: Array) -> Array:
-    """L2 norm of each input as the model sees it: `|| x ||_2` over everything but the first axis.
+    """L2 norm of the input as the model sees it.
+
+    `|| x ||_2` over everything but the first axis.
 
     Args:
         inputs: (batch, ...), torch on any device or numpy; integers are read as numbers.
@@ -49,6 +54,66 @@ def input_norm(inputs: Array) -> Array:
     return cast(Array, result if is_tensor else result.numpy())
 
 
+@register_score(
+    "centre_distance",
+    needs="embeddings",
+    range=ANY,
+    source="Xia et al., Moderate Coreset, ICLR 2023 (which keeps the middle of it)",
+)
+def centre_distance(embeddings: ArrayLike, labels: ArrayLike, seed: int = 0) -> NDArray[np.float32]:
+    """Euclidean distance of the embedding to the mean of its class.
+
+    Args:
+        embeddings: (n, d).
+        labels: (n,) class of each example.
+        seed: not used; scores of embeddings are called alike.
+
+    Returns:
+        (n,) float32, at least 0.
+
+    Source: Xia et al., "Moderate Coreset", ICLR 2023, section 3, where the middle of it is kept.
+
+    Example:
+        >>> centre_distance([[0.0], [2.0], [5.0]], [0, 0, 1])
+        array([1., 1., 0.], dtype=float32)
+    """
+    vectors: NDArray[Any] = np.asarray(embeddings)
+    return class_centre_distance(vectors, np.asarray(labels)).astype(np.float32)
+
+
+@register_score(
+    "prototype_distance",
+    needs="embeddings",
+    range=(0.0, 2.0),
+    source="Sorscher et al., Beyond neural scaling laws, NeurIPS 2022",
+)
+def prototype_distance(embeddings: ArrayLike, labels: ArrayLike, seed: int = 0) -> NDArray[np.float32]:
+    """Cosine distance of the embedding to the nearest k-means centre, as many centres as classes.
+
+    Args:
+        embeddings: (n, d).
+        labels: (n,), of which only the number of classes counts.
+        seed: of the k-means start.
+
+    Returns:
+        (n,) float32 in [0, 2].
+
+    Source: Sorscher et al., "Beyond neural scaling laws", NeurIPS 2022, section 6; the number of centres is
+    the paper's choice for ImageNet (one a class).
+
+    Example:
+        >>> prototype_distance([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0], [0.0, 5.0]], [0, 0, 1, 1]).round(3)
+        array([0., 0., 0., 0.], dtype=float32)
+    """
+    vectors: NDArray[Any] = np.asarray(embeddings, dtype=np.float32)
+    clusters = min(len(np.unique(np.asarray(labels))), len(vectors))
+    return nearest_centre_distance(vectors, clusters, np.random.default_rng(seed)).astype(np.float32)
+
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_PURPOSE = np.uint64(0x5CA1AB1E0DDBA115)
+
+
 def _scramble(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """The finaliser of SplitMix64: every bit of the input moves every bit of the output."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -56,8 +121,11 @@ def _scramble(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return values ^ (values >> np.uint64(31))
 
 
+@register_score("random", needs="ids", range=(0.0, 1.0), source="the baseline of every comparison")
 def random(ids: ArrayLike, seed: int) -> NDArray[np.float64]:
-    """Uniform numbers in [0, 1), each a pure function of its id and the seed: no order, no global state.
+    """Chance, fixed by id and seed.
+
+    Uniform numbers in [0, 1), each a pure function of its id and the seed: no order, no global state.
 
     An example keeps its number whatever batch, subset, machine or order it is asked in, and two seeds give
     independent rankings.
@@ -85,47 +153,3 @@ def random(ids: ArrayLike, seed: int) -> NDArray[np.float64]:
     stream = _scramble(np.atleast_1d(np.uint64(int(seed) % 2**64)) ^ _PURPOSE)
     mixed = _scramble(_scramble(numbers.astype(np.int64).view(np.uint64) * _GOLDEN + stream) ^ stream)
     return (mixed >> np.uint64(11)).astype(np.float64) * 2.0**-53
-
-
-def centre_distance(embeddings: ArrayLike, labels: ArrayLike, seed: int = 0) -> NDArray[np.float32]:
-    """Euclidean distance of each embedding to the mean embedding of its class.
-
-    Args:
-        embeddings: (n, d).
-        labels: (n,) class of each example.
-        seed: not used; scores of embeddings are called alike.
-
-    Returns:
-        (n,) float32, at least 0.
-
-    Source: Xia et al., "Moderate Coreset", ICLR 2023, section 3, where the middle of it is kept.
-
-    Example:
-        >>> centre_distance([[0.0], [2.0], [5.0]], [0, 0, 1])
-        array([1., 1., 0.], dtype=float32)
-    """
-    vectors: NDArray[Any] = np.asarray(embeddings)
-    return class_centre_distance(vectors, np.asarray(labels)).astype(np.float32)
-
-
-def prototype_distance(embeddings: ArrayLike, labels: ArrayLike, seed: int = 0) -> NDArray[np.float32]:
-    """Cosine distance of each embedding to the nearest of as many k-means centres as there are classes.
-
-    Args:
-        embeddings: (n, d).
-        labels: (n,), of which only the number of classes counts.
-        seed: of the k-means start.
-
-    Returns:
-        (n,) float32 in [0, 2].
-
-    Source: Sorscher et al., "Beyond neural scaling laws", NeurIPS 2022, section 6; the number of centres is
-    the paper's choice for ImageNet (one a class).
-
-    Example:
-        >>> prototype_distance([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0], [0.0, 5.0]], [0, 0, 1, 1]).round(3)
-        array([0., 0., 0., 0.], dtype=float32)
-    """
-    vectors: NDArray[Any] = np.asarray(embeddings, dtype=np.float32)
-    clusters = min(len(np.unique(np.asarray(labels))), len(vectors))
-    return nearest_centre_distance(vectors, clusters, np.random.default_rng(seed)).astype(np.float32)

@@ -1,15 +1,16 @@
-"""Scores of one forward pass: logits and labels in, one number an example out."""
+"""Scores of one forward pass: logits in, with labels or without, and one number an example out."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
 import torch
 
 from datadiet.foundation.errors import BadInputError
+from datadiet.scores.registry import ANY, AUM, DATA_DIET, SIGNED, register_score
+from datadiet.scores.softmax import SoftmaxTerms, as_tensor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,148 +23,7 @@ REAL_MEASURES = ("probability", "el2n", "l1_error", "entropy", "loss", "margin",
 MEASURES = (*REAL_MEASURES, "prediction", "correct")
 
 
-class Reading:
-    """Everything that the scores share about one batch of logits, each part computed once, when asked for.
-
-    The label's own logit is taken out first, and the others are exponentiated against the largest of them.
-    So `1 - p_label` is a sum of the other classes and never a difference of nearly equal numbers: the
-    easiest examples keep distinct scores in float32, and logits of 10,000 neither overflow nor lose rank.
-
-    Args:
-        logits: float tensor, one row an example; classes along `class_dim`.
-        targets: int64 tensor, one class an example.
-        class_dim: 1 for (batch, classes); 0 for (classes, batch), faster on a CPU when classes are few.
-        overwrite: the logits are a scratch copy: computed in place, which spares touching fresh memory. The
-            prediction has to be asked for first then; `measures_of` does.
-    """
-
-    def __init__(
-        self, logits: torch.Tensor, targets: torch.Tensor, class_dim: int = 1, overwrite: bool = False
-    ) -> None:
-        self.logits = logits
-        self.targets = targets
-        self.class_dim = class_dim
-        self.overwrite = overwrite
-        self._index = targets.unsqueeze(class_dim)
-
-    @cached_property
-    def _label_logit(self) -> torch.Tensor:
-        return self.logits.gather(self.class_dim, self._index).squeeze(self.class_dim)
-
-    @cached_property
-    def _other_logits(self) -> torch.Tensor:
-        if not self.overwrite:
-            return self.logits.scatter(self.class_dim, self._index, float("-inf"))
-        _ = self._label_logit  # read before it is overwritten
-        return self.logits.scatter_(self.class_dim, self._index, float("-inf"))
-
-    @cached_property
-    def _largest_other(self) -> torch.Tensor:
-        # Finite also where every other class is masked out with -inf, so that differences stay numbers.
-        return self._other_logits.amax(self.class_dim).clamp_(min=torch.finfo(self.logits.dtype).min)
-
-    @cached_property
-    def _largest(self) -> torch.Tensor:
-        return torch.maximum(self._label_logit, self._largest_other)
-
-    @cached_property
-    def _others(self) -> torch.Tensor:
-        """exp(logit - largest other logit) of every class; the label's place holds (next to) nothing."""
-        largest = self._largest_other.unsqueeze(self.class_dim)
-        if self.overwrite:
-            # exp(-43) is nothing beside the largest term, which is 1; far smaller results, and those of -inf,
-            # take a processor twice the time.
-            return self._other_logits.sub_(largest).clamp_(min=-43.0).exp_()
-        return torch.sub(self._other_logits, largest).exp_()
-
-    @cached_property
-    def _scale(self) -> torch.Tensor:
-        """exp(largest other logit - largest logit): 1 unless the label is on top."""
-        return (self._largest_other - self._largest).exp_()
-
-    @cached_property
-    def _unscaled_sum(self) -> torch.Tensor:
-        return self._others.sum(self.class_dim)
-
-    @cached_property
-    def _others_sum(self) -> torch.Tensor:
-        return self._unscaled_sum * self._scale
-
-    @cached_property
-    def _label_gap(self) -> torch.Tensor:
-        return self._label_logit - self._largest
-
-    @cached_property
-    def _label(self) -> torch.Tensor:
-        return self._label_gap.exp()
-
-    @cached_property
-    def _total(self) -> torch.Tensor:
-        """Sum over all classes of exp(logit - largest logit)."""
-        return self._others_sum + self._label
-
-    @cached_property
-    def _log_total(self) -> torch.Tensor:
-        # The largest term is exactly 1; with the label on top the rest is the others' sum, without rounding.
-        return torch.log1p(self._others_sum + (self._label - 1))
-
-    @cached_property
-    def probability(self) -> torch.Tensor:
-        return self._label / self._total
-
-    @cached_property
-    def el2n(self) -> torch.Tensor:
-        # Scaled after the root: the square of a probability of 1e-20 would be 0 in float32.
-        squares = (self._others * self._others).sum(self.class_dim)
-        norms = squares.addcmul_(self._unscaled_sum, self._unscaled_sum).sqrt_()
-        return norms.mul_(self._scale).div_(self._total)
-
-    @cached_property
-    def l1_error(self) -> torch.Tensor:
-        return (self._others_sum * 2).div_(self._total)
-
-    @cached_property
-    def entropy(self) -> torch.Tensor:
-        others: torch.Tensor = torch.special.entr(self._others).sum(self.class_dim).mul_(self._scale)
-        others.addcmul_(self._others_sum, self._largest - self._largest_other)
-        return others.add_(torch.special.entr(self._label)).div_(self._total).add_(self._log_total)
-
-    @cached_property
-    def loss(self) -> torch.Tensor:
-        return self._log_total - self._label_gap
-
-    @cached_property
-    def margin(self) -> torch.Tensor:
-        return (self._label - self._scale).div_(self._total)
-
-    @cached_property
-    def logit_margin(self) -> torch.Tensor:
-        return self._label_logit - self._largest_other
-
-    @cached_property
-    def prediction(self) -> torch.Tensor:
-        return self.logits.argmax(self.class_dim)
-
-    @cached_property
-    def correct(self) -> torch.Tensor:
-        return self.prediction == self.targets
-
-
-def _as_tensor(values: Any, name: str) -> torch.Tensor:
-    if isinstance(values, torch.Tensor):
-        return values.detach()
-    array = np.asarray(values)
-    if array.dtype.kind not in "fiub":
-        raise BadInputError(f"{name} must hold numbers, got an array of {array.dtype}; convert it first.")
-    # torch shares memory with the array; a read-only or byte-swapped one has to be copied.
-    if not array.flags.writeable or not array.dtype.isnative or array.dtype.kind == "u":
-        array = array.astype(
-            np.int64 if array.dtype.kind == "u" else array.dtype.newbyteorder("="), copy=True
-        )
-    return torch.from_numpy(array)
-
-
-def read_batch(logits: Any, targets: Any) -> Reading:
+def read_batch(logits: Any, targets: Any) -> SoftmaxTerms:
     """Check a batch and prepare it for the scores.
 
     Args:
@@ -173,7 +33,7 @@ def read_batch(logits: Any, targets: Any) -> Reading:
     Raises:
         BadInputError: wrong rank, dtype, number of rows or classes, or a label outside the classes.
     """
-    values, labels = _as_tensor(logits, "logits"), _as_tensor(targets, "targets")
+    values, labels = as_tensor(logits, "logits"), as_tensor(targets, "targets")
     if values.ndim != 2:
         raise BadInputError(
             f"logits must be (batch, classes), got shape {tuple(values.shape)}; flatten it first."
@@ -202,7 +62,7 @@ def read_batch(logits: Any, targets: Any) -> Reading:
                 f"target {int(labels[row])} in row {row} is outside the {values.shape[1]} classes of the "
                 f"logits; labels must be 0 to {values.shape[1] - 1}."
             )
-    return Reading(values, labels)
+    return SoftmaxTerms(values, labels)
 
 
 def _score(name: str, logits: Array, targets: Array) -> Array:
@@ -211,8 +71,21 @@ def _score(name: str, logits: Array, targets: Array) -> Array:
     return result if isinstance(logits, torch.Tensor) else result.numpy()
 
 
+def _score_of_hypothesis(name: str, logits: Array) -> Array:
+    """The score with the model's own hypothesis in the place of the label: how unsure a model is of itself."""
+    values = torch.as_tensor(logits)
+    hypotheses = torch.zeros(values.shape[:1], dtype=torch.int64, device=values.device)
+    if values.ndim == 2 and values.shape[1]:
+        hypotheses = values.argmax(dim=1)
+    result = _score(name, values, hypotheses)
+    return result if isinstance(logits, torch.Tensor) else result.numpy()
+
+
+@register_score("el2n", needs="outputs", range=(0.0, math.sqrt(2)), source=DATA_DIET)
 def el2n(logits: Array, targets: Array) -> Array:
-    """Error L2 norm: `|| softmax(logits) - one_hot(targets) ||_2`.
+    """L2 norm of softmax minus label.
+
+    The error L2 norm: `|| softmax(logits) - one_hot(targets) ||_2`.
 
     Args:
         logits: (batch, classes), torch on any device or numpy.
@@ -233,8 +106,11 @@ def el2n(logits: Array, targets: Array) -> Array:
     return _score("el2n", logits, targets)
 
 
+@register_score("l1_error", needs="outputs", range=(0.0, 2.0), source=f"code released with {DATA_DIET}")
 def l1_error(logits: Array, targets: Array) -> Array:
-    """Error L1 norm: `|| softmax(logits) - one_hot(targets) ||_1 = 2 (1 - p_label)`.
+    """L1 norm of softmax minus label.
+
+    The error L1 norm: `|| softmax(logits) - one_hot(targets) ||_1 = 2 (1 - p_label)`.
 
     Args:
         logits: (batch, classes), torch on any device or numpy.
@@ -255,8 +131,13 @@ def l1_error(logits: Array, targets: Array) -> Array:
     return _score("l1_error", logits, targets)
 
 
+@register_score(
+    "entropy", needs="outputs", range=ANY, source="Coleman et al., Selection via Proxy, ICLR 2020"
+)
 def entropy(logits: Array, targets: Array) -> Array:
-    """Entropy of the predicted distribution in nats: `-sum_j p_j log p_j`; the label does not matter.
+    """Entropy of the prediction in nats; the label does not matter.
+
+    `-sum_j p_j log p_j`.
 
     Args:
         logits: (batch, classes), torch on any device or numpy.
@@ -277,8 +158,11 @@ def entropy(logits: Array, targets: Array) -> Array:
     return _score("entropy", logits, targets)
 
 
+@register_score("loss", needs="outputs", range=ANY, source="the cross-entropy itself")
 def loss(logits: Array, targets: Array) -> Array:
-    """Cross-entropy of each example in nats: `-log p_label`, never reduced over the batch.
+    """Cross-entropy in nats.
+
+    `-log p_label` of each example, never reduced over the batch.
 
     Args:
         logits: (batch, classes), torch on any device or numpy.
@@ -297,8 +181,17 @@ def loss(logits: Array, targets: Array) -> Array:
     return _score("loss", logits, targets)
 
 
+@register_score(
+    "margin",
+    needs="outputs",
+    higher_is_harder=False,
+    range=(-1.0, 1.0),
+    source=f"code released with {DATA_DIET}",
+)
 def margin(logits: Array, targets: Array) -> Array:
-    """Probability margin: `p_label - max_{j != label} p_j`; low is hard, negative is a wrong prediction.
+    """Probability of the label minus the largest other.
+
+    `p_label - max_{j != label} p_j`; low is hard, negative is a wrong prediction.
 
     Args:
         logits: (batch, classes), torch on any device or numpy.
@@ -320,8 +213,11 @@ def margin(logits: Array, targets: Array) -> Array:
     return _score("margin", logits, targets)
 
 
+@register_score("logit_margin", needs="outputs", higher_is_harder=False, range=SIGNED, source=AUM)
 def logit_margin(logits: Array, targets: Array) -> Array:
-    """Logit margin: `z_label - max_{j != label} z_j`; low is hard, negative is a wrong prediction.
+    """Logit of the label minus the largest other.
+
+    `z_label - max_{j != label} z_j`; low is hard, negative is a wrong prediction.
 
     Args:
         logits: (batch, classes), torch on any device or numpy.
@@ -341,6 +237,130 @@ def logit_margin(logits: Array, targets: Array) -> Array:
         tensor([-2.])
     """
     return _score("logit_margin", logits, targets)
+
+
+@register_score(
+    "least_confidence",
+    needs="outputs",
+    range=(0.0, 1.0),
+    source="Culotta and McCallum, Reducing Labeling Effort for Structured Prediction Tasks, AAAI 2005",
+)
+def least_confidence(logits: Array, targets: Array | None = None) -> Array:
+    """One minus the largest probability; no label is looked at.
+
+    `1 - max_j p_j`.
+
+    Args:
+        logits: (batch, classes), torch on any device or numpy.
+        targets: not looked at; taken so that it can be called as every other score of outputs.
+
+    Returns:
+        (batch,) in [0, 1 - 1 / classes], of the same kind as `logits`.
+
+    Raises:
+        BadInputError: the logits are not (batch, classes) of floats.
+
+    Source: Culotta and McCallum, "Reducing Labeling Effort for Structured Prediction Tasks", AAAI 2005.
+
+    Example:
+        >>> least_confidence(torch.tensor([[0.0, 0.0, 0.0, 0.0]]))
+        tensor([0.7500])
+    """
+    # The error of a label of probability p sums to 2 (1 - p); half of it is exact where 1 - p would round.
+    return _score_of_hypothesis("l1_error", logits) / 2
+
+
+@register_score(
+    "hypothesis_el2n",
+    needs="outputs",
+    range=(0.0, 1.0),
+    source=f"{DATA_DIET}, with the model's hypothesis as label",
+)
+def hypothesis_el2n(logits: Array, targets: Array | None = None) -> Array:
+    """L2 norm of softmax minus the model's own hypothesis; no label is looked at.
+
+    `|| softmax(logits) - one_hot(argmax) ||_2`.
+
+    Args:
+        logits: (batch, classes), torch on any device or numpy.
+        targets: not looked at.
+
+    Returns:
+        (batch,) in [0, 1).
+
+    Raises:
+        BadInputError: the logits are not (batch, classes) of floats.
+
+    Source: EL2N of Paul, Ganguli, Dziugaite, NeurIPS 2021, with the model's own confident hypothesis as label, as
+    pools of weakly labelled utterances are scored (entropy and margin based scoring in industrial NLU, 2023).
+
+    Example:
+        >>> hypothesis_el2n(torch.tensor([[0.0, 0.0]]))
+        tensor([0.7071])
+    """
+    return _score_of_hypothesis("el2n", logits)
+
+
+@register_score(
+    "probability_margin",
+    needs="outputs",
+    higher_is_harder=False,
+    range=(0.0, 1.0),
+    source="Scheffer et al., Active Hidden Markov Models for Information Extraction, 2001",
+)
+def probability_margin(logits: Array, targets: Array | None = None) -> Array:
+    """Largest probability minus the second; no label is looked at.
+
+    Low where two classes compete.
+
+    Args:
+        logits: (batch, classes), torch on any device or numpy.
+        targets: not looked at.
+
+    Returns:
+        (batch,) in [0, 1].
+
+    Raises:
+        BadInputError: the logits are not (batch, classes) of floats.
+
+    Source: Scheffer, Decomain, Wrobel, "Active Hidden Markov Models for Information Extraction", 2001.
+
+    Example:
+        >>> probability_margin(torch.tensor([[0.0, 0.0]]))
+        tensor([0.])
+    """
+    return _score_of_hypothesis("margin", logits)
+
+
+@register_score(
+    "top_logit_margin",
+    needs="outputs",
+    higher_is_harder=False,
+    range=(0.0, math.inf),
+    source="the probability margin on the scale of logits",
+)
+def top_logit_margin(logits: Array, targets: Array | None = None) -> Array:
+    """Largest logit minus the second; no label is looked at.
+
+    Low where two classes compete.
+
+    Args:
+        logits: (batch, classes), torch on any device or numpy.
+        targets: not looked at.
+
+    Returns:
+        (batch,), at least 0.
+
+    Raises:
+        BadInputError: the logits are not (batch, classes) of floats.
+
+    Source: the margin above on the scale of logits, where sure examples do not crowd at 1.
+
+    Example:
+        >>> top_logit_margin(torch.tensor([[3.0, 1.0, 0.0]]))
+        tensor([2.])
+    """
+    return _score_of_hypothesis("logit_margin", logits)
 
 
 def measure(logits: Any, targets: Any) -> dict[str, torch.Tensor]:
@@ -365,12 +385,9 @@ def measure(logits: Any, targets: Any) -> dict[str, torch.Tensor]:
         return measures_of(read_batch(logits, targets), MEASURES)
 
 
-def measures_of(reading: Reading, names: Iterable[str]) -> dict[str, torch.Tensor]:
-    """The named measures of a reading, without computing those that were not asked for."""
+def measures_of(terms: SoftmaxTerms, names: Iterable[str]) -> dict[str, torch.Tensor]:
+    """The named measures of a batch, without computing those that were not asked for."""
     asked = tuple(names)
-    before = [name for name in ("prediction", "correct") if name in asked]  # as long as the logits stand
-    found: dict[str, torch.Tensor] = {name: getattr(reading, name) for name in (*before, *asked)}
-    found = {name: found[name] for name in asked}
-    if "prediction" in found:
-        found["prediction"] = found["prediction"].to(torch.int32)
-    return found
+    if not {"prediction", "correct"}.isdisjoint(asked):
+        _ = terms.prediction  # first, as long as the logits stand
+    return {name: getattr(terms, name) for name in asked}

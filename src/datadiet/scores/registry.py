@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Callable
@@ -10,12 +9,21 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args
 
 from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.registry import Registry
 
 Needs = Literal["outputs", "trace", "gradients", "features", "embeddings", "inputs", "ids"]
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 #: A score's name, and a name in a table, which may say the epoch: `el2n`, `el2n@4`.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _COLUMN = re.compile(r"([A-Za-z][A-Za-z0-9_]*)(@\d+(?:\.\d+)?)?")
+
+#: Ranges and papers that several cards name.
+ANY = (0.0, math.inf)
+SIGNED = (-math.inf, math.inf)
+DATA_DIET = "Paul, Ganguli, Dziugaite, Deep Learning on a Data Diet, NeurIPS 2021"
+CARTOGRAPHY = "Swayamdipta et al., Dataset Cartography, EMNLP 2020"
+AUM = "Pleiss et al., Identifying Mislabeled Data using the Area Under the Margin Ranking, NeurIPS 2020"
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,9 @@ class ScoreCard:
         summary: one sentence.
         function: the pure function; None for `grand`, which needs a model (`datadiet.pergrad`).
         columns: for `needs="trace"`, the trace columns that the function takes, in its order.
+
+    Raises:
+        BadInputError: the name is not a plain one, `needs` is unknown, or a score of the trace names no columns.
     """
 
     name: str
@@ -44,28 +55,20 @@ class ScoreCard:
     function: Callable[..., Any] | None
     columns: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise BadInputError(
+                f"score name {self.name!r} must be letters, digits and underscores, a letter first."
+            )
+        if self.needs not in get_args(Needs):
+            raise BadInputError(
+                f"score {self.name!r} needs {self.needs!r}; it must be one of {get_args(Needs)}."
+            )
+        if self.needs == "trace" and not self.columns:
+            raise BadInputError(f"score {self.name!r} needs the trace: name the columns that it takes.")
 
-_CARDS: dict[str, ScoreCard] = {}
-Function = TypeVar("Function", bound=Callable[..., Any])
 
-
-def add_card(card: ScoreCard) -> None:
-    """Register a score by its card.
-
-    Raises:
-        BadInputError: the name is taken or not a plain name, or `needs` is unknown.
-    """
-    if not _NAME.fullmatch(card.name):
-        raise BadInputError(
-            f"score name {card.name!r} must be letters, digits and underscores, a letter first."
-        )
-    if card.name in _CARDS:
-        raise BadInputError(f"a score named {card.name!r} exists already; choose another name.")
-    if card.needs not in get_args(Needs):
-        raise BadInputError(f"score {card.name!r} needs {card.needs!r}; it must be one of {get_args(Needs)}.")
-    if card.needs == "trace" and not card.columns:
-        raise BadInputError(f"score {card.name!r} needs the trace: name the columns that it takes.")
-    _CARDS[card.name] = card
+SCORES: Registry[ScoreCard] = Registry("score", unique=True)
 
 
 def register_score(
@@ -73,7 +76,7 @@ def register_score(
     *,
     needs: Needs,
     higher_is_harder: bool = True,
-    range: tuple[float, float] = (-math.inf, math.inf),
+    range: tuple[float, float] = SIGNED,
     source: str = "",
     summary: str | None = None,
     columns: tuple[str, ...] = (),
@@ -81,7 +84,8 @@ def register_score(
     """Register a function as a score; it is returned unchanged.
 
     A score of `outputs` takes (logits, targets) as tensors; one of the `trace` takes its columns as
-    (epochs, n) arrays and the keyword `seen`; each returns (n,).
+    (epochs, n) arrays and the keyword `seen`; each returns (n,). Its summary is the first line of its docstring
+    unless given.
 
     Raises:
         BadInputError: the name is taken or not a plain name, or `needs` is unknown.
@@ -92,24 +96,15 @@ def register_score(
         ...     return -logits.amax(dim=1)
         >>> card("largest_logit").higher_is_harder
         True
-        >>> unregister_score("largest_logit")
+        >>> SCORES.forget("largest_logit")
     """
 
     def register(function: Function) -> Function:
         text = summary if summary is not None else (function.__doc__ or "").strip().split("\n")[0]
-        add_card(ScoreCard(name, needs, higher_is_harder, range, source, text, function, columns))
+        SCORES.add(name, ScoreCard(name, needs, higher_is_harder, range, source, text, function, columns))
         return function
 
     return register
-
-
-def unregister_score(name: str) -> None:
-    """Forget a registered score.
-
-    Raises:
-        BadInputError: there is none of that name.
-    """
-    del _CARDS[card(name).name]
 
 
 def base_name(name: str) -> str:
@@ -138,12 +133,7 @@ def card(name: str) -> ScoreCard:
         >>> card("aum").higher_is_harder
         False
     """
-    found = _CARDS.get(name.split("@")[0])
-    if found is None:
-        near = difflib.get_close_matches(name.split("@")[0].lower(), _CARDS, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(_CARDS))}."
-        raise BadInputError(f"there is no score named {name!r}; {hint}")
-    return found
+    return SCORES[name.split("@")[0]]
 
 
 def cards() -> tuple[ScoreCard, ...]:
@@ -153,4 +143,4 @@ def cards() -> tuple[ScoreCard, ...]:
         >>> [found.name for found in cards()][:2]
         ['el2n', 'l1_error']
     """
-    return tuple(_CARDS.values())
+    return SCORES.cards()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from datadiet.foundation.errors import BadInputError
-from datadiet.scores.outputs import MEASURES, REAL_MEASURES, Reading, measures_of
+from datadiet.scores.outputs import MEASURES, REAL_MEASURES, measures_of
 from datadiet.scores.registry import ScoreCard, card
+from datadiet.scores.softmax import SoftmaxTerms
 from datadiet.scores.table import ScoreTable
 
 if TYPE_CHECKING:
@@ -75,7 +76,12 @@ def score_logits(
         raise BadInputError(
             f"logits have {num_rows} rows but there are {len(truth)} labels; give one label a row."
         )
-    cards = _chosen(scores)
+    if not scores:
+        raise BadInputError("name at least one score.")
+    cards = [card(name) for name in dict.fromkeys(scores)]
+    for chosen in cards:
+        if chosen.needs not in ("outputs", "trace"):
+            raise BadInputError(f"{chosen.name!r} cannot be computed from logits: it needs {chosen.needs}.")
     last = len(epochs)
     points = (
         [last] if at_epoch is None else [at_epoch] if isinstance(at_epoch, int) else sorted(set(at_epoch))
@@ -83,16 +89,12 @@ def score_logits(
     for epoch in points:
         if not 1 <= epoch <= last:
             raise BadInputError(f"there is no epoch {epoch}; the logits have {last} (counted from 1).")
-    dynamics = [found for found in cards if found.needs == "trace"]
-    plan = _Plan(
-        {found.name: found for found in cards if found.needs == "outputs"},
-        set(points),
-        tuple(dict.fromkeys(name for found in dynamics for name in found.columns)),
-    )
+    point_scores = {chosen.name: chosen for chosen in cards if chosen.needs == "outputs"}
+    dynamics = [chosen for chosen in cards if chosen.needs == "trace"]
+    columns = list(dict.fromkeys(name for chosen in dynamics for name in chosen.columns))
 
+    kind = np.float64 if any(values.dtype.itemsize > 4 for values in epochs) else np.float32
     found: dict[str, NDArray[Any]] = {}
-    exact = any(values.dtype.kind == "f" and values.dtype.itemsize > 4 for values in epochs)
-    kind = np.float64 if exact else np.float32
     names: dict[tuple[str, int], str] = {}
     for chosen in cards:
         for epoch in points if chosen.needs == "outputs" else [last]:
@@ -100,23 +102,24 @@ def score_logits(
             names[chosen.name, epoch] = column
             found[column] = np.empty(num_rows, kind)
 
-    wanted = range(1, last + 1) if dynamics else points
-
     def score_rows(rows: slice) -> None:
         targets = _targets(truth, rows, num_classes)
-        block: dict[str, list[NDArray[Any]]] = {name: [] for name in plan.columns}
-        for epoch in wanted:
-            measured = plan.measure(_class_major(epochs[epoch - 1][rows], kind), targets, epoch, rows.start)
-            for name in plan.scores if epoch in plan.epochs else ():
-                found[names[name, epoch]][rows] = measured[name].numpy()
+        block: dict[str, list[NDArray[Any]]] = {name: [] for name in columns}
+        for epoch in range(1, last + 1) if dynamics else points:
+            values = _class_major(epochs[epoch - 1][rows], kind)
+            wanted = point_scores if epoch in points else {}
+            measures = _measures(values, targets, wanted, columns, epoch, rows.start)
+            for name in wanted:
+                found[names[name, epoch]][rows] = measures[name].numpy()
             for name, parts in block.items():
-                parts.append(measured[name].numpy())
+                parts.append(measures[name].numpy())
         stacked = {name: np.stack(parts) for name, parts in block.items()}
         for chosen in dynamics:
             assert chosen.function is not None
             found[chosen.name][rows] = chosen.function(*(stacked[name] for name in chosen.columns))
 
-    _on_every_core(score_rows, _chunks(num_rows, max(1, chunk_rows or _CHUNK_NUMBERS // num_classes)))
+    size = max(1, chunk_rows or _CHUNK_NUMBERS // num_classes)
+    _on_every_core(score_rows, [slice(start, start + size) for start in range(0, num_rows, size)])
     about = {
         column: {"higher_is_harder": card(name).higher_is_harder, "epoch": epoch, "taken": "given logits"}
         for (name, epoch), column in names.items()
@@ -131,52 +134,48 @@ def score_logits(
     )
 
 
-class _Plan:
-    """What to compute from a chunk of one epoch."""
-
-    def __init__(self, scores: dict[str, ScoreCard], epochs: set[int], columns: tuple[str, ...]) -> None:
-        self.scores = scores
-        self.epochs = epochs
-        self.columns = columns
-
-    def measure(
-        self, values: torch.Tensor, targets: torch.Tensor, epoch: int, start: int
-    ) -> dict[str, torch.Tensor]:
-        """The scores and trace columns of (classes, rows) logits, checked to be finite."""
-        asked = [*(self.scores if epoch in self.epochs else ()), *self.columns]
-        own = [name for name in asked if name in MEASURES]
-        # A flag is finite whatever the logits are; a probability tells.
-        tell = next((name for name in own if name in REAL_MEASURES), "probability")
-        measured = {}
-        for name in asked:
-            if name not in own:
-                function = self.scores[name].function
-                assert function is not None
-                measured[name] = function(values.t(), targets)
-        # Last, because it computes in the memory of the logits.
-        measured.update(measures_of(Reading(values, targets, 0, overwrite=True), dict.fromkeys((*own, tell))))
-        for name in dict.fromkeys((tell, *asked)):
-            broken = ~torch.isfinite(measured[name])
-            if broken.any():
-                rows = (broken.nonzero().flatten()[:5] + start).tolist()
-                raise BadInputError(
-                    f"{name} is not finite in rows {', '.join(map(str, rows))} of epoch {epoch}: "
-                    "the logits there are NaN or infinite; score finite logits only."
-                )
-        return measured
+def _measures(
+    values: torch.Tensor,
+    targets: torch.Tensor,
+    scores: Mapping[str, ScoreCard],
+    columns: Sequence[str],
+    epoch: int,
+    start: int,
+) -> dict[str, torch.Tensor]:
+    """The scores and trace columns of (classes, rows) logits of one epoch, checked to be finite."""
+    asked = [*scores, *columns]
+    own = [name for name in asked if name in MEASURES]
+    # A flag is finite whatever the logits are; a probability tells.
+    tell = next((name for name in own if name in REAL_MEASURES), "probability")
+    found = {}
+    for name in asked:
+        if name not in own:
+            function = scores[name].function
+            assert function is not None
+            found[name] = function(values.t(), targets)
+    # Last, because it computes in the memory of the logits.
+    found.update(measures_of(SoftmaxTerms(values, targets, 0, overwrite=True), (*own, tell)))
+    for name in dict.fromkeys((tell, *asked)):
+        bad = ~torch.isfinite(found[name])
+        if bad.any():
+            rows = (bad.nonzero().flatten()[:5] + start).tolist()
+            raise BadInputError(
+                f"{name} is not finite in rows {', '.join(map(str, rows))} of epoch {epoch}: "
+                "the logits there are NaN or infinite; score finite logits only."
+            )
+    return found
 
 
-def _on_every_core(work: Callable[[slice], None], chunks: Iterator[slice]) -> None:
+def _on_every_core(work: Callable[[slice], None], chunks: Iterable[slice]) -> None:
     """Do every chunk, each on one core.
 
     Threads that share nothing need no barrier after every operation, as torch's own would: on a busy machine
-    that is the difference between a little slower and standing still.
+    that is the difference between a little slower and not moving at all.
     """
     cores = torch.get_num_threads()
     pool = ThreadPoolExecutor(cores, "score", initializer=torch.set_num_threads, initargs=(1,))
     try:
-        for _ in pool.map(work, chunks):
-            pass
+        list(pool.map(work, chunks))
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(cores)  # threads made later would take over the one thread of the workers
@@ -185,10 +184,8 @@ def _on_every_core(work: Callable[[slice], None], chunks: Iterator[slice]) -> No
 def _class_major(source: NDArray[Any], kind: Any) -> torch.Tensor:
     """A (rows, classes) block as a (classes, rows) tensor, read and converted in one go."""
     if source.shape[1] > _FEW_CLASSES:
-        return torch.from_numpy(source.astype(kind, copy=True)).t()
-    turned = np.empty(source.shape[::-1], kind)
-    np.copyto(turned, source.T)
-    return torch.from_numpy(turned)
+        return torch.from_numpy(np.array(source, dtype=kind)).t()
+    return torch.from_numpy(np.array(source.T, dtype=kind, order="C"))
 
 
 def _targets(labels: NDArray[Any], rows: slice, num_classes: int) -> torch.Tensor:
@@ -200,21 +197,6 @@ def _targets(labels: NDArray[Any], rows: slice, num_classes: int) -> torch.Tenso
             "of the logits; labels must count from 0."
         )
     return torch.from_numpy(targets)
-
-
-def _chunks(num_rows: int, size: int) -> Iterator[slice]:
-    for start in range(0, num_rows, size):
-        yield slice(start, min(start + size, num_rows))
-
-
-def _chosen(scores: Sequence[str]) -> list[ScoreCard]:
-    if not scores:
-        raise BadInputError("name at least one score.")
-    chosen = [card(name) for name in dict.fromkeys(scores)]
-    for found in chosen:
-        if found.needs not in ("outputs", "trace"):
-            raise BadInputError(f"{found.name!r} cannot be computed from logits: it needs {found.needs}.")
-    return chosen
 
 
 def _epochs_of(logits: Source | Sequence[Source]) -> list[NDArray[Any]]:

@@ -127,10 +127,9 @@ class ScoreTable:
                 raise BadInputError(
                     f"seed number {index} has scores {sorted(seed)}, the first has {sorted(seeds[0])}."
                 )
-        order = None if np.all(numbers[1:] > numbers[:-1]) else np.argsort(numbers, kind="stable")
-        sorted_ids = (
-            numbers.astype(np.int64, copy=False) if order is None else numbers[order].astype(np.int64)
-        )
+        in_order = np.all(numbers[1:] > numbers[:-1])
+        order = slice(None) if in_order else np.argsort(numbers, kind="stable")
+        sorted_ids = numbers[order].astype(np.int64, copy=False)
         if np.any(sorted_ids[1:] == sorted_ids[:-1]):
             twice = sorted_ids[1:][sorted_ids[1:] == sorted_ids[:-1]][0]
             raise BadInputError(f"id {twice} stands more than once; each example has one row.")
@@ -145,23 +144,20 @@ class ScoreTable:
                         f"score {name!r} of seed number {index} has shape {row.shape}, "
                         f"there are {len(numbers)} ids."
                     )
-            kind = (
-                np.float64 if any(row.dtype not in (np.float32, np.float16) for row in rows) else np.float32
-            )
+            narrow = all(row.dtype in (np.float32, np.float16) for row in rows)
+            kind = np.float32 if narrow else np.float64
             if len(rows) == 1:
                 every = rows[0].astype(kind, copy=False)[None]
                 spread = np.broadcast_to(np.float32(np.nan), sorted_ids.shape)  # takes no memory
             else:
                 every = np.stack(rows).astype(kind, copy=False)
                 spread = every.std(axis=0, ddof=1, dtype=np.float64).astype(kind)
-            if order is not None:
-                every, spread = every[:, order], spread[order]
-            per_seed[name], spreads[name] = every, spread
+            every = per_seed[name] = every[:, order]
+            spreads[name] = spread[order]
             columns[name] = every[0] if len(rows) == 1 else every.mean(axis=0, dtype=np.float64).astype(kind)
-        sorted_labels = (classes if order is None else classes[order]).astype(np.int64, copy=False)
         return cls(
-            sorted_ids, sorted_labels, tuple(map(str, class_names)), columns, spreads, per_seed,
-            _completed(provenance or {}, columns, len(seeds)),
+            sorted_ids, classes[order].astype(np.int64, copy=False), tuple(map(str, class_names)),
+            columns, spreads, per_seed, _completed(provenance or {}, columns, len(seeds)),
         )  # fmt: skip
 
     def __len__(self) -> int:
@@ -200,8 +196,8 @@ class ScoreTable:
         Raises:
             BadInputError: not in the table, or its direction is known nowhere.
         """
-        written = self.provenance.get("scores", {}).get(self._known(name), {}).get("higher_is_harder")
-        return card(name).higher_is_harder if written is None else bool(written)
+        known = self.provenance.get("scores", {}).get(self._known(name), {}).get("higher_is_harder")
+        return card(name).higher_is_harder if known is None else bool(known)
 
     def check_data(self, fingerprint: str, labels: ArrayLike | None = None) -> None:
         """Refuse to be used with other data than the table was made from.
