@@ -5,7 +5,8 @@ import pytest
 
 from datadiet.foundation.errors import BadInputError
 from datadiet.selection import neighbours
-from datadiet.selection.neighbours import nearest_neighbours, split
+from datadiet.selection.geometry import balanced_tree
+from datadiet.selection.neighbours import nearest_neighbours
 
 
 def all_pairs(vectors, count):
@@ -79,11 +80,11 @@ def test_hnswlib_asked_for_but_absent_is_refused_with_the_way_to_install_it(monk
 
 def test_leaves_part_the_rows_evenly_and_neighbours_stay_together():
     vectors = np.random.default_rng(0).standard_normal((103, 2))
-    leaves = split(vectors, np.eye(2)[:, [0, 1, 0]])
-    assert sorted(leaves.order.tolist()) == list(range(103))
-    sizes = [len(leaves.rows(leaf)) for leaf in range(len(leaves))]
+    tree = balanced_tree(vectors, np.eye(2)[:, [0, 1, 0]])
+    assert sorted(tree.order.tolist()) == list(range(103))
+    sizes = [len(tree.rows(leaf)) for leaf in range(len(tree))]
     assert len(sizes) == 8
     assert max(sizes) - min(sizes) <= 1
-    first_half = np.concatenate([leaves.rows(leaf) for leaf in range(4)])
-    second_half = np.concatenate([leaves.rows(leaf) for leaf in range(4, 8)])
+    first_half = np.concatenate([tree.rows(leaf) for leaf in range(4)])
+    second_half = np.concatenate([tree.rows(leaf) for leaf in range(4, 8)])
     assert vectors[first_half, 0].max() <= vectors[second_half, 0].min()

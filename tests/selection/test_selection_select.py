@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from datadiet.foundation.errors import BadInputError, RunFailedError
 from datadiet.selection import (
+    RULES,
     emptied_classes,
-    forget_rule,
     kept_size,
     rule_card,
     rule_cards,
@@ -17,7 +17,6 @@ from datadiet.selection import (
 )
 from datadiet.selection.sizes import equal_quotas, proportional_quotas
 
-RULES = [card.name for card in rule_cards()]
 QUICK = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -260,7 +259,7 @@ def test_a_rule_of_ones_own_gets_every_form_and_is_held_to_the_size():
         with pytest.raises(RunFailedError, match="returned 1 rows"):
             select(np.arange(6), None, 2, rule="lowest_id", less=1)
     finally:
-        forget_rule("lowest_id")
+        RULES.forget("lowest_id")
     with pytest.raises(BadInputError, match="There is no rule"):
         rule_card("lowest_id")
 

@@ -40,7 +40,7 @@ def keep(
     Args:
         table: scores.
         fraction: share that stays, in (0, 1], or an int count.
-        by: the score, or several with weights, mixed by rank (`datadiet.selection.agreement`); may be left out
+        by: the score, or several with weights, mixed by rank (`datadiet.selection.mixture`); may be left out
             when the table has one only, the rule needs none, or the table has the score that the rule is named
             after.
         rule: "hardest", "easiest", "window", "random", or any other of `datadiet.selection.rule_cards`.

@@ -1,20 +1,29 @@
-"""Rules in a space of embeddings: distance to a centre, k-centre and herding."""
+"""Rules in a space of embeddings: distance to a centre, k-centre, herding; balanced trees that cut it into parts."""
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from datadiet.foundation.errors import BadInputError
-from datadiet.selection.neighbours import Leaves, levels_for, principal_directions, split
 from datadiet.selection.ordered import hardest_rows, window_rows
 from datadiet.selection.registry import Pool, selection_rule
 from datadiet.selection.sizes import Groups, proportional_quotas
+
+CHUNK = 65536
+
+# Multiplications that a greedy pass over all rows may cost (some tens of seconds); beyond, it works leaf by leaf.
+EXACT_COST = 2e10
+
+_PART = (
+    "largest number of examples handled together; default all while affordable, else leaves of at most 2,048"
+)
 
 
 @contextmanager
@@ -29,9 +38,6 @@ def one_thread() -> Iterator[None]:
 
     with threadpool_limits(limits=1):
         yield
-
-
-CHUNK = 65536
 
 
 def class_centre_distance(vectors: npt.NDArray[Any], labels: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -85,8 +91,7 @@ def prototype_distance(
 @selection_rule(
     "moderate",
     needs=("labels", "embeddings"),
-    when="Labels or images are noisy and scores are not trusted: typical examples, neither outliers "
-    "nor duplicates.",
+    when="Labels or images are noisy and scores are not trusted: typical examples, neither outliers nor duplicates.",
     fails="Clean data with much kept: both ends of the class are missing.",
     source="Moderate coreset: Xia, Liu, Yu, Shen, Han, Liu 2023",
 )
@@ -99,8 +104,7 @@ def moderate(pool: Pool, size: int, generator: np.random.Generator) -> npt.NDArr
 @selection_rule(
     "prototypes",
     needs=("embeddings",),
-    when="There are no labels or no training yet: end='hard' while data is plentiful, end='easy' "
-    "when it is scarce.",
+    when="There are no labels or no training yet: end='hard' while data is plentiful, end='easy' when it is scarce.",
     fails="The wrong end for the size; embeddings that do not group by what is to be learnt.",
     source="Sorscher, Geirhos, Shekhar, Ganguli, Morcos 2022",
     options={
@@ -124,16 +128,68 @@ def prototypes(
     return hardest_rows(distances, size) if end == "hard" else window_rows(distances, n - size, n)
 
 
-# Multiplications that a greedy pass over all rows may cost (some tens of seconds); beyond, it works leaf by
-# leaf.
-EXACT_COST = 2e10
+@dataclass(frozen=True)
+class BalancedTree:
+    """Rows parted into leaves of equal size: leaf `i` holds the rows `order[bounds[i]:bounds[i + 1]]`."""
 
-_PART = (
-    "largest number of examples handled together; default all while affordable, else leaves of at most 2,048"
-)
+    order: npt.NDArray[np.int64]
+    bounds: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.bounds) - 1
+
+    def rows(self, leaf: int) -> npt.NDArray[np.int64]:
+        """The rows of one leaf."""
+        return self.order[self.bounds[leaf] : self.bounds[leaf + 1]]
 
 
-def _leaves(pool: Pool, size: int, part: int | None) -> Leaves:
+def covariance(vectors: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Covariance of the columns, float64, shape (dimensions, dimensions); piece by piece, to spare memory."""
+    mean = vectors.mean(axis=0, dtype=np.float64)
+    total = np.zeros((vectors.shape[1], vectors.shape[1]))
+    for start in range(0, len(vectors), CHUNK):
+        piece = vectors[start : start + CHUNK].astype(np.float64) - mean
+        total += piece.T @ piece
+    return total / len(vectors)
+
+
+def balanced_tree(vectors: npt.NDArray[Any], directions: npt.NDArray[np.float64]) -> BalancedTree:
+    """Halve every part at its median along one direction after the other, into `2 ** levels` leaves.
+
+    The sizes of the leaves differ by one at most; equal projections are parted by row.
+
+    Args:
+        vectors: shape (n, dimensions).
+        directions: shape (dimensions, levels).
+
+    Example:
+        >>> tree = balanced_tree(np.array([[3.0], [1.0], [2.0], [0.0]]), np.array([[1.0]]))
+        >>> [tree.rows(leaf).tolist() for leaf in range(len(tree))]
+        [[3, 1], [2, 0]]
+    """
+    n = len(vectors)
+    order = np.arange(n)
+    bounds = np.array([0, n])
+    for level in range(directions.shape[1]):
+        projection = (vectors @ directions[:, level].astype(vectors.dtype))[order]
+        part = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
+        order = order[np.lexsort((order, projection, part))]
+        middles = (bounds[:-1] + bounds[1:]) // 2
+        bounds = np.sort(np.concatenate([bounds, middles]))
+    return BalancedTree(order, bounds)
+
+
+def levels_for(n: int, largest: int) -> int:
+    """Levels of halving until no leaf holds more than `largest` rows.
+
+    Example:
+        >>> levels_for(1000, 1000), levels_for(1001, 1000), levels_for(1_000_000, 2048)
+        (0, 1, 9)
+    """
+    return (-(-n // largest) - 1).bit_length()
+
+
+def _tree(pool: Pool, size: int, part: int | None) -> BalancedTree:
     """All rows as one leaf, or as a balanced tree of leaves, never more than a quarter of what stays."""
     vectors = pool.vectors()
     n, dimensions = vectors.shape
@@ -144,14 +200,17 @@ def _leaves(pool: Pool, size: int, part: int | None) -> Leaves:
     levels = levels_for(n, part)
     while levels and 4 * 2**levels > size:
         levels -= 1
-    return split(vectors, principal_directions(vectors, levels) if levels else np.empty((dimensions, 0)))
+    if levels == 0:
+        return balanced_tree(vectors, np.empty((dimensions, 0)))
+    # The directions of largest variance, from the start again if there are fewer of them than levels.
+    directions = np.linalg.eigh(covariance(vectors))[1][:, ::-1]
+    return balanced_tree(vectors, directions[:, np.arange(levels) % dimensions])
 
 
 @selection_rule(
     "kcenter",
     needs=("embeddings",),
-    when="Every corner of the input space must be seen, for instance to label next; labels and "
-    "scores are not needed.",
+    when="Every corner of the input space must be seen, for instance to label next; labels and scores are not needed.",
     fails="Outliers and wrong labels: they are far from everything, so all of them are kept.",
     source="Sener, Savarese 2018 (greedy k-centre)",
     options={"part": _PART},
@@ -165,15 +224,15 @@ def kcenter(
     Over several leaves the distance is to the chosen ones of the same leaf, and the next example is still the
     farthest of all.
     """
-    leaves = _leaves(pool, size, part)
-    vectors = pool.vectors()[leaves.order]
+    tree = _tree(pool, size, part)
+    vectors = pool.vectors()[tree.order]
     squares = np.einsum("ij,ij->i", vectors, vectors)
     # Squared distance to the nearest chosen example; -1 marks the chosen.
     far = np.full(len(pool), np.inf, dtype=vectors.dtype)
     chosen = np.empty(size, dtype=np.int64)
     queue: list[tuple[float, int, int]] = []
-    for leaf in range(len(leaves)):
-        start, stop = int(leaves.bounds[leaf]), int(leaves.bounds[leaf + 1])
+    for leaf in range(len(tree)):
+        start, stop = int(tree.bounds[leaf]), int(tree.bounds[leaf + 1])
         mean = vectors[start:stop].mean(axis=0, dtype=np.float64).astype(vectors.dtype)
         first = start + int(np.argmin(squares[start:stop] - 2.0 * (vectors[start:stop] @ mean)))
         queue.append((-np.inf, leaf, first))
@@ -181,7 +240,7 @@ def kcenter(
     for place in range(size):
         _, leaf, pick = queue[0]
         chosen[place] = pick
-        start, stop = int(leaves.bounds[leaf]), int(leaves.bounds[leaf + 1])
+        start, stop = int(tree.bounds[leaf]), int(tree.bounds[leaf + 1])
         near = far[start:stop]
         distance = squares[start:stop] - 2.0 * (vectors[start:stop] @ vectors[pick])
         distance += squares[pick]
@@ -193,7 +252,7 @@ def kcenter(
         # Every example of the leaf is chosen: it must not come up again.
         reach = -float(near[following]) if near[following] >= 0 else np.inf
         heapq.heapreplace(queue, (reach, leaf, start + following))
-    return leaves.order[chosen]
+    return tree.order[chosen]
 
 
 @selection_rule(
@@ -212,13 +271,13 @@ def herding(
 
     Over several leaves, each gives its proportional share, chosen by its own mean.
     """
-    leaves = _leaves(pool, size, part)
-    quotas = proportional_quotas(np.diff(leaves.bounds), size)
+    tree = _tree(pool, size, part)
+    quotas = proportional_quotas(np.diff(tree.bounds), size)
     vectors = pool.vectors()
-    picks = [
-        leaves.rows(leaf)[_herd(vectors[leaves.rows(leaf)], int(quotas[leaf]))] for leaf in range(len(leaves))
-    ]
-    return np.concatenate(picks)
+    leaves = [tree.rows(leaf) for leaf in range(len(tree))]
+    return np.concatenate(
+        [rows[_herd(vectors[rows], int(quota))] for rows, quota in zip(leaves, quotas, strict=True)]
+    )
 
 
 def _herd(vectors: npt.NDArray[Any], size: int) -> npt.NDArray[np.int64]:

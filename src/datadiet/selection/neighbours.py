@@ -1,85 +1,16 @@
-"""Nearest neighbours of every row: exact for tens of thousands, in leaves of balanced trees beyond."""
+"""Nearest neighbours of every row, and D2: difficulty spread over their graph, then picked from place to place."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import heapq
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from datadiet.foundation.errors import BadInputError
-
-
-@dataclass(frozen=True)
-class Leaves:
-    """A partition into leaves: leaf `i` holds the rows `order[bounds[i]:bounds[i + 1]]`."""
-
-    order: npt.NDArray[np.int64]
-    bounds: npt.NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.bounds) - 1
-
-    def rows(self, leaf: int) -> npt.NDArray[np.int64]:
-        """The rows of one leaf."""
-        return self.order[self.bounds[leaf] : self.bounds[leaf + 1]]
-
-
-def covariance(vectors: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Covariance of the columns, float64, shape (dimensions, dimensions); piece by piece, to spare memory."""
-    mean = vectors.mean(axis=0, dtype=np.float64)
-    total = np.zeros((vectors.shape[1], vectors.shape[1]))
-    for start in range(0, len(vectors), 65536):
-        piece = vectors[start : start + 65536].astype(np.float64) - mean
-        total += piece.T @ piece
-    return total / len(vectors)
-
-
-def principal_directions(vectors: npt.NDArray[Any], count: int) -> npt.NDArray[np.float64]:
-    """The `count` directions of largest variance, shape (dimensions, count), repeated if there are fewer."""
-    directions = np.linalg.eigh(covariance(vectors))[1][:, ::-1]
-    return directions[:, np.arange(count) % directions.shape[1]]
-
-
-def split(vectors: npt.NDArray[Any], directions: npt.NDArray[np.float64]) -> Leaves:
-    """Halve every part at its median along one direction after the other, into `2 ** levels` leaves.
-
-    The sizes of the leaves differ by one at most; equal projections are parted by row.
-
-    Args:
-        vectors: shape (n, dimensions).
-        directions: shape (dimensions, levels).
-
-    Example:
-        >>> leaves = split(np.array([[3.0], [1.0], [2.0], [0.0]]), np.array([[1.0]]))
-        >>> [leaves.rows(leaf).tolist() for leaf in range(len(leaves))]
-        [[3, 1], [2, 0]]
-    """
-    n = len(vectors)
-    order = np.arange(n)
-    bounds = np.array([0, n])
-    for level in range(directions.shape[1]):
-        projection = (vectors @ directions[:, level].astype(vectors.dtype))[order]
-        part = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
-        order = order[np.lexsort((order, projection, part))]
-        middles = (bounds[:-1] + bounds[1:]) // 2
-        bounds = np.sort(np.concatenate([bounds, middles]))
-    return Leaves(order, bounds)
-
-
-def levels_for(n: int, largest: int) -> int:
-    """Levels of halving until no leaf holds more than `largest` rows.
-
-    Example:
-        >>> levels_for(1000, 1000), levels_for(1001, 1000), levels_for(1_000_000, 2048)
-        (0, 1, 9)
-    """
-    levels = 0
-    while -(-n // 2**levels) > largest:
-        levels += 1
-    return levels
-
+from datadiet.selection.geometry import balanced_tree, covariance, levels_for
+from datadiet.selection.registry import Pool, selection_rule
 
 EXACT_UP_TO = 30_000
 # With more rows: trees, rows a leaf, and rounds of refinement; 1 million x 128 takes minutes on two cores.
@@ -148,9 +79,9 @@ def _by_trees(
     nearest = np.full((n, count), np.inf, dtype=vectors.dtype)
     rows = np.full((n, count), -1, dtype=np.int64)
     for _ in range(TREES):
-        leaves = split(vectors, root @ generator.standard_normal((dimensions, levels)))
-        for leaf in range(len(leaves)):
-            members = np.sort(leaves.rows(leaf))
+        tree = balanced_tree(vectors, root @ generator.standard_normal((dimensions, levels)))
+        for leaf in range(len(tree)):
+            members = np.sort(tree.rows(leaf))
             near, which = _within(vectors[members], squares[members], count)
             nearest[members], rows[members] = _merge(nearest[members], rows[members], near, members[which])
     for _ in range(REFINEMENTS):
@@ -236,3 +167,137 @@ def _by_hnswlib(
     own[~own.any(axis=1), -1] = True
     shape = (len(vectors), count)
     return np.sqrt(squared.astype(np.float64)[~own].reshape(shape)), rows[~own].reshape(shape)
+
+
+@selection_rule(
+    "d2",
+    needs=("scores", "embeddings"),
+    when="Little is kept and the data has many near-duplicates: hard examples, but not all from one place.",
+    fails="Much is kept of clean data (hardest does better); embeddings that say little about the task.",
+    source="D2 pruning: Maharana, Yadav, Bansal 2024",
+    options={
+        "neighbours": "neighbours of each example in the graph, default 10",
+        "gamma_forward": "how fast a message fades with distance when difficulty is gathered, default 1",
+        "gamma_reverse": "the same when a chosen example quiets its neighbours, default 1",
+        "search": "'auto', 'exact', 'trees' or 'hnswlib', see nearest_neighbours",
+    },
+)
+def d2(
+    pool: Pool,
+    size: int,
+    generator: np.random.Generator,
+    *,
+    neighbours: int = 10,
+    gamma_forward: float = 1.0,
+    gamma_reverse: float = 1.0,
+    search: str = "auto",
+) -> npt.NDArray[np.int64]:
+    """Message passing over the undirected graph of nearest neighbours.
+
+    Forward, every example adds its neighbours' difficulty, `x_i + sum_j exp(-gamma_forward d_ij^2) x_j`. Then
+    the highest is chosen, again and again, and takes `exp(-gamma_reverse d_ij^2) x_i` from each neighbour j.
+    Two examples are neighbours when either is among the nearest of the other.
+
+    Ours, where the paper leaves it open: scores are first scaled to [0, 1], distances are divided by their
+    median over the graph, so that the gammas do not depend on the scale of the embeddings, and a chosen
+    example whose own score has fallen below zero takes nothing.
+    """
+    for name, gamma in (("gamma_forward", gamma_forward), ("gamma_reverse", gamma_reverse)):
+        if not gamma >= 0:
+            raise BadInputError(f"{name} is {gamma}: give 0 or more.")
+    distances, rows = nearest_neighbours(pool.vectors(), neighbours, generator, search)
+    scale = float(np.median(distances)) if distances.size else 0.0
+    starts, ends, lengths = undirected(distances / (scale if scale > 0 else 1.0), rows)
+    squared = lengths**2
+    gathered = unit_scale(pool.scores())
+    sources = np.repeat(np.arange(len(pool)), np.diff(starts))
+    messages = np.exp(-gamma_forward * squared) * gathered[ends]
+    gathered = gathered + np.bincount(sources, weights=messages, minlength=len(pool))
+    return pick_and_quiet(gathered, starts, ends, np.exp(-gamma_reverse * squared), size)
+
+
+def undirected(
+    distances: npt.NDArray[np.float64], rows: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """The graph in which two rows are joined when either lists the other.
+
+    Args:
+        distances: to the listed neighbours, shape (n, neighbours).
+        rows: those neighbours, shape (n, neighbours).
+
+    Returns:
+        starts (n + 1,), ends (edges,) and distances (edges,): the neighbours of row i are
+        `ends[starts[i]:starts[i + 1]]`, increasing.
+
+    Example:
+        >>> undirected(np.array([[1.0], [1.0], [2.0]]), np.array([[1], [0], [1]]))
+        (array([0, 1, 3, 4]), array([1, 0, 2, 1]), array([1., 1., 2., 2.]))
+    """
+    n, count = rows.shape
+    sources = np.repeat(np.arange(n), count)
+    # One number an edge, in both directions, so that one sort finds the edges that are listed twice.
+    keys = np.concatenate([sources * n + rows.ravel(), rows.ravel() * n + sources])
+    keys, first = np.unique(keys, return_index=True)
+    starts = np.searchsorted(keys, np.arange(n + 1) * n)
+    return starts, keys % n, distances.ravel()[first % (n * count)] if count else np.empty(0)
+
+
+def unit_scale(hardness: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Scores scaled to [0, 1]; infinite ones count as the lowest or highest finite one; all equal become 1.
+
+    Example:
+        >>> unit_scale(np.array([2.0, 4.0, 3.0, np.inf])).tolist()
+        [0.0, 1.0, 0.5, 1.0]
+    """
+    finite = hardness[np.isfinite(hardness)].astype(np.float64)
+    if finite.size == 0 or finite.min() == finite.max():
+        return np.ones(len(hardness))
+    low, high = finite.min(), finite.max()
+    scaled: npt.NDArray[np.float64] = (np.clip(hardness, low, high).astype(np.float64) - low) / (high - low)
+    return scaled
+
+
+def pick_and_quiet(
+    scores: npt.NDArray[np.float64],
+    starts: npt.NDArray[np.int64],
+    ends: npt.NDArray[np.int64],
+    weights: npt.NDArray[np.float64],
+    size: int,
+) -> npt.NDArray[np.int64]:
+    """Pick the row of highest score `size` times; each pick takes `weight * its score` from its neighbours.
+
+    Args:
+        scores: shape (n,).
+        starts: shape (n + 1,); the neighbours of row i are `ends[starts[i]:starts[i + 1]]`.
+        ends: shape (edges,).
+        weights: of the edges, shape (edges,), 0 or more.
+        size: how many to pick.
+
+    Returns:
+        rows in the order of picking; a tie goes to the lower row.
+
+    Example:
+        >>> graph = np.array([0, 1, 3, 4]), np.array([1, 0, 2, 1])
+        >>> pick_and_quiet(np.array([3.0, 2.5, 1.0]), *graph, np.ones(4), 2).tolist()
+        [0, 2]
+    """
+    current = scores.tolist()
+    bounds = starts.tolist()
+    # Scores only fall, so an entry that is out of date is too high: it is put back with its value when it
+    # comes up.
+    queue = [(-score, row) for row, score in enumerate(current)]
+    heapq.heapify(queue)
+    picked: list[int] = []
+    while len(picked) < size:
+        negative, row = queue[0]
+        score = current[row]
+        if score != -negative:
+            heapq.heapreplace(queue, (-score, row))
+            continue
+        heapq.heappop(queue)
+        picked.append(row)
+        if score > 0:
+            edges = slice(bounds[row], bounds[row + 1])
+            for neighbour, weight in zip(ends[edges].tolist(), weights[edges].tolist(), strict=True):
+                current[neighbour] -= weight * score
+    return np.array(picked, dtype=np.int64)

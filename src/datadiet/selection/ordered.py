@@ -1,11 +1,13 @@
-"""Rules by the order of a score: cuts, windows, strata, weighted draws, and the random baseline."""
+"""Rules by the order of a score: cuts, windows, strata, weighted draws, random; and several scores made one."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
 from datadiet.foundation.errors import BadInputError
 from datadiet.selection.registry import Pool, selection_rule
@@ -59,8 +61,7 @@ def hardest(pool: Pool, size: int, generator: np.random.Generator) -> npt.NDArra
 
 @selection_rule(
     "easiest",
-    when="Very few examples of a hard or badly labelled data set are kept, or a start for sparse "
-    "networks is sought.",
+    when="Very few examples of a hard or badly labelled data set are kept, or a start for sparse networks is sought.",
     fails="Much is kept: it drops exactly what the model still has to learn.",
     source="Sorscher et al. 2022; Paul, Larsen et al. 2022",
 )
@@ -71,10 +72,8 @@ def easiest(pool: Pool, size: int, generator: np.random.Generator) -> npt.NDArra
 
 @selection_rule(
     "window",
-    when="Labels are noisy: leave out the very hardest, then keep the hard ones; tune `start` on a "
-    "validation part.",
-    fails="`start` is not tuned: on clean data it throws away the best examples, and little kept is "
-    "still too narrow.",
+    when="Labels are noisy: leave out the very hardest, then keep the hard ones; tune `start` on a validation part.",
+    fails="`start` is not tuned: on clean data it throws away the best examples, and little kept is still too narrow.",
     source="Paul, Ganguli, Dziugaite 2021, section 4.2",
     options={
         "start": "share of the hardest examples that is dropped first, in [0, 1); default 0",
@@ -102,9 +101,8 @@ def window(
             )
     if start is not None and end is not None and abs((end - start) * n - size) > 1.0:
         raise BadInputError(
-            f"The window from {start} to {end} holds {(end - start) * n:.0f} of {n} examples, but "
-            f"{size} are to stay: "
-            f"leave out end, or set keep to {end - start:.6g}."
+            f"The window from {start} to {end} holds {(end - start) * n:.0f} of {n} examples, but {size} are to "
+            f"stay: leave out end, or set keep to {end - start:.6g}."
         )
     first = rounded_share(n, start or 0.0)
     if start is None and end is not None:
@@ -123,8 +121,7 @@ def window(
 @selection_rule(
     "random",
     needs=(),
-    when="Always, as the baseline, with a seed of its own for every repetition; hard to beat when "
-    "little is kept.",
+    when="Always, as the baseline, with a seed of its own for every repetition; hard to beat when little is kept.",
     fails="Rare classes can vanish (use per_class=True); it cannot tell wrong labels from right ones.",
     source="the baseline of every paper",
 )
@@ -162,12 +159,10 @@ def score_strata(hardness: npt.NDArray[Any], strata: int) -> npt.NDArray[np.int6
     finite = np.isfinite(hardness)
     if not finite.any():
         return np.where(hardness > 0, strata - 1, 0).astype(np.int64)
-    everything = finite.all()
-    low = np.float64(hardness.min() if everything else hardness[finite].min())
-    high = np.float64(hardness.max() if everything else hardness[finite].max())
+    known = hardness if finite.all() else hardness[finite]
+    low, high = np.float64(known.min()), np.float64(known.max())
     if low == high:
-        place = np.where(hardness > high, strata - 1, 0)
-        return place.astype(np.int64)
+        return np.where(hardness > high, strata - 1, 0).astype(np.int64)
     # Halved first, so that the span of two huge scores of opposite sign does not overflow.
     place = (hardness * 0.5 - low * 0.5) * (strata / (high * 0.5 - low * 0.5))
     return np.clip(place, 0, strata - 1, out=place).astype(np.int64)
@@ -203,8 +198,7 @@ def stratified(
     rows = window_rows(scores, rounded_share(n, beta), n)
     if len(rows) < size:
         raise BadInputError(
-            f"beta={beta} drops {n - len(rows)} of {n} examples and leaves {len(rows)}, but {size} "
-            f"are to stay: "
+            f"beta={beta} drops {n - len(rows)} of {n} examples and leaves {len(rows)}, but {size} are to stay: "
             f"lower beta to at most {1 - size / n:.4g} or keep less."
         )
     places = score_strata(scores[rows], int(strata))
@@ -254,8 +248,7 @@ def beta_parameters(keep: float, anchor: float, c_d: float) -> tuple[float, floa
     "dual",
     needs=("scores", "trace"),
     extra=("confidence",),
-    when="The DUAL score of the first part of training is at hand: good from much kept to very "
-    "little, early.",
+    when="The DUAL score of the first part of training is at hand: good from much kept to very little, early.",
     fails="Scores other than DUAL; traces so short that the spread of the probability is noise.",
     source="DUAL: Cho, Shin, Kang, Yun 2025",
     options={
@@ -272,24 +265,71 @@ def dual(pool: Pool, size: int, generator: np.random.Generator, *, c_d: float = 
     confidence = pool.extra["confidence"].astype(np.float64, copy=False)
     if confidence.shape != scores.shape:
         raise BadInputError(f"confidence has shape {confidence.shape}: give one mean probability an example.")
-    for name, column, high in (
-        ("hardness (the DUAL score)", scores, np.inf),
-        ("confidence", confidence, 1.0),
-    ):
+    limits = (("hardness (the DUAL score)", scores, np.inf), ("confidence", confidence, 1.0))
+    for name, column, high in limits:
         if (wrong := np.flatnonzero((column < 0) | (column > high) | ~np.isfinite(column))).size:
             raise BadInputError(
-                f"Rule 'dual': {name} is {column[wrong[0]]} for id {pool.ids[wrong[0]]}; it must "
-                f"lie between 0 and "
-                f"{high}."
+                f"Rule 'dual': {name} is {column[wrong[0]]} for id {pool.ids[wrong[0]]}; it must lie between 0 "
+                f"and {high}."
             )
     if not c_d > 0:
         raise BadInputError(f"c_d is {c_d}: give a number above 0.")
     highest = hardest_rows(scores, min(ANCHORS, len(pool)))
     a, b = beta_parameters(size / len(pool), float(confidence[highest].mean()), c_d)
     # In logarithms nothing underflows, and an example of weight zero comes last instead of never.
-    tiny = np.finfo(np.float64).tiny
-    keys = np.log(np.maximum(scores, tiny))
+    keys = np.log(np.maximum(scores, np.finfo(np.float64).tiny))
     keys += (a - 1.0) * np.log(np.maximum(confidence, 1e-12))
     keys += (b - 1.0) * np.log1p(-np.minimum(confidence, 1.0 - 1e-12))
     keys += generator.gumbel(size=len(pool))
     return hardest_rows(keys, size)
+
+
+def mixture(
+    hardness_by_name: Mapping[str, npt.ArrayLike], weights: Mapping[str, float] | None = None
+) -> npt.NDArray[np.float64]:
+    """Weighted mean of the ranks of several scores: a new hardness in [0, 1], 1 the hardest.
+
+    Each score is replaced by its rank divided by n - 1 (equal scores share the mean of their ranks), then
+    averaged with the weights. A negative weight turns a score round.
+
+    Args:
+        hardness_by_name: scores by name, each of shape (n,), higher = harder, rows alike.
+        weights: by name; all names, not all zero. Equal where not given.
+
+    Returns:
+        float64, shape (n,).
+
+    Raises:
+        BadInputError: no scores, unequal lengths, NaN, or weights that do not fit the names.
+
+    Source:
+        ours.
+
+    Example:
+        >>> mixture({"el2n": [0.1, 0.2, 0.9], "forgetting": [0, 5, 5]}).tolist()
+        [0.0, 0.625, 0.875]
+    """
+    if not hardness_by_name:
+        raise BadInputError("There are no scores to mix: give at least one.")
+    chosen = dict.fromkeys(hardness_by_name, 1.0) if weights is None else dict(weights)
+    if missing := sorted(set(hardness_by_name) ^ set(chosen)):
+        raise BadInputError(
+            f"Scores and weights do not name the same: {missing[0]!r} is in one only. Give each score one weight."
+        )
+    total = sum(abs(weight) for weight in chosen.values())
+    if not np.isfinite(total) or total == 0:
+        raise BadInputError(
+            f"The weights {chosen} do not add up to anything: give finite ones, not all zero."
+        )
+    parts: list[npt.NDArray[np.float64]] = []
+    for name, values in hardness_by_name.items():
+        scores = np.asarray(values)
+        if scores.ndim != 1 or (parts and len(scores) != len(parts[0])):
+            raise BadInputError(f"Score {name!r} has shape {scores.shape}: give all scores the same length.")
+        if (missing_rows := np.flatnonzero(np.isnan(scores))).size:
+            raise BadInputError(
+                f"Score {name!r} is NaN in {len(missing_rows)} rows, first row {missing_rows[0]}."
+            )
+        rank = (stats.rankdata(scores) - 1.0) / max(1, len(scores) - 1)
+        parts.append((rank if chosen[name] >= 0 else 1.0 - rank) * (abs(chosen[name]) / total))
+    return sum(parts[1:], start=parts[0])

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.registry import Registry
+
+NEEDS = frozenset({"scores", "labels", "embeddings", "trace"})
+
+# Papers that name a method after its score and then keep the top of it.
+_SCORES_NOT_RULES = frozenset({"tdds", "el2n", "grand", "forgetting", "aum", "dyn_unc"})
 
 
 @dataclass(frozen=True)
@@ -47,24 +52,21 @@ class Pool:
 
     def scores(self) -> npt.NDArray[Any]:
         """The hardness of every row, or an error where none was given."""
-        if self.hardness is None:
-            raise BadInputError("This rule needs scores: pass hardness, one number an example.")
-        return self.hardness
+        return _given(self.hardness, "scores: pass hardness, one number")
 
     def classes(self) -> npt.NDArray[np.int64]:
         """The class code of every row, or an error where none was given."""
-        if self.labels is None:
-            raise BadInputError("This rule needs labels: pass one an example.")
-        return self.labels
+        return _given(self.labels, "labels: pass one")
 
     def vectors(self) -> npt.NDArray[Any]:
         """The embeddings, shape (n, dimensions), or an error where none were given."""
-        if self.embeddings is None:
-            raise BadInputError("This rule needs embeddings: pass one row an example.")
-        return self.embeddings
+        return _given(self.embeddings, "embeddings: pass one row")
 
 
-NEEDS = frozenset({"scores", "labels", "embeddings", "trace"})
+def _given(values: npt.NDArray[Any] | None, what: str) -> npt.NDArray[Any]:
+    if values is None:
+        raise BadInputError(f"This rule needs {what} an example.")
+    return values
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ class RuleCard:
         source: the paper, or that the choice is ours.
         options: keyword options by name, each with one line of what it does.
         extra: names of the columns that a rule with "trace" among its needs reads from `extra`.
+        function: which rows of the pool stay: `function(pool, size, generator, **options)` returns exactly `size`
+            distinct rows, in any order. `select` is what calls it with checked input.
     """
 
     name: str
@@ -86,21 +90,14 @@ class RuleCard:
     when: str
     fails: str
     source: str
-    options: Mapping[str, str] = field(default_factory=dict)
-    extra: tuple[str, ...] = ()
-
-
-class RuleFunction(Protocol):
-    """A rule: which rows of the pool stay. It returns exactly `size` distinct rows, in any order."""
-
-    def __call__(
-        self, pool: Pool, size: int, generator: np.random.Generator, **options: Any
-    ) -> npt.NDArray[np.int64]: ...
+    options: Mapping[str, str]
+    extra: tuple[str, ...]
+    function: Callable[..., npt.NDArray[np.int64]]
 
 
 Function = TypeVar("Function", bound=Callable[..., npt.NDArray[np.int64]])
 
-_RULES: dict[str, tuple[RuleCard, Callable[..., npt.NDArray[np.int64]]]] = {}
+RULES: Registry[RuleCard] = Registry("rule")
 
 
 def selection_rule(
@@ -130,33 +127,27 @@ def selection_rule(
         >>> from datadiet.selection import select
         >>> select(np.arange(10), None, 0.3, rule="every_other").tolist()
         [0, 2, 4]
-        >>> forget_rule("every_other")
+        >>> RULES.forget("every_other")
     """
     words = frozenset(needs)
     if unknown := sorted(words - NEEDS):
         raise BadInputError(
             f"Rule {name!r} needs {unknown}, which nobody knows: choose from {sorted(NEEDS)}."
         )
-    card = RuleCard(name, words, when, fails, source, dict(options or {}), tuple(extra))
+    explained = dict(options or {})
 
     def register(function: Function) -> Function:
         parameters = inspect.signature(function).parameters.values()
         accepted = {parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
-        if accepted != set(card.options):
+        if accepted != set(explained):
             raise BadInputError(
-                f"Rule {name!r} explains the options {sorted(card.options)} but takes {sorted(accepted)}: "
+                f"Rule {name!r} explains the options {sorted(explained)} but takes {sorted(accepted)}: "
                 "make them the same."
             )
-        _RULES[name] = (card, function)
+        RULES.add(name, RuleCard(name, words, when, fails, source, explained, tuple(extra), function))
         return function
 
     return register
-
-
-def forget_rule(name: str) -> None:
-    """Take a rule out of the registry again."""
-    rule_card(name)
-    del _RULES[name]
 
 
 def rule_card(name: str) -> RuleCard:
@@ -173,28 +164,11 @@ def rule_card(name: str) -> RuleCard:
         ...
         datadiet.foundation.errors.BadInputError: There is no rule 'hardst'. Did you mean 'hardest'?
     """
-    return _find(name)[0]
+    if name in _SCORES_NOT_RULES and name not in RULES:
+        raise BadInputError(f"{name!r} is a score, not a rule: use that score with the rule 'hardest'.")
+    return RULES[name]
 
 
 def rule_cards() -> tuple[RuleCard, ...]:
     """All cards, in the order in which their rules were registered."""
-    return tuple(card for card, _ in _RULES.values())
-
-
-def rule_function(name: str) -> Callable[..., npt.NDArray[np.int64]]:
-    """The function behind a rule; `select` is what calls it with checked input."""
-    return _find(name)[1]
-
-
-def _find(name: str) -> tuple[RuleCard, Callable[..., npt.NDArray[np.int64]]]:
-    if name in _RULES:
-        return _RULES[name]
-    if name in _SCORES_NOT_RULES:
-        raise BadInputError(f"{name!r} is a score, not a rule: use that score with the rule 'hardest'.")
-    nearest = difflib.get_close_matches(str(name), _RULES, n=1, cutoff=0.5)
-    advice = f"Did you mean {nearest[0]!r}?" if nearest else f"Choose from {', '.join(_RULES)}."
-    raise BadInputError(f"There is no rule {name!r}. {advice}")
-
-
-# Papers that name a method after its score and then keep the top of it.
-_SCORES_NOT_RULES = frozenset({"tdds", "el2n", "grand", "forgetting", "aum", "dyn_unc"})
+    return RULES.cards()

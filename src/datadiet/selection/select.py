@@ -1,4 +1,4 @@
-"""One door to every rule: which suits, what is refused, groups, and the exact size that it is held to."""
+"""`select`, which calls every rule: what it refuses, quotas of classes and groups, exact sizes, and the rule `auto`."""
 
 from __future__ import annotations
 
@@ -11,155 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from datadiet.foundation.errors import BadInputError, RunFailedError
-from datadiet.selection.registry import Pool, RuleCard, rule_card, rule_function, selection_rule
-from datadiet.selection.sizes import Groups, fill_over_floors, floors, group_quotas, kept_size
-
-
-def check_forms(
-    *,
-    per_class: bool,
-    balance: str | None,
-    floor: int | float | None,
-    labels: npt.ArrayLike | None,
-    groups: npt.ArrayLike | None,
-) -> None:
-    """Refuse forms that contradict each other or lack their labels or groups."""
-    if balance not in (None, "class", "group"):
-        raise BadInputError(f"balance is {balance!r}: give 'class', 'group' or None.")
-    if per_class and balance is not None:
-        raise BadInputError(
-            f"per_class keeps the same fraction of every class and balance={balance!r} equal "
-            f"counts: choose one."
-        )
-    if (per_class or balance == "class") and labels is None:
-        raise BadInputError(
-            f"{'per_class' if per_class else 'balance=class'} needs the class of every example: pass labels."
-        )
-    if balance == "group" and groups is None:
-        raise BadInputError("balance='group' needs the group of every example: pass groups.")
-    if floor is not None and labels is None and groups is None:
-        raise BadInputError(
-            "floor needs to know the group of every example: pass groups, or labels for classes."
-        )
-    if floor is not None and groups is not None and (per_class or balance == "class"):
-        raise BadInputError(
-            "A floor for groups and quotas for classes cut the examples in two ways at once: "
-            "drop per_class and balance, or use balance='group'."
-        )
-
-
-def check_options(card: RuleCard, options: Mapping[str, Any]) -> None:
-    """Refuse options that the rule does not take."""
-    if unknown := sorted(set(options) - set(card.options)):
-        takes = f"it takes {', '.join(sorted(card.options))}" if card.options else "it takes none"
-        raise BadInputError(f"Rule {card.name!r} has no option {unknown[0]!r}: {takes}.")
-
-
-def sorted_pool(
-    card: RuleCard,
-    ids: npt.ArrayLike,
-    hardness: npt.ArrayLike | None,
-    labels: npt.ArrayLike | None,
-    groups: npt.ArrayLike | None,
-    embeddings: npt.ArrayLike | None,
-    extra: Mapping[str, npt.ArrayLike] | None,
-) -> tuple[Pool, Groups | None, Groups | None]:
-    """Everything the rule needs, in the order of the ids, with the classes and the groups.
-
-    What the card does not ask for is neither checked nor carried.
-
-    Raises:
-        BadInputError: ids that are no integers or come twice, a column with the wrong number of rows, NaN, or
-            a missing column that the rule needs.
-    """
-    checked_ids = _checked_ids(ids)
-    n = len(checked_ids)
-    in_order = bool((checked_ids[1:] > checked_ids[:-1]).all())
-    order = slice(None) if in_order else np.argsort(checked_ids, kind="stable")
-    sorted_ids = checked_ids[order]
-    if not in_order and (twice := sorted_ids[1:][sorted_ids[1:] == sorted_ids[:-1]]).size:
-        raise BadInputError(
-            f"{len(np.unique(twice))} ids come more than once ({_some(np.unique(twice))}): "
-            "give each example one row."
-        )
-
-    def column(name: str, values: npt.ArrayLike) -> npt.NDArray[Any]:
-        array = np.asarray(values)
-        if array.ndim < 1 or len(array) != n:
-            rows = "no rows" if array.ndim < 1 else f"{len(array)} rows"
-            raise BadInputError(f"There are {n} ids, but {name} has {rows}: give one row an example.")
-        return array[order]
-
-    def flat(name: str, values: npt.ArrayLike) -> npt.NDArray[Any]:
-        array = column(name, values)
-        if array.ndim != 1:
-            raise BadInputError(f"{name} has shape {array.shape}: give one value an example.")
-        return array
-
-    classes = None if labels is None else Groups.of(flat("labels", labels), "class")
-    parts = None if groups is None else Groups.of(flat("groups", groups), "group")
-    if "labels" in card.needs and classes is None:
-        raise BadInputError(f"Rule {card.name!r} needs labels: pass the class of every example.")
-    scores = None
-    if "scores" in card.needs:
-        if hardness is None:
-            raise BadInputError(f"Rule {card.name!r} needs scores: pass the hardness of every example.")
-        scores = _real_numbers("hardness", flat("hardness", hardness), sorted_ids)
-    vectors = None
-    if "embeddings" in card.needs:
-        if embeddings is None:
-            raise BadInputError(
-                f"Rule {card.name!r} needs embeddings: pass an array of shape (n, dimensions)."
-            )
-        vectors = column("embeddings", embeddings)
-        if vectors.ndim != 2 or vectors.shape[1] == 0:
-            raise BadInputError(f"embeddings have shape {vectors.shape}: give (examples, dimensions).")
-        vectors = _real_numbers("embeddings", vectors, sorted_ids, finite=True)
-    further = {}
-    for name in card.extra:
-        if extra is None or name not in extra:
-            raise BadInputError(
-                f"Rule {card.name!r} needs {name!r} from the trace: pass extra={{{name!r}: ...}}."
-            )
-        further[name] = _real_numbers(name, column(name, extra[name]), sorted_ids)
-    pool = Pool(sorted_ids, scores, None if classes is None else classes.codes, vectors, further)
-    return pool, classes, parts
-
-
-def _checked_ids(ids: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    array = np.asarray(ids)
-    if array.ndim != 1:
-        raise BadInputError(f"ids have shape {array.shape}: give one id an example.")
-    if array.size == 0:
-        raise BadInputError("There are no examples to select from.")
-    if array.dtype.kind not in "iu":
-        raise BadInputError(
-            f"ids are of type {array.dtype}: give integers, for other numbers round large ids."
-        )
-    return array.astype(np.int64, copy=False)
-
-
-def _real_numbers(
-    name: str, values: npt.NDArray[Any], ids: npt.NDArray[np.int64], finite: bool = False
-) -> npt.NDArray[Any]:
-    """The values as floating numbers that compare exactly; NaN (or not finite) is refused with its ids."""
-    if values.dtype.kind not in "fiub":
-        raise BadInputError(f"{name} is of type {values.dtype}: give real numbers.")
-    wide = values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)
-    bad = ~np.isfinite(wide) if finite else np.isnan(wide)
-    rows = bad if bad.ndim == 1 else bad.reshape(len(bad), -1).any(axis=1)
-    if rows.any():
-        what = "NaN or infinite" if finite else "NaN"
-        raise BadInputError(
-            f"{name} is {what} for {int(rows.sum())} examples (ids {_some(ids[rows])}): leave them "
-            f"out or score them."
-        )
-    return wide
-
-
-def _some(ids: npt.NDArray[np.int64]) -> str:
-    return ", ".join(str(i) for i in ids[:5].tolist()) + (", ..." if len(ids) > 5 else "")
-
+from datadiet.selection.registry import Pool, RuleCard, rule_card, selection_rule
+from datadiet.selection.sizes import Groups, Rows, fill_over_floors, floors, group_quotas, kept_size
 
 # Our choice, read off the published curves (30, 50 and 70 % pruned, with 5,000 and with 500 examples a
 # class) and our own with 600: hardest first is ahead of coverage-centric selection where 3,500 and 2,500
@@ -219,18 +72,14 @@ def explain_auto(n: int, keep: float | int, num_classes: int = 1) -> AutoChoice:
 @selection_rule(
     "auto",
     when="You do not want to choose: hardest while much is kept of a large data set, stratified below.",
-    fails="Its limits come from image benchmarks with clean labels; with much label noise, tune a "
-    "window instead.",
+    fails="Its limits come from image benchmarks with clean labels; with much label noise, tune a window instead.",
     source="our choice, from published accuracy curves",
 )
 def auto(pool: Pool, size: int, generator: np.random.Generator) -> npt.NDArray[np.int64]:
     """The rule that `explain_auto` names, with its options."""
     classes = 1 if pool.labels is None else len(np.unique(pool.labels))
     choice = explain_auto(len(pool), size, classes)
-    return rule_function(choice.rule)(pool, size, generator, **choice.options)
-
-
-Rows = npt.NDArray[np.int64]
+    return rule_card(choice.rule).function(pool, size, generator, **choice.options)
 
 
 def select(
@@ -289,49 +138,166 @@ def select(
         [12, 13]
     """
     card = rule_card(rule)
-    check_forms(per_class=per_class, balance=balance, floor=floor, labels=labels, groups=groups)
-    pool, classes, parts = sorted_pool(card, ids, hardness, labels, groups, embeddings, extra)
+    _check_quotas(per_class, balance, floor, labels, groups)
+    pool, classes, parts = _sorted_pool(card, ids, hardness, labels, groups, embeddings, extra)
     size = kept_size(len(pool), keep)
     if rule == "auto":
         # Decided once for the whole, not class by class, so that all classes are cut by one rule.
         choice = explain_auto(len(pool), size, 1 if classes is None else len(classes.names))
         card, options = rule_card(choice.rule), {**choice.options, **options}
-    check_options(card, options)
-
-    def apply(rows: Rows, quota: int, stream: int) -> Rows:
-        part = pool if len(rows) == len(pool) else pool.take(rows)
-        return rows[_apply_rule(card, part, quota, np.random.default_rng([seed, stream, tag]), options)]
-
+    if unknown := sorted(set(options) - set(card.options)):
+        takes = f"it takes {', '.join(sorted(card.options))}" if card.options else "it takes none"
+        raise BadInputError(f"Rule {card.name!r} has no option {unknown[0]!r}: {takes}.")
     tag = zlib.crc32(card.name.encode())
+
+    def apply(among: Rows, quota: int, stream: int) -> Rows:
+        """The rows that the rule lets stay among some, checked: as many as asked for, each once."""
+        if quota == 0:
+            return np.empty(0, dtype=np.int64)
+        part = pool if len(among) == len(pool) else pool.take(among)
+        rows = np.asarray(card.function(part, quota, np.random.default_rng([seed, stream, tag]), **options))
+        marked = np.zeros(len(part), dtype=bool)
+        marked[rows] = True
+        if len(rows) != quota or np.count_nonzero(marked) != quota:
+            raise RunFailedError(
+                f"Rule {card.name!r} returned {len(rows)} rows, {np.count_nonzero(marked)} of them distinct, where "
+                f"{quota} of {len(part)} were asked for: the rule is wrong, not the input."
+            )
+        return among[rows]
+
     if per_class or balance is not None:
         split = parts if balance == "group" else classes
-        assert split is not None  # check_forms has seen to it
+        assert split is not None  # _check_quotas has seen to it
         quotas = group_quotas(split, size, equal=not per_class, floor=floor, allow_empty=allow_empty_class)
         rows = split.rows()
-        kept = [
-            apply(rows[group], int(quotas[group]), 1 + group) for group in np.flatnonzero(quotas).tolist()
-        ]
-        return np.sort(pool.ids[np.concatenate(kept)])
-    if floor is not None:
+        kept = np.concatenate(
+            [apply(rows[group], int(quotas[group]), 1 + group) for group in np.flatnonzero(quotas).tolist()]
+        )
+    elif floor is not None:
         split = classes if parts is None else parts
         assert split is not None
-        return np.sort(pool.ids[fill_over_floors(apply, split, size, floors(split, floor, size))])
-    return np.sort(pool.ids[apply(np.arange(len(pool)), size, 0)])
+        kept = fill_over_floors(apply, split, size, floors(split, floor, size))
+    else:
+        kept = apply(np.arange(len(pool)), size, 0)
+    return np.sort(pool.ids[kept])
 
 
-def _apply_rule(
-    card: RuleCard, pool: Pool, size: int, generator: np.random.Generator, options: Mapping[str, Any]
-) -> Rows:
-    """The rows that the rule lets stay, checked: `size` of them, each once."""
-    if size == 0:
-        return np.empty(0, dtype=np.int64)
-    rows = np.asarray(rule_function(card.name)(pool, size, generator, **options))
-    marked = np.zeros(len(pool), dtype=bool)
-    marked[rows] = True
-    if len(rows) != size or np.count_nonzero(marked) != size:
-        raise RunFailedError(
-            f"Rule {card.name!r} returned {len(rows)} rows, {np.count_nonzero(marked)} of them "
-            f"distinct, where {size} "
-            f"of {len(pool)} were asked for: the rule is wrong, not the input."
+def _check_quotas(
+    per_class: bool, balance: str | None, floor: float | None, labels: object, groups: object
+) -> None:
+    """Refuse quotas that contradict each other or lack their labels or groups."""
+    if balance not in (None, "class", "group"):
+        raise BadInputError(f"balance is {balance!r}: give 'class', 'group' or None.")
+    if per_class and balance is not None:
+        raise BadInputError(
+            f"per_class keeps the same fraction of every class and balance={balance!r} equal counts: choose one."
         )
-    return rows
+    if (per_class or balance == "class") and labels is None:
+        raise BadInputError(
+            f"{'per_class' if per_class else 'balance=class'} needs the class of every example: pass labels."
+        )
+    if balance == "group" and groups is None:
+        raise BadInputError("balance='group' needs the group of every example: pass groups.")
+    if floor is not None and labels is None and groups is None:
+        raise BadInputError(
+            "floor needs to know the group of every example: pass groups, or labels for classes."
+        )
+    if floor is not None and groups is not None and (per_class or balance == "class"):
+        raise BadInputError(
+            "A floor for groups and quotas for classes cut the examples in two ways at once: "
+            "drop per_class and balance, or use balance='group'."
+        )
+
+
+_GIVEN_AS = {
+    "scores": "the hardness of every example",
+    "labels": "the class of every example",
+    "embeddings": "an array of shape (n, dimensions)",
+}
+
+
+def _sorted_pool(
+    card: RuleCard,
+    ids: npt.ArrayLike,
+    hardness: npt.ArrayLike | None,
+    labels: npt.ArrayLike | None,
+    groups: npt.ArrayLike | None,
+    embeddings: npt.ArrayLike | None,
+    extra: Mapping[str, npt.ArrayLike] | None,
+) -> tuple[Pool, Groups | None, Groups | None]:
+    """Everything the rule needs, in the order of the ids, with the classes and the groups.
+
+    What the card does not ask for is neither checked nor carried.
+
+    Raises:
+        BadInputError: ids that are no integers or come twice, a column with the wrong number of rows, NaN, or
+            a missing column that the rule needs.
+    """
+    given_ids = np.asarray(ids)
+    if given_ids.ndim != 1:
+        raise BadInputError(f"ids have shape {given_ids.shape}: give one id an example.")
+    if given_ids.size == 0:
+        raise BadInputError("There are no examples to select from.")
+    if given_ids.dtype.kind not in "iu":
+        raise BadInputError(
+            f"ids are of type {given_ids.dtype}: give integers, for other numbers round large ids."
+        )
+    given_ids = given_ids.astype(np.int64, copy=False)
+    n = len(given_ids)
+    in_order = bool((given_ids[1:] > given_ids[:-1]).all())
+    order = slice(None) if in_order else np.argsort(given_ids, kind="stable")
+    sorted_ids = given_ids[order]
+    if not in_order and (twice := np.unique(sorted_ids[1:][sorted_ids[1:] == sorted_ids[:-1]])).size:
+        raise BadInputError(
+            f"{len(twice)} ids come more than once ({_first_ids(twice)}): give each example one row."
+        )
+
+    def column(name: str, values: npt.ArrayLike, flat: bool = True) -> npt.NDArray[Any]:
+        array = np.asarray(values)
+        if array.ndim < 1 or len(array) != n:
+            rows = "no rows" if array.ndim < 1 else f"{len(array)} rows"
+            raise BadInputError(f"There are {n} ids, but {name} has {rows}: give one row an example.")
+        if flat and array.ndim != 1:
+            raise BadInputError(f"{name} has shape {array.shape}: give one value an example.")
+        return array[order]
+
+    def numbers(values: npt.NDArray[Any], name: str, finite: bool = False) -> npt.NDArray[Any]:
+        """Floating numbers that compare exactly; NaN (or not finite) is refused with its ids."""
+        if values.dtype.kind not in "fiub":
+            raise BadInputError(f"{name} is of type {values.dtype}: give real numbers.")
+        wide = values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)
+        bad = ~np.isfinite(wide) if finite else np.isnan(wide)
+        rows = bad if bad.ndim == 1 else bad.reshape(n, -1).any(axis=1)
+        if rows.any():
+            raise BadInputError(
+                f"{name} is {'NaN or infinite' if finite else 'NaN'} for {int(rows.sum())} examples "
+                f"(ids {_first_ids(sorted_ids[rows])}): leave them out or score them."
+            )
+        return wide
+
+    classes = None if labels is None else Groups.of(column("labels", labels), "class")
+    parts = None if groups is None else Groups.of(column("groups", groups), "group")
+    for need, values in (("labels", labels), ("scores", hardness), ("embeddings", embeddings)):
+        if need in card.needs and values is None:
+            raise BadInputError(f"Rule {card.name!r} needs {need}: pass {_GIVEN_AS[need]}.")
+    scores = vectors = None
+    if hardness is not None and "scores" in card.needs:
+        scores = numbers(column("hardness", hardness), "hardness")
+    if embeddings is not None and "embeddings" in card.needs:
+        vectors = column("embeddings", embeddings, flat=False)
+        if vectors.ndim != 2 or vectors.shape[1] == 0:
+            raise BadInputError(f"embeddings have shape {vectors.shape}: give (examples, dimensions).")
+        vectors = numbers(vectors, "embeddings", finite=True)
+    further = {}
+    for name in card.extra:
+        if extra is None or name not in extra:
+            raise BadInputError(
+                f"Rule {card.name!r} needs {name!r} from the trace: pass extra={{{name!r}: ...}}."
+            )
+        further[name] = numbers(column(name, extra[name], flat=False), name)
+    pool = Pool(sorted_ids, scores, None if classes is None else classes.codes, vectors, further)
+    return pool, classes, parts
+
+
+def _first_ids(ids: npt.NDArray[np.int64]) -> str:
+    return ", ".join(str(i) for i in ids[:5].tolist()) + (", ..." if len(ids) > 5 else "")

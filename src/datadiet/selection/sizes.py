@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 from datadiet.foundation.errors import BadInputError
 
+Rows = npt.NDArray[np.int64]
+
 
 def kept_size(n: int, keep: float | int) -> int:
     """Number of examples that stay out of `n`.
@@ -125,7 +127,6 @@ def check_total(total: int, available: int) -> None:
         raise BadInputError(f"{total} examples cannot be taken from {available}: ask for fewer.")
 
 
-Rows = npt.NDArray[np.int64]
 # (rows to choose from, how many stay, number of the random stream) -> rows that stay
 Apply = Callable[[Rows, int, int], Rows]
 
@@ -156,12 +157,7 @@ class Groups:
         Raises:
             BadInputError: a value is missing (NaN or None), or values of different types cannot be sorted.
         """
-        if (
-            values.dtype.kind in "iu"
-            and len(values)
-            and values.min() >= 0
-            and values.max() <= 4 * len(values)
-        ):
+        if values.dtype.kind in "iu" and len(values) and 0 <= values.min() <= values.max() <= 4 * len(values):
             # Class codes in the usual range: counting is many times faster than sorting ten million of them.
             present = np.bincount(values.astype(np.int64, copy=False)) > 0
             names = np.flatnonzero(present)
@@ -175,8 +171,7 @@ class Groups:
             names, codes = np.unique(values, return_inverse=True)
         except TypeError as error:
             raise BadInputError(
-                f"The {what} values cannot be sorted ({error}): give all of them as strings or all "
-                f"as integers."
+                f"The {what} values cannot be sorted ({error}): give all of them as strings or all as integers."
             ) from None
         return cls(what, names, codes.astype(np.int64, copy=False).reshape(-1))
 
@@ -256,14 +251,12 @@ def floors(groups: Groups, floor: int | float, size: int) -> npt.NDArray[np.int6
     if (small := np.flatnonzero(least > sizes)).size:
         name, count = groups.names[small].tolist()[0], int(sizes[small[0]])
         raise BadInputError(
-            f"The floor of {int(floor)} cannot be met: {groups.what} {name!r} has {count} examples. "
-            f"Lower the floor."
+            f"The floor of {int(floor)} cannot be met: {groups.what} {name!r} has {count} examples. Lower the floor."
         )
     if int(least.sum()) > size:
         raise BadInputError(
-            f"The floors of {len(sizes)} {_plural(groups.what)} add up to {int(least.sum())}, but "
-            f"only {size} "
-            "examples stay: lower the floor or keep more."
+            f"The floors of {len(sizes)} {_plural(groups.what)} add up to {int(least.sum())}, but only {size} examples "
+            "stay: lower the floor or keep more."
         )
     return least
 

@@ -18,7 +18,7 @@ from datadiet.foundation.errors import BadInputError
 from datadiet.jobs.agree.joining import Given, Joined, join
 from datadiet.jobs.keep import checked_seed
 from datadiet.selection import kept_size, rule_card, select
-from datadiet.selection.agreement import class_balance, overlap, rank_correlations
+from datadiet.selection.similarity import class_balance, overlap, rank_correlations
 
 DEFAULT_FRACTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 MANY_TIES = 0.1  # of a choice: from this share on its overlap is said to be made by ties
@@ -40,7 +40,7 @@ class Agreement:
     Args:
         pairs: one row a pair and a fraction, with the keys of `COLUMNS`; None for what cannot be said.
         balance: one row a score (or kept file) and a fraction: `name`, `keep`, `kept`, and what
-            `datadiet.selection.agreement.class_balance` gives, with the classes by name.
+            `datadiet.selection.similarity.class_balance` gives, with the classes by name.
         n: examples that all tables share; None where only kept files were given that do not say.
         rule: the rule that turned scores into choices.
         notes: sentences on what was left out, drawn or not checked.

@@ -13,7 +13,6 @@ import numpy as np
 from datadiet.data import Examples
 from datadiet.foundation.errors import BadInputError
 from datadiet.selection import rule_card, select
-from datadiet.selection.registry import rule_function
 
 STEP = 0.01  # shares are tried in whole percents
 
@@ -66,7 +65,7 @@ def ranges_of(rule: str, keep: float, given: Mapping[str, Bounds] | None = None)
             )
         # Two percents short of what would leave just enough, as both shares are rounded to whole examples.
         given = {"beta": (0.0, round(float(np.floor((1 - keep) / STEP + 1e-9) - 2) * STEP, 9))}
-    parameters = inspect.signature(rule_function(rule)).parameters
+    parameters = inspect.signature(card.function).parameters
     found = []
     for name, (low, high) in given.items():
         if name not in card.options:

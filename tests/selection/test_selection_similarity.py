@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datadiet.foundation.errors import BadInputError
-from datadiet.selection import agreement
-from datadiet.selection.agreement import class_balance, overlap, rank_correlations
+from datadiet.selection import similarity
+from datadiet.selection.similarity import class_balance, overlap, rank_correlations
 
 small_columns = st.integers(2, 12).flatmap(
     lambda n: st.tuples(*[st.lists(st.integers(-3, 3), min_size=n, max_size=n)] * 2)
@@ -63,7 +63,7 @@ def test_correlations_are_those_counted_pair_by_pair(columns) -> None:
 @given(small_columns)
 @settings(max_examples=40, deadline=None)
 def test_the_kendall_of_the_bootstrap_is_the_same_kendall(columns) -> None:
-    found = agreement._kendall_matrix(np.array(columns, dtype=float))[0, 1]
+    found = similarity._kendall_matrix(np.array(columns, dtype=float))[0, 1]
     expected = kendall_by_pairs(*columns)
     assert math.isnan(found) if expected is None else found == pytest.approx(expected, abs=1e-12)
 
@@ -106,7 +106,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say(tied) -> None:
 
 
 def test_more_examples_give_a_narrower_interval_also_beyond_the_size_of_a_draw(monkeypatch) -> None:
-    monkeypatch.setattr(agreement, "ROWS_OF_A_DRAW", 200)
+    monkeypatch.setattr(similarity, "ROWS_OF_A_DRAW", 200)
     generator = np.random.default_rng(0)
     x, y = generator.multivariate_normal([0, 0], [[1, 0.6], [0.6, 1]], size=9_600).T
 
@@ -118,7 +118,7 @@ def test_more_examples_give_a_narrower_interval_also_beyond_the_size_of_a_draw(m
 
 
 def test_kendall_of_very_many_rows_is_taken_over_some_of_them_and_says_so(monkeypatch) -> None:
-    monkeypatch.setattr(agreement, "MOST_ROWS_OF_KENDALL", 120)
+    monkeypatch.setattr(similarity, "MOST_ROWS_OF_KENDALL", 120)
     generator = np.random.default_rng(0)
     x, y = generator.multivariate_normal([0, 0], [[1, 0.6], [0.6, 1]], size=400).T
     (row,) = rank_correlations({"x": x, "y": y})

@@ -1,4 +1,4 @@
-"""Scores by rank: how far they order examples alike, how far two choices are the same, and several made one."""
+"""How alike scores order the same examples, how much two choices share, and whether the classes stay as they were."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from datadiet.foundation.errors import BadInputError
 MOST_ROWS_OF_KENDALL = 1_000_000
 DRAWS = 200
 ROWS_OF_A_DRAW = 500
-
-Number = float | None
 
 
 def rank_correlations(
@@ -53,38 +51,39 @@ def rank_correlations(
     Source: Kendall, "The treatment of ties in ranking problems", 1945; Bickel, Götze, van Zwet, "Resampling
     fewer than n observations", 1997.
     """
-    arrays = _checked(columns)
+    arrays = {name: np.asarray(values) for name, values in columns.items()}
+    shapes = {array.shape for array in arrays.values()}
+    if len(shapes) > 1 or any(len(shape) != 1 or shape[0] == 0 for shape in shapes):
+        raise BadInputError(f"Columns must be rows of equally many numbers, not of shapes {sorted(shapes)}.")
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and np.isnan(array).any():
+            raise BadInputError(f"Column {name!r} has NaN; leave those examples out.")
     if not arrays:
         return []
     n = len(next(iter(arrays.values())))
     generator = np.random.default_rng([seed, n])
     draws = generator.integers(0, n, size=(DRAWS, min(n, ROWS_OF_A_DRAW)))
-    some = None
-    if n > MOST_ROWS_OF_KENDALL:
-        some = np.sort(generator.choice(n, MOST_ROWS_OF_KENDALL, replace=False))
+    few = n <= MOST_ROWS_OF_KENDALL
+    some = slice(None) if few else np.sort(generator.choice(n, MOST_ROWS_OF_KENDALL, replace=False))
     ranks = {name: _unit_ranks(values) for name, values in arrays.items()}
-    drawn = {name: _unit_ranks(values[draws]) for name, values in arrays.items()}
-    rhos = np.einsum("adr,bdr->abd", *[np.stack(list(drawn.values()))] * 2, optimize=True)
-    taus = np.stack(
-        [_kendall_matrix(np.stack([r[draw] for r in drawn.values()])) for draw in range(DRAWS)], -1
-    )
+    drawn = np.stack([_unit_ranks(values[draws]) for values in arrays.values()])
+    rhos = np.einsum("adr,bdr->abd", drawn, drawn, optimize=True)
+    taus = np.stack([_kendall_matrix(drawn[:, draw]) for draw in range(DRAWS)], -1)
     rows = []
     for (i, first), (j, second) in itertools.combinations(enumerate(arrays), 2):
-        x, y = arrays[first], arrays[second]
-        rho = _dot(ranks[first], ranks[second])
-        tau = _kendall(x, y) if some is None else _kendall(x[some], y[some])
-        rho_low, rho_high = _interval(rho, rhos[i, j], n, level)
+        row: dict[str, Any] = {"first": first, "second": second, "n": n}
+        rho = float(np.clip(np.dot(ranks[first], ranks[second]), -1.0, 1.0))  # NaN stays NaN
+        tau = _kendall(arrays[first][some], arrays[second][some])
         # The interval of a tau over some of the rows is that of as many rows.
-        tau_low, tau_high = _interval(tau, taus[i, j], n if some is None else len(some), level)
-        found = {
-            "spearman": rho, "spearman_low": rho_low, "spearman_high": rho_high,
-            "kendall": tau, "kendall_low": tau_low, "kendall_high": tau_high,
-        }  # fmt: skip
-        rows.append(
-            {"first": first, "second": second, "n": n}
-            | {name: _number(value) for name, value in found.items()}
-            | {"kendall_rows": n if some is None else len(some)}
-        )
+        tau_rows = min(n, MOST_ROWS_OF_KENDALL)
+        for name, value, of_draws, size in (
+            ("spearman", rho, rhos[i, j], n),
+            ("kendall", tau, taus[i, j], tau_rows),
+        ):
+            low, high = _interval(value, of_draws, size, level)
+            found = {name: value, f"{name}_low": low, f"{name}_high": high}
+            row |= {key: number if np.isfinite(number) else None for key, number in found.items()}
+        rows.append(row | {"kendall_rows": tau_rows})
     return rows
 
 
@@ -119,21 +118,18 @@ def overlap(first: int, second: int, common: int, total: int | None = None) -> d
             f"Two choices of {first} and {second} examples with {common} in common cannot come from "
             f"{total if total is not None else 'any number of'} examples."
         )
-    found: dict[str, Any] = {
+    chance = low = high = None
+    if total is not None:
+        chance = larger / total
+        ends = stats.hypergeom.ppf([0.025, 0.975], total, larger, smaller)
+        low, high = (float(end) / smaller for end in ends)
+    return {
         "overlap": common / smaller,
         "jaccard": common / (first + second - common),
-        "chance": None,
-        "chance_low": None,
-        "chance_high": None,
+        "chance": chance,
+        "chance_low": low,
+        "chance_high": high,
     }
-    if total is not None:
-        low, high = stats.hypergeom.ppf([0.025, 0.975], total, larger, smaller)
-        found |= {
-            "chance": larger / total,
-            "chance_low": float(low) / smaller,
-            "chance_high": float(high) / smaller,
-        }
-    return found
 
 
 def class_balance(
@@ -184,17 +180,6 @@ def class_balance(
     }
 
 
-def _checked(columns: Mapping[str, npt.ArrayLike]) -> dict[str, npt.NDArray[Any]]:
-    arrays = {name: np.asarray(values) for name, values in columns.items()}
-    shapes = {array.shape for array in arrays.values()}
-    if len(shapes) > 1 or any(len(shape) != 1 or shape[0] == 0 for shape in shapes):
-        raise BadInputError(f"Columns must be rows of equally many numbers, not of shapes {sorted(shapes)}.")
-    for name, array in arrays.items():
-        if array.dtype.kind == "f" and np.isnan(array).any():
-            raise BadInputError(f"Column {name!r} has NaN; leave those examples out.")
-    return arrays
-
-
 def _unit_ranks(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """Ranks along the last axis, centred and of unit length, so that a correlation is a dot product.
 
@@ -206,10 +191,6 @@ def _unit_ranks(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     found: npt.NDArray[np.float64] = np.full_like(ranks, np.nan)
     np.divide(ranks, length, out=found, where=length > 0)
     return found
-
-
-def _dot(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> float:
-    return float(np.clip(np.dot(x, y), -1.0, 1.0))  # NaN stays NaN
 
 
 def _kendall(x: npt.NDArray[Any], y: npt.NDArray[Any]) -> float:
@@ -244,75 +225,3 @@ def _interval(value: float, draws: npt.NDArray[np.float64], n: int, level: float
     reach = float(stats.norm.ppf((1 + level) / 2)) * scaled
     centre = float(np.arctanh(value))
     return float(np.tanh(centre - reach)), float(np.tanh(centre + reach))
-
-
-def _number(value: float) -> Number:
-    return value if np.isfinite(value) else None
-
-
-def mixture(
-    hardness_by_name: Mapping[str, npt.ArrayLike], weights: Mapping[str, float] | None = None
-) -> npt.NDArray[np.float64]:
-    """Weighted mean of the ranks of several scores: a new hardness in [0, 1], 1 the hardest.
-
-    Each score is replaced by its rank divided by n - 1 (equal scores share the mean of their ranks), then
-    averaged with the weights. A negative weight turns a score round.
-
-    Args:
-        hardness_by_name: scores by name, each of shape (n,), higher = harder, rows alike.
-        weights: by name; all names, not all zero. Equal where not given.
-
-    Returns:
-        float64, shape (n,).
-
-    Raises:
-        BadInputError: no scores, unequal lengths, NaN, or weights that do not fit the names.
-
-    Source:
-        ours.
-
-    Example:
-        >>> mixture({"el2n": [0.1, 0.2, 0.9], "forgetting": [0, 5, 5]}).tolist()
-        [0.0, 0.625, 0.875]
-    """
-    if not hardness_by_name:
-        raise BadInputError("There are no scores to mix: give at least one.")
-    chosen = dict.fromkeys(hardness_by_name, 1.0) if weights is None else dict(weights)
-    if missing := sorted(set(hardness_by_name) ^ set(chosen)):
-        raise BadInputError(
-            f"Scores and weights do not name the same: {missing[0]!r} is in one only. Give each "
-            f"score one weight."
-        )
-    total = sum(abs(weight) for weight in chosen.values())
-    if not np.isfinite(total) or total == 0:
-        raise BadInputError(
-            f"The weights {chosen} do not add up to anything: give finite ones, not all zero."
-        )
-    mixed: npt.NDArray[np.float64] | None = None
-    for name, values in hardness_by_name.items():
-        scores = np.asarray(values)
-        if scores.ndim != 1 or (mixed is not None and len(scores) != len(mixed)):
-            raise BadInputError(f"Score {name!r} has shape {scores.shape}: give all scores the same length.")
-        if np.isnan(scores).any():
-            row = int(np.flatnonzero(np.isnan(scores))[0])
-            raise BadInputError(
-                f"Score {name!r} is NaN in {int(np.isnan(scores).sum())} rows, first row {row}."
-            )
-        rank = _relative_rank(scores)
-        part = (rank if chosen[name] >= 0 else 1.0 - rank) * (abs(chosen[name]) / total)
-        mixed = part if mixed is None else mixed + part
-    assert mixed is not None
-    return mixed
-
-
-def _relative_rank(scores: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
-    """Rank from 0 (lowest) to 1 (highest); ties share their mean rank."""
-    order = np.argsort(scores, kind="stable")
-    ordered = scores[order]
-    first = np.concatenate([[True], ordered[1:] != ordered[:-1]]) if len(scores) else np.empty(0, dtype=bool)
-    run = np.cumsum(first) - 1
-    starts = np.flatnonzero(first)
-    ends = np.append(starts[1:], len(scores)) - 1
-    ranks = np.empty(len(scores))
-    ranks[order] = ((starts + ends) / 2.0)[run]
-    return ranks / max(1, len(scores) - 1)
