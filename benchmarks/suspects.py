@@ -31,7 +31,8 @@ from datadiet.engine.runs import train_run
 from datadiet.engine.setup import prepare
 from datadiet.jobs.score import score_with
 from datadiet.jobs.suspects.trainings import half_means, late_mean, logits_of, second_passes, see_labels
-from datadiet.noise import combine, el2n, label_probability, log_probabilities, logit_margin
+from datadiet.noise import combine, el2n, label_probability, log_probabilities
+from datadiet.scores.outputs import logit_margin
 
 SETTINGS = (("symmetric", 0.1), ("symmetric", 0.3), ("class_dependent", 0.1))
 # Sign that makes higher more suspicious, of every measure that a trace holds.
@@ -109,7 +110,7 @@ def single_signals(material: Material) -> dict[str, float]:
     for name, function in (
         ("el2n", el2n),
         ("label probability", lambda z, y: -label_probability(z, y)),
-        ("logit margin", lambda z, y: -logit_margin(z, y)),
+        ("logit margin", lambda z, y: -logit_margin(z.astype(np.float64), y)),
     ):
         found[f"{name}, evaluated"] = max(
             average_precision_score(mask, function(z, y)) for z in material.logits.values()

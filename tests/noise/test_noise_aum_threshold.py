@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datadiet.foundation.errors import BadInputError
-from datadiet.noise import draw_threshold_examples, threshold_margin, threshold_suspicion
+from datadiet.noise.signals import draw_threshold_examples, threshold_margin, threshold_suspicion
 
 
 def test_the_threshold_is_the_99th_percentile_of_the_threshold_class() -> None:

@@ -9,17 +9,9 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from datadiet.foundation.errors import BadInputError
-from datadiet.noise import (
-    NoiseRate,
-    combine,
-    fit_label_model,
-    label_noise_rate,
-    mixture_noise_rate,
-    second_view,
-    together,
-    with_mean,
-)
-from datadiet.noise.calibration import binomial_interval, mixture_posterior
+from datadiet.noise import NoiseRate, combine, fit_label_model, mixture_noise_rate, mixture_posterior
+from datadiet.noise.calibration import binomial_interval, together
+from datadiet.noise.label_model import label_noise_rate, second_view, with_mean
 
 
 def simulated(seed: int, n: int = 1500, classes: int = 4, rate: float = 0.12):

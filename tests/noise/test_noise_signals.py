@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from datadiet.foundation.errors import BadInputError
-from datadiet.noise import el2n, label_probability, logit_margin
+from datadiet.noise import el2n, label_probability
 from datadiet.noise.signals import checked_signal
 
 
@@ -20,13 +20,12 @@ from datadiet.noise.signals import checked_signal
     arrays(np.int64, 4, elements=st.integers(0, 2)),
 )
 def test_every_signal_is_its_formula_example_by_example(logits, labels) -> None:
-    found = el2n(logits, labels), label_probability(logits, labels), logit_margin(logits, labels)
+    found = el2n(logits, labels), label_probability(logits, labels)
     for row, label in enumerate(labels):
         powers = [math.exp(z) for z in logits[row]]
         p = [power / sum(powers) for power in powers]
         error = math.sqrt(sum((p[c] - (c == label)) ** 2 for c in range(3)))
-        margin = logits[row, label] - max(logits[row, c] for c in range(3) if c != label)
-        expected = error, p[label], margin
+        expected = error, p[label]
         np.testing.assert_allclose([values[row] for values in found], expected, rtol=1e-9, atol=1e-9)
 
 

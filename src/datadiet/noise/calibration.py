@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 from scipy.stats import beta, norm
 from sklearn.isotonic import IsotonicRegression
 
 from datadiet.foundation.errors import BadInputError
-from datadiet.noise.label_model import LabelModel, fit_label_model
 from datadiet.noise.signals import checked_signal
 
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
-
-
+_LARGEST_DRAW = 10_000  # examples that one bootstrap draw fits on; its deviation is scaled to all of them
 _ROUNDS = 300
 _ENOUGH = 1e-5  # change of a posterior at which the fit stops
 
@@ -83,16 +80,14 @@ def mixture_posterior(suspicion: ArrayLike, start: ArrayLike | None = None) -> N
         if shares.min() < 1e-6:
             break
         sides = (1.0 - wrong, wrong)
-        means = np.array([np.average(centred, weights=side) for side in sides])
-        variances = np.array(
-            [max(least, np.average((centred - m) ** 2, weights=s)) for m, s in zip(means, sides, strict=True)]
-        )
+        means, variances = np.array([_mean_and_variance(centred, side) for side in sides]).T
+        variances = np.maximum(variances, least)
         logs = np.log(shares) - 0.5 * np.log(variances) - 0.5 * (centred[:, None] - means) ** 2 / variances
         odds = logs[:, 1] - logs[:, 0]
         before, wrong = wrong, expit(odds)
         if np.abs(wrong - before).max() < _ENOUGH:
             break
-    return _never_falling(centred, wrong, float(means.min()), float(means.max()))
+    return _never_falling(centred, wrong, float(means.min()))
 
 
 def separation(suspicion: ArrayLike, posterior: ArrayLike) -> float:
@@ -111,32 +106,28 @@ def separation(suspicion: ArrayLike, posterior: ArrayLike) -> float:
     signal, upper = checked_signal(suspicion), checked_signal(posterior, "posterior")
     if min(upper.sum(), (1.0 - upper).sum()) <= 0.0:
         return 0.0
-    means = [float(np.average(signal, weights=side)) for side in (upper, 1.0 - upper)]
-    spread = sum(
-        float(np.average((signal - mean) ** 2, weights=side))
-        for mean, side in zip(means, (upper, 1.0 - upper), strict=True)
-    )
-    return float(np.sqrt(2.0) * abs(means[0] - means[1]) / np.sqrt(max(spread, 1e-300)))
+    (above, v), (below, u) = (_mean_and_variance(signal, side) for side in (upper, 1.0 - upper))
+    return float(np.sqrt(2.0) * abs(above - below) / np.sqrt(max(v + u, 1e-300)))
+
+
+def _mean_and_variance(values: NDArray[np.float64], weights: NDArray[np.float64]) -> tuple[float, float]:
+    mean = float(np.average(values, weights=weights))
+    return mean, float(np.average((values - mean) ** 2, weights=weights))
 
 
 def _never_falling(
-    signal: NDArray[np.float64], posterior: NDArray[np.float64], low: float, high: float
+    signal: NDArray[np.float64], posterior: NDArray[np.float64], low: float
 ) -> NDArray[np.float64]:
     """Outside the two means the posterior may turn back; there it is held at what it has reached."""
     order = np.argsort(signal, kind="stable")
     values, ordered = signal[order], posterior[order].copy()
-    below = values < low
-    if below.any():
-        inside = ordered[~below]
-        ordered[below] = np.minimum(ordered[below], inside[0] if len(inside) else 0.0)
-        ordered[below] = np.minimum.accumulate(ordered[below][::-1])[::-1]
+    below = int(np.searchsorted(values, low))
+    first_inside = ordered[below] if below < len(ordered) else 0.0
+    ordered[:below] = np.minimum.accumulate(np.minimum(ordered[:below], first_inside)[::-1])[::-1]
     ordered = np.maximum.accumulate(ordered)
     result = np.empty_like(ordered)
     result[order] = ordered
     return result
-
-
-_LARGEST_DRAW = 10_000  # examples that one bootstrap draw fits on; its deviation is scaled to all of them
 
 
 @dataclass(frozen=True)
@@ -164,43 +155,6 @@ class NoiseRate:
             f"about {100 * self.estimate:.1f} % of the labels are wrong "
             f"({100 * self.confidence:.0f} % interval {100 * self.low:.1f} to {100 * self.high:.1f} %)"
         )
-
-
-def label_noise_rate(
-    views: Sequence[ArrayLike],
-    labels: ArrayLike,
-    fitted: LabelModel,
-    *,
-    confidence: float = 0.95,
-    draws: int = 40,
-    seed: int = 0,
-) -> NoiseRate:
-    """The mean of a label model's `probability_wrong`, with a bootstrap interval over the examples.
-
-    Args:
-        views: what `fitted` was fitted to.
-        labels: (n,) given labels.
-        fitted: the fit to all examples.
-        confidence: of the interval.
-        draws: bootstrap draws; each fits again from where `fitted` stands.
-        seed: of the draws.
-
-    Example:
-        >>> sure = np.log(np.where(np.eye(2)[[0, 0, 0, 1, 1, 1] * 20] > 0, 0.98, 0.02))
-        >>> given = [0, 0, 1, 1, 1, 1] * 20
-        >>> rate = label_noise_rate([sure], given, fit_label_model([sure], given))
-        >>> rate.low < 1 / 6 < rate.high
-        True
-    """
-    given = np.asarray(labels)
-    stacks = [np.asarray(view) for view in views]
-
-    def again(rows: NDArray[np.int64]) -> float:
-        drawn = fit_label_model([view[rows] for view in stacks], given[rows], start=fitted, rounds=6)
-        return float(drawn.probability_wrong.mean())
-
-    estimate = float(fitted.probability_wrong.mean())
-    return _bootstrap(estimate, len(given), again, confidence, draws, [seed, 0x4E4F49])
 
 
 def mixture_noise_rate(
@@ -231,7 +185,7 @@ def mixture_noise_rate(
             return estimate
         return float(mixture_posterior(drawn, posterior[rows]).mean())
 
-    return _bootstrap(estimate, len(signal), again, confidence, draws, [seed, 0x4D4958])
+    return bootstrapped_rate(estimate, len(signal), again, confidence, draws, [seed, 0x4D4958])
 
 
 def together(rates: Sequence[NoiseRate]) -> NoiseRate:
@@ -249,9 +203,8 @@ def together(rates: Sequence[NoiseRate]) -> NoiseRate:
     if not rates:
         raise BadInputError("Putting noise rates together needs at least one.")
     middle = float(np.mean([rate.estimate for rate in rates]))
-    return NoiseRate(
-        middle, min(r.low for r in rates), max(r.high for r in rates), min(r.confidence for r in rates)
-    )
+    least = min(rate.confidence for rate in rates)
+    return reaching_over(replace(rates[0], estimate=middle, confidence=least), rates)
 
 
 def reaching_over(rate: NoiseRate, others: Sequence[NoiseRate]) -> NoiseRate:
@@ -262,10 +215,10 @@ def reaching_over(rate: NoiseRate, others: Sequence[NoiseRate]) -> NoiseRate:
         NoiseRate(estimate=0.25, low=0.2, high=0.4, confidence=0.95)
     """
     every = [rate, *others]
-    return NoiseRate(rate.estimate, min(r.low for r in every), max(r.high for r in every), rate.confidence)
+    return replace(rate, low=min(each.low for each in every), high=max(each.high for each in every))
 
 
-def _bootstrap(
+def bootstrapped_rate(
     estimate: float,
     count: int,
     again: Callable[[NDArray[np.int64]], float],

@@ -1,27 +1,38 @@
-"""The default: several views of the true class and the way labels go wrong, fitted together from given labels alone."""
+"""The default suspicion of a wrong label: a label model fitted to given labels alone, and training dynamics with it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import brentq, minimize
 from scipy.sparse import csr_matrix
-from scipy.special import logsumexp
+from scipy.special import expit, logit
+from sklearn.isotonic import IsotonicRegression
 
 from datadiet.foundation.errors import BadInputError
-from datadiet.noise.signals import checked_logits
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
-
+from datadiet.noise.calibration import (
+    NoiseRate,
+    along_reference,
+    bootstrapped_rate,
+    mixture_noise_rate,
+    mixture_posterior,
+    reaching_over,
+    separation,
+    together,
+)
+from datadiet.noise.signals import checked_logits, checked_signal, log_probabilities
 
 _ROUNDS = 60
 _ENOUGH = 1e-6  # change of the mean log likelihood at which the fit stops
 _FLOOR = -20.0  # of a view's log probability: a model's certainty beyond e^-20 is not evidence
 _LARGEST_WEIGHT = 5.0
+_SUREST = 1e-4  # a second view's probability is held this far from 0 and 1
+_MOST_LOG_ODDS = 15.0
+_TWO_GROUPS = 2.0  # separation from which a mixture has found two groups, not the tail of one
 
 
 @dataclass(frozen=True)
@@ -106,9 +117,7 @@ def fit_label_model(
         raise BadInputError(
             "All views of a label model must be of the same examples, at least one, and classes."
         )
-    stack = np.stack(
-        [np.maximum(rows - logsumexp(rows, axis=1, keepdims=True), _FLOOR) for rows, _ in checked]
-    )
+    stack = np.stack([np.maximum(log_probabilities(rows), _FLOOR) for rows, _ in checked])
     classes = stack.shape[2]
     counts = np.ones(len(given)) if sample_weights is None else np.asarray(sample_weights, dtype=np.float64)
     by_label = csr_matrix((counts, (given, np.arange(len(given)))), shape=(classes, len(given)))
@@ -146,8 +155,7 @@ def _transition(joint: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _prior(stack: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    mixed = np.tensordot(weights, stack, axes=1)
-    return np.exp(mixed - logsumexp(mixed, axis=1, keepdims=True))  # type: ignore[no-any-return]
+    return np.exp(log_probabilities(np.tensordot(weights, stack, axes=1)))
 
 
 def _posterior(
@@ -184,3 +192,164 @@ def _improve_weights(
     options: dict[str, Any] = {"maxiter": 5}
     found = minimize(loss, weights, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
     return np.asarray(found.x)
+
+
+def label_noise_rate(
+    views: Sequence[ArrayLike],
+    labels: ArrayLike,
+    fitted: LabelModel,
+    *,
+    confidence: float = 0.95,
+    draws: int = 40,
+    seed: int = 0,
+) -> NoiseRate:
+    """The mean of a label model's `probability_wrong`, with a bootstrap interval over the examples.
+
+    Args:
+        views: what `fitted` was fitted to.
+        labels: (n,) given labels.
+        fitted: the fit to all examples.
+        confidence: of the interval.
+        draws: bootstrap draws; each fits again from where `fitted` stands.
+        seed: of the draws.
+
+    Example:
+        >>> sure = np.log(np.where(np.eye(2)[[0, 0, 0, 1, 1, 1] * 20] > 0, 0.98, 0.02))
+        >>> given = [0, 0, 1, 1, 1, 1] * 20
+        >>> rate = label_noise_rate([sure], given, fit_label_model([sure], given))
+        >>> rate.low < 1 / 6 < rate.high
+        True
+    """
+    given = np.asarray(labels)
+    stacks = [np.asarray(view) for view in views]
+
+    def again(rows: NDArray[np.int64]) -> float:
+        drawn = fit_label_model([view[rows] for view in stacks], given[rows], start=fitted, rounds=6)
+        return float(drawn.probability_wrong.mean())
+
+    estimate = float(fitted.probability_wrong.mean())
+    return bootstrapped_rate(estimate, len(given), again, confidence, draws, [seed, 0x4E4F49])
+
+
+@dataclass(frozen=True)
+class Combination:
+    """What the combination says.
+
+    Args:
+        suspicion: (n,), higher = more suspicious.
+        probability_wrong: (n,) in [0, 1], in the order of `suspicion`.
+        proposed: (n,) int64, the most probable class other than the label.
+        noise_rate: estimate and interval.
+        label_model: the fit to the predictions.
+    """
+
+    suspicion: NDArray[np.float64]
+    probability_wrong: NDArray[np.float64]
+    proposed: NDArray[np.int64]
+    noise_rate: NoiseRate
+    label_model: LabelModel
+
+
+def second_view(reference: ArrayLike, signal: ArrayLike) -> NDArray[np.float64]:
+    """What another signal alone says of a label, (n,) in (0, 1), learnt from a calibrated probability.
+
+    With q a calibrated probability that the label is wrong, and the signal s independent of q given whether it is,
+    `E[q | s] = a_0 + (a_1 - a_0) P(wrong | s)`, where `a_1 = E[q | wrong] = Σ q² / Σ q` and
+    `a_0 = E[q | right] = Σ q (1 - q) / Σ (1 - q)`. The left side is an isotonic regression; solved for `P(wrong | s)`.
+
+    Args:
+        reference: q, (n,) in [0, 1].
+        signal: s, (n,), higher = more suspicious.
+
+    Example:
+        >>> second_view([0.0, 0.0, 1.0, 1.0], [1.0, 2.0, 3.0, 4.0]).round(3)
+        array([0., 0., 1., 1.])
+    """
+    q, s = checked_signal(reference, "reference"), checked_signal(signal, "signal")
+    regressed = IsotonicRegression().fit_transform(s, q)
+    if q.min() == q.max():
+        return np.asarray(np.clip(q, _SUREST, 1.0 - _SUREST))
+    of_wrong = (q * q).sum() / q.sum()
+    of_right = (q * (1.0 - q)).sum() / (1.0 - q).sum()
+    alone = (regressed - of_right) / (of_wrong - of_right)
+    return np.asarray(np.clip(alone, _SUREST, 1.0 - _SUREST))
+
+
+def with_mean(log_odds: ArrayLike, mean: float) -> NDArray[np.float64]:
+    """`sigmoid(log_odds + b)` with the b that gives them that mean, (n,).
+
+    Example:
+        >>> with_mean([-2.0, 0.0, 2.0], 0.5).round(3)
+        array([0.119, 0.5  , 0.881])
+    """
+    odds = np.asarray(log_odds, dtype=np.float64)
+    wanted = float(np.clip(mean, 1e-9, 1.0 - 1e-9))
+    reach = 50.0 + float(np.abs(odds).max(initial=0.0))
+    shift = brentq(lambda b: float(expit(odds + b).mean()) - wanted, -reach, reach)
+    return expit(odds + shift)  # type: ignore[no-any-return]
+
+
+def combine(
+    views: Sequence[ArrayLike],
+    labels: ArrayLike,
+    late_loss: ArrayLike | None = None,
+    aum: ArrayLike | None = None,
+    *,
+    aum_parts: Sequence[ArrayLike] = (),
+    out_of_sample: bool = True,
+    seed: int = 0,
+) -> Combination:
+    """Suspicion, probability, proposed label and noise rate from predictions and what training saw.
+
+    1. A label model is fitted to the predictions (`fit_label_model`): log odds that the label is wrong.
+    2. The loss in the later part of training says what it says alone (`second_view`); log odds are added.
+    3. The noise rate is the middle of two estimates whose errors point opposite ways: the label model takes a wrong
+       label that was learnt by heart for right, a mixture fitted to the AUM takes hard examples for wrong ones. Where
+       the mixture finds no two groups (`separation`), which is so when hardly a label is wrong, it is not asked.
+    4. Both views see the same pictures, so their odds count half (a logarithmic opinion pool of the two); the
+       probabilities get the mean of the noise rate.
+
+    Args:
+        views: logits (n, classes) of models; of several, the fit finds their weights.
+        labels: (n,) given labels.
+        late_loss: (n,) mean loss of the training pass over its later half; None when there is no trace.
+        aum: (n,) area under the margin of the training; None when there is no trace.
+        aum_parts: the same over parts of the training, such as its halves. Early margins leave wrong labels among the
+            hard examples, late ones leave hard examples among the wrong labels, so the interval of the noise rate
+            reaches over what the mixture finds in each of them.
+        out_of_sample: whether the models were not trained on the labels that they judge. If they were, the noise
+            rate and the probabilities come from the AUM alone.
+        seed: of the bootstrap.
+
+    Raises:
+        BadInputError: shapes that do not fit, values that are not finite.
+    """
+    model = fit_label_model(views, labels)
+    suspicion = np.clip(model.log_odds_wrong, -_MOST_LOG_ODDS, _MOST_LOG_ODDS)
+    pooled = suspicion
+    if late_loss is not None:
+        suspicion = suspicion + logit(second_view(model.probability_wrong, late_loss))
+        pooled = 0.5 * suspicion
+    doubts = None if aum is None else -checked_signal(aum, "aum")
+    posterior = None if doubts is None else _two_groups(doubts)
+    rates = []
+    if out_of_sample or posterior is None:
+        rates.append(label_noise_rate(views, labels, model, seed=seed))
+    if doubts is not None and posterior is not None:
+        parts = [-checked_signal(part, "aum_parts") for part in aum_parts]
+        apart = [mixture_noise_rate(part, seed=seed) for part in parts if _two_groups(part) is not None]
+        rates.append(reaching_over(mixture_noise_rate(doubts, seed=seed), apart))
+    noise_rate = together(rates)
+    if out_of_sample or posterior is None:
+        probability = with_mean(pooled, noise_rate.estimate)
+    else:
+        probability = along_reference(suspicion, posterior)
+    return Combination(suspicion, probability, model.proposed, noise_rate, model)
+
+
+def _two_groups(doubts: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """The mixture's posterior where it finds two groups; None where it does not."""
+    if np.ptp(doubts) == 0.0:
+        return None
+    posterior = mixture_posterior(doubts)
+    return posterior if separation(doubts, posterior) >= _TWO_GROUPS else None

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
 
 from datadiet.foundation.errors import BadInputError
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
 
 
 def checked_logits(logits: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -28,9 +26,9 @@ def checked_logits(logits: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.flo
         raise BadInputError(f"labels must be {len(rows)} integers, got {given.dtype} of shape {given.shape}.")
     if len(given) and not (given.min() >= 0 and given.max() < rows.shape[1]):
         raise BadInputError(f"labels must lie in 0 to {rows.shape[1] - 1}, the columns of the logits.")
-    broken = np.logical_not(np.isfinite(rows).all(axis=1))
-    if broken.any():
-        raise BadInputError(f"logits are not finite for {_rows(broken)}.")
+    bad = np.logical_not(np.isfinite(rows).all(axis=1))
+    if bad.any():
+        raise BadInputError(f"logits are not finite for {_rows(bad)}.")
     return rows, given.astype(np.int64)
 
 
@@ -43,16 +41,16 @@ def checked_signal(values: ArrayLike, name: str = "suspicion") -> NDArray[np.flo
     signal = np.asarray(values, dtype=np.float64)
     if signal.ndim != 1:
         raise BadInputError(f"{name} must be one number an example, got shape {signal.shape}.")
-    broken = np.logical_not(np.isfinite(signal))
-    if broken.any():
-        raise BadInputError(f"{name} is not finite for {_rows(broken)}.")
+    bad = np.logical_not(np.isfinite(signal))
+    if bad.any():
+        raise BadInputError(f"{name} is not finite for {_rows(bad)}.")
     return signal
 
 
-def _rows(broken: NDArray[Any]) -> str:
-    places = np.flatnonzero(broken)
+def _rows(bad: NDArray[Any]) -> str:
+    places = np.flatnonzero(bad)
     more = ", ..." if len(places) > 5 else ""
-    return f"{len(places)} of {len(broken)} examples (rows {', '.join(map(str, places[:5]))}{more})"
+    return f"{len(places)} of {len(bad)} examples (rows {', '.join(map(str, places[:5]))}{more})"
 
 
 def log_probabilities(logits: ArrayLike) -> NDArray[np.float64]:
@@ -100,26 +98,6 @@ def el2n(logits: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(np.linalg.norm(error, axis=1), dtype=np.float64)
 
 
-def logit_margin(logits: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
-    """`z_label - max of the other z`, (n,); low, often negative, is suspicious.
-
-    Raises:
-        BadInputError: see `checked_logits`.
-
-    Source: Pleiss et al., "Identifying Mislabeled Data using the Area Under the Margin Ranking", NeurIPS 2020.
-
-    Example:
-        >>> logit_margin([[3.0, 1.0, 2.0]], [1])
-        array([-2.])
-    """
-    rows, given = checked_logits(logits, labels)
-    index = np.arange(len(given))
-    own = rows[index, given]
-    others = rows.copy()
-    others[index, given] = -np.inf
-    return np.asarray(own - others.max(axis=1), dtype=np.float64)
-
-
 def draw_threshold_examples(
     num_examples: int, num_classes: int, rounds: int = 2, seed: int = 0
 ) -> tuple[NDArray[np.bool_], ...]:
@@ -153,11 +131,9 @@ def draw_threshold_examples(
             f"threshold classes of {size}; {rounds} were asked for."
         )
     order = np.random.default_rng([seed, 0x41554D]).permutation(num_examples)
-    masks = []
-    for index in range(rounds):
-        mask = np.zeros(num_examples, bool)
-        mask[order[index * size : (index + 1) * size]] = True
-        masks.append(mask)
+    masks = np.zeros((rounds, num_examples), bool)
+    for mask, rows in zip(masks, order[: rounds * size].reshape(rounds, size), strict=True):
+        mask[rows] = True
     return tuple(masks)
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from datadiet.foundation.errors import BadInputError
 from datadiet.scores.registry import ANY, AUM, CARTOGRAPHY, register_score
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
 
 _SHIFT = 1e-8  # of probabilities under the logarithm, as in the released code of TDDS
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 
 from datadiet.foundation.errors import BadInputError
 from datadiet.scores.outputs import Array
 from datadiet.scores.registry import ANY, register_score
 from datadiet.selection.geometry import class_centre_distance
 from datadiet.selection.geometry import prototype_distance as nearest_centre_distance
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
 
 
 @register_score(

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
+from numpy.typing import NDArray
 
 from datadiet.foundation.errors import BadInputError
 from datadiet.scores.registry import ANY, AUM, DATA_DIET, SIGNED, register_score
 from datadiet.scores.softmax import SoftmaxTerms, as_tensor
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 
 Array = TypeVar("Array", torch.Tensor, "NDArray[Any]")
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from datadiet.foundation.errors import BadInputError
 from datadiet.scores.outputs import MEASURES, REAL_MEASURES, measures_of
@@ -16,10 +17,7 @@ from datadiet.scores.registry import ScoreCard, card
 from datadiet.scores.softmax import SoftmaxTerms
 from datadiet.scores.table import ScoreTable
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Source = str | Path | NDArray[Any]
+Source = str | Path | NDArray[Any]
 
 
 #: Logits of one chunk and epoch: few enough to stay in the processor's cache from one step to the next.

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import NDArray
 
 from datadiet.foundation.errors import BadInputError
 from datadiet.selection.ordered import hardest_rows, window_rows
 from datadiet.selection.registry import Pool, selection_rule
-from datadiet.selection.sizes import Groups, proportional_quotas
+from datadiet.selection.sizes import Groups, Rows, proportional_quotas
 
 CHUNK = 65536
 
@@ -40,7 +40,7 @@ def one_thread() -> Iterator[None]:
         yield
 
 
-def class_centre_distance(vectors: npt.NDArray[Any], labels: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+def class_centre_distance(vectors: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.float64]:
     """Euclidean distance of each row to the mean of its class, float64, shape (n,).
 
     Example:
@@ -57,8 +57,8 @@ def class_centre_distance(vectors: npt.NDArray[Any], labels: npt.NDArray[Any]) -
 
 
 def prototype_distance(
-    vectors: npt.NDArray[Any], clusters: int, generator: np.random.Generator
-) -> npt.NDArray[np.float64]:
+    vectors: NDArray[Any], clusters: int, generator: np.random.Generator
+) -> NDArray[np.float64]:
     """Cosine distance of each row to the nearest k-means centre of the unit-length rows, float64, shape (n,).
 
     Example:
@@ -95,7 +95,7 @@ def prototype_distance(
     fails="Clean data with much kept: both ends of the class are missing.",
     source="Moderate coreset: Xia, Liu, Yu, Shen, Han, Liu 2023",
 )
-def moderate(pool: Pool, size: int, generator: np.random.Generator) -> npt.NDArray[np.int64]:
+def moderate(pool: Pool, size: int, generator: np.random.Generator) -> Rows:
     """The examples whose distance to their class centre is nearest to the median of all such distances."""
     distances = class_centre_distance(pool.vectors(), pool.classes())
     return hardest_rows(-np.abs(distances - np.median(distances)), size)
@@ -115,7 +115,7 @@ def moderate(pool: Pool, size: int, generator: np.random.Generator) -> npt.NDArr
 )
 def prototypes(
     pool: Pool, size: int, generator: np.random.Generator, *, end: str = "hard", clusters: int | None = None
-) -> npt.NDArray[np.int64]:
+) -> Rows:
     """The examples farthest from (or nearest to) the k-means centres of the embeddings at unit length."""
     if end not in ("hard", "easy"):
         raise BadInputError(f"end is {end!r}: give 'hard' or 'easy'.")
@@ -132,18 +132,18 @@ def prototypes(
 class BalancedTree:
     """Rows parted into leaves of equal size: leaf `i` holds the rows `order[bounds[i]:bounds[i + 1]]`."""
 
-    order: npt.NDArray[np.int64]
-    bounds: npt.NDArray[np.int64]
+    order: NDArray[np.int64]
+    bounds: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.bounds) - 1
 
-    def rows(self, leaf: int) -> npt.NDArray[np.int64]:
+    def rows(self, leaf: int) -> Rows:
         """The rows of one leaf."""
         return self.order[self.bounds[leaf] : self.bounds[leaf + 1]]
 
 
-def covariance(vectors: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+def covariance(vectors: NDArray[Any]) -> NDArray[np.float64]:
     """Covariance of the columns, float64, shape (dimensions, dimensions); piece by piece, to spare memory."""
     mean = vectors.mean(axis=0, dtype=np.float64)
     total = np.zeros((vectors.shape[1], vectors.shape[1]))
@@ -153,7 +153,7 @@ def covariance(vectors: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     return total / len(vectors)
 
 
-def balanced_tree(vectors: npt.NDArray[Any], directions: npt.NDArray[np.float64]) -> BalancedTree:
+def balanced_tree(vectors: NDArray[Any], directions: NDArray[np.float64]) -> BalancedTree:
     """Halve every part at its median along one direction after the other, into `2 ** levels` leaves.
 
     The sizes of the leaves differ by one at most; equal projections are parted by row.
@@ -216,9 +216,7 @@ def _tree(pool: Pool, size: int, part: int | None) -> BalancedTree:
     options={"part": _PART},
 )
 @one_thread()
-def kcenter(
-    pool: Pool, size: int, generator: np.random.Generator, *, part: int | None = None
-) -> npt.NDArray[np.int64]:
+def kcenter(pool: Pool, size: int, generator: np.random.Generator, *, part: int | None = None) -> Rows:
     """Greedy k-centre: the one nearest to the mean, then always the one farthest from those chosen.
 
     Over several leaves the distance is to the chosen ones of the same leaf, and the next example is still the
@@ -264,9 +262,7 @@ def kcenter(
     options={"part": _PART},
 )
 @one_thread()
-def herding(
-    pool: Pool, size: int, generator: np.random.Generator, *, part: int | None = None
-) -> npt.NDArray[np.int64]:
+def herding(pool: Pool, size: int, generator: np.random.Generator, *, part: int | None = None) -> Rows:
     """Greedily keep the mean of the chosen nearest to the mean of all.
 
     Over several leaves, each gives its proportional share, chosen by its own mean.
@@ -280,7 +276,7 @@ def herding(
     )
 
 
-def _herd(vectors: npt.NDArray[Any], size: int) -> npt.NDArray[np.int64]:
+def _herd(vectors: NDArray[Any], size: int) -> Rows:
     """Rows x_1, x_2, ... where x_(k+1) minimises |(k + 1) mean - (x_1 + ... + x_k) - x|.
 
     A tie goes to the lower row.

@@ -6,11 +6,15 @@ import heapq
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import NDArray
 
 from datadiet.foundation.errors import BadInputError
 from datadiet.selection.geometry import balanced_tree, covariance, levels_for
 from datadiet.selection.registry import Pool, selection_rule
+from datadiet.selection.sizes import Rows
+
+#: The distances and the rows of the neighbours of each row, both (n, neighbours).
+Neighbours = tuple[NDArray[Any], Rows]
 
 EXACT_UP_TO = 30_000
 # With more rows: trees, rows a leaf, and rounds of refinement; 1 million x 128 takes minutes on two cores.
@@ -21,8 +25,8 @@ REFINED_TOGETHER = 1024
 
 
 def nearest_neighbours(
-    vectors: npt.NDArray[Any], count: int, generator: np.random.Generator, search: str = "auto"
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    vectors: NDArray[Any], count: int, generator: np.random.Generator, search: str = "auto"
+) -> Neighbours:
     """Euclidean distances and rows of the `count` nearest other rows, nearest first, both (n, count).
 
     Args:
@@ -56,7 +60,7 @@ def nearest_neighbours(
     return _by_trees(vectors, count, generator)
 
 
-def _exact(vectors: npt.NDArray[Any], count: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+def _exact(vectors: NDArray[Any], count: int) -> Neighbours:
     if count == 0:
         return np.empty((len(vectors), 0)), np.empty((len(vectors), 0), dtype=np.int64)
     # Imported here: scikit-learn takes a second, and most rules do without.
@@ -67,9 +71,7 @@ def _exact(vectors: npt.NDArray[Any], count: int) -> tuple[npt.NDArray[np.float6
     return distances.astype(np.float64, copy=False), rows.astype(np.int64, copy=False)
 
 
-def _by_trees(
-    vectors: npt.NDArray[Any], count: int, generator: np.random.Generator
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+def _by_trees(vectors: NDArray[Any], count: int, generator: np.random.Generator) -> Neighbours:
     n, dimensions = vectors.shape
     squares = np.einsum("ij,ij->i", vectors, vectors)
     # Directions are drawn with the data's own covariance: cuts fall where the data is wide.
@@ -89,9 +91,7 @@ def _by_trees(
     return np.sqrt(np.maximum(nearest, 0.0)).astype(np.float64), rows
 
 
-def _within(
-    vectors: npt.NDArray[Any], squares: npt.NDArray[Any], count: int
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+def _within(vectors: NDArray[Any], squares: NDArray[Any], count: int) -> Neighbours:
     """Squared distances and rows of the nearest others among a few thousand, in no order."""
     table = vectors @ vectors.T
     table *= -2.0
@@ -102,12 +102,7 @@ def _within(
     return np.take_along_axis(table, which, axis=1), which
 
 
-def _refined(
-    vectors: npt.NDArray[Any],
-    squares: npt.NDArray[Any],
-    nearest: npt.NDArray[Any],
-    rows: npt.NDArray[np.int64],
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+def _refined(vectors: NDArray[Any], squares: NDArray[Any], nearest: NDArray[Any], rows: Rows) -> Neighbours:
     """One step of neighbour descent: the neighbours of a neighbour are likely neighbours."""
     better, found = nearest.copy(), rows.copy()
     for start in range(0, len(vectors), REFINED_TOGETHER):
@@ -130,11 +125,11 @@ def _refined(
 
 
 def _merge(
-    distances: npt.NDArray[Any],
-    rows: npt.NDArray[np.int64],
-    more_distances: npt.NDArray[Any],
-    more_rows: npt.NDArray[np.int64],
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+    distances: NDArray[Any],
+    rows: Rows,
+    more_distances: NDArray[Any],
+    more_rows: Rows,
+) -> Neighbours:
     """The nearest of two lists of neighbours a row, each neighbour once."""
     count = rows.shape[1]
     known = (more_rows[:, :, None] == rows[:, None, :]).any(axis=2)
@@ -144,9 +139,7 @@ def _merge(
     return np.take_along_axis(both, best, axis=1), np.take_along_axis(which, best, axis=1)
 
 
-def _by_hnswlib(
-    vectors: npt.NDArray[Any], count: int, generator: np.random.Generator
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+def _by_hnswlib(vectors: NDArray[Any], count: int, generator: np.random.Generator) -> Neighbours:
     try:
         import hnswlib
     except ImportError:
@@ -191,7 +184,7 @@ def d2(
     gamma_forward: float = 1.0,
     gamma_reverse: float = 1.0,
     search: str = "auto",
-) -> npt.NDArray[np.int64]:
+) -> Rows:
     """Message passing over the undirected graph of nearest neighbours.
 
     Forward, every example adds its neighbours' difficulty, `x_i + sum_j exp(-gamma_forward d_ij^2) x_j`. Then
@@ -217,8 +210,8 @@ def d2(
 
 
 def undirected(
-    distances: npt.NDArray[np.float64], rows: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    distances: NDArray[np.float64], rows: Rows
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """The graph in which two rows are joined when either lists the other.
 
     Args:
@@ -242,7 +235,7 @@ def undirected(
     return starts, keys % n, distances.ravel()[first % (n * count)] if count else np.empty(0)
 
 
-def unit_scale(hardness: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+def unit_scale(hardness: NDArray[Any]) -> NDArray[np.float64]:
     """Scores scaled to [0, 1]; infinite ones count as the lowest or highest finite one; all equal become 1.
 
     Example:
@@ -253,17 +246,13 @@ def unit_scale(hardness: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     if finite.size == 0 or finite.min() == finite.max():
         return np.ones(len(hardness))
     low, high = finite.min(), finite.max()
-    scaled: npt.NDArray[np.float64] = (np.clip(hardness, low, high).astype(np.float64) - low) / (high - low)
+    scaled: NDArray[np.float64] = (np.clip(hardness, low, high).astype(np.float64) - low) / (high - low)
     return scaled
 
 
 def pick_and_quiet(
-    scores: npt.NDArray[np.float64],
-    starts: npt.NDArray[np.int64],
-    ends: npt.NDArray[np.int64],
-    weights: npt.NDArray[np.float64],
-    size: int,
-) -> npt.NDArray[np.int64]:
+    scores: NDArray[Any], starts: NDArray[np.int64], ends: Rows, weights: NDArray[Any], size: int
+) -> Rows:
     """Pick the row of highest score `size` times; each pick takes `weight * its score` from its neighbours.
 
     Args:

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from datadiet.foundation.errors import BadInputError
 from datadiet.selection.registry import Pool, selection_rule
-from datadiet.selection.sizes import equal_quotas, rounded_share
+from datadiet.selection.sizes import Rows, equal_quotas, rounded_share
 
 
-def hardest_rows(hardness: npt.NDArray[Any], size: int) -> npt.NDArray[np.int64]:
+def hardest_rows(hardness: NDArray[Any], size: int) -> Rows:
     """The first `size` rows from hardest to easiest, increasing; a tie goes to the lower row.
 
     Linear in the number of rows: nothing is sorted.
@@ -35,7 +35,7 @@ def hardest_rows(hardness: npt.NDArray[Any], size: int) -> npt.NDArray[np.int64]
     return np.flatnonzero(chosen).astype(np.int64, copy=False)
 
 
-def window_rows(hardness: npt.NDArray[Any], first: int, last: int) -> npt.NDArray[np.int64]:
+def window_rows(hardness: NDArray[Any], first: int, last: int) -> Rows:
     """Rows at the places `first` to `last - 1` of the order from hardest to easiest, increasing.
 
     Example:
@@ -54,7 +54,7 @@ def window_rows(hardness: npt.NDArray[Any], first: int, last: int) -> npt.NDArra
     fails="Little is kept (0.3 and less): worse than random. Wrong labels: it keeps them all.",
     source="Paul, Ganguli, Dziugaite 2021",
 )
-def hardest(pool: Pool, size: int, generator: np.random.Generator) -> npt.NDArray[np.int64]:
+def hardest(pool: Pool, size: int, generator: np.random.Generator) -> Rows:
     """The first `size` examples from hardest to easiest; a tie goes to the lower id."""
     return hardest_rows(pool.scores(), size)
 
@@ -65,7 +65,7 @@ def hardest(pool: Pool, size: int, generator: np.random.Generator) -> npt.NDArra
     fails="Much is kept: it drops exactly what the model still has to learn.",
     source="Sorscher et al. 2022; Paul, Larsen et al. 2022",
 )
-def easiest(pool: Pool, size: int, generator: np.random.Generator) -> npt.NDArray[np.int64]:
+def easiest(pool: Pool, size: int, generator: np.random.Generator) -> Rows:
     """The last `size` examples of the same order: with `hardest` of the rest it makes up the whole."""
     return window_rows(pool.scores(), len(pool) - size, len(pool))
 
@@ -87,7 +87,7 @@ def window(
     *,
     start: float | None = None,
     end: float | None = None,
-) -> npt.NDArray[np.int64]:
+) -> Rows:
     """`size` examples on end in the order from hardest to easiest, after the `start` hardest.
 
     `start` and `end` count from the hard end: 0 is the hardest example, 1 the end of the easiest. With `end`
@@ -125,7 +125,7 @@ def window(
     fails="Rare classes can vanish (use per_class=True); it cannot tell wrong labels from right ones.",
     source="the baseline of every paper",
 )
-def random(pool: Pool, size: int, generator: np.random.Generator) -> npt.NDArray[np.int64]:
+def random(pool: Pool, size: int, generator: np.random.Generator) -> Rows:
     """`size` examples without replacement; one seed's smaller choice lies inside its larger one."""
     return generator.permutation(len(pool))[:size]
 
@@ -146,7 +146,7 @@ def default_beta(keep: float) -> float:
     return float(np.interp(keep, list(DEFAULT_BETA), list(DEFAULT_BETA.values())))
 
 
-def score_strata(hardness: npt.NDArray[Any], strata: int) -> npt.NDArray[np.int64]:
+def score_strata(hardness: NDArray[Any], strata: int) -> NDArray[np.int64]:
     """Stratum of each row, 0 (easiest) to `strata - 1`: equal widths from the lowest to the highest score.
 
     A score on a border belongs to the harder side, the highest of all to the last stratum. Infinite scores go
@@ -181,7 +181,7 @@ def score_strata(hardness: npt.NDArray[Any], strata: int) -> npt.NDArray[np.int6
 )
 def stratified(
     pool: Pool, size: int, generator: np.random.Generator, *, beta: float | None = None, strata: int = 50
-) -> npt.NDArray[np.int64]:
+) -> Rows:
     """Drop the `beta` hardest, cut the scores into strata of equal width, and draw equally many from each.
 
     Strata too small for their part give all they have; the rest of the budget is shared by the larger ones,
@@ -206,9 +206,7 @@ def stratified(
     return rows[_draw(places, quotas, generator)]
 
 
-def _draw(
-    places: npt.NDArray[np.int64], quotas: npt.NDArray[np.int64], generator: np.random.Generator
-) -> npt.NDArray[np.int64]:
+def _draw(places: NDArray[np.int64], quotas: NDArray[np.int64], generator: np.random.Generator) -> Rows:
     """From each stratum its quota at random: shuffle, sort stably by stratum, take the first ones of each."""
     shuffled = generator.permutation(len(places))
     small = places.astype(np.uint16) if len(quotas) < 2**16 else places
@@ -255,7 +253,7 @@ def beta_parameters(keep: float, anchor: float, c_d: float) -> tuple[float, floa
         "c_d": "how late the move to easy examples sets in as less is kept, default 4; tuned by data set"
     },
 )
-def dual(pool: Pool, size: int, generator: np.random.Generator, *, c_d: float = 4.0) -> npt.NDArray[np.int64]:
+def dual(pool: Pool, size: int, generator: np.random.Generator, *, c_d: float = 4.0) -> Rows:
     """Draw without replacement with weights `score * Beta(a, b).pdf(confidence)`.
 
     The hardness is the DUAL score, 0 or more; `extra["confidence"]` is the mean probability of the label over
@@ -285,8 +283,8 @@ def dual(pool: Pool, size: int, generator: np.random.Generator, *, c_d: float = 
 
 
 def mixture(
-    hardness_by_name: Mapping[str, npt.ArrayLike], weights: Mapping[str, float] | None = None
-) -> npt.NDArray[np.float64]:
+    hardness_by_name: Mapping[str, ArrayLike], weights: Mapping[str, float] | None = None
+) -> NDArray[np.float64]:
     """Weighted mean of the ranks of several scores: a new hardness in [0, 1], 1 the hardest.
 
     Each score is replaced by its rank divided by n - 1 (equal scores share the mean of their ranks), then
@@ -321,7 +319,7 @@ def mixture(
         raise BadInputError(
             f"The weights {chosen} do not add up to anything: give finite ones, not all zero."
         )
-    parts: list[npt.NDArray[np.float64]] = []
+    parts: list[NDArray[np.float64]] = []
     for name, values in hardness_by_name.items():
         scores = np.asarray(values)
         if scores.ndim != 1 or (parts and len(scores) != len(parts[0])):

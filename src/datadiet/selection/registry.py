@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import NDArray
 
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.registry import Registry
+from datadiet.selection.sizes import Rows
 
 NEEDS = frozenset({"scores", "labels", "embeddings", "trace"})
 
@@ -31,16 +32,16 @@ class Pool:
         extra: further columns by name, each with n rows.
     """
 
-    ids: npt.NDArray[np.int64]
-    hardness: npt.NDArray[Any] | None = None
-    labels: npt.NDArray[np.int64] | None = None
-    embeddings: npt.NDArray[Any] | None = None
-    extra: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    ids: NDArray[np.int64]
+    hardness: NDArray[Any] | None = None
+    labels: NDArray[np.int64] | None = None
+    embeddings: NDArray[Any] | None = None
+    extra: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def take(self, rows: npt.NDArray[np.int64]) -> Pool:
+    def take(self, rows: Rows) -> Pool:
         """The pool of these rows alone; `rows` must be increasing."""
         return Pool(
             ids=self.ids[rows],
@@ -50,20 +51,20 @@ class Pool:
             extra={name: column[rows] for name, column in self.extra.items()},
         )
 
-    def scores(self) -> npt.NDArray[Any]:
+    def scores(self) -> NDArray[Any]:
         """The hardness of every row, or an error where none was given."""
         return _given(self.hardness, "scores: pass hardness, one number")
 
-    def classes(self) -> npt.NDArray[np.int64]:
+    def classes(self) -> Rows:
         """The class code of every row, or an error where none was given."""
         return _given(self.labels, "labels: pass one")
 
-    def vectors(self) -> npt.NDArray[Any]:
+    def vectors(self) -> NDArray[Any]:
         """The embeddings, shape (n, dimensions), or an error where none were given."""
         return _given(self.embeddings, "embeddings: pass one row")
 
 
-def _given(values: npt.NDArray[Any] | None, what: str) -> npt.NDArray[Any]:
+def _given(values: NDArray[Any] | None, what: str) -> NDArray[Any]:
     if values is None:
         raise BadInputError(f"This rule needs {what} an example.")
     return values
@@ -92,10 +93,10 @@ class RuleCard:
     source: str
     options: Mapping[str, str]
     extra: tuple[str, ...]
-    function: Callable[..., npt.NDArray[np.int64]]
+    function: Callable[..., Rows]
 
 
-Function = TypeVar("Function", bound=Callable[..., npt.NDArray[np.int64]])
+Function = TypeVar("Function", bound=Callable[..., Rows])
 
 RULES: Registry[RuleCard] = Registry("rule")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import ArrayLike, NDArray
 
 from datadiet.foundation.errors import BadInputError, RunFailedError
 from datadiet.selection.registry import Pool, RuleCard, rule_card, selection_rule
@@ -75,7 +75,7 @@ def explain_auto(n: int, keep: float | int, num_classes: int = 1) -> AutoChoice:
     fails="Its limits come from image benchmarks with clean labels; with much label noise, tune a window instead.",
     source="our choice, from published accuracy curves",
 )
-def auto(pool: Pool, size: int, generator: np.random.Generator) -> npt.NDArray[np.int64]:
+def auto(pool: Pool, size: int, generator: np.random.Generator) -> Rows:
     """The rule that `explain_auto` names, with its options."""
     classes = 1 if pool.labels is None else len(np.unique(pool.labels))
     choice = explain_auto(len(pool), size, classes)
@@ -83,22 +83,22 @@ def auto(pool: Pool, size: int, generator: np.random.Generator) -> npt.NDArray[n
 
 
 def select(
-    ids: npt.ArrayLike,
-    hardness: npt.ArrayLike | None,
+    ids: ArrayLike,
+    hardness: ArrayLike | None,
     keep: float | int,
     *,
     rule: str = "hardest",
-    labels: npt.ArrayLike | None = None,
+    labels: ArrayLike | None = None,
     per_class: bool = False,
     balance: str | None = None,
     floor: int | float | None = None,
-    groups: npt.ArrayLike | None = None,
+    groups: ArrayLike | None = None,
     allow_empty_class: bool = False,
     seed: int = 0,
-    embeddings: npt.ArrayLike | None = None,
-    extra: Mapping[str, npt.ArrayLike] | None = None,
+    embeddings: ArrayLike | None = None,
+    extra: Mapping[str, ArrayLike] | None = None,
     **options: Any,
-) -> npt.NDArray[np.int64]:
+) -> Rows:
     """Ids that stay: exactly `kept_size(n, keep)` of them, sorted.
 
     The order of the rows does not matter, only the ids do: from hardest to easiest, a tie goes to the lower
@@ -218,12 +218,12 @@ _GIVEN_AS = {
 
 def _sorted_pool(
     card: RuleCard,
-    ids: npt.ArrayLike,
-    hardness: npt.ArrayLike | None,
-    labels: npt.ArrayLike | None,
-    groups: npt.ArrayLike | None,
-    embeddings: npt.ArrayLike | None,
-    extra: Mapping[str, npt.ArrayLike] | None,
+    ids: ArrayLike,
+    hardness: ArrayLike | None,
+    labels: ArrayLike | None,
+    groups: ArrayLike | None,
+    embeddings: ArrayLike | None,
+    extra: Mapping[str, ArrayLike] | None,
 ) -> tuple[Pool, Groups | None, Groups | None]:
     """Everything the rule needs, in the order of the ids, with the classes and the groups.
 
@@ -252,7 +252,7 @@ def _sorted_pool(
             f"{len(twice)} ids come more than once ({_first_ids(twice)}): give each example one row."
         )
 
-    def column(name: str, values: npt.ArrayLike, flat: bool = True) -> npt.NDArray[Any]:
+    def column(name: str, values: ArrayLike, flat: bool = True) -> NDArray[Any]:
         array = np.asarray(values)
         if array.ndim < 1 or len(array) != n:
             rows = "no rows" if array.ndim < 1 else f"{len(array)} rows"
@@ -261,7 +261,7 @@ def _sorted_pool(
             raise BadInputError(f"{name} has shape {array.shape}: give one value an example.")
         return array[order]
 
-    def numbers(values: npt.NDArray[Any], name: str, finite: bool = False) -> npt.NDArray[Any]:
+    def numbers(values: NDArray[Any], name: str, finite: bool = False) -> NDArray[Any]:
         """Floating numbers that compare exactly; NaN (or not finite) is refused with its ids."""
         if values.dtype.kind not in "fiub":
             raise BadInputError(f"{name} is of type {values.dtype}: give real numbers.")
@@ -299,5 +299,5 @@ def _sorted_pool(
     return pool, classes, parts
 
 
-def _first_ids(ids: npt.NDArray[np.int64]) -> str:
+def _first_ids(ids: NDArray[np.int64]) -> str:
     return ", ".join(str(i) for i in ids[:5].tolist()) + (", ..." if len(ids) > 5 else "")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from datadiet.foundation.errors import BadInputError
@@ -19,7 +19,7 @@ ROWS_OF_A_DRAW = 500
 
 
 def rank_correlations(
-    columns: Mapping[str, npt.ArrayLike], *, level: float = 0.95, seed: int = 0
+    columns: Mapping[str, ArrayLike], *, level: float = 0.95, seed: int = 0
 ) -> list[dict[str, Any]]:
     """Spearman's rho and Kendall's tau-b of every pair of columns, each with an interval.
 
@@ -133,7 +133,7 @@ def overlap(first: int, second: int, common: int, total: int | None = None) -> d
 
 
 def class_balance(
-    labels: npt.NDArray[np.int64], kept: npt.NDArray[Any], num_classes: int | None = None
+    labels: NDArray[np.int64], kept: NDArray[Any], num_classes: int | None = None
 ) -> dict[str, Any]:
     """How far the classes of what stays are from those of the source.
 
@@ -180,7 +180,7 @@ def class_balance(
     }
 
 
-def _unit_ranks(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+def _unit_ranks(values: NDArray[Any]) -> NDArray[np.float64]:
     """Ranks along the last axis, centred and of unit length, so that a correlation is a dot product.
 
     NaN where all values are the same: their order says nothing.
@@ -188,19 +188,19 @@ def _unit_ranks(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     ranks = np.asarray(stats.rankdata(values, axis=-1), dtype=np.float64)
     ranks -= (values.shape[-1] + 1) / 2
     length = np.sqrt(np.einsum("...r,...r->...", ranks, ranks))[..., None]
-    found: npt.NDArray[np.float64] = np.full_like(ranks, np.nan)
+    found: NDArray[np.float64] = np.full_like(ranks, np.nan)
     np.divide(ranks, length, out=found, where=length > 0)
     return found
 
 
-def _kendall(x: npt.NDArray[Any], y: npt.NDArray[Any]) -> float:
+def _kendall(x: NDArray[Any], y: NDArray[Any]) -> float:
     if len(x) < 2 or (x == x[0]).all() or (y == y[0]).all():
         return float("nan")
     method = "asymptotic" if len(x) > 2 else "exact"  # the p-value is not used, and fails for two rows
     return float(stats.kendalltau(x, y, method=method).statistic)
 
 
-def _kendall_matrix(columns: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _kendall_matrix(columns: NDArray[np.float64]) -> NDArray[np.float64]:
     """tau-b of every pair of a few short columns (columns, rows): the cosines of the signs of their differences.
 
     Quadratic in the rows, but for many pairs of hundreds of rows far quicker than one call a pair.
@@ -209,12 +209,12 @@ def _kendall_matrix(columns: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]
     products = (signs @ signs.T).astype(np.float64)  # whole numbers below 2^24: exact
     lengths = np.sqrt(np.diag(products))
     scale = np.outer(lengths, lengths)
-    found: npt.NDArray[np.float64] = np.full_like(products, np.nan)
+    found: NDArray[np.float64] = np.full_like(products, np.nan)
     np.divide(products, scale, out=found, where=scale > 0)
     return found
 
 
-def _interval(value: float, draws: npt.NDArray[np.float64], n: int, level: float) -> tuple[float, float]:
+def _interval(value: float, draws: NDArray[np.float64], n: int, level: float) -> tuple[float, float]:
     """Bounds on Fisher's z from the spread between draws of fewer rows than n."""
     usable = np.clip(draws[np.isfinite(draws)], -1 + 1e-12, 1 - 1e-12)
     if not np.isfinite(value) or len(usable) < DRAWS // 2:

@@ -9,11 +9,11 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import ArrayLike, NDArray
 
 from datadiet.foundation.errors import BadInputError
 
-Rows = npt.NDArray[np.int64]
+Rows = NDArray[np.int64]
 
 
 def kept_size(n: int, keep: float | int) -> int:
@@ -67,7 +67,7 @@ def ceiling_share(n: int, fraction: float) -> int:
     return math.ceil(Fraction(str(float(fraction))) * n)
 
 
-def proportional_quotas(sizes: npt.ArrayLike, total: int) -> npt.NDArray[np.int64]:
+def proportional_quotas(sizes: ArrayLike, total: int) -> NDArray[np.int64]:
     """Share `total` in proportion to the sizes of the groups, by largest remainder; equal ones go in order.
 
     Args:
@@ -92,7 +92,7 @@ def proportional_quotas(sizes: npt.ArrayLike, total: int) -> npt.NDArray[np.int6
     return quotas
 
 
-def equal_quotas(sizes: npt.ArrayLike, total: int) -> npt.NDArray[np.int64]:
+def equal_quotas(sizes: ArrayLike, total: int) -> NDArray[np.int64]:
     """Share `total` equally among groups; what a small group cannot fill is refilled from the larger ones.
 
     Groups are served from the smallest up: each gets its size or an equal part of what is left, whichever is
@@ -147,11 +147,11 @@ class Groups:
     """
 
     what: str
-    names: npt.NDArray[Any]
-    codes: npt.NDArray[np.int64]
+    names: NDArray[Any]
+    codes: NDArray[np.int64]
 
     @classmethod
-    def of(cls, values: npt.NDArray[Any], what: str) -> Groups:
+    def of(cls, values: NDArray[Any], what: str) -> Groups:
         """Group the rows by value.
 
         Raises:
@@ -175,7 +175,7 @@ class Groups:
             ) from None
         return cls(what, names, codes.astype(np.int64, copy=False).reshape(-1))
 
-    def sizes(self) -> npt.NDArray[np.int64]:
+    def sizes(self) -> NDArray[np.int64]:
         """Number of rows of each group, shape (groups,)."""
         return np.bincount(self.codes, minlength=len(self.names)).astype(np.int64, copy=False)
 
@@ -188,7 +188,7 @@ class Groups:
 
 def group_quotas(
     groups: Groups, size: int, *, equal: bool, floor: int | float | None, allow_empty: bool
-) -> npt.NDArray[np.int64]:
+) -> NDArray[np.int64]:
     """How many of each group stay: the same fraction of every group, or equal counts.
 
     Args:
@@ -230,7 +230,7 @@ def group_quotas(
     return quotas
 
 
-def floors(groups: Groups, floor: int | float, size: int) -> npt.NDArray[np.int64]:
+def floors(groups: Groups, floor: int | float, size: int) -> NDArray[np.int64]:
     """Fewest examples of each group that must stay, shape (groups,); a fraction is rounded up.
 
     Raises:
@@ -261,7 +261,7 @@ def floors(groups: Groups, floor: int | float, size: int) -> npt.NDArray[np.int6
     return least
 
 
-def fill_over_floors(apply: Apply, groups: Groups, size: int, least: npt.NDArray[np.int64]) -> Rows:
+def fill_over_floors(apply: Apply, groups: Groups, size: int, least: NDArray[np.int64]) -> Rows:
     """Rows that stay when a rule chooses over everything, but every group keeps its floor.
 
     Groups that the rule would leave below their floor get exactly that, chosen by the same rule among
@@ -288,7 +288,7 @@ def fill_over_floors(apply: Apply, groups: Groups, size: int, least: npt.NDArray
     return np.concatenate([chosen, *reserved])
 
 
-def emptied_classes(ids: npt.ArrayLike, labels: npt.ArrayLike, kept: npt.ArrayLike) -> list[Any]:
+def emptied_classes(ids: ArrayLike, labels: ArrayLike, kept: ArrayLike) -> list[Any]:
     """Classes that have examples but none among those that stay, sorted.
 
     Args:
