@@ -7,20 +7,20 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import expit
 from scipy.stats import beta, norm
 from sklearn.isotonic import IsotonicRegression
 
 from datadiet.foundation.errors import BadInputError
-from datadiet.noise.signals import checked_signal
+from datadiet.noise.signals import Floats, Ints, checked_signal
 
 _LARGEST_DRAW = 10_000  # examples that one bootstrap draw fits on; its deviation is scaled to all of them
 _ROUNDS = 300
 _ENOUGH = 1e-5  # change of a posterior at which the fit stops
 
 
-def along_reference(suspicion: ArrayLike, reference: ArrayLike) -> NDArray[np.float64]:
+def along_reference(suspicion: ArrayLike, reference: ArrayLike) -> Floats:
     """The probability that never falls as the suspicion rises and is nearest to a reference probability, (n,).
 
     The isotonic regression of `reference` on `suspicion`: its mean is the reference's, so that a ranking by another
@@ -44,7 +44,7 @@ def along_reference(suspicion: ArrayLike, reference: ArrayLike) -> NDArray[np.fl
     return np.asarray(found, dtype=np.float64)
 
 
-def mixture_posterior(suspicion: ArrayLike, start: ArrayLike | None = None) -> NDArray[np.float64]:
+def mixture_posterior(suspicion: ArrayLike, start: ArrayLike | None = None) -> Floats:
     """The probability of the higher of two normal components fitted to a suspicion, (n,); never falling.
 
     For a single signal whose logits are not at hand:
@@ -110,14 +110,12 @@ def separation(suspicion: ArrayLike, posterior: ArrayLike) -> float:
     return float(np.sqrt(2.0) * abs(above - below) / np.sqrt(max(v + u, 1e-300)))
 
 
-def _mean_and_variance(values: NDArray[np.float64], weights: NDArray[np.float64]) -> tuple[float, float]:
+def _mean_and_variance(values: Floats, weights: Floats) -> tuple[float, float]:
     mean = float(np.average(values, weights=weights))
     return mean, float(np.average((values - mean) ** 2, weights=weights))
 
 
-def _never_falling(
-    signal: NDArray[np.float64], posterior: NDArray[np.float64], low: float
-) -> NDArray[np.float64]:
+def _never_falling(signal: Floats, posterior: Floats, low: float) -> Floats:
     """Outside the two means the posterior may turn back; there it is held at what it has reached."""
     order = np.argsort(signal, kind="stable")
     values, ordered = signal[order], posterior[order].copy()
@@ -157,14 +155,11 @@ class NoiseRate:
         )
 
 
-def mixture_noise_rate(
-    suspicion: ArrayLike, *, confidence: float = 0.95, draws: int = 40, seed: int = 0
-) -> NoiseRate:
+def mixture_noise_rate(suspicion: ArrayLike, *, draws: int = 40, seed: int = 0) -> NoiseRate:
     """The share of the higher component of a mixture fitted to one signal (`mixture_posterior`), with an interval.
 
     Args:
         suspicion: (n,), higher = more suspicious, on an unbounded scale.
-        confidence: of the bootstrap interval.
         draws: bootstrap draws.
         seed: of the draws.
 
@@ -179,13 +174,13 @@ def mixture_noise_rate(
     posterior = mixture_posterior(signal)
     estimate = float(posterior.mean())
 
-    def again(rows: NDArray[np.int64]) -> float:
+    def again(rows: Ints) -> float:
         drawn = signal[rows]
         if len(np.unique(drawn)) < 2:
             return estimate
         return float(mixture_posterior(drawn, posterior[rows]).mean())
 
-    return bootstrapped_rate(estimate, len(signal), again, confidence, draws, [seed, 0x4D4958])
+    return bootstrapped_rate(estimate, len(signal), again, draws, [seed, 0x4D4958])
 
 
 def together(rates: Sequence[NoiseRate]) -> NoiseRate:
@@ -219,14 +214,9 @@ def reaching_over(rate: NoiseRate, others: Sequence[NoiseRate]) -> NoiseRate:
 
 
 def bootstrapped_rate(
-    estimate: float,
-    count: int,
-    again: Callable[[NDArray[np.int64]], float],
-    confidence: float,
-    draws: int,
-    seed: list[int],
+    estimate: float, count: int, again: Callable[[Ints], float], draws: int, seed: list[int]
 ) -> NoiseRate:
-    """Ends from a normal interval, which few draws give well; a draw of fewer examples is scaled back to all.
+    """Ends of 95 % from a normal interval, which few draws give well; a draw of fewer examples is scaled back to all.
 
     Where next to nothing is found, no draw finds anything either, and the draws alone would be sure of it. So the
     interval also reaches over the exact binomial one of as many wrong labels: 0 of n leave room for 3.7/n at 95 %.
@@ -234,11 +224,9 @@ def bootstrapped_rate(
     generator = np.random.default_rng(seed)
     size = min(count, _LARGEST_DRAW)
     found = [again(generator.integers(0, count, size)) for _ in range(draws)]
-    reach = float(norm.ppf(0.5 + confidence / 2.0) * np.std(found, ddof=1) * np.sqrt(size / count))
-    low, high = binomial_interval(estimate * count, count, confidence)
-    return NoiseRate(
-        estimate, max(0.0, min(low, estimate - reach)), min(1.0, max(high, estimate + reach)), confidence
-    )
+    reach = float(norm.ppf(0.975) * np.std(found, ddof=1) * np.sqrt(size / count))
+    low, high = binomial_interval(estimate * count, count)
+    return NoiseRate(estimate, max(0.0, min(low, estimate - reach)), min(1.0, max(high, estimate + reach)))
 
 
 def binomial_interval(found: float, count: int, confidence: float = 0.95) -> tuple[float, float]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.optimize import brentq, minimize
 from scipy.sparse import csr_matrix
 from scipy.special import expit, logit
@@ -24,7 +24,7 @@ from datadiet.noise.calibration import (
     separation,
     together,
 )
-from datadiet.noise.signals import checked_logits, checked_signal, log_probabilities
+from datadiet.noise.signals import Floats, Ints, checked_logits, checked_signal, log_probabilities
 
 _ROUNDS = 60
 _ENOUGH = 1e-6  # change of the mean log likelihood at which the fit stops
@@ -47,27 +47,27 @@ class LabelModel:
         log_likelihood: mean over the examples.
     """
 
-    weights: NDArray[np.float64]
-    transition: NDArray[np.float64]
-    posterior: NDArray[np.float64]
-    labels: NDArray[np.int64]
+    weights: Floats
+    transition: Floats
+    posterior: Floats
+    labels: Ints
     log_likelihood: float
 
     @property
-    def probability_wrong(self) -> NDArray[np.float64]:
+    def probability_wrong(self) -> Floats:
         """(n,) in [0, 1]: the posterior probability that the given label is not the true class."""
         others = self.posterior.copy()
         others[np.arange(len(others)), self.labels] = 0.0
         return np.asarray(np.clip(others.sum(axis=1), 0.0, 1.0))
 
     @property
-    def log_odds_wrong(self) -> NDArray[np.float64]:
+    def log_odds_wrong(self) -> Floats:
         """(n,): log of the odds that the label is wrong; orders examples where probabilities round to 1 or 0."""
         own = self.posterior[np.arange(len(self.posterior)), self.labels]
         return np.log(np.maximum(self.probability_wrong, 1e-300)) - np.log(np.maximum(own, 1e-300))
 
     @property
-    def proposed(self) -> NDArray[np.int64]:
+    def proposed(self) -> Ints:
         """(n,): the most probable class other than the given label."""
         others = self.posterior.copy()
         others[np.arange(len(others)), self.labels] = -1.0
@@ -138,14 +138,14 @@ def fit_label_model(
     )
 
 
-def _spread(rate: float, classes: int) -> NDArray[np.float64]:
+def _spread(rate: float, classes: int) -> Floats:
     """A transition with the same noise rate in every class, spread evenly over the others."""
     matrix = np.full((classes, classes), rate / (classes - 1))
     np.fill_diagonal(matrix, 1.0 - rate)
     return matrix
 
 
-def _transition(joint: NDArray[np.float64]) -> NDArray[np.float64]:
+def _transition(joint: Floats) -> Floats:
     """The transition from expected counts (given label, true class), drawn to the even one."""
     counts = joint.T
     classes = len(counts)
@@ -154,16 +154,11 @@ def _transition(joint: NDArray[np.float64]) -> NDArray[np.float64]:
     return (counts + classes * even) / (counts.sum(axis=1, keepdims=True) + classes)  # type: ignore[no-any-return]
 
 
-def _prior(stack: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+def _prior(stack: Floats, weights: Floats) -> Floats:
     return np.exp(log_probabilities(np.tensordot(weights, stack, axes=1)))
 
 
-def _posterior(
-    stack: NDArray[np.float64],
-    given: NDArray[np.int64],
-    weights: NDArray[np.float64],
-    transition: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _posterior(stack: Floats, given: Ints, weights: Floats, transition: Floats) -> tuple[Floats, Floats]:
     """(n, classes) posterior of the true class, and (n,) log likelihood of the given label."""
     joint = _prior(stack, weights) * transition[:, given].T
     total = joint.sum(axis=1)
@@ -171,17 +166,17 @@ def _posterior(
 
 
 def _improve_weights(
-    stack: NDArray[np.float64],
-    given: NDArray[np.int64],
-    counts: NDArray[np.float64],
-    transition: NDArray[np.float64],
-    weights: NDArray[np.float64],
-) -> NDArray[np.float64]:
+    stack: Floats,
+    given: Ints,
+    counts: Floats,
+    transition: Floats,
+    weights: Floats,
+) -> Floats:
     """A few quasi-Newton steps on the weights with the transition as it is."""
     likelihood_of_label = transition[:, given].T
     size = counts.sum()
 
-    def loss(at: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+    def loss(at: Floats) -> tuple[float, Floats]:
         prior = _prior(stack, at)
         joint = prior * likelihood_of_label
         total = joint.sum(axis=1)
@@ -199,7 +194,6 @@ def label_noise_rate(
     labels: ArrayLike,
     fitted: LabelModel,
     *,
-    confidence: float = 0.95,
     draws: int = 40,
     seed: int = 0,
 ) -> NoiseRate:
@@ -209,7 +203,6 @@ def label_noise_rate(
         views: what `fitted` was fitted to.
         labels: (n,) given labels.
         fitted: the fit to all examples.
-        confidence: of the interval.
         draws: bootstrap draws; each fits again from where `fitted` stands.
         seed: of the draws.
 
@@ -223,12 +216,12 @@ def label_noise_rate(
     given = np.asarray(labels)
     stacks = [np.asarray(view) for view in views]
 
-    def again(rows: NDArray[np.int64]) -> float:
+    def again(rows: Ints) -> float:
         drawn = fit_label_model([view[rows] for view in stacks], given[rows], start=fitted, rounds=6)
         return float(drawn.probability_wrong.mean())
 
     estimate = float(fitted.probability_wrong.mean())
-    return bootstrapped_rate(estimate, len(given), again, confidence, draws, [seed, 0x4E4F49])
+    return bootstrapped_rate(estimate, len(given), again, draws, [seed, 0x4E4F49])
 
 
 @dataclass(frozen=True)
@@ -243,14 +236,14 @@ class Combination:
         label_model: the fit to the predictions.
     """
 
-    suspicion: NDArray[np.float64]
-    probability_wrong: NDArray[np.float64]
-    proposed: NDArray[np.int64]
+    suspicion: Floats
+    probability_wrong: Floats
+    proposed: Ints
     noise_rate: NoiseRate
     label_model: LabelModel
 
 
-def second_view(reference: ArrayLike, signal: ArrayLike) -> NDArray[np.float64]:
+def second_view(reference: ArrayLike, signal: ArrayLike) -> Floats:
     """What another signal alone says of a label, (n,) in (0, 1), learnt from a calibrated probability.
 
     With q a calibrated probability that the label is wrong, and the signal s independent of q given whether it is,
@@ -275,7 +268,7 @@ def second_view(reference: ArrayLike, signal: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(np.clip(alone, _SUREST, 1.0 - _SUREST))
 
 
-def with_mean(log_odds: ArrayLike, mean: float) -> NDArray[np.float64]:
+def with_mean(log_odds: ArrayLike, mean: float) -> Floats:
     """`sigmoid(log_odds + b)` with the b that gives them that mean, (n,).
 
     Example:
@@ -347,7 +340,7 @@ def combine(
     return Combination(suspicion, probability, model.proposed, noise_rate, model)
 
 
-def _two_groups(doubts: NDArray[np.float64]) -> NDArray[np.float64] | None:
+def _two_groups(doubts: Floats) -> Floats | None:
     """The mixture's posterior where it finds two groups; None where it does not."""
     if np.ptp(doubts) == 0.0:
         return None

@@ -11,8 +11,11 @@ from scipy.special import logsumexp
 
 from datadiet.foundation.errors import BadInputError
 
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
-def checked_logits(logits: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+
+def checked_logits(logits: ArrayLike, labels: ArrayLike) -> tuple[Floats, Ints]:
     """Logits as float64 (n, classes) and labels as int64 (n,).
 
     Raises:
@@ -32,7 +35,7 @@ def checked_logits(logits: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.flo
     return rows, given.astype(np.int64)
 
 
-def checked_signal(values: ArrayLike, name: str = "suspicion") -> NDArray[np.float64]:
+def checked_signal(values: ArrayLike, name: str = "suspicion") -> Floats:
     """A signal as float64 (n,).
 
     Raises:
@@ -53,7 +56,7 @@ def _rows(bad: NDArray[Any]) -> str:
     return f"{len(places)} of {len(bad)} examples (rows {', '.join(map(str, places[:5]))}{more})"
 
 
-def log_probabilities(logits: ArrayLike) -> NDArray[np.float64]:
+def log_probabilities(logits: ArrayLike) -> Floats:
     """`log softmax(logits)`, (n, classes) float64.
 
     Example:
@@ -64,7 +67,7 @@ def log_probabilities(logits: ArrayLike) -> NDArray[np.float64]:
     return rows - logsumexp(rows, axis=1, keepdims=True)  # type: ignore[no-any-return]
 
 
-def label_probability(logits: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
+def label_probability(logits: ArrayLike, labels: ArrayLike) -> Floats:
     """The probability that the model gives the label, (n,) in [0, 1]; low is suspicious (self-confidence).
 
     Raises:
@@ -80,7 +83,7 @@ def label_probability(logits: ArrayLike, labels: ArrayLike) -> NDArray[np.float6
     return np.exp(log_probabilities(rows)[np.arange(len(given)), given])
 
 
-def el2n(logits: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
+def el2n(logits: ArrayLike, labels: ArrayLike) -> Floats:
     """`|softmax(logits) - one_hot(label)|_2`, (n,) in [0, sqrt(2)]; high is suspicious.
 
     Raises:
@@ -165,9 +168,7 @@ def threshold_margin(aum: ArrayLike, in_threshold_class: ArrayLike, percentile: 
     return float(np.percentile(margins[mask], percentile))
 
 
-def threshold_suspicion(
-    aums: ArrayLike, in_threshold_class: ArrayLike, percentile: float = 99.0
-) -> NDArray[np.float64]:
+def threshold_suspicion(aums: ArrayLike, in_threshold_class: ArrayLike, percentile: float = 99.0) -> Floats:
     """How far an example's AUM lies below the threshold, (n,); above 0 the label counts as wrong.
 
     The mean of `threshold - aum` over the trainings in which the example had its own label.

@@ -32,12 +32,12 @@ def _rows_and_mask(values: ArrayLike, seen: ArrayLike | None, name: str) -> tupl
     return rows, mask
 
 
-def _mean_and_count(rows: NDArray[Any], mask: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Mean over the presentations of each example, NaN where there is none, and how many there are."""
+def _mean(rows: NDArray[Any], mask: NDArray[Any]) -> NDArray[Any]:
+    """Mean over the presentations of each example, NaN where there is none."""
     count = mask.sum(axis=0)
     total = np.where(mask, rows, 0).sum(axis=0, dtype=np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(count > 0, total / count, np.nan), count
+        return np.where(count > 0, total / count, np.nan)
 
 
 def _result_like(values: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
@@ -131,7 +131,7 @@ def aum(logit_margin: ArrayLike, seen: ArrayLike | None = None) -> NDArray[Any]:
         array([ 2., -3.])
     """
     rows, mask = _rows_and_mask(logit_margin, seen, "logit_margin")
-    return _result_like(_mean_and_count(rows, mask)[0], rows)
+    return _result_like(_mean(rows, mask), rows)
 
 
 @register_score(
@@ -164,7 +164,7 @@ def confidence(probability: ArrayLike, seen: ArrayLike | None = None) -> NDArray
         array([0.5 , 0.75])
     """
     rows, mask = _rows_and_mask(probability, seen, "probability")
-    return _result_like(_mean_and_count(rows, mask)[0], rows)
+    return _result_like(_mean(rows, mask), rows)
 
 
 @register_score("variability", needs="trace", range=(0.0, 0.5), source=CARTOGRAPHY, columns=("probability",))
@@ -190,10 +190,8 @@ def variability(probability: ArrayLike, seen: ArrayLike | None = None) -> NDArra
         array([0.25, 0.  ])
     """
     rows, mask = _rows_and_mask(probability, seen, "probability")
-    mean, count = _mean_and_count(rows, mask)
-    squares = np.where(mask, rows.astype(np.float64) - mean, 0.0) ** 2
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return _result_like(np.where(count > 0, np.sqrt(squares.sum(axis=0) / count), np.nan), rows)
+    squares = np.where(mask, rows.astype(np.float64) - _mean(rows, mask), 0.0) ** 2
+    return _result_like(np.sqrt(_mean(squares, mask)), rows)
 
 
 @register_score(
@@ -321,8 +319,7 @@ def tdds(
     total = np.zeros(flat.shape[1])
     for age, start in enumerate(range(len(full) - width, -1, -1)):
         part, counts = changes[start : start + width - 1], changed[start : start + width - 1]
-        mean, _ = _mean_and_count(part, counts)
-        squares = np.where(counts, part - np.nan_to_num(mean), 0.0) ** 2
+        squares = np.where(counts, part - np.nan_to_num(_mean(part, counts)), 0.0) ** 2
         total += decay * (1.0 - decay) ** age * np.sqrt(squares.sum(axis=0))
     return _result_like(np.where(mask.any(axis=0), total, np.nan), full)
 
@@ -351,7 +348,7 @@ def _windows(
 ) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]:
     """Mean and unbiased deviation (n,) in every window, and whether it has two presentations."""
     # Sums roll from window to window; centred first, so that they stay small and lose no digits.
-    centre, _ = _mean_and_count(rows, mask)
+    centre = _mean(rows, mask)
     first, second, count = (np.zeros(rows.shape[1]) for _ in range(3))
     for last in range(len(rows)):
         for row, sign in ((last, 1.0), (last - width, -1.0)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from datadiet.foundation.errors import BadInputError
 
 
+@dataclass(eq=False)
 class SoftmaxTerms:
     """The softmax of one batch of logits in the parts that its scores share, each computed once, when asked for.
 
@@ -26,14 +28,14 @@ class SoftmaxTerms:
             prediction has to be asked for first then; `measures_of` does.
     """
 
-    def __init__(
-        self, logits: torch.Tensor, targets: torch.Tensor, class_dim: int = 1, overwrite: bool = False
-    ) -> None:
-        self.logits = logits
-        self.targets = targets
-        self.class_dim = class_dim
-        self.overwrite = overwrite
-        self._index = targets.unsqueeze(class_dim)
+    logits: torch.Tensor
+    targets: torch.Tensor
+    class_dim: int = 1
+    overwrite: bool = False
+
+    @cached_property
+    def _index(self) -> torch.Tensor:
+        return self.targets.unsqueeze(self.class_dim)
 
     @cached_property
     def _label_logit(self) -> torch.Tensor:

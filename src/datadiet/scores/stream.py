@@ -74,6 +74,13 @@ def score_logits(
         raise BadInputError(
             f"logits have {num_rows} rows but there are {len(truth)} labels; give one label a row."
         )
+    targets = np.array(truth, dtype=np.int64)
+    if (outside := (targets < 0) | (targets >= num_classes)).any():
+        row = int(outside.argmax())
+        raise BadInputError(
+            f"label {targets[row]} in row {row} is outside the {num_classes} classes of the logits; "
+            "labels must count from 0."
+        )
     if not scores:
         raise BadInputError("name at least one score.")
     cards = [card(name) for name in dict.fromkeys(scores)]
@@ -101,12 +108,11 @@ def score_logits(
             found[column] = np.empty(num_rows, kind)
 
     def score_rows(rows: slice) -> None:
-        targets = _targets(truth, rows, num_classes)
         block: dict[str, list[NDArray[Any]]] = {name: [] for name in columns}
         for epoch in range(1, last + 1) if dynamics else points:
             values = _class_major(epochs[epoch - 1][rows], kind)
             wanted = point_scores if epoch in points else {}
-            measures = _measures(values, targets, wanted, columns, epoch, rows.start)
+            measures = _measures(values, torch.from_numpy(targets[rows]), wanted, columns, epoch, rows.start)
             for name in wanted:
                 found[names[name, epoch]][rows] = measures[name].numpy()
             for name, parts in block.items():
@@ -125,7 +131,7 @@ def score_logits(
     more = dict(provenance or {})
     return ScoreTable.from_seeds(
         np.arange(num_rows, dtype=np.int64),
-        np.array(truth, dtype=np.int64),
+        targets,
         [found],
         class_names=class_names,
         provenance={**more, "scores": {**about, **more.get("scores", {})}},
@@ -184,17 +190,6 @@ def _class_major(source: NDArray[Any], kind: Any) -> torch.Tensor:
     if source.shape[1] > _FEW_CLASSES:
         return torch.from_numpy(np.array(source, dtype=kind)).t()
     return torch.from_numpy(np.array(source.T, dtype=kind, order="C"))
-
-
-def _targets(labels: NDArray[Any], rows: slice, num_classes: int) -> torch.Tensor:
-    targets = np.array(labels[rows], dtype=np.int64)
-    if targets.min() < 0 or targets.max() >= num_classes:
-        row = int(np.argmax((targets < 0) | (targets >= num_classes)))
-        raise BadInputError(
-            f"label {targets[row]} in row {rows.start + row} is outside the {num_classes} classes "
-            "of the logits; labels must count from 0."
-        )
-    return torch.from_numpy(targets)
 
 
 def _epochs_of(logits: Source | Sequence[Source]) -> list[NDArray[Any]]:

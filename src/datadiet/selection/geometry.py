@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from datadiet.foundation.errors import BadInputError
 from datadiet.selection.ordered import hardest_rows, window_rows
 from datadiet.selection.registry import Pool, selection_rule
-from datadiet.selection.sizes import Groups, Rows, proportional_quotas
+from datadiet.selection.sizes import Floats, Groups, Rows, proportional_quotas
 
 CHUNK = 65536
 
@@ -40,7 +40,7 @@ def one_thread() -> Iterator[None]:
         yield
 
 
-def class_centre_distance(vectors: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.float64]:
+def class_centre_distance(vectors: NDArray[Any], labels: NDArray[Any]) -> Floats:
     """Euclidean distance of each row to the mean of its class, float64, shape (n,).
 
     Example:
@@ -56,9 +56,7 @@ def class_centre_distance(vectors: NDArray[Any], labels: NDArray[Any]) -> NDArra
     return distances
 
 
-def prototype_distance(
-    vectors: NDArray[Any], clusters: int, generator: np.random.Generator
-) -> NDArray[np.float64]:
+def prototype_distance(vectors: NDArray[Any], clusters: int, generator: np.random.Generator) -> Floats:
     """Cosine distance of each row to the nearest k-means centre of the unit-length rows, float64, shape (n,).
 
     Example:
@@ -143,7 +141,7 @@ class BalancedTree:
         return self.order[self.bounds[leaf] : self.bounds[leaf + 1]]
 
 
-def covariance(vectors: NDArray[Any]) -> NDArray[np.float64]:
+def covariance(vectors: NDArray[Any]) -> Floats:
     """Covariance of the columns, float64, shape (dimensions, dimensions); piece by piece, to spare memory."""
     mean = vectors.mean(axis=0, dtype=np.float64)
     total = np.zeros((vectors.shape[1], vectors.shape[1]))
@@ -153,7 +151,7 @@ def covariance(vectors: NDArray[Any]) -> NDArray[np.float64]:
     return total / len(vectors)
 
 
-def balanced_tree(vectors: NDArray[Any], directions: NDArray[np.float64]) -> BalancedTree:
+def balanced_tree(vectors: NDArray[Any], directions: Floats) -> BalancedTree:
     """Halve every part at its median along one direction after the other, into `2 ** levels` leaves.
 
     The sizes of the leaves differ by one at most; equal projections are parted by row.
@@ -229,8 +227,8 @@ def kcenter(pool: Pool, size: int, generator: np.random.Generator, *, part: int 
     far = np.full(len(pool), np.inf, dtype=vectors.dtype)
     chosen = np.empty(size, dtype=np.int64)
     queue: list[tuple[float, int, int]] = []
-    for leaf in range(len(tree)):
-        start, stop = int(tree.bounds[leaf]), int(tree.bounds[leaf + 1])
+    spans = list(zip(tree.bounds[:-1].tolist(), tree.bounds[1:].tolist(), strict=True))
+    for leaf, (start, stop) in enumerate(spans):
         mean = vectors[start:stop].mean(axis=0, dtype=np.float64).astype(vectors.dtype)
         first = start + int(np.argmin(squares[start:stop] - 2.0 * (vectors[start:stop] @ mean)))
         queue.append((-np.inf, leaf, first))
@@ -238,7 +236,7 @@ def kcenter(pool: Pool, size: int, generator: np.random.Generator, *, part: int 
     for place in range(size):
         _, leaf, pick = queue[0]
         chosen[place] = pick
-        start, stop = int(tree.bounds[leaf]), int(tree.bounds[leaf + 1])
+        start, stop = spans[leaf]
         near = far[start:stop]
         distance = squares[start:stop] - 2.0 * (vectors[start:stop] @ vectors[pick])
         distance += squares[pick]

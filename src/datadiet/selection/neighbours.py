@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from datadiet.foundation.errors import BadInputError
 from datadiet.selection.geometry import balanced_tree, covariance, levels_for
 from datadiet.selection.registry import Pool, selection_rule
-from datadiet.selection.sizes import Rows
+from datadiet.selection.sizes import Floats, Rows
 
 #: The distances and the rows of the neighbours of each row, both (n, neighbours).
 Neighbours = tuple[NDArray[Any], Rows]
@@ -124,12 +124,7 @@ def _refined(vectors: NDArray[Any], squares: NDArray[Any], nearest: NDArray[Any]
     return better, found
 
 
-def _merge(
-    distances: NDArray[Any],
-    rows: Rows,
-    more_distances: NDArray[Any],
-    more_rows: Rows,
-) -> Neighbours:
+def _merge(distances: NDArray[Any], rows: Rows, more_distances: NDArray[Any], more_rows: Rows) -> Neighbours:
     """The nearest of two lists of neighbours a row, each neighbour once."""
     count = rows.shape[1]
     known = (more_rows[:, :, None] == rows[:, None, :]).any(axis=2)
@@ -209,9 +204,7 @@ def d2(
     return pick_and_quiet(gathered, starts, ends, np.exp(-gamma_reverse * squared), size)
 
 
-def undirected(
-    distances: NDArray[np.float64], rows: Rows
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+def undirected(distances: Floats, rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
     """The graph in which two rows are joined when either lists the other.
 
     Args:
@@ -235,7 +228,7 @@ def undirected(
     return starts, keys % n, distances.ravel()[first % (n * count)] if count else np.empty(0)
 
 
-def unit_scale(hardness: NDArray[Any]) -> NDArray[np.float64]:
+def unit_scale(hardness: NDArray[Any]) -> Floats:
     """Scores scaled to [0, 1]; infinite ones count as the lowest or highest finite one; all equal become 1.
 
     Example:
@@ -246,7 +239,7 @@ def unit_scale(hardness: NDArray[Any]) -> NDArray[np.float64]:
     if finite.size == 0 or finite.min() == finite.max():
         return np.ones(len(hardness))
     low, high = finite.min(), finite.max()
-    scaled: NDArray[np.float64] = (np.clip(hardness, low, high).astype(np.float64) - low) / (high - low)
+    scaled: Floats = (np.clip(hardness, low, high).astype(np.float64) - low) / (high - low)
     return scaled
 
 

@@ -11,7 +11,7 @@ from scipy import stats
 
 from datadiet.foundation.errors import BadInputError
 from datadiet.selection.registry import Pool, selection_rule
-from datadiet.selection.sizes import Rows, equal_quotas, rounded_share
+from datadiet.selection.sizes import Floats, Rows, equal_quotas, rounded_share
 
 
 def hardest_rows(hardness: NDArray[Any], size: int) -> Rows:
@@ -282,9 +282,7 @@ def dual(pool: Pool, size: int, generator: np.random.Generator, *, c_d: float = 
     return hardest_rows(keys, size)
 
 
-def mixture(
-    hardness_by_name: Mapping[str, ArrayLike], weights: Mapping[str, float] | None = None
-) -> NDArray[np.float64]:
+def mixture(hardness_by_name: Mapping[str, ArrayLike], weights: Mapping[str, float] | None = None) -> Floats:
     """Weighted mean of the ranks of several scores: a new hardness in [0, 1], 1 the hardest.
 
     Each score is replaced by its rank divided by n - 1 (equal scores share the mean of their ranks), then
@@ -319,7 +317,7 @@ def mixture(
         raise BadInputError(
             f"The weights {chosen} do not add up to anything: give finite ones, not all zero."
         )
-    parts: list[NDArray[np.float64]] = []
+    parts: list[Floats] = []
     for name, values in hardness_by_name.items():
         scores = np.asarray(values)
         if scores.ndim != 1 or (parts and len(scores) != len(parts[0])):

@@ -55,7 +55,7 @@ class Pool:
         """The hardness of every row, or an error where none was given."""
         return _given(self.hardness, "scores: pass hardness, one number")
 
-    def classes(self) -> Rows:
+    def classes(self) -> NDArray[np.int64]:
         """The class code of every row, or an error where none was given."""
         return _given(self.labels, "labels: pass one")
 

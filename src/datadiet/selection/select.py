@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,11 +26,10 @@ HALF_KEPT_PER_CLASS = 2500
 
 @dataclass(frozen=True)
 class AutoChoice:
-    """The rule that `auto` uses, its options, and one sentence why."""
+    """The rule that `auto` uses, and one sentence why."""
 
     rule: str
     reason: str
-    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def explain_auto(n: int, keep: float | int, num_classes: int = 1) -> AutoChoice:
@@ -59,14 +58,12 @@ def explain_auto(n: int, keep: float | int, num_classes: int = 1) -> AutoChoice:
     if size == n:
         return AutoChoice("hardest", "Everything stays, whatever the rule.")
     if fraction >= MUCH_KEPT and a_class >= MUCH_KEPT_PER_CLASS:
-        return AutoChoice(
-            "hardest", f"{facts}: much is kept, and the easiest examples are the ones to miss least."
-        )
-    if fraction >= HALF_KEPT and a_class >= HALF_KEPT_PER_CLASS:
-        return AutoChoice(
-            "hardest", f"{facts}: enough of every class stays for the hardest to teach the rest."
-        )
-    return AutoChoice("stratified", f"{facts}: too few for the hardest alone, so all strata are covered.")
+        rule, why = "hardest", "much is kept, and the easiest examples are the ones to miss least"
+    elif fraction >= HALF_KEPT and a_class >= HALF_KEPT_PER_CLASS:
+        rule, why = "hardest", "enough of every class stays for the hardest to teach the rest"
+    else:
+        rule, why = "stratified", "too few for the hardest alone, so all strata are covered"
+    return AutoChoice(rule, f"{facts}: {why}.")
 
 
 @selection_rule(
@@ -76,10 +73,9 @@ def explain_auto(n: int, keep: float | int, num_classes: int = 1) -> AutoChoice:
     source="our choice, from published accuracy curves",
 )
 def auto(pool: Pool, size: int, generator: np.random.Generator) -> Rows:
-    """The rule that `explain_auto` names, with its options."""
+    """The rule that `explain_auto` names."""
     classes = 1 if pool.labels is None else len(np.unique(pool.labels))
-    choice = explain_auto(len(pool), size, classes)
-    return rule_card(choice.rule).function(pool, size, generator, **choice.options)
+    return rule_card(explain_auto(len(pool), size, classes).rule).function(pool, size, generator)
 
 
 def select(
@@ -143,8 +139,7 @@ def select(
     size = kept_size(len(pool), keep)
     if rule == "auto":
         # Decided once for the whole, not class by class, so that all classes are cut by one rule.
-        choice = explain_auto(len(pool), size, 1 if classes is None else len(classes.names))
-        card, options = rule_card(choice.rule), {**choice.options, **options}
+        card = rule_card(explain_auto(len(pool), size, 1 if classes is None else len(classes.names)).rule)
     if unknown := sorted(set(options) - set(card.options)):
         takes = f"it takes {', '.join(sorted(card.options))}" if card.options else "it takes none"
         raise BadInputError(f"Rule {card.name!r} has no option {unknown[0]!r}: {takes}.")

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from datadiet.foundation.errors import BadInputError
+from datadiet.selection.sizes import Floats
 
 # Kendall's tau takes a second for a million rows; of more, that many are drawn.
 MOST_ROWS_OF_KENDALL = 1_000_000
@@ -18,10 +19,8 @@ DRAWS = 200
 ROWS_OF_A_DRAW = 500
 
 
-def rank_correlations(
-    columns: Mapping[str, ArrayLike], *, level: float = 0.95, seed: int = 0
-) -> list[dict[str, Any]]:
-    """Spearman's rho and Kendall's tau-b of every pair of columns, each with an interval.
+def rank_correlations(columns: Mapping[str, ArrayLike], *, seed: int = 0) -> list[dict[str, Any]]:
+    """Spearman's rho and Kendall's tau-b of every pair of columns, each with a 95 % interval.
 
     rho is the correlation of the ranks (equal values share their mean rank);
     tau-b = (concordant - discordant) / sqrt((pairs not tied in x) * (pairs not tied in y)).
@@ -33,7 +32,6 @@ def rank_correlations(
 
     Args:
         columns: name -> real numbers, shape (n,), one an example in one order for all; infinities are allowed.
-        level: nominal coverage of the intervals.
         seed: of the bootstrap, and of the rows that tau is taken over above a million.
 
     Returns:
@@ -80,7 +78,7 @@ def rank_correlations(
             ("spearman", rho, rhos[i, j], n),
             ("kendall", tau, taus[i, j], tau_rows),
         ):
-            low, high = _interval(value, of_draws, size, level)
+            low, high = _interval(value, of_draws, size)
             found = {name: value, f"{name}_low": low, f"{name}_high": high}
             row |= {key: number if np.isfinite(number) else None for key, number in found.items()}
         rows.append(row | {"kendall_rows": tau_rows})
@@ -132,9 +130,7 @@ def overlap(first: int, second: int, common: int, total: int | None = None) -> d
     }
 
 
-def class_balance(
-    labels: NDArray[np.int64], kept: NDArray[Any], num_classes: int | None = None
-) -> dict[str, Any]:
+def class_balance(labels: NDArray[np.int64], kept: NDArray[Any]) -> dict[str, Any]:
     """How far the classes of what stays are from those of the source.
 
     With p_c the share of class c in the source and q_c its share among what stays, the total variation
@@ -144,7 +140,6 @@ def class_balance(
     Args:
         labels: class of every example, int64 (n,).
         kept: which stay: bool (n,), or their rows.
-        num_classes: number of classes; None for those that occur.
 
     Returns:
         `total_variation`; `chance_total_variation`, its mean for a random choice of as many (normal
@@ -159,7 +154,7 @@ def class_balance(
         >>> round(found["total_variation"], 3), round(found["largest_ratio"], 3), found["largest_class"]
         (0.167, 1.333, 0)
     """
-    counts = np.bincount(labels, minlength=num_classes or 0)
+    counts = np.bincount(labels)
     stay = np.bincount(labels[kept], minlength=len(counts))
     n, size = int(counts.sum()), int(stay.sum())
     if size == 0:
@@ -180,7 +175,7 @@ def class_balance(
     }
 
 
-def _unit_ranks(values: NDArray[Any]) -> NDArray[np.float64]:
+def _unit_ranks(values: NDArray[Any]) -> Floats:
     """Ranks along the last axis, centred and of unit length, so that a correlation is a dot product.
 
     NaN where all values are the same: their order says nothing.
@@ -188,7 +183,7 @@ def _unit_ranks(values: NDArray[Any]) -> NDArray[np.float64]:
     ranks = np.asarray(stats.rankdata(values, axis=-1), dtype=np.float64)
     ranks -= (values.shape[-1] + 1) / 2
     length = np.sqrt(np.einsum("...r,...r->...", ranks, ranks))[..., None]
-    found: NDArray[np.float64] = np.full_like(ranks, np.nan)
+    found: Floats = np.full_like(ranks, np.nan)
     np.divide(ranks, length, out=found, where=length > 0)
     return found
 
@@ -200,7 +195,7 @@ def _kendall(x: NDArray[Any], y: NDArray[Any]) -> float:
     return float(stats.kendalltau(x, y, method=method).statistic)
 
 
-def _kendall_matrix(columns: NDArray[np.float64]) -> NDArray[np.float64]:
+def _kendall_matrix(columns: Floats) -> Floats:
     """tau-b of every pair of a few short columns (columns, rows): the cosines of the signs of their differences.
 
     Quadratic in the rows, but for many pairs of hundreds of rows far quicker than one call a pair.
@@ -209,12 +204,12 @@ def _kendall_matrix(columns: NDArray[np.float64]) -> NDArray[np.float64]:
     products = (signs @ signs.T).astype(np.float64)  # whole numbers below 2^24: exact
     lengths = np.sqrt(np.diag(products))
     scale = np.outer(lengths, lengths)
-    found: NDArray[np.float64] = np.full_like(products, np.nan)
+    found: Floats = np.full_like(products, np.nan)
     np.divide(products, scale, out=found, where=scale > 0)
     return found
 
 
-def _interval(value: float, draws: NDArray[np.float64], n: int, level: float) -> tuple[float, float]:
+def _interval(value: float, draws: Floats, n: int) -> tuple[float, float]:
     """Bounds on Fisher's z from the spread between draws of fewer rows than n."""
     usable = np.clip(draws[np.isfinite(draws)], -1 + 1e-12, 1 - 1e-12)
     if not np.isfinite(value) or len(usable) < DRAWS // 2:
@@ -222,6 +217,6 @@ def _interval(value: float, draws: NDArray[np.float64], n: int, level: float) ->
     if abs(value) > 1 - 1e-12:
         return value, value
     scaled = float(np.arctanh(usable).std(ddof=1)) * np.sqrt(min(n, ROWS_OF_A_DRAW) / n)
-    reach = float(stats.norm.ppf((1 + level) / 2)) * scaled
+    reach = float(stats.norm.ppf(0.975)) * scaled
     centre = float(np.arctanh(value))
     return float(np.tanh(centre - reach)), float(np.tanh(centre + reach))

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from datadiet.foundation.errors import BadInputError
 
 Rows = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 
 def kept_size(n: int, keep: float | int) -> int:
