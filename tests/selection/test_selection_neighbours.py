@@ -5,7 +5,7 @@ import pytest
 
 from datadiet.foundation.errors import BadInputError
 from datadiet.selection import neighbours
-from datadiet.selection.geometry import balanced_tree
+from datadiet.selection.geometry import balanced_parts
 from datadiet.selection.neighbours import nearest_neighbours
 
 
@@ -80,11 +80,10 @@ def test_hnswlib_asked_for_but_absent_is_refused_with_the_way_to_install_it(monk
 
 def test_leaves_part_the_rows_evenly_and_neighbours_stay_together():
     vectors = np.random.default_rng(0).standard_normal((103, 2))
-    tree = balanced_tree(vectors, np.eye(2)[:, [0, 1, 0]])
-    assert sorted(tree.order.tolist()) == list(range(103))
-    sizes = [len(tree.rows(leaf)) for leaf in range(len(tree))]
+    parts = balanced_parts(vectors, np.eye(2)[:, [0, 1, 0]])
+    assert sorted(np.concatenate(parts).tolist()) == list(range(103))
+    sizes = [len(rows) for rows in parts]
     assert len(sizes) == 8
     assert max(sizes) - min(sizes) <= 1
-    first_half = np.concatenate([tree.rows(leaf) for leaf in range(4)])
-    second_half = np.concatenate([tree.rows(leaf) for leaf in range(4, 8)])
+    first_half, second_half = np.concatenate(parts[:4]), np.concatenate(parts[4:])
     assert vectors[first_half, 0].max() <= vectors[second_half, 0].min()

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from datadiet.foundation.errors import BadInputError
-from datadiet.selection import default_beta, explain_auto, hardest_rows, mixture, score_strata, select
-from datadiet.selection.ordered import beta_parameters
+from datadiet.selection import explain_auto, hardest_rows, mixture, select
+from datadiet.selection.ordered import beta_parameters, default_beta, score_strata
 from datadiet.selection.sizes import equal_quotas, rounded_share
 
 TIED = st.lists(st.integers(0, 6), min_size=1, max_size=40)

@@ -44,14 +44,12 @@ class LabelModel:
         transition: (classes, classes), row = true class, column = given label; rows sum to 1.
         posterior: (n, classes), probability of each true class, given the views and the given label.
         labels: (n,) int64, the given labels.
-        log_likelihood: mean over the examples.
     """
 
     weights: Floats
     transition: Floats
     posterior: Floats
     labels: Ints
-    log_likelihood: float
 
     @property
     def probability_wrong(self) -> Floats:
@@ -132,10 +130,8 @@ def fit_label_model(
         if abs(now - likelihood) < _ENOUGH:
             break
         likelihood = now
-    posterior, log_likelihoods = _posterior(stack, given, weights, transition)
-    return LabelModel(
-        weights, transition, posterior, given, float(np.average(log_likelihoods, weights=counts))
-    )
+    posterior, _ = _posterior(stack, given, weights, transition)
+    return LabelModel(weights, transition, posterior, given)
 
 
 def _spread(rate: float, classes: int) -> Floats:
@@ -166,11 +162,7 @@ def _posterior(stack: Floats, given: Ints, weights: Floats, transition: Floats) 
 
 
 def _improve_weights(
-    stack: Floats,
-    given: Ints,
-    counts: Floats,
-    transition: Floats,
-    weights: Floats,
+    stack: Floats, given: Ints, counts: Floats, transition: Floats, weights: Floats
 ) -> Floats:
     """A few quasi-Newton steps on the weights with the transition as it is."""
     likelihood_of_label = transition[:, given].T
@@ -190,12 +182,7 @@ def _improve_weights(
 
 
 def label_noise_rate(
-    views: Sequence[ArrayLike],
-    labels: ArrayLike,
-    fitted: LabelModel,
-    *,
-    draws: int = 40,
-    seed: int = 0,
+    views: Sequence[ArrayLike], labels: ArrayLike, fitted: LabelModel, *, draws: int = 40, seed: int = 0
 ) -> NoiseRate:
     """The mean of a label model's `probability_wrong`, with a bootstrap interval over the examples.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,14 +42,12 @@ def input_norm(inputs: Array) -> Array:
         >>> input_norm(np.array([[[3.0], [4.0]], [[0.0], [1.0]]]))
         array([5., 1.])
     """
-    given: Any = inputs
-    is_tensor = isinstance(given, torch.Tensor)
-    values: torch.Tensor = given.detach() if is_tensor else torch.tensor(np.asarray(given))
+    values = inputs.detach() if isinstance(inputs, torch.Tensor) else torch.tensor(np.asarray(inputs))
     if values.ndim < 2:
         raise BadInputError(f"inputs must be (batch, ...), got shape {tuple(values.shape)}.")
     values = values.to(torch.float64 if values.dtype == torch.float64 else torch.float32)
-    result = torch.linalg.vector_norm(values.flatten(1), dim=1)
-    return cast(Array, result if is_tensor else result.numpy())
+    result: torch.Tensor = torch.linalg.vector_norm(values.flatten(1), dim=1)
+    return result if isinstance(inputs, torch.Tensor) else result.numpy()
 
 
 @register_score(
@@ -75,8 +73,7 @@ def centre_distance(embeddings: ArrayLike, labels: ArrayLike, seed: int = 0) -> 
         >>> centre_distance([[0.0], [2.0], [5.0]], [0, 0, 1])
         array([1., 1., 0.], dtype=float32)
     """
-    vectors: NDArray[Any] = np.asarray(embeddings)
-    return class_centre_distance(vectors, np.asarray(labels)).astype(np.float32)
+    return class_centre_distance(np.asarray(embeddings), np.asarray(labels)).astype(np.float32)
 
 
 @register_score(

@@ -88,9 +88,7 @@ def score_logits(
         if chosen.needs not in ("outputs", "trace"):
             raise BadInputError(f"{chosen.name!r} cannot be computed from logits: it needs {chosen.needs}.")
     last = len(epochs)
-    points = (
-        [last] if at_epoch is None else [at_epoch] if isinstance(at_epoch, int) else sorted(set(at_epoch))
-    )
+    points = [last] if at_epoch is None else np.unique(at_epoch).tolist()
     for epoch in points:
         if not 1 <= epoch <= last:
             raise BadInputError(f"there is no epoch {epoch}; the logits have {last} (counted from 1).")

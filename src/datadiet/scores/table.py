@@ -237,7 +237,7 @@ class ScoreTable:
         """Write as Parquet, whole or not at all.
 
         Columns are `id`, `label`, and for each score `el2n`, `el2n.std`, `el2n.seed0`, `el2n.seed1`, ...
-                Provenance and class names are JSON in the file's metadata, under `datadiet.scores`.
+        Provenance and class names are JSON in the file's metadata, under `datadiet.scores`.
 
         Raises:
             BadInputError: the folder does not exist or cannot be written, or provenance is not JSON-able.
@@ -259,16 +259,11 @@ class ScoreTable:
             text = json.dumps(about, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise BadInputError(f"the provenance of a score table must be plain JSON: {error}.") from error
-        arrow = pa.table({name: pa.array(values) for name, values in data.items()})
+        arrow = pa.table(data, metadata={_KEY: text})
         target = Path(path)
         try:
             with atomic_path(target) as temporary:
-                pq.write_table(
-                    arrow.replace_schema_metadata({_KEY: text.encode()}),
-                    temporary,
-                    compression="zstd",
-                    use_dictionary=["label"],
-                )
+                pq.write_table(arrow, temporary, compression="zstd", use_dictionary=["label"])
         except OSError as error:
             raise BadInputError(
                 f"cannot write the score table {target}: {error.strerror or error}."

@@ -1,7 +1,7 @@
 """Rules of selection: from scores to the ids that stay."""
 
 from datadiet.selection.neighbours import nearest_neighbours
-from datadiet.selection.ordered import default_beta, hardest_rows, mixture, score_strata
+from datadiet.selection.ordered import hardest_rows, mixture
 from datadiet.selection.registry import RULES, Pool, RuleCard, rule_card, rule_cards, selection_rule
 from datadiet.selection.select import AutoChoice, explain_auto, select
 from datadiet.selection.sizes import emptied_classes, kept_size
@@ -11,7 +11,6 @@ __all__ = [
     "AutoChoice",
     "Pool",
     "RuleCard",
-    "default_beta",
     "emptied_classes",
     "explain_auto",
     "hardest_rows",
@@ -20,7 +19,6 @@ __all__ = [
     "nearest_neighbours",
     "rule_card",
     "rule_cards",
-    "score_strata",
     "select",
     "selection_rule",
 ]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -68,12 +68,9 @@ def prototype_distance(vectors: NDArray[Any], clusters: int, generator: np.rando
     from sklearn.cluster import MiniBatchKMeans
 
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(vectors.dtype).tiny)
+    seed = int(generator.integers(2**31))
     means = MiniBatchKMeans(
-        clusters,
-        batch_size=max(4096, 3 * clusters),
-        n_init=1,
-        compute_labels=False,
-        random_state=int(generator.integers(2**31)),
+        clusters, batch_size=max(4096, 3 * clusters), n_init=1, compute_labels=False, random_state=seed
     )
     with one_thread():
         means.fit(unit)
@@ -126,21 +123,6 @@ def prototypes(
     return hardest_rows(distances, size) if end == "hard" else window_rows(distances, n - size, n)
 
 
-@dataclass(frozen=True)
-class BalancedTree:
-    """Rows parted into leaves of equal size: leaf `i` holds the rows `order[bounds[i]:bounds[i + 1]]`."""
-
-    order: NDArray[np.int64]
-    bounds: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.bounds) - 1
-
-    def rows(self, leaf: int) -> Rows:
-        """The rows of one leaf."""
-        return self.order[self.bounds[leaf] : self.bounds[leaf + 1]]
-
-
 def covariance(vectors: NDArray[Any]) -> Floats:
     """Covariance of the columns, float64, shape (dimensions, dimensions); piece by piece, to spare memory."""
     mean = vectors.mean(axis=0, dtype=np.float64)
@@ -151,18 +133,18 @@ def covariance(vectors: NDArray[Any]) -> Floats:
     return total / len(vectors)
 
 
-def balanced_tree(vectors: NDArray[Any], directions: Floats) -> BalancedTree:
-    """Halve every part at its median along one direction after the other, into `2 ** levels` leaves.
+def balanced_parts(vectors: NDArray[Any], directions: Floats) -> list[Rows]:
+    """The leaves of a balanced tree: every part is halved at its median along one direction after the other.
 
-    The sizes of the leaves differ by one at most; equal projections are parted by row.
+    There are `2 ** levels` of them; their sizes differ by one at most, and equal projections are parted by row.
 
     Args:
         vectors: shape (n, dimensions).
         directions: shape (dimensions, levels).
 
     Example:
-        >>> tree = balanced_tree(np.array([[3.0], [1.0], [2.0], [0.0]]), np.array([[1.0]]))
-        >>> [tree.rows(leaf).tolist() for leaf in range(len(tree))]
+        >>> parts = balanced_parts(np.array([[3.0], [1.0], [2.0], [0.0]]), np.array([[1.0]]))
+        >>> [rows.tolist() for rows in parts]
         [[3, 1], [2, 0]]
     """
     n = len(vectors)
@@ -174,7 +156,7 @@ def balanced_tree(vectors: NDArray[Any], directions: Floats) -> BalancedTree:
         order = order[np.lexsort((order, projection, part))]
         middles = (bounds[:-1] + bounds[1:]) // 2
         bounds = np.sort(np.concatenate([bounds, middles]))
-    return BalancedTree(order, bounds)
+    return np.split(order, bounds[1:-1])
 
 
 def levels_for(n: int, largest: int) -> int:
@@ -187,8 +169,8 @@ def levels_for(n: int, largest: int) -> int:
     return (-(-n // largest) - 1).bit_length()
 
 
-def _tree(pool: Pool, size: int, part: int | None) -> BalancedTree:
-    """All rows as one leaf, or as a balanced tree of leaves, never more than a quarter of what stays."""
+def _parts(pool: Pool, size: int, part: int | None) -> list[Rows]:
+    """All rows as one part, or the leaves of a balanced tree, never more than a quarter of what stays."""
     vectors = pool.vectors()
     n, dimensions = vectors.shape
     if part is not None and part < 2:
@@ -199,10 +181,10 @@ def _tree(pool: Pool, size: int, part: int | None) -> BalancedTree:
     while levels and 4 * 2**levels > size:
         levels -= 1
     if levels == 0:
-        return balanced_tree(vectors, np.empty((dimensions, 0)))
+        return balanced_parts(vectors, np.empty((dimensions, 0)))
     # The directions of largest variance, from the start again if there are fewer of them than levels.
     directions = np.linalg.eigh(covariance(vectors))[1][:, ::-1]
-    return balanced_tree(vectors, directions[:, np.arange(levels) % dimensions])
+    return balanced_parts(vectors, directions[:, np.arange(levels) % dimensions])
 
 
 @selection_rule(
@@ -220,14 +202,15 @@ def kcenter(pool: Pool, size: int, generator: np.random.Generator, *, part: int 
     Over several leaves the distance is to the chosen ones of the same leaf, and the next example is still the
     farthest of all.
     """
-    tree = _tree(pool, size, part)
-    vectors = pool.vectors()[tree.order]
+    parts = _parts(pool, size, part)
+    order = np.concatenate(parts)
+    spans = list(itertools.pairwise(np.cumsum([0, *map(len, parts)]).tolist()))
+    vectors = pool.vectors()[order]
     squares = np.einsum("ij,ij->i", vectors, vectors)
     # Squared distance to the nearest chosen example; -1 marks the chosen.
     far = np.full(len(pool), np.inf, dtype=vectors.dtype)
     chosen = np.empty(size, dtype=np.int64)
     queue: list[tuple[float, int, int]] = []
-    spans = list(zip(tree.bounds[:-1].tolist(), tree.bounds[1:].tolist(), strict=True))
     for leaf, (start, stop) in enumerate(spans):
         mean = vectors[start:stop].mean(axis=0, dtype=np.float64).astype(vectors.dtype)
         first = start + int(np.argmin(squares[start:stop] - 2.0 * (vectors[start:stop] @ mean)))
@@ -248,7 +231,7 @@ def kcenter(pool: Pool, size: int, generator: np.random.Generator, *, part: int 
         # Every example of the leaf is chosen: it must not come up again.
         reach = -float(near[following]) if near[following] >= 0 else np.inf
         heapq.heapreplace(queue, (reach, leaf, start + following))
-    return tree.order[chosen]
+    return order[chosen]
 
 
 @selection_rule(
@@ -265,12 +248,11 @@ def herding(pool: Pool, size: int, generator: np.random.Generator, *, part: int 
 
     Over several leaves, each gives its proportional share, chosen by its own mean.
     """
-    tree = _tree(pool, size, part)
-    quotas = proportional_quotas(np.diff(tree.bounds), size)
+    parts = _parts(pool, size, part)
+    quotas = proportional_quotas([len(rows) for rows in parts], size)
     vectors = pool.vectors()
-    leaves = [tree.rows(leaf) for leaf in range(len(tree))]
     return np.concatenate(
-        [rows[_herd(vectors[rows], int(quota))] for rows, quota in zip(leaves, quotas, strict=True)]
+        [rows[_herd(vectors[rows], int(quota))] for rows, quota in zip(parts, quotas, strict=True)]
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datadiet.foundation.errors import BadInputError
-from datadiet.selection.geometry import balanced_tree, covariance, levels_for
+from datadiet.selection.geometry import balanced_parts, covariance, levels_for
 from datadiet.selection.registry import Pool, selection_rule
 from datadiet.selection.sizes import Floats, Rows
 
@@ -81,9 +81,8 @@ def _by_trees(vectors: NDArray[Any], count: int, generator: np.random.Generator)
     nearest = np.full((n, count), np.inf, dtype=vectors.dtype)
     rows = np.full((n, count), -1, dtype=np.int64)
     for _ in range(TREES):
-        tree = balanced_tree(vectors, root @ generator.standard_normal((dimensions, levels)))
-        for leaf in range(len(tree)):
-            members = np.sort(tree.rows(leaf))
+        for part in balanced_parts(vectors, root @ generator.standard_normal((dimensions, levels))):
+            members = np.sort(part)
             near, which = _within(vectors[members], squares[members], count)
             nearest[members], rows[members] = _merge(nearest[members], rows[members], near, members[which])
     for _ in range(REFINEMENTS):

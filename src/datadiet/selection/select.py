@@ -204,13 +204,6 @@ def _check_quotas(
         )
 
 
-_GIVEN_AS = {
-    "scores": "the hardness of every example",
-    "labels": "the class of every example",
-    "embeddings": "an array of shape (n, dimensions)",
-}
-
-
 def _sorted_pool(
     card: RuleCard,
     ids: ArrayLike,
@@ -272,9 +265,13 @@ def _sorted_pool(
 
     classes = None if labels is None else Groups.of(column("labels", labels), "class")
     parts = None if groups is None else Groups.of(column("groups", groups), "group")
-    for need, values in (("labels", labels), ("scores", hardness), ("embeddings", embeddings)):
+    for need, values, what in (
+        ("labels", labels, "the class of every example"),
+        ("scores", hardness, "the hardness of every example"),
+        ("embeddings", embeddings, "an array of shape (n, dimensions)"),
+    ):
         if need in card.needs and values is None:
-            raise BadInputError(f"Rule {card.name!r} needs {need}: pass {_GIVEN_AS[need]}.")
+            raise BadInputError(f"Rule {card.name!r} needs {need}: pass {what}.")
     scores = vectors = None
     if hardness is not None and "scores" in card.needs:
         scores = numbers(column("hardness", hardness), "hardness")
