@@ -10,8 +10,8 @@ from sklearn.metrics import average_precision_score
 
 from datadiet.foundation.errors import BadInputError
 from datadiet.noise import NoiseRate, combine, fit_label_model, mixture_noise_rate, mixture_posterior
-from datadiet.noise.calibration import binomial_interval, together
-from datadiet.noise.label_model import label_noise_rate, second_view, with_mean
+from datadiet.noise.calibration import binomial_interval, combined_rate
+from datadiet.noise.label_model import label_noise_rate, probability_from_signal, shifted_to_mean
 
 
 def simulated(seed: int, n: int = 1500, classes: int = 4, rate: float = 0.12):
@@ -81,7 +81,7 @@ def test_a_second_view_is_solved_out_of_a_noisy_reference() -> None:
     says = np.where(generator.random(200_000) < 0.8, wrong, ~wrong)
     q = np.where(says, 0.3 * 0.8 / (0.3 * 0.8 + 0.7 * 0.2), 0.3 * 0.2 / (0.3 * 0.2 + 0.7 * 0.8))
     signal = np.where(generator.random(200_000) < 0.9, wrong, ~wrong).astype(float)
-    found = second_view(q, signal)
+    found = probability_from_signal(q, signal)
     for value in (0.0, 1.0):
         here = signal == value
         assert found[here].mean() == pytest.approx(wrong[here].mean(), abs=0.01)
@@ -90,7 +90,7 @@ def test_a_second_view_is_solved_out_of_a_noisy_reference() -> None:
 
 def test_log_odds_are_moved_to_the_mean_asked_for_and_nothing_else() -> None:
     odds = np.array([-3.0, -1.0, 0.5, 4.0])
-    found = with_mean(odds, 0.2)
+    found = shifted_to_mean(odds, 0.2)
     assert found.mean() == pytest.approx(0.2)
     np.testing.assert_allclose(np.diff(np.log(found / (1 - found))), np.diff(odds), rtol=1e-6)
 
@@ -132,11 +132,11 @@ def test_a_mixture_that_begins_with_an_empty_component_stays_there() -> None:
 
 
 def test_rates_put_together_reach_over_all_their_intervals() -> None:
-    assert together([NoiseRate(0.1, 0.05, 0.12), NoiseRate(0.2, 0.15, 0.3)]) == NoiseRate(
+    assert combined_rate([NoiseRate(0.1, 0.05, 0.12), NoiseRate(0.2, 0.15, 0.3)]) == NoiseRate(
         pytest.approx(0.15), 0.05, 0.3
     )
     with pytest.raises(BadInputError, match="at least one"):
-        together([])
+        combined_rate([])
 
 
 def test_clean_labels_with_a_tail_of_hard_examples_are_not_taken_for_noise() -> None:

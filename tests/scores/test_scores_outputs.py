@@ -138,11 +138,11 @@ def test_a_class_that_is_masked_out_with_minus_infinity_counts_as_absent() -> No
         torch.testing.assert_close(function(masked, torch.tensor([0])), function(without, torch.tensor([0])))
 
 
-@pytest.mark.parametrize("broken", [math.nan, math.inf])
-def test_logits_that_are_not_numbers_give_no_number(broken: float) -> None:
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_logits_that_are_not_numbers_give_no_number(bad: float) -> None:
     for place in range(3):
         logits = torch.zeros(1, 3)
-        logits[0, place] = broken
+        logits[0, place] = bad
         measured = outputs.measure(logits, torch.tensor([0]))
         assert not torch.isfinite(measured["probability"]).any()
         assert not torch.isfinite(measured["el2n"]).any()

@@ -145,10 +145,10 @@ def test_memory_is_that_of_the_result_and_not_of_the_logits(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("scores", [("el2n",), ("forgetting",), ("aum", "logit_margin")])
-@pytest.mark.parametrize("broken", [np.nan, np.inf])
-def test_logits_that_are_not_finite_are_named_by_row(scores: tuple[str, ...], broken: float) -> None:
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_logits_that_are_not_finite_are_named_by_row(scores: tuple[str, ...], bad: float) -> None:
     logits, labels = made()
-    logits[1, 42, 3] = broken
+    logits[1, 42, 3] = bad
     with pytest.raises(BadInputError, match="not finite in rows 42 of epoch 2"):
         score_logits(logits, labels, scores=scores, at_epoch=2, chunk_rows=10)
 

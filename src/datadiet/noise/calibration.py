@@ -183,7 +183,7 @@ def mixture_noise_rate(suspicion: ArrayLike, *, draws: int = 40, seed: int = 0) 
     return bootstrapped_rate(estimate, len(signal), again, draws, [seed, 0x4D4958])
 
 
-def together(rates: Sequence[NoiseRate]) -> NoiseRate:
+def combined_rate(rates: Sequence[NoiseRate]) -> NoiseRate:
     """The middle of several estimates, with an interval that reaches over all of theirs.
 
     A bootstrap takes its model for right; how far different models lie apart is the larger part of the error.
@@ -192,21 +192,21 @@ def together(rates: Sequence[NoiseRate]) -> NoiseRate:
         BadInputError: no estimate.
 
     Example:
-        >>> together([NoiseRate(0.25, 0.2, 0.3), NoiseRate(0.75, 0.7, 0.8)])
+        >>> combined_rate([NoiseRate(0.25, 0.2, 0.3), NoiseRate(0.75, 0.7, 0.8)])
         NoiseRate(estimate=0.5, low=0.2, high=0.8, confidence=0.95)
     """
     if not rates:
         raise BadInputError("Putting noise rates together needs at least one.")
     middle = float(np.mean([rate.estimate for rate in rates]))
     least = min(rate.confidence for rate in rates)
-    return reaching_over(replace(rates[0], estimate=middle, confidence=least), rates)
+    return with_wider_interval(replace(rates[0], estimate=middle, confidence=least), rates)
 
 
-def reaching_over(rate: NoiseRate, others: Sequence[NoiseRate]) -> NoiseRate:
+def with_wider_interval(rate: NoiseRate, others: Sequence[NoiseRate]) -> NoiseRate:
     """The same estimate, with an interval that reaches over those of other looks at the same data.
 
     Example:
-        >>> reaching_over(NoiseRate(0.25, 0.2, 0.3), [NoiseRate(0.35, 0.3, 0.4)])
+        >>> with_wider_interval(NoiseRate(0.25, 0.2, 0.3), [NoiseRate(0.35, 0.3, 0.4)])
         NoiseRate(estimate=0.25, low=0.2, high=0.4, confidence=0.95)
     """
     every = [rate, *others]

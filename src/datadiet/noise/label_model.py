@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,11 +17,11 @@ from datadiet.noise.calibration import (
     NoiseRate,
     along_reference,
     bootstrapped_rate,
+    combined_rate,
     mixture_noise_rate,
     mixture_posterior,
-    reaching_over,
     separation,
-    together,
+    with_wider_interval,
 )
 from datadiet.noise.signals import Floats, Ints, checked_logits, checked_signal, log_probabilities
 
@@ -82,7 +81,7 @@ def fit_label_model(
 ) -> LabelModel:
     """Fit by maximum likelihood how much each view is worth and which classes are taken for which.
 
-    With views `log q_v(y | x)` the class of x is believed to be y with `p(y | x) ∝ exp Σ_v w_v log q_v(y | x)`, and
+    With views `log q_v(y | x)` the class of x is y with `p(y | x) ∝ exp Σ_v w_v log q_v(y | x)`, and
     a label l is given with probability `T[y, l]`. `w` and `T` maximise `Σ_i log Σ_y p(y | x_i) T[y, l_i]`: expectation
     maximisation for T, a quasi-Newton step for w in between. No clean label is used: noise shows in how often
     labels differ where views are sure, and a view that is not sure explains differences by itself.
@@ -176,8 +175,7 @@ def _improve_weights(
         return -float(counts @ np.log(total)) / size, np.einsum("nc,vnc->v", pull, stack) / size
 
     bounds = [(0.0, _LARGEST_WEIGHT)] * len(stack)
-    options: dict[str, Any] = {"maxiter": 5}
-    found = minimize(loss, weights, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+    found = minimize(loss, weights, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 5})
     return np.asarray(found.x)
 
 
@@ -230,7 +228,7 @@ class Combination:
     label_model: LabelModel
 
 
-def second_view(reference: ArrayLike, signal: ArrayLike) -> Floats:
+def probability_from_signal(reference: ArrayLike, signal: ArrayLike) -> Floats:
     """What another signal alone says of a label, (n,) in (0, 1), learnt from a calibrated probability.
 
     With q a calibrated probability that the label is wrong, and the signal s independent of q given whether it is,
@@ -242,7 +240,7 @@ def second_view(reference: ArrayLike, signal: ArrayLike) -> Floats:
         signal: s, (n,), higher = more suspicious.
 
     Example:
-        >>> second_view([0.0, 0.0, 1.0, 1.0], [1.0, 2.0, 3.0, 4.0]).round(3)
+        >>> probability_from_signal([0.0, 0.0, 1.0, 1.0], [1.0, 2.0, 3.0, 4.0]).round(3)
         array([0., 0., 1., 1.])
     """
     q, s = checked_signal(reference, "reference"), checked_signal(signal, "signal")
@@ -255,11 +253,11 @@ def second_view(reference: ArrayLike, signal: ArrayLike) -> Floats:
     return np.asarray(np.clip(alone, _SUREST, 1.0 - _SUREST))
 
 
-def with_mean(log_odds: ArrayLike, mean: float) -> Floats:
+def shifted_to_mean(log_odds: ArrayLike, mean: float) -> Floats:
     """`sigmoid(log_odds + b)` with the b that gives them that mean, (n,).
 
     Example:
-        >>> with_mean([-2.0, 0.0, 2.0], 0.5).round(3)
+        >>> shifted_to_mean([-2.0, 0.0, 2.0], 0.5).round(3)
         array([0.119, 0.5  , 0.881])
     """
     odds = np.asarray(log_odds, dtype=np.float64)
@@ -282,7 +280,7 @@ def combine(
     """Suspicion, probability, proposed label and noise rate from predictions and what training saw.
 
     1. A label model is fitted to the predictions (`fit_label_model`): log odds that the label is wrong.
-    2. The loss in the later part of training says what it says alone (`second_view`); log odds are added.
+    2. The loss in the later part of training says what it says alone (`probability_from_signal`); log odds are added.
     3. The noise rate is the middle of two estimates whose errors point opposite ways: the label model takes a wrong
        label that was learnt by heart for right, a mixture fitted to the AUM takes hard examples for wrong ones. Where
        the mixture finds no two groups (`separation`), which is so when hardly a label is wrong, it is not asked.
@@ -308,7 +306,7 @@ def combine(
     suspicion = np.clip(model.log_odds_wrong, -_MOST_LOG_ODDS, _MOST_LOG_ODDS)
     pooled = suspicion
     if late_loss is not None:
-        suspicion = suspicion + logit(second_view(model.probability_wrong, late_loss))
+        suspicion = suspicion + logit(probability_from_signal(model.probability_wrong, late_loss))
         pooled = 0.5 * suspicion
     doubts = None if aum is None else -checked_signal(aum, "aum")
     posterior = None if doubts is None else _two_groups(doubts)
@@ -318,10 +316,10 @@ def combine(
     if doubts is not None and posterior is not None:
         parts = [-checked_signal(part, "aum_parts") for part in aum_parts]
         apart = [mixture_noise_rate(part, seed=seed) for part in parts if _two_groups(part) is not None]
-        rates.append(reaching_over(mixture_noise_rate(doubts, seed=seed), apart))
-    noise_rate = together(rates)
+        rates.append(with_wider_interval(mixture_noise_rate(doubts, seed=seed), apart))
+    noise_rate = combined_rate(rates)
     if out_of_sample or posterior is None:
-        probability = with_mean(pooled, noise_rate.estimate)
+        probability = shifted_to_mean(pooled, noise_rate.estimate)
     else:
         probability = along_reference(suspicion, posterior)
     return Combination(suspicion, probability, model.proposed, noise_rate, model)

@@ -78,16 +78,14 @@ def forgetting(correct: ArrayLike, seen: ArrayLike | None = None) -> NDArray[Any
         array([1., 3., 0.], dtype=float32)
     """
     rows, mask = _rows_and_mask(correct, seen, "correct")
-    rows = rows.astype(bool)
     events = np.zeros(rows.shape[1], np.int64)
     was_correct = np.zeros(rows.shape[1], bool)
     learnt = np.zeros(rows.shape[1], bool)
-    for row, shown in zip(rows, mask, strict=True):
+    for row, shown in zip(rows.astype(bool), mask, strict=True):
         events += was_correct & shown & ~row
         was_correct = np.where(shown, row, was_correct)
         learnt |= shown & row
-    ever_seen: NDArray[np.bool_] = np.logical_or.reduce(mask, axis=0)
-    return count_forgetting(events, learnt, ever_seen, len(rows))
+    return count_forgetting(events, learnt, np.asarray(mask.any(axis=0)), len(rows))
 
 
 def count_forgetting(

@@ -194,16 +194,16 @@ def d2(
             raise BadInputError(f"{name} is {gamma}: give 0 or more.")
     distances, rows = nearest_neighbours(pool.vectors(), neighbours, generator, search)
     scale = float(np.median(distances)) if distances.size else 0.0
-    starts, ends, lengths = undirected(distances / (scale if scale > 0 else 1.0), rows)
+    starts, ends, lengths = undirected_graph(distances / (scale if scale > 0 else 1.0), rows)
     squared = lengths**2
     gathered = unit_scale(pool.scores())
     sources = np.repeat(np.arange(len(pool)), np.diff(starts))
     messages = np.exp(-gamma_forward * squared) * gathered[ends]
     gathered = gathered + np.bincount(sources, weights=messages, minlength=len(pool))
-    return pick_and_quiet(gathered, starts, ends, np.exp(-gamma_reverse * squared), size)
+    return pick_greedily(gathered, starts, ends, np.exp(-gamma_reverse * squared), size)
 
 
-def undirected(distances: Floats, rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
+def undirected_graph(distances: Floats, rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
     """The graph in which two rows are joined when either lists the other.
 
     Args:
@@ -215,7 +215,7 @@ def undirected(distances: Floats, rows: Rows) -> tuple[NDArray[np.int64], NDArra
         `ends[starts[i]:starts[i + 1]]`, increasing.
 
     Example:
-        >>> undirected(np.array([[1.0], [1.0], [2.0]]), np.array([[1], [0], [1]]))
+        >>> undirected_graph(np.array([[1.0], [1.0], [2.0]]), np.array([[1], [0], [1]]))
         (array([0, 1, 3, 4]), array([1, 0, 2, 1]), array([1., 1., 2., 2.]))
     """
     n, count = rows.shape
@@ -238,11 +238,10 @@ def unit_scale(hardness: NDArray[Any]) -> Floats:
     if finite.size == 0 or finite.min() == finite.max():
         return np.ones(len(hardness))
     low, high = finite.min(), finite.max()
-    scaled: Floats = (np.clip(hardness, low, high).astype(np.float64) - low) / (high - low)
-    return scaled
+    return np.asarray((np.clip(hardness, low, high).astype(np.float64) - low) / (high - low))
 
 
-def pick_and_quiet(
+def pick_greedily(
     scores: NDArray[Any], starts: NDArray[np.int64], ends: Rows, weights: NDArray[Any], size: int
 ) -> Rows:
     """Pick the row of highest score `size` times; each pick takes `weight * its score` from its neighbours.
@@ -259,7 +258,7 @@ def pick_and_quiet(
 
     Example:
         >>> graph = np.array([0, 1, 3, 4]), np.array([1, 0, 2, 1])
-        >>> pick_and_quiet(np.array([3.0, 2.5, 1.0]), *graph, np.ones(4), 2).tolist()
+        >>> pick_greedily(np.array([3.0, 2.5, 1.0]), *graph, np.ones(4), 2).tolist()
         [0, 2]
     """
     current = scores.tolist()

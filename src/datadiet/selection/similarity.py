@@ -74,10 +74,8 @@ def rank_correlations(columns: Mapping[str, ArrayLike], *, seed: int = 0) -> lis
         tau = _kendall(arrays[first][some], arrays[second][some])
         # The interval of a tau over some of the rows is that of as many rows.
         tau_rows = min(n, MOST_ROWS_OF_KENDALL)
-        for name, value, of_draws, size in (
-            ("spearman", rho, rhos[i, j], n),
-            ("kendall", tau, taus[i, j], tau_rows),
-        ):
+        both = (("spearman", rho, rhos[i, j], n), ("kendall", tau, taus[i, j], tau_rows))
+        for name, value, of_draws, size in both:
             low, high = _interval(value, of_draws, size)
             found = {name: value, f"{name}_low": low, f"{name}_high": high}
             row |= {key: number if np.isfinite(number) else None for key, number in found.items()}

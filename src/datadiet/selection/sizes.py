@@ -303,8 +303,7 @@ def emptied_classes(ids: ArrayLike, labels: ArrayLike, kept: ArrayLike) -> list[
     """
     groups = Groups.of(np.asarray(labels), "class")
     alive = np.bincount(groups.codes[np.isin(np.asarray(ids), np.asarray(kept))], minlength=len(groups.names))
-    emptied: list[Any] = groups.names[alive == 0].tolist()
-    return emptied
+    return list(groups.names[alive == 0].tolist())
 
 
 def _plural(what: str) -> str:
