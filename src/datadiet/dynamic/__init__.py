@@ -1,13 +1,11 @@
 """Samplers that change what is trained on while training."""
 
-from datadiet.dynamic.random_selectors import InfoBatch, RandomCycles
-from datadiet.dynamic.ranked_selectors import Curriculum, NluDataDiet, Uncertainty
+from datadiet.dynamic.builtin_selectors import Curriculum, InfoBatch, NluDataDiet, RandomCycles, Uncertainty
+from datadiet.dynamic.choice import Choice, Cycle
 from datadiet.dynamic.sampler import DynamicSampler
 from datadiet.dynamic.schedule import Schedule
 from datadiet.dynamic.scoring_pass import WithIds, score_everything, with_ids
 from datadiet.dynamic.selector import (
-    Choice,
-    Cycle,
     Selector,
     SelectorCard,
     forget_selector,
