@@ -110,7 +110,7 @@ class InfoBatch(Selector):
 class RandomCycles(FixedShare):
     """A new uniform sample in every cycle: of exactly `keep` of the examples, or of the cycle's own size.
 
-    `sizes` has one number an epoch; a choice takes that of its first epoch, so that epochs on everything may stand
+    `sizes` has one number an epoch; a choice takes that of its first epoch, so that epochs on everything may be
     in it as well.
     """
 
@@ -165,7 +165,7 @@ def hardest_after_offset(
     unknown = np.flatnonzero(np.isnan(values))
     if len(unknown) >= size:
         return unknown[random_places(len(unknown), size, generator)]
-    # The unknown stand as infinitely easy here, so that no copy of the known ones is needed.
+    # The unknown count as infinitely easy here, so that no copy of the known ones is needed.
     keys = np.where(np.isnan(values), np.inf, -values)
     skip = min(skip, len(values) - size)
     if skip:
@@ -300,11 +300,11 @@ class NluDataDiet(FixedShare):
         mean, weight = self.arrays["mean"], np.float32(self.smoothing)
         variance = self.arrays["variance"] if self.deviation else None
         for rows in slices(len(places)):
-            part, told = places[rows], values[rows]
+            part, new = places[rows], values[rows]
             old = mean[part]
             first = np.isnan(old)
-            step = np.where(first, np.float32(0), told - old)
-            mean[part] = np.where(first, told, old + weight * step)
+            step = np.where(first, np.float32(0), new - old)
+            mean[part] = np.where(first, new, old + weight * step)
             if variance is not None:
                 variance[part] = (1 - weight) * (variance[part] + weight * step * step)
 

@@ -62,7 +62,8 @@ class CurrentChoice:
 
     def take_everything(self) -> None:
         """Let everything stay, at weight 1."""
-        self._chosen: NDArray[Any] | None = None  # places; None: everything
+        self.size = self.num_examples  # how many examples stay
+        self._stays: NDArray[np.bool_] | None = None  # (n,), None where everything does
         self._weights: torch.Tensor | None = None  # (n,), where it was last asked for
 
     def take(self, choice: Choice, always: NDArray[np.bool_], name: str) -> None:
@@ -84,16 +85,11 @@ class CurrentChoice:
         stays = always.copy()
         stays[places] = True
         self.take_everything()
-        self._chosen = np.flatnonzero(stays).astype(index_type(n))
+        self._stays, self.size = stays, int(np.count_nonzero(stays))
         if choice.weights is not None:
             weights = np.ones(n, np.float32)
             weights[places] = choice.weights
             self._weights = torch.from_numpy(weights)
-
-    @property
-    def size(self) -> int:
-        """How many examples stay."""
-        return self.num_examples if self._chosen is None else len(self._chosen)
 
     @property
     def is_weighted(self) -> bool:
@@ -103,8 +99,10 @@ class CurrentChoice:
     @property
     def places(self) -> NDArray[Any]:
         """The places of what stays, increasing; four bytes each where that is enough."""
-        everything = np.arange(self.num_examples, dtype=index_type(self.num_examples))
-        return everything if self._chosen is None else self._chosen
+        kind = index_type(self.num_examples)
+        if self._stays is None:
+            return np.arange(self.num_examples, dtype=kind)
+        return np.flatnonzero(self._stays).astype(kind)
 
     def weights_at(self, places: torch.Tensor) -> torch.Tensor:
         """(batch,) float32 weights on the device of the places."""
@@ -115,13 +113,11 @@ class CurrentChoice:
 
     def state(self) -> dict[str, torch.Tensor]:
         """One bit an example, and a float for each that stays where there are weights."""
-        if self._chosen is None:
+        if self._stays is None:
             return {}
-        stays = np.zeros(self.num_examples, bool)
-        stays[self._chosen] = True
-        state = {"choice.bits": torch.from_numpy(np.packbits(stays))}
+        state = {"choice.bits": torch.from_numpy(np.packbits(self._stays))}
         if self._weights is not None:
-            state["choice.weights"] = torch.from_numpy(self._weights.cpu().numpy()[self._chosen])
+            state["choice.weights"] = torch.from_numpy(self._weights.cpu().numpy()[self._stays])
         return state
 
     def load(self, state: Mapping[str, torch.Tensor]) -> None:

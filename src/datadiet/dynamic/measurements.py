@@ -18,8 +18,8 @@ from datadiet.tracking.presentations import ExampleIds, entries_under, ids_of_ba
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Rows that wait on an accelerator at most.
-_MOST_WAITING = 1 << 18
+#: Batches that wait on an accelerator at most.
+_MOST_WAITING = 1 << 10
 _IN_STATE = "reported."
 
 
@@ -41,7 +41,6 @@ class Measurements:
         self._numbers = numbers
         self.count = count  # rows told so far, repeats included
         self._waiting: list[tuple[torch.Tensor, torch.Tensor]] = []  # ids and numbers on accelerators
-        self._waiting_rows = 0
 
     def add(self, ids: Any, numbers: torch.Tensor) -> None:
         """Take one batch.
@@ -59,9 +58,8 @@ class Measurements:
             self._write(given, numbers.float())
         else:
             self._waiting.append((given.clone(), numbers.to(given.device, torch.float32, copy=True)))
-            self._waiting_rows += len(given)
         self.count += len(given)
-        if self._waiting_rows >= _MOST_WAITING:
+        if len(self._waiting) >= _MOST_WAITING:
             self._flush()
 
     def merged(self) -> NDArray[np.float32]:
@@ -71,20 +69,20 @@ class Measurements:
             BadInputError: an unknown id among those that came from an accelerator.
         """
         self._flush()
-        nothing = np.full(self._ids.count, np.nan, np.float32) if self._numbers is None else self._numbers
-        return merged_over_ranks(nothing)
+        unknown = np.full(self._ids.count, np.nan, np.float32)
+        return merged_over_ranks(unknown if self._numbers is None else self._numbers)
 
     def state(self) -> dict[str, torch.Tensor]:
         """What was told, in the smaller of two forms; empty where nothing was."""
         self._flush()
         if self._numbers is None:
             return {}
-        told = np.flatnonzero(~np.isnan(self._numbers))
-        if 2 * len(told) >= len(self._numbers):
+        known = np.flatnonzero(~np.isnan(self._numbers))
+        if 2 * len(known) >= len(self._numbers):
             return {f"{_IN_STATE}dense": torch.from_numpy(self._numbers.copy())}
         return {
-            f"{_IN_STATE}places": torch.from_numpy(told.astype(index_type(len(self._numbers)))),
-            f"{_IN_STATE}values": torch.from_numpy(self._numbers[told]),
+            f"{_IN_STATE}places": torch.from_numpy(known.astype(index_type(len(self._numbers)))),
+            f"{_IN_STATE}values": torch.from_numpy(self._numbers[known]),
         }
 
     def load(self, state: Mapping[str, torch.Tensor], count: int) -> None:
@@ -99,7 +97,7 @@ class Measurements:
     def _flush(self) -> None:
         if self._waiting:
             ids, numbers = (joined_on_cpu(parts) for parts in zip(*self._waiting, strict=True))
-            self._waiting, self._waiting_rows = [], 0
+            self._waiting = []
             self._write(ids, numbers)
 
     def _write(self, ids: torch.Tensor, numbers: torch.Tensor) -> None:
@@ -189,6 +187,5 @@ def measure_from_recorder(measure: str, recorder: Recorder, ids: NDArray[np.int6
         raise BadInputError(
             f"the selector ranks by {measure}, which the recorder does not keep; add it to its columns."
         )
-    numbers = recorder.trace.of_epoch(recorder.epoch, measure).astype(np.float32)
-    seen = recorder.trace.of_epoch(recorder.epoch, "seen").astype(bool)
+    numbers, seen = (recorder.trace.of_epoch(recorder.epoch, name) for name in (measure, "seen"))
     return np.where(seen, numbers, np.float32(np.nan))

@@ -14,7 +14,7 @@ from datadiet.data.stores.order import by_length
 from datadiet.dynamic.choice import CurrentChoice, Cycle
 from datadiet.dynamic.measurements import Measurements, as_numbers, measure_batch, measure_from_recorder
 from datadiet.dynamic.schedule import Schedule, as_schedule
-from datadiet.dynamic.selector import Selector, checksum, make_selector
+from datadiet.dynamic.selector import Selector, make_selector, plain
 from datadiet.dynamic.sharding import Shards, process_count, process_rank, shuffled, stream
 from datadiet.foundation.errors import BadInputError
 from datadiet.tracking import Recorder
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 #: Attributes that two samplers must have in common for one to go on from the other's state.
-_SAME = ("seed", "shuffle", "batch_size", "drop_last", "even_batches", "world_size")
+_SAME_OPTIONS = ("seed", "shuffle", "batch_size", "drop_last", "even_batches", "world_size")
 
 
 class DynamicSampler(torch.utils.data.Sampler[Any]):
@@ -160,7 +160,7 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
         """Ids whose last number was NaN or infinite, increasing; they stay whatever is chosen."""
         return self._ids.at(np.flatnonzero(self._non_finite))
 
-    #: The name that `non_finite_ids` had first.
+    #: Another name of `non_finite_ids`, the one that it had first.
     broken_ids = non_finite_ids
 
     @property
@@ -180,7 +180,7 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
         )
 
     def planned_size(self, epoch: int) -> int | None:
-        """How many examples an epoch will have, before examples that stay for a broken loss; None if unknowable."""
+        """How many examples an epoch will have, but for those that stay as not finite; None if unknowable."""
         if self.schedule.phase(epoch) == "full":
             return self.num_examples
         begun = epoch - (epoch - self.schedule.warmup) % self.schedule.every
@@ -212,8 +212,7 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
         if self.shuffle:
             order = shuffled(order, stream(self.seed, "order", self.epoch))
         if self._lengths is not None:
-            assert self.batch_size is not None
-            size = self.batch_size * self.world_size
+            size = (self.batch_size or 1) * self.world_size
             order = order[by_length(self._lengths[order], batch_size=size, seed=self.seed, epoch=self.epoch)]
         order = self._ids.at(order)
         shards, epoch = self._shards(), self.epoch
@@ -278,14 +277,14 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
             raise BadInputError("a scoring pass is under way; finish it with end_scoring().")
         if recorder is not None:
             self._measurements.restore(measure_from_recorder(self.selector.measure, recorder, self.ids), 0)
-        told = self._measurements.merged()
-        if self.selector.needs_reports and np.isnan(told).all():
+        numbers = self._measurements.merged()
+        if self.selector.needs_reports and np.isnan(numbers).all():
             raise BadInputError(
                 f"nothing was reported in epoch {self.epoch}; call sampler.update(ids, ...) for every batch, or hand "
                 "end_epoch a Recorder."
             )
         self._prepare()
-        self._absorb(told, observe=self.selector.needs_reports)
+        self._take(numbers, observe=self.selector.needs_reports)
         self.epoch += 1
         self.done = self.resumed_at = 0
         self._complete = False
@@ -299,9 +298,9 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
 
     def scoring_batches(self, batch_size: int) -> list[list[int]]:
         """This rank's share of all ids, for `DataLoader(batch_sampler=...)` of the scoring pass."""
-        world, rank = process_count(), process_rank()
-        shards = Shards(self.num_examples, batch_size, world, even_batches=False)
-        return [shards.batch(self.ids, rank, index).tolist() for index in range(shards.count(rank))]
+        ids, rank = self.ids, process_rank()
+        shards = Shards(self.num_examples, batch_size, process_count(), even_batches=False)
+        return [shards.batch(ids, rank, index).tolist() for index in range(shards.count(rank))]
 
     def begin_scoring(self) -> None:
         """Before a scoring pass: what `update` is told until `end_scoring` is of this pass.
@@ -329,16 +328,16 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
         Raises:
             BadInputError: it left out some ids.
         """
-        told = self._measurements.merged()
+        numbers = self._measurements.merged()
         self._scoring = False
-        missing = np.flatnonzero(np.isnan(told))
+        missing = np.flatnonzero(np.isnan(numbers))
         if len(missing):
             self._measurements.restore(None, 0)
             raise BadInputError(
                 f"the scoring pass left out {len(missing)} of {self.num_examples} ids (first "
                 f"{self._ids.at(missing[:1])[0]}); let its loader go through sampler.scoring_batches()."
             )
-        self._absorb(told, observe=True)
+        self._take(numbers, observe=True)
         self.scoring_seconds += seconds
         self.scoring_passes += 1
         self._scored_epoch = self.epoch
@@ -356,11 +355,11 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
         """
         if self._scoring:
             raise BadInputError("a scoring pass is under way; save before or after it.")
-        measurements, told = self._measurements.state(), self._measurements.count
+        measurements, rows = self._measurements.state(), self._measurements.count
         if done is None:
             ranks = max(1, process_count() // self.world_size)
-            done = -(-told * ranks // (self.batch_size or 1)) if told else self.done
-        progress = (self.epoch, done, told, self._prepared_epoch, self._scored_epoch, self.scoring_passes)
+            done = -(-rows * ranks // (self.batch_size or 1)) if rows else self.done
+        progress = (self.epoch, done, rows, self._prepared_epoch, self._scored_epoch, self.scoring_passes)
         identity = bytearray(json.dumps(self._identity(), sort_keys=True, default=int).encode())
         return {
             "identity": torch.frombuffer(identity, dtype=torch.uint8),
@@ -387,7 +386,7 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
         """
         if "identity" not in state:
             raise BadInputError("this is not the state of a DynamicSampler.")
-        epoch, done, told, prepared, scored, passes = state["progress"].tolist()
+        epoch, done, rows, prepared, scored, passes = state["progress"].tolist()
         theirs = json.loads(state["identity"].cpu().numpy().tobytes())
         for key, mine in self._identity().items():
             may_differ = key == "world_size" and any_world_size and done == 0
@@ -401,7 +400,7 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
         self._non_finite = np.zeros(self.num_examples, bool)
         self._non_finite[state["broken"].cpu().numpy()] = True
         self._choice.load(state)
-        self._measurements.load(state, told)
+        self._measurements.load(state, rows)
         for name in self.selector.arrays:
             self.selector.arrays[name] = state[f"selector.{name}"].cpu().numpy().copy()
         self.done = self.resumed_at = 0 if rewind else done
@@ -409,15 +408,14 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
 
     def _identity(self) -> dict[str, Any]:
         """What two samplers must have in common for one to go on from the other's state."""
-        explicit = self._ids.explicit
         return {
-            **({} if self._lengths is None else {"lengths": checksum(self._lengths)}),
+            **({} if self._lengths is None else {"lengths": plain(self._lengths)}),
             "num_examples": self.num_examples,
-            "ids": "0 to n - 1" if explicit is None else checksum(explicit),
+            "ids": plain(self._ids.explicit) or "0 to n - 1",
             "selector": self.selector.name,
             "options": self.selector.options(),
             "schedule": dict(vars(self.schedule)),
-            **{name: getattr(self, name) for name in _SAME},
+            **{name: getattr(self, name) for name in _SAME_OPTIONS},
         }
 
     def _shards(self) -> Shards:
@@ -451,10 +449,10 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
                 f"of {self.batch_size or 1} on each of {ranks} ranks: keep more, or make batches smaller."
             )
 
-    def _absorb(self, told: NDArray[np.float32], observe: bool) -> None:
+    def _take(self, numbers: NDArray[np.float32], observe: bool) -> None:
         """Give the selector what is finite, remember and report what is not."""
-        infinite = np.flatnonzero(np.isinf(told))
-        self._non_finite &= np.isnan(told)
+        infinite = np.flatnonzero(np.isinf(numbers))
+        self._non_finite &= np.isnan(numbers)
         self._non_finite[infinite] = True
         if len(infinite):
             warnings.warn(
@@ -463,7 +461,7 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
                 stacklevel=3,
             )
         if observe:
-            there = np.flatnonzero(np.isfinite(told))
+            there = np.flatnonzero(np.isfinite(numbers))
             if len(there):
-                self.selector.observe(there, told[there])
+                self.selector.observe(there, numbers[there])
         self._measurements.restore(None, 0)

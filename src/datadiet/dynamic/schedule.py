@@ -51,16 +51,15 @@ class Schedule:
                 "full_tail is a share of the training: give the schedule its length, Schedule(epochs=...)."
             )
 
-    @property
-    def tail_start(self) -> float:
-        """First epoch of the full tail: `floor(epochs * (1 - full_tail))`; infinite without a tail."""
-        if not self.full_tail or self.epochs is None:
-            return math.inf
-        return math.floor(self.epochs * (1 - self.full_tail) + 1e-9)
-
     def phase(self, epoch: int) -> str:
-        """What happens in an epoch: "full", "choose" (a new choice) or "hold" (the last one again)."""
-        if epoch < self.warmup or epoch >= self.tail_start:
+        """What happens in an epoch: "full", "choose" (a new choice) or "hold" (the last one again).
+
+        The full tail begins with epoch `floor(epochs * (1 - full_tail))`.
+        """
+        tail_start = math.inf
+        if self.full_tail and self.epochs is not None:
+            tail_start = math.floor(self.epochs * (1 - self.full_tail) + 1e-9)
+        if epoch < self.warmup or epoch >= tail_start:
             return "full"
         return "choose" if (epoch - self.warmup) % self.every == 0 else "hold"
 
@@ -71,10 +70,8 @@ def as_schedule(given: Schedule | Mapping[str, Any] | None, default: Schedule) -
     Raises:
         BadInputError: neither of these, or an unknown field.
     """
-    if given is None:
-        return default
-    if isinstance(given, Schedule):
-        return given
+    if given is None or isinstance(given, Schedule):
+        return default if given is None else given
     if not isinstance(given, Mapping):
         raise BadInputError(f"schedule must be a Schedule or a mapping of its fields, got {given!r}.")
     unknown = sorted(set(given) - set(Schedule.__dataclass_fields__))

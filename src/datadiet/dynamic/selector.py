@@ -76,17 +76,14 @@ class Selector(ABC):
 
     def options(self) -> dict[str, Any]:
         """The options as plain values; an array is named by its checksum."""
-        plain: dict[str, Any] = {}
-        for part in dataclasses.fields(self):
-            value = getattr(self, part.name)
-            is_plain = value is None or isinstance(value, bool | int | float | str)
-            plain[part.name] = value if is_plain else checksum(value)
-        return plain
+        return {part.name: plain(getattr(self, part.name)) for part in dataclasses.fields(self)}
 
 
-def checksum(array: Any) -> str:
-    """What stands for an array where two are compared."""
-    return f"crc32:{zlib.crc32(np.ascontiguousarray(array).tobytes()):08x}"
+def plain(value: Any) -> Any:
+    """The value as it is compared and saved: an array by its checksum."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return f"crc32:{zlib.crc32(np.ascontiguousarray(value).tobytes()):08x}"
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,11 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback
 
 from datadiet.dynamic import DynamicSampler, score_everything
-from datadiet.dynamic.sharding import Shards
 from datadiet.foundation.errors import BadInputError
 from datadiet.integrations.accelerate import end_epoch
 from datadiet.tracking import Recorder
 
 _SAMPLER_FILE = "datadiet_sampler.safetensors"
-_RECORDER_FILE = "datadiet_recorder_{rank}.safetensors"
 
 
 class DataDietCallback(TrainerCallback):  # type: ignore[misc]
@@ -57,7 +55,7 @@ class DataDietTrainer(Trainer):  # type: ignore[misc]
     Args:
         sampler: without `batch_size`, and with `rank=0, world_size=1`: the Trainer deals out batches itself.
         recorder: records every training batch.
-        id_column: where the ids stand.
+        id_column: the column of the ids.
         scoring_batch_size: of one rank in scoring passes; the evaluation batch size by default.
         args, kwargs: as `transformers.Trainer`.
 
@@ -79,6 +77,7 @@ class DataDietTrainer(Trainer):  # type: ignore[misc]
             raise BadInputError("give the Trainer a sampler, a recorder, or both.")
         self.sampler, self.recorder, self.id_column = sampler, recorder, id_column
         self.scoring_batch_size = scoring_batch_size or self.args.eval_batch_size
+        self._recorder_file = f"datadiet_recorder_{self.args.process_index}.safetensors"
         columns = getattr(self.train_dataset, "column_names", None)
         if columns is not None and id_column not in columns:
             raise BadInputError(
@@ -199,9 +198,7 @@ class DataDietTrainer(Trainer):  # type: ignore[misc]
         """Write the states of sampler and recorder into a checkpoint; on every rank."""
         folder.mkdir(parents=True, exist_ok=True)
         if self.recorder is not None:
-            save_file(
-                self.recorder.state_dict(), folder / _RECORDER_FILE.format(rank=self.args.process_index)
-            )
+            save_file(self.recorder.state_dict(), folder / self._recorder_file)
         if self.sampler is not None:
             self.sampler.gather()
             if self.is_world_process_zero():
@@ -223,13 +220,12 @@ class DataDietTrainer(Trainer):  # type: ignore[misc]
 
     def _batches_of(self, size: int) -> int:
         """How many batches each process gets of so many examples."""
-        per_rank, ranks = int(self._train_batch_size), int(self.accelerator.num_processes)
-        return Shards(size, per_rank, ranks, self.args.dataloader_drop_last).count(0)
+        per_round = int(self._train_batch_size * self.accelerator.num_processes)
+        return size // per_round if self.args.dataloader_drop_last else math.ceil(size / per_round)
 
     def _steps_of(self, batches: int) -> int:
         """How many steps the optimiser takes in so many batches."""
-        per_step: int = self.args.gradient_accumulation_steps
-        return max(1, math.ceil(batches / per_step))
+        return max(1, math.ceil(batches / int(self.args.gradient_accumulation_steps)))
 
     def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Any:
         return super()._get_train_sampler(*args, **kwargs) if self.sampler is None else self.sampler
@@ -254,13 +250,12 @@ class DataDietTrainer(Trainer):  # type: ignore[misc]
             return trained
         folder = Path(resume_from_checkpoint)
         if self.recorder is not None:
-            rank = self.args.process_index
-            self.recorder.load_state_dict(_read(folder / _RECORDER_FILE.format(rank=rank)))
+            self.recorder.load_state_dict(_read(folder / self._recorder_file))
         if self.sampler is None:
             if self.recorder is not None and trained[1] == 0 and self.recorder.epoch < trained[0]:
                 self.close_epoch()  # saved after an epoch's last step, before its end
             return trained
-        # The Trainer counts epochs as if all were as long as the first, so the sampler says where training stands.
+        # The Trainer counts epochs as if all were as long as the first, so the sampler says where training is.
         # It skips batches itself, so the sampler hands the epoch out from its beginning.
         state = _read(folder / _SAMPLER_FILE)
         self.sampler.load_state_dict(state)
@@ -279,13 +274,12 @@ class DataDietTrainer(Trainer):  # type: ignore[misc]
         return super()._run_epoch(**named)
 
 
-def _logits(outputs: Any) -> torch.Tensor:
+def _logits(outputs: Any) -> Any:
     if isinstance(outputs, Mapping):
         if "logits" not in outputs:
             raise BadInputError(f"the model returns no logits, only {', '.join(outputs)}.")
-        logits: torch.Tensor = outputs["logits"]
-        return logits
-    return outputs[1] if isinstance(outputs, tuple | list) else outputs.logits  # type: ignore[no-any-return]
+        return outputs["logits"]
+    return outputs[1] if isinstance(outputs, tuple | list) else outputs.logits
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:

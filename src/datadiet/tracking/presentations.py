@@ -29,22 +29,6 @@ def is_whole(value: Any, least: int) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= least)
 
 
-def as_ids(ids: Any) -> NDArray[np.int64]:
-    """Ids as a (n,) int64 array.
-
-    Raises:
-        BadInputError: not a row of integers, or not strictly increasing.
-    """
-    numbers = np.asarray(ids.detach().cpu() if isinstance(ids, torch.Tensor) else ids)
-    if numbers.ndim != 1 or (numbers.dtype.kind not in "iu" and numbers.size):
-        raise BadInputError(f"ids must be a row of integers, got {numbers.dtype} of shape {numbers.shape}.")
-    numbers = numbers.astype(np.int64)
-    if np.any(numbers[1:] <= numbers[:-1]):
-        place = int(np.argmax(numbers[1:] <= numbers[:-1])) + 1
-        raise BadInputError(f"ids must be strictly increasing; {numbers[place]} at place {place} is not.")
-    return numbers
-
-
 def ids_of_batch(ids: Any) -> torch.Tensor:
     """Ids of a batch as a (batch,) int64 tensor, on the device where they are.
 
@@ -63,6 +47,19 @@ def ids_of_batch(ids: Any) -> torch.Tensor:
     if numbers.ndim != 1:
         raise BadInputError(f"ids must be one a row, shape (batch,), got {tuple(numbers.shape)}.")
     return numbers.to(torch.int64)
+
+
+def as_ids(ids: Any) -> NDArray[np.int64]:
+    """Ids of a data set as a (n,) int64 array of its own.
+
+    Raises:
+        BadInputError: not a row of integers, or not strictly increasing.
+    """
+    numbers: NDArray[np.int64] = ids_of_batch(ids).cpu().numpy().copy()
+    if np.any(numbers[1:] <= numbers[:-1]):
+        place = int(np.argmax(numbers[1:] <= numbers[:-1])) + 1
+        raise BadInputError(f"ids must be strictly increasing; {numbers[place]} at place {place} is not.")
+    return numbers
 
 
 def entries_under(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
-#: Always recorded: forgetting needs the one, and a probability that is not a number betrays broken logits.
+#: Always recorded: forgetting needs the one, and a probability that is not finite shows that the logits are not.
 _ALWAYS = ("probability", "correct")
 _UNKNOWN = np.int64(-1)
 

@@ -72,7 +72,7 @@ class Trace:
 
     @classmethod
     def open(cls, folder: str | Path) -> Trace:
-        """The trace that stands in a folder.
+        """The trace in a folder.
 
         Raises:
             BadInputError: there is none.
@@ -91,11 +91,6 @@ class Trace:
             return tuple(sorted(self._memory))
         names = (_EPOCH_FILE.fullmatch(path.name) for path in self.folder.iterdir())
         return tuple(sorted(int(name.group(1)) for name in names if name))
-
-    @property
-    def num_epochs(self) -> int:
-        """How many epochs are there."""
-        return len(self.epochs)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -326,7 +321,7 @@ def table_from_trace(
     """
     if unseen not in ("refuse", "leave_out"):
         raise BadInputError(f"unseen must be 'refuse' or 'leave_out', got {unseen!r}.")
-    if not trace.num_epochs:
+    if not trace.epochs:
         raise BadInputError("no epoch was recorded yet; call end_epoch after each epoch.")
     last = trace.epochs[-1]
     epochs = (
