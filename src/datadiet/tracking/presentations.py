@@ -107,8 +107,8 @@ class ExampleIds:
         return places if self.explicit is None else self.explicit[places]
 
     def all(self) -> NDArray[np.int64]:
-        """Every id, increasing."""
-        return np.arange(self.count) if self.explicit is None else self.explicit
+        """Every id, increasing, as an array of its own."""
+        return self.at(np.arange(self.count))
 
     def places_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """The place of each id.
