@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,3 +56,23 @@ def tiny_recipe() -> dd.Recipe:
 @pytest.fixture
 def tiny(vectors: dd.Examples, tiny_recipe: dd.Recipe, tmp_path: Path) -> Setup:
     return prepare(vectors, tiny_recipe, workspace=tmp_path / "runs", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def ranks_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], list[Any]]:
+    """Runs a program in two processes, and returns what each wrote into its `rank0.json` or `rank1.json`."""
+
+    def run(program: Path) -> list[Any]:
+        folder = tmp_path_factory.mktemp("ranks")
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+        done = subprocess.run(
+            [*command, str(program), str(folder)],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(2)]
+
+    return run

@@ -27,6 +27,7 @@ from datadiet.dynamic import (
 from datadiet.dynamic.sharding import shuffled, smallest, stream
 from datadiet.foundation.errors import BadInputError
 from datadiet.tracking import Recorder
+from datadiet.tracking.presentations import ExampleIds
 
 N = 41
 SELECTORS: dict[str, Any] = {
@@ -260,31 +261,31 @@ def test_ids_told_of_twice_count_once() -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_examples_with_a_loss_that_is_no_number_stay_and_are_reported(name: str, value: float) -> None:
     sampler = make(name, schedule=Schedule(warmup=1, every=1))
-    broken = [7, 30]
+    bad = [7, 30]
     for epoch in range(4):
         for batch in sampler:
             numbers = number_of(batch, epoch)
-            numbers[np.isin(batch, broken)] = value
+            numbers[np.isin(batch, bad)] = value
             sampler.update(batch, measured=numbers)
         with pytest.warns(UserWarning, match=rf"2 examples had a .* in epoch {epoch} \(first id 7\)"):
             sampler.end_epoch()
-        assert sampler.broken_ids.tolist() == broken
-        assert set(broken) <= set(sampler.chosen_ids.tolist())
-        assert sampler.weights(broken).tolist() == [1, 1]
+        assert sampler.non_finite_ids.tolist() == sampler.broken_ids.tolist() == bad
+        assert set(bad) <= set(sampler.chosen_ids.tolist())
+        assert sampler.weights(bad).tolist() == [1, 1]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         play(sampler, 1)
-    assert sampler.broken_ids.tolist() == []
+    assert sampler.non_finite_ids.tolist() == []
 
 
-def test_a_broken_example_that_was_not_shown_again_stays_broken_in_a_state() -> None:
+def test_an_example_that_was_not_finite_and_not_shown_again_stays_so_in_a_state() -> None:
     sampler = make("infobatch")
     sampler.update([3, 4], np.array([np.nan, 1.0]))
     with pytest.warns(UserWarning, match="first id 3"):
         sampler.end_epoch()
     second = make("infobatch")
     second.load_state_dict(sampler.state_dict())
-    assert second.broken_ids.tolist() == [3]
+    assert second.non_finite_ids.tolist() == [3]
 
 
 def test_state_of_ten_thousand_examples_is_below_twenty_bytes_each() -> None:
@@ -431,3 +432,13 @@ def test_between_epochs_a_state_fits_another_world_when_that_is_said() -> None:
     next(iter(first))
     with pytest.raises(BadInputError, match="world size"):
         second.load_state_dict(first.state_dict(), any_world_size=True)
+
+
+@pytest.mark.parametrize("ids", [np.arange(5) + 4, np.array([1, 5, 9, 2**40, 2**53 + 1])])
+def test_ids_have_their_places_whether_they_follow_each_other_or_not(ids: np.ndarray) -> None:
+    known = ExampleIds("sampler", None, ids)
+    assert known.places_of(ids[[3, 0, 3]]).tolist() == [3, 0, 3]
+    assert known.at(np.array([4, 1])).tolist() == ids[[4, 1]].tolist()
+    for unknown in (-1, int(ids[0]) - 1, int(ids[-1]) + 1, -(2**63), 2**63 - 1):
+        with pytest.raises(BadInputError, match=f"id {unknown} is not one of the sampler's 5 ids"):
+            known.places_of(np.array([ids[0], unknown]))

@@ -1,40 +1,21 @@
 """Samplers that change what is trained on while training."""
 
-from datadiet.dynamic.random_selectors import InfoBatch, RandomCycles
-from datadiet.dynamic.ranked_selectors import Curriculum, NluDataDiet, Uncertainty
-from datadiet.dynamic.sampler import DynamicSampler
-from datadiet.dynamic.schedule import Schedule
-from datadiet.dynamic.scoring_pass import WithIds, score_everything, with_ids
-from datadiet.dynamic.selector import (
-    Choice,
-    Cycle,
-    Selector,
-    SelectorCard,
-    forget_selector,
-    make_selector,
-    register_selector,
-    selector_card,
-    selector_cards,
-)
-
-__all__ = [
-    "Choice",
-    "Curriculum",
-    "Cycle",
-    "DynamicSampler",
-    "InfoBatch",
-    "NluDataDiet",
-    "RandomCycles",
-    "Schedule",
-    "Selector",
-    "SelectorCard",
-    "Uncertainty",
-    "WithIds",
-    "forget_selector",
-    "make_selector",
-    "register_selector",
-    "score_everything",
-    "selector_card",
-    "selector_cards",
-    "with_ids",
-]
+from datadiet.dynamic.builtin_selectors import Curriculum as Curriculum
+from datadiet.dynamic.builtin_selectors import InfoBatch as InfoBatch
+from datadiet.dynamic.builtin_selectors import NluDataDiet as NluDataDiet
+from datadiet.dynamic.builtin_selectors import RandomCycles as RandomCycles
+from datadiet.dynamic.builtin_selectors import Uncertainty as Uncertainty
+from datadiet.dynamic.choice import Choice as Choice
+from datadiet.dynamic.choice import Cycle as Cycle
+from datadiet.dynamic.sampler import DynamicSampler as DynamicSampler
+from datadiet.dynamic.schedule import Schedule as Schedule
+from datadiet.dynamic.scoring_pass import WithIds as WithIds
+from datadiet.dynamic.scoring_pass import score_everything as score_everything
+from datadiet.dynamic.scoring_pass import with_ids as with_ids
+from datadiet.dynamic.selector import Selector as Selector
+from datadiet.dynamic.selector import SelectorCard as SelectorCard
+from datadiet.dynamic.selector import forget_selector as forget_selector
+from datadiet.dynamic.selector import make_selector as make_selector
+from datadiet.dynamic.selector import register_selector as register_selector
+from datadiet.dynamic.selector import selector_card as selector_card
+from datadiet.dynamic.selector import selector_cards as selector_cards

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,32 +11,20 @@ import numpy as np
 import torch
 
 from datadiet.data.stores.order import by_length
-from datadiet.dynamic.measurements import (
-    BrokenExamples,
-    Places,
-    Reports,
-    as_numbers,
-    id_tensor,
-    merged_over_ranks,
-    numbers_from_recorder,
-    numbers_of,
-    process_count,
-    process_rank,
-)
-from datadiet.dynamic.saving import go_on_from, saved_state
-from datadiet.dynamic.schedule import Schedule, as_schedule, checked_ids, checked_lengths, checked_rank
-from datadiet.dynamic.selector import Cycle, Selector, make_selector
-from datadiet.dynamic.sharding import Shards, shuffled, stream
-from datadiet.dynamic.state import StandingChoice, with_always
+from datadiet.dynamic.choice import CurrentChoice, Cycle
+from datadiet.dynamic.measurements import Measurements, as_numbers, measure_batch, measure_from_recorder
+from datadiet.dynamic.schedule import Schedule, as_schedule
+from datadiet.dynamic.selector import Selector, make_selector, plain
+from datadiet.dynamic.sharding import Shards, process_count, process_rank, shuffled, stream
 from datadiet.foundation.errors import BadInputError
+from datadiet.tracking import Recorder
+from datadiet.tracking.presentations import ExampleIds, ids_of_batch, is_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from datadiet.tracking import Recorder
-
-
-_PIECE = 4096  # ids that are made Python numbers at once
+#: Attributes that two samplers must have in common for one to go on from the other's state.
+_SAME_OPTIONS = ("seed", "shuffle", "batch_size", "drop_last", "even_batches", "world_size")
 
 
 class DynamicSampler(torch.utils.data.Sampler[Any]):
@@ -101,43 +91,59 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
         rank: int | None = None,
         world_size: int | None = None,
     ) -> None:
-        known = checked_ids(num_examples, ids, batch_size)
-        self.rank, self.world_size = checked_rank(rank, world_size)
-        self._num_examples = int(num_examples) if known is None else len(known)  # type: ignore[arg-type]
-        self._places = Places(self._num_examples, known)
+        if batch_size is not None and not is_whole(batch_size, 1):
+            raise BadInputError(f"batch_size must be a whole number of at least 1, got {batch_size!r}.")
+        if (rank is None) != (world_size is None):
+            raise BadInputError("give rank and world_size both, or neither.")
+        self.rank = process_rank() if rank is None else int(rank)
+        self.world_size = process_count() if world_size is None else int(world_size)
+        if not 0 <= self.rank < self.world_size:
+            raise BadInputError(f"rank {self.rank} is not one of a world of {self.world_size}.")
+        self._ids = ExampleIds("sampler", num_examples, ids)
         self.selector = make_selector(selector)
         self.schedule = as_schedule(schedule, self.selector.default_schedule)
         self.batch_size = None if batch_size is None else int(batch_size)
         self.drop_last, self.even_batches = bool(drop_last), bool(even_batches)
         self.seed, self.shuffle = int(seed), bool(shuffle)
-        self._lengths = checked_lengths(lengths, self._num_examples, self.batch_size, self.shuffle)
-        self.selector.begin(self._num_examples)
+        self._lengths = None if lengths is None else self._checked_lengths(np.asarray(lengths))
+        self.selector.begin(self.num_examples)
         #: Epochs that are over; the one under way has this number.
         self.epoch = 0
         #: Seconds and number of the scoring passes so far, which count against the method.
         self.scoring_seconds, self.scoring_passes = 0.0, 0
-        self._reports = Reports(self._places)
-        self._broken = BrokenExamples(self._places)
-        self._standing = StandingChoice(self._num_examples)
+        #: Batches (ids without `batch_size`) of this epoch handed out so far.
+        self.done = 0
+        #: Where in its epoch the sampler goes on, after a state was loaded in the middle of it; else 0.
+        self.resumed_at = 0
+        self._measurements = Measurements(self._ids)
+        self._non_finite = np.zeros(self.num_examples, bool)
+        self._choice = CurrentChoice(self.num_examples)
         self._prepared_epoch = self._scored_epoch = -1
-        self._scoring = False
-        self._done = self._start = (
-            0  # batches (or ids) of this epoch handed out, and where the next iteration begins
-        )
-        self._complete = False
+        self._scoring = self._complete = False
         planned = self.planned_size(self.schedule.warmup)
-        if planned is not None:
-            self._check_size(planned)
+        self._check_size(self.num_examples if planned is None else planned)
+
+    def _checked_lengths(self, lengths: NDArray[Any]) -> NDArray[np.int64]:
+        if lengths.shape != (self.num_examples,) or lengths.dtype.kind not in "iu":
+            raise BadInputError(
+                f"lengths must be one whole number for each of the {self.num_examples} examples, not an array of "
+                f"{lengths.dtype} of shape {lengths.shape}."
+            )
+        if self.batch_size is None or not self.shuffle:
+            raise BadInputError(
+                "lengths make batches of similar length: give batch_size, and leave shuffle on."
+            )
+        return lengths.astype(np.int64)
 
     @property
     def num_examples(self) -> int:
         """n, fixed for ever."""
-        return self._num_examples
+        return self._ids.count
 
     @property
     def ids(self) -> NDArray[np.int64]:
         """All ids, whether chosen or not."""
-        return self._places.to_ids(np.arange(self._num_examples))
+        return self._ids.all()
 
     @property
     def chosen_ids(self) -> NDArray[np.int64]:
@@ -147,18 +153,21 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
             BadInputError: a scoring pass is due.
         """
         self._prepare()
-        return self._places.to_ids(self._standing.in_order().astype(np.int64))
+        return self._ids.at(self._choice.places.astype(np.int64))
 
     @property
-    def broken_ids(self) -> NDArray[np.int64]:
-        """Ids whose last number was NaN or infinite; they stay whatever is chosen."""
-        return self._broken.ids()
+    def non_finite_ids(self) -> NDArray[np.int64]:
+        """Ids whose last number was NaN or infinite, increasing; they stay whatever is chosen."""
+        return self._ids.at(np.flatnonzero(self._non_finite))
+
+    #: Another name of `non_finite_ids`, the one that it had first.
+    broken_ids = non_finite_ids
 
     @property
     def is_weighted(self) -> bool:
         """Whether some weights of this epoch are not 1."""
         self._prepare()
-        return self._standing.is_weighted
+        return self._choice.is_weighted
 
     @property
     def needs_scoring_pass(self) -> bool:
@@ -171,12 +180,11 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
         )
 
     def planned_size(self, epoch: int) -> int | None:
-        """How many examples an epoch will have, before examples that stay for a broken loss; None if unknowable."""
-        phase = self.schedule.phase(epoch)
-        if phase == "full":
-            return self._num_examples
+        """How many examples an epoch will have, but for those that stay as not finite; None if unknowable."""
+        if self.schedule.phase(epoch) == "full":
+            return self.num_examples
         begun = epoch - (epoch - self.schedule.warmup) % self.schedule.every
-        return self.selector.planned_size(self._num_examples, begun, self.schedule)
+        return self.selector.planned_size(self.num_examples, begun, self.schedule)
 
     def __len__(self) -> int:
         """Batches (ids without `batch_size`) that this rank gets in this epoch, from its beginning."""
@@ -186,7 +194,7 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
     @property
     def finished(self) -> bool:
         """Whether everything of this epoch has been handed out, so that `end_epoch` is due."""
-        return self._complete or (self._prepared_epoch == self.epoch and self._start >= len(self))
+        return self._complete or (self._prepared_epoch == self.epoch and self.resumed_at >= len(self))
 
     def __iter__(self) -> Iterator[Any]:
         if self._complete:
@@ -196,29 +204,26 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
         if self._scoring:
             raise BadInputError("a scoring pass is under way; it has batches of its own, scoring_batches().")
         self._prepare()
-        self._done = self._start
-        return self._deal(self._start)
+        self.done = self.resumed_at
+        return self._deal(self.resumed_at)
 
     def _deal(self, start: int) -> Iterator[Any]:
-        order = self._standing.in_order()
+        order = self._choice.places
         if self.shuffle:
             order = shuffled(order, stream(self.seed, "order", self.epoch))
         if self._lengths is not None:
-            assert self.batch_size is not None
-            size = self.batch_size * self.world_size
+            size = (self.batch_size or 1) * self.world_size
             order = order[by_length(self._lengths[order], batch_size=size, seed=self.seed, epoch=self.epoch)]
-        order = self._places.to_ids(order)
+        order = self._ids.at(order)
         shards, epoch = self._shards(), self.epoch
         count = shards.count(self.rank)
         if self.batch_size is None:
-            for begin in range(start, count, _PIECE):
-                piece = shards.singles(order, self.rank, begin, min(begin + _PIECE, count))
-                for index, number in enumerate(piece.tolist(), begin + 1):
-                    self._done = index
-                    yield number
+            for index, number in enumerate(shards.singles(order, self.rank, start, count), start + 1):
+                self.done = index
+                yield int(number)
         else:
             for index in range(start, count):
-                self._done = index + 1
+                self.done = index + 1
                 yield shards.batch(order, self.rank, index).tolist()
         if self.epoch == epoch:
             self._complete = True
@@ -241,10 +246,10 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
             BadInputError: shapes that do not fit, a reduced loss; on the CPU also unknown ids.
         """
         if measured is None:
-            numbers = numbers_of(self.selector.measure, losses_or_logits, targets)
+            numbers = measure_batch(self.selector.measure, losses_or_logits, targets)
         else:
             numbers = as_numbers(measured)
-        self._reports.add(ids, numbers)
+        self._measurements.add(ids, numbers)
 
     def weights(self, ids: Any) -> torch.Tensor:
         """What to multiply the losses of a batch by: (batch,) float32 on the device of the ids.
@@ -252,12 +257,10 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
         Raises:
             BadInputError: ids that are no integers, or unknown ones (on the CPU).
         """
-        numbers = id_tensor(ids)
-        if numbers.is_cpu:
-            numbers = torch.from_numpy(self._places.of(numbers.numpy()))
-        elif self._places.ids is not None:
-            numbers = torch.from_numpy(self._places.of(numbers.cpu().numpy())).to(numbers.device)
-        return self._standing.weights_at(numbers)
+        numbers = ids_of_batch(ids)
+        if numbers.is_cpu or self._ids.explicit is not None:
+            numbers = torch.from_numpy(self._ids.places_of(numbers.cpu().numpy())).to(numbers.device)
+        return self._choice.weights_at(numbers)
 
     def end_epoch(self, recorder: Recorder | None = None) -> None:
         """Close the epoch: merge what the ranks were told, and let the selector know. Call it on every rank.
@@ -273,18 +276,17 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
         if self._scoring:
             raise BadInputError("a scoring pass is under way; finish it with end_scoring().")
         if recorder is not None:
-            numbers = numbers_from_recorder(recorder, self.ids, self.selector.measure)
-            self._reports.restore(numbers, 0)
-        told = self._merged()
-        if self.selector.needs_reports and np.isnan(told).all():
+            self._measurements.restore(measure_from_recorder(self.selector.measure, recorder, self.ids), 0)
+        numbers = self._measurements.merged()
+        if self.selector.needs_reports and np.isnan(numbers).all():
             raise BadInputError(
                 f"nothing was reported in epoch {self.epoch}; call sampler.update(ids, ...) for every batch, or hand "
                 "end_epoch a Recorder."
             )
         self._prepare()
-        self._absorb(told, observe=self.selector.needs_reports)
+        self._take(numbers, observe=self.selector.needs_reports)
         self.epoch += 1
-        self._done = self._start = 0
+        self.done = self.resumed_at = 0
         self._complete = False
 
     def gather(self) -> None:
@@ -292,13 +294,13 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
 
         Call it on every rank before saving a state in the middle of an epoch.
         """
-        self._reports.restore(self._merged(), self._reports.count)
+        self._measurements.restore(self._measurements.merged(), self._measurements.count)
 
     def scoring_batches(self, batch_size: int) -> list[list[int]]:
         """This rank's share of all ids, for `DataLoader(batch_sampler=...)` of the scoring pass."""
-        world, rank = process_count(), process_rank()
-        shards = Shards(self._num_examples, batch_size, world, even_batches=False)
-        return [shards.batch(self.ids, rank, index).tolist() for index in range(shards.count(rank))]
+        ids, rank = self.ids, process_rank()
+        shards = Shards(self.num_examples, batch_size, process_count(), even_batches=False)
+        return [shards.batch(ids, rank, index).tolist() for index in range(shards.count(rank))]
 
     def begin_scoring(self) -> None:
         """Before a scoring pass: what `update` is told until `end_scoring` is of this pass.
@@ -306,7 +308,7 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
         Raises:
             BadInputError: the epoch has already begun.
         """
-        if self._prepared_epoch == self.epoch or self._reports.count:
+        if self._prepared_epoch == self.epoch or self._measurements.count:
             raise BadInputError(
                 f"epoch {self.epoch} has begun already; a scoring pass comes before its first batch."
             )
@@ -315,7 +317,7 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
     def abandon_scoring(self) -> None:
         """After a scoring pass that failed: forget what it told."""
         self._scoring = False
-        self._reports.clear()
+        self._measurements.restore(None, 0)
 
     def end_scoring(self, seconds: float) -> None:
         """After a scoring pass, on every rank.
@@ -326,16 +328,16 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
         Raises:
             BadInputError: it left out some ids.
         """
-        told = self._merged()
+        numbers = self._measurements.merged()
         self._scoring = False
-        missing = np.flatnonzero(np.isnan(told))
+        missing = np.flatnonzero(np.isnan(numbers))
         if len(missing):
-            self._reports.clear()
+            self._measurements.restore(None, 0)
             raise BadInputError(
-                f"the scoring pass left out {len(missing)} of {self._num_examples} ids (first "
-                f"{self._places.to_ids(missing[:1])[0]}); let its loader go through sampler.scoring_batches()."
+                f"the scoring pass left out {len(missing)} of {self.num_examples} ids (first "
+                f"{self._ids.at(missing[:1])[0]}); let its loader go through sampler.scoring_batches()."
             )
-        self._absorb(told, observe=True)
+        self._take(numbers, observe=True)
         self.scoring_seconds += seconds
         self.scoring_passes += 1
         self._scored_epoch = self.epoch
@@ -353,7 +355,21 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
         """
         if self._scoring:
             raise BadInputError("a scoring pass is under way; save before or after it.")
-        return saved_state(self, done)
+        measurements, rows = self._measurements.state(), self._measurements.count
+        if done is None:
+            ranks = max(1, process_count() // self.world_size)
+            done = -(-rows * ranks // (self.batch_size or 1)) if rows else self.done
+        progress = (self.epoch, done, rows, self._prepared_epoch, self._scored_epoch, self.scoring_passes)
+        identity = bytearray(json.dumps(self._identity(), sort_keys=True, default=int).encode())
+        return {
+            "identity": torch.frombuffer(identity, dtype=torch.uint8),
+            "progress": torch.tensor(progress),
+            "scoring.seconds": torch.tensor(self.scoring_seconds, dtype=torch.float64),
+            "broken": torch.from_numpy(np.flatnonzero(self._non_finite)),
+            **self._choice.state(),
+            **measurements,
+            **{f"selector.{name}": torch.from_numpy(a.copy()) for name, a in self.selector.arrays.items()},
+        }
 
     def load_state_dict(
         self, state: Mapping[str, torch.Tensor], *, rewind: bool = False, any_world_size: bool = False
@@ -368,21 +384,43 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
         Raises:
             BadInputError: the state is of another sampler or world size.
         """
-        go_on_from(self, state, rewind=rewind, any_world_size=any_world_size)
+        if "identity" not in state:
+            raise BadInputError("this is not the state of a DynamicSampler.")
+        epoch, done, rows, prepared, scored, passes = state["progress"].tolist()
+        theirs = json.loads(state["identity"].cpu().numpy().tobytes())
+        for key, mine in self._identity().items():
+            may_differ = key == "world_size" and any_world_size and done == 0
+            if theirs.get(key) != mine and not may_differ:
+                raise BadInputError(
+                    f"the state is of another sampler: its {key.replace('_', ' ')} is {theirs.get(key)!r}, "
+                    f"this one's is {mine!r}."
+                )
+        self.epoch, self._prepared_epoch, self._scored_epoch = epoch, prepared, scored
+        self.scoring_passes, self.scoring_seconds = passes, float(state["scoring.seconds"])
+        self._non_finite = np.zeros(self.num_examples, bool)
+        self._non_finite[state["broken"].cpu().numpy()] = True
+        self._choice.load(state)
+        self._measurements.load(state, rows)
+        for name in self.selector.arrays:
+            self.selector.arrays[name] = state[f"selector.{name}"].cpu().numpy().copy()
+        self.done = self.resumed_at = 0 if rewind else done
+        self._complete = self._scoring = False
 
-    @property
-    def resumed_at(self) -> int:
-        """Where in its epoch the sampler goes on, after a state was loaded in the middle of it; else 0."""
-        return self._start
-
-    @property
-    def done(self) -> int:
-        """Batches (ids without `batch_size`) of this epoch handed out so far."""
-        return self._done
+    def _identity(self) -> dict[str, Any]:
+        """What two samplers must have in common for one to go on from the other's state."""
+        return {
+            **({} if self._lengths is None else {"lengths": plain(self._lengths)}),
+            "num_examples": self.num_examples,
+            "ids": plain(self._ids.explicit) or "0 to n - 1",
+            "selector": self.selector.name,
+            "options": self.selector.options(),
+            "schedule": dict(vars(self.schedule)),
+            **{name: getattr(self, name) for name in _SAME_OPTIONS},
+        }
 
     def _shards(self) -> Shards:
-        size = self._standing.size
-        return Shards(size, self.batch_size or 1, self.world_size, self.drop_last, self.even_batches)
+        per_rank, ranks = self.batch_size or 1, self.world_size
+        return Shards(self._choice.size, per_rank, ranks, self.drop_last, self.even_batches)
 
     def _prepare(self) -> None:
         """Make the choice of this epoch, once."""
@@ -394,35 +432,36 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
             )
         phase = self.schedule.phase(self.epoch)
         if phase == "full":
-            self._standing.take_everything()
+            self._choice.take_everything()
         elif phase == "choose":
-            n = self._num_examples
-            always = self._broken.mask()
-            generator = stream(self.seed, "choice", self.epoch)
-            choice = self.selector.choose(Cycle(self.epoch, n, self.schedule, always, generator))
-            choice = with_always(choice, self._broken.places, n, self.selector.name)
-            self._check_size(len(choice.places))
-            self._standing.take(choice)
+            always, generator = self._non_finite.copy(), stream(self.seed, "choice", self.epoch)
+            cycle = Cycle(self.epoch, self.num_examples, self.schedule, always, generator)
+            self._choice.take(self.selector.choose(cycle), self._non_finite, self.selector.name)
+            self._check_size(self._choice.size)
         self._prepared_epoch = self.epoch
 
     def _check_size(self, size: int) -> None:
         ranks = max(self.world_size, process_count())
         least = ranks * (self.batch_size or 1)
-        if size < least and size < self._num_examples:
+        if size < least and size < self.num_examples:
             raise BadInputError(
-                f"selector {self.selector.name!r} leaves {size} of {self._num_examples} examples, less than one batch "
+                f"selector {self.selector.name!r} leaves {size} of {self.num_examples} examples, less than one batch "
                 f"of {self.batch_size or 1} on each of {ranks} ranks: keep more, or make batches smaller."
             )
 
-    def _merged(self) -> NDArray[np.float32]:
-        told = self._reports.flush()
-        return merged_over_ranks(np.full(self._num_examples, np.nan, np.float32) if told is None else told)
-
-    def _absorb(self, told: NDArray[np.float32], observe: bool) -> None:
+    def _take(self, numbers: NDArray[np.float32], observe: bool) -> None:
         """Give the selector what is finite, remember and report what is not."""
-        self._broken.take(told, self.selector.measure, self.epoch)
+        infinite = np.flatnonzero(np.isinf(numbers))
+        self._non_finite &= np.isnan(numbers)
+        self._non_finite[infinite] = True
+        if len(infinite):
+            warnings.warn(
+                f"{len(infinite)} examples had a {self.selector.measure} that is not finite in epoch {self.epoch} "
+                f"(first id {self._ids.at(infinite[:1])[0]}); they stay in training until they have a finite one.",
+                stacklevel=3,
+            )
         if observe:
-            there = np.flatnonzero(np.isfinite(told))
+            there = np.flatnonzero(np.isfinite(numbers))
             if len(there):
-                self.selector.observe(there, told[there])
-        self._reports.clear()
+                self.selector.observe(there, numbers[there])
+        self._measurements.restore(None, 0)

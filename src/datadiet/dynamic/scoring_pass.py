@@ -1,4 +1,4 @@
-"""The scoring pass: forward only, in evaluation mode, over everything; its time is on the bill."""
+"""The scoring pass, forward only, over everything, its time on the bill; and data sets whose rows bring their ids."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from datadiet.dynamic.measurements import numbers_of_task
+from datadiet.dynamic.measurements import measure_task_batch
 from datadiet.dynamic.sampler import DynamicSampler
 from datadiet.foundation.errors import BadInputError
 from datadiet.tasks import Task
@@ -97,16 +97,14 @@ def score_everything(
             f"selector {sampler.selector.name!r} ranks by {sampler.selector.measure}, not by loss; give a task, or "
             "neither for logits of classes."
         )
-    if device is None:
-        parameter = next(model.parameters(), None)
-        device = torch.device("cpu") if parameter is None else parameter.device
+    device = next(model.parameters(), torch.empty(0)).device if device is None else torch.device(device)
     begun = time.perf_counter()
     sampler.begin_scoring()
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         # A loader draws from the global generator when it starts; training shall not depend on the pass.
-        devices = [torch.device(device)] if torch.device(device).type == "cuda" else []
+        devices = [device] if device.type == "cuda" else []
         with torch.no_grad(), torch.random.fork_rng(devices):
             for batch in batches:
                 if forward is not None:
@@ -119,7 +117,7 @@ def score_everything(
                     sampler.update(ids, loss(outputs, targets))
                 elif task is not None:
                     sampler.update(
-                        ids, measured=numbers_of_task(sampler.selector.measure, task, outputs, targets)
+                        ids, measured=measure_task_batch(sampler.selector.measure, task, outputs, targets)
                     )
                 else:
                     sampler.update(ids, outputs, targets)
@@ -129,7 +127,7 @@ def score_everything(
     finally:
         for module, mode in modes:
             module.training = mode
-    if torch.device(device).type == "cuda":
+    if device.type == "cuda":
         torch.cuda.synchronize(device)
     seconds = time.perf_counter() - begun
     sampler.end_scoring(seconds)
@@ -147,7 +145,7 @@ def _parts(batch: Any) -> tuple[Any, Any, Any]:
     )
 
 
-def _moved(value: Any, device: torch.device | str) -> Any:
+def _moved(value: Any, device: torch.device) -> Any:
     if isinstance(value, dict):
         return {name: _moved(part, device) for name, part in value.items()}
     return value.to(device) if isinstance(value, torch.Tensor) else value

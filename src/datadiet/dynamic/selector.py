@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import difflib
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -13,9 +12,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
+from datadiet.dynamic.choice import Choice, Cycle
 from datadiet.dynamic.schedule import Schedule
 from datadiet.foundation.errors import BadInputError
-from datadiet.selection.sizes import kept_size
+from datadiet.foundation.registry import Registry
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,38 +23,6 @@ if TYPE_CHECKING:
 
 #: The numbers of an example that a selector may ask for, each from logits and targets.
 MEASURES = ("loss", "el2n", "probability")
-
-
-@dataclass(frozen=True)
-class Cycle:
-    """What a selector is asked to choose for.
-
-    Args:
-        epoch: the first epoch of the choice, from 0.
-        num_examples: n; places are 0 to n - 1.
-        schedule: the schedule of the training.
-        always: (n,) bool, examples whose last loss was not a number. They stay whatever is chosen.
-        generator: randomness of this choice alone, the same on every rank.
-    """
-
-    epoch: int
-    num_examples: int
-    schedule: Schedule
-    always: NDArray[np.bool_]
-    generator: np.random.Generator
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What is trained on until the next choice.
-
-    Args:
-        places: strictly increasing places of what stays.
-        weights: (len(places),) what each one's loss is multiplied by; None for 1.
-    """
-
-    places: NDArray[np.int64]
-    weights: NDArray[np.float32] | None = None
 
 
 @dataclass
@@ -108,28 +76,14 @@ class Selector(ABC):
 
     def options(self) -> dict[str, Any]:
         """The options as plain values; an array is named by its checksum."""
-        plain: dict[str, Any] = {}
-        for part in dataclasses.fields(self):
-            value = getattr(self, part.name)
-            if value is not None and not isinstance(value, bool | int | float | str):
-                value = f"crc32:{zlib.crc32(np.ascontiguousarray(value).tobytes()):08x}"
-            plain[part.name] = value
-        return plain
+        return {part.name: plain(getattr(self, part.name)) for part in dataclasses.fields(self)}
 
 
-def check_keep(keep: float) -> None:
-    """Refuse what is not a fraction in (0, 1].
-
-    Raises:
-        BadInputError: it is not.
-    """
-    if isinstance(keep, bool) or not isinstance(keep, int | float) or not 0 < keep <= 1:
-        raise BadInputError(f"keep is {keep!r}: give the fraction that stays, above 0 and at most 1.")
-
-
-def size_of(num_examples: int, keep: float) -> int:
-    """Exactly `floor(keep * n + 1/2)` of n examples."""
-    return kept_size(num_examples, float(keep))
+def plain(value: Any) -> Any:
+    """The value as it is compared and saved: an array by its checksum."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return f"crc32:{zlib.crc32(np.ascontiguousarray(value).tobytes()):08x}"
 
 
 @dataclass(frozen=True)
@@ -142,6 +96,7 @@ class SelectorCard:
         fails: one line, when it is known to fail.
         source: the paper, or that the choice is ours.
         options: options by name, each with one line of what it does.
+        make: the selector's class.
     """
 
     name: str
@@ -149,11 +104,12 @@ class SelectorCard:
     fails: str
     source: str
     options: Mapping[str, str] = field(default_factory=dict)
+    make: Callable[..., Selector] = field(default=Selector, repr=False)
 
 
 Class = TypeVar("Class", bound=type[Selector])
 
-_SELECTORS: dict[str, tuple[SelectorCard, type[Selector]]] = {}
+_SELECTORS: Registry[SelectorCard] = Registry("selector")
 
 
 def register_selector(
@@ -181,15 +137,15 @@ def register_selector(
         [1, 3]
         >>> forget_selector("largest-loss")
     """
-    card = SelectorCard(name, when, fails, source, dict(options or {}))
+    explained = dict(options or {})
 
     def register(cls: Class) -> Class:
         if not (isinstance(cls, type) and issubclass(cls, Selector) and dataclasses.is_dataclass(cls)):
             raise BadInputError(f"selector {name!r} must be a dataclass that derives from Selector.")
         accepted = {part.name for part in dataclasses.fields(cls)}
-        if accepted != set(card.options):
+        if accepted != set(explained):
             raise BadInputError(
-                f"selector {name!r} explains the options {sorted(card.options)} but has {sorted(accepted)}: "
+                f"selector {name!r} explains the options {sorted(explained)} but has {sorted(accepted)}: "
                 "make them the same."
             )
         if isinstance(cls.measure, str) and cls.measure not in MEASURES:
@@ -197,7 +153,7 @@ def register_selector(
                 f"selector {name!r} asks for the measure {cls.measure!r}; there are {', '.join(MEASURES)}."
             )
         cls.name = name
-        _SELECTORS[name] = (card, cls)
+        _SELECTORS.add(name, SelectorCard(name, when, fails, source, explained, cls))
         return cls
 
     return register
@@ -205,8 +161,7 @@ def register_selector(
 
 def forget_selector(name: str) -> None:
     """Take a selector out of the registry again."""
-    selector_card(name)
-    del _SELECTORS[name]
+    _SELECTORS.forget(name)
 
 
 def selector_card(name: str) -> SelectorCard:
@@ -221,12 +176,12 @@ def selector_card(name: str) -> SelectorCard:
         ...
         datadiet.foundation.errors.BadInputError: There is no selector 'infobach'. Did you mean 'infobatch'?
     """
-    return _find(name)[0]
+    return _SELECTORS[name]
 
 
 def selector_cards() -> tuple[SelectorCard, ...]:
     """All cards, in the order in which their selectors were registered."""
-    return tuple(card for card, _ in _SELECTORS.values())
+    return _SELECTORS.cards()
 
 
 def make_selector(given: str | Selector, **options: Any) -> Selector:
@@ -239,17 +194,9 @@ def make_selector(given: str | Selector, **options: Any) -> Selector:
         if options:
             raise BadInputError("this selector already has its options; give them to it.")
         return copy.deepcopy(given)
-    card, cls = _find(given)
+    card = _SELECTORS[given]
     unknown = sorted(set(options) - set(card.options))
     if unknown:
         known = ", ".join(card.options) or "none"
         raise BadInputError(f"selector {given!r} has no option {unknown[0]!r}; it has {known}.")
-    return cls(**options)
-
-
-def _find(name: str) -> tuple[SelectorCard, type[Selector]]:
-    if isinstance(name, str) and name in _SELECTORS:
-        return _SELECTORS[name]
-    nearest = difflib.get_close_matches(str(name), _SELECTORS, n=1, cutoff=0.5)
-    advice = f"Did you mean {nearest[0]!r}?" if nearest else f"Choose from {', '.join(_SELECTORS)}."
-    raise BadInputError(f"There is no selector {name!r}. {advice}")
+    return card.make(**options)

@@ -70,7 +70,7 @@ class DataDietCallback(Callback):  # type: ignore[misc]
         """Tell of a batch what `training_step` returned."""
         if not isinstance(outputs, Mapping) or "ids" not in outputs:
             raise BadInputError(
-                "training_step returned no 'ids'; wrap the data set with datadiet.dynamic.scoring_pass and return "
+                "training_step returned no 'ids'; wrap the data set with datadiet.dynamic.with_ids and return "
                 "{'loss': ..., 'ids': ids, 'logits': logits, 'targets': targets}."
             )
         ids, targets = outputs["ids"], outputs.get("targets")
@@ -112,13 +112,10 @@ class DataDietCallback(Callback):  # type: ignore[misc]
 
     def state_dict(self) -> dict[str, Any]:
         """Both states, for the checkpoint; on every rank."""
-        state: dict[str, Any] = {}
         if self.sampler is not None:
             self.sampler.gather()
-            state["sampler"] = self.sampler.state_dict()
-        if self.recorder is not None:
-            state["recorder"] = self.recorder.state_dict()
-        return state
+        both = {"sampler": self.sampler, "recorder": self.recorder}
+        return {name: each.state_dict() for name, each in both.items() if each is not None}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a checkpoint."""

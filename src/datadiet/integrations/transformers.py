@@ -14,12 +14,11 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback
 
 from datadiet.dynamic import DynamicSampler, score_everything
-from datadiet.dynamic.sharding import Shards
 from datadiet.foundation.errors import BadInputError
+from datadiet.integrations.accelerate import end_epoch
 from datadiet.tracking import Recorder
 
 _SAMPLER_FILE = "datadiet_sampler.safetensors"
-_RECORDER_FILE = "datadiet_recorder_{rank}.safetensors"
 
 
 class DataDietCallback(TrainerCallback):  # type: ignore[misc]
@@ -56,7 +55,7 @@ class DataDietTrainer(Trainer):  # type: ignore[misc]
     Args:
         sampler: without `batch_size`, and with `rank=0, world_size=1`: the Trainer deals out batches itself.
         recorder: records every training batch.
-        id_column: where the ids stand.
+        id_column: the column of the ids.
         scoring_batch_size: of one rank in scoring passes; the evaluation batch size by default.
         args, kwargs: as `transformers.Trainer`.
 
@@ -78,6 +77,7 @@ class DataDietTrainer(Trainer):  # type: ignore[misc]
             raise BadInputError("give the Trainer a sampler, a recorder, or both.")
         self.sampler, self.recorder, self.id_column = sampler, recorder, id_column
         self.scoring_batch_size = scoring_batch_size or self.args.eval_batch_size
+        self._recorder_file = f"datadiet_recorder_{self.args.process_index}.safetensors"
         columns = getattr(self.train_dataset, "column_names", None)
         if columns is not None and id_column not in columns:
             raise BadInputError(
@@ -97,13 +97,10 @@ class DataDietTrainer(Trainer):  # type: ignore[misc]
                 raise BadInputError(
                     f"the sampler has ids up to {sampler.ids[-1]}, the training set {size} rows."
                 )
-        self._fresh = (
-            {} if sampler is None else sampler.state_dict(),
-            {} if recorder is None else recorder.state_dict(),
-        )
+        self._fresh = [(each, each.state_dict()) for each in (sampler, recorder) if each is not None]
         self.add_callback(DataDietCallback(self))
 
-    def example_losses(self, outputs: Any, labels: torch.Tensor) -> torch.Tensor:
+    def example_losses(self, outputs: Any, labels: Any) -> torch.Tensor:
         """(batch,) losses for selectors by loss and for weights: cross-entropy of one label an example. Override it
         for other tasks.
 
@@ -137,40 +134,30 @@ class DataDietTrainer(Trainer):  # type: ignore[misc]
                     f"a training batch has no {self.id_column!r}; wrap the data set with datadiet.dynamic.with_ids, "
                     "and let the collator keep it."
                 )
-            losses = self._tell(ids, outputs, labels)
-            if self.sampler is not None and self.sampler.is_weighted:
-                loss = self._weighted(losses, ids, outputs, labels, num_items_in_batch)
-        return (loss, outputs) if return_outputs else loss
-
-    def _tell(self, ids: torch.Tensor, outputs: Any, labels: Any) -> torch.Tensor | None:
-        """Let sampler and recorder know; returns the losses where they were needed for that."""
-        losses = None
-        if self.sampler is not None:
-            if self.sampler.selector.measure == "loss":
+            losses = None
+            if self.sampler is not None and self.sampler.selector.measure == "loss":
                 losses = self.example_losses(outputs, labels)
                 self.sampler.update(ids, losses)
-            else:
+            elif self.sampler is not None:
                 self.sampler.update(ids, _logits(outputs), labels)
-        if self.recorder is not None:
-            self.recorder.update(ids, _logits(outputs), labels)
-        return losses
+            if self.recorder is not None:
+                self.recorder.update(ids, _logits(outputs), labels)
+            if self.sampler is not None and self.sampler.is_weighted:
+                losses = self.example_losses(outputs, labels) if losses is None else losses
+                loss = self._mean_of_weighted(
+                    losses * self.sampler.weights(ids).to(losses), num_items_in_batch
+                )
+        return (loss, outputs) if return_outputs else loss
 
-    def _weighted(
-        self, losses: torch.Tensor | None, ids: torch.Tensor, outputs: Any, labels: Any, num_items: Any
-    ) -> torch.Tensor:
-        """Weighted mean loss, scaled for gradient accumulation as the Trainer's own."""
+    def _mean_of_weighted(self, weighted: torch.Tensor, num_items: Any) -> torch.Tensor:
+        """Mean of weighted losses, scaled for gradient accumulation as the Trainer's own."""
         if self.label_smoother is not None or self.compute_loss_func is not None:
             raise BadInputError(
                 "this selector weighs losses, which a label smoother or compute_loss_func does not let through; "
                 "leave these out and override DataDietTrainer.example_losses."
             )
-        assert self.sampler is not None
-        if losses is None:
-            losses = self.example_losses(outputs, labels)
-        weighted = losses * self.sampler.weights(ids).to(losses)
         if not (self.model_accepts_loss_kwargs and num_items is not None):
-            mean: torch.Tensor = weighted.mean()
-            return mean
+            return weighted.mean()
         total: torch.Tensor = weighted.sum() / num_items
         if self.args.average_tokens_across_devices:
             total = total * (self.accelerator.num_processes if self.args.n_gpu <= 1 else self.args.n_gpu)
@@ -178,12 +165,7 @@ class DataDietTrainer(Trainer):  # type: ignore[misc]
 
     def close_epoch(self) -> None:
         """End the epoch of the recorder and the sampler; on every rank."""
-        if self.recorder is not None:
-            if self.accelerator.num_processes > 1:
-                self.recorder.reduce(lambda tensor: self.accelerator.reduce(tensor, "sum"))
-            self.recorder.end_epoch(write=self.is_world_process_zero())
-        if self.sampler is not None:
-            self.sampler.end_epoch()
+        end_epoch(self.accelerator, self.sampler, self.recorder)
 
     def score_everything(self) -> float:
         """A scoring pass over the training set, each rank its share; returns its seconds."""
@@ -216,9 +198,7 @@ class DataDietTrainer(Trainer):  # type: ignore[misc]
         """Write the states of sampler and recorder into a checkpoint; on every rank."""
         folder.mkdir(parents=True, exist_ok=True)
         if self.recorder is not None:
-            save_file(
-                self.recorder.state_dict(), folder / _RECORDER_FILE.format(rank=self.args.process_index)
-            )
+            save_file(self.recorder.state_dict(), folder / self._recorder_file)
         if self.sampler is not None:
             self.sampler.gather()
             if self.is_world_process_zero():
@@ -226,25 +206,26 @@ class DataDietTrainer(Trainer):  # type: ignore[misc]
 
     def set_initial_training_values(self, args: Any, dataloader: Any, *rest: Any, **named: Any) -> Any:
         """The Trainer's, with the steps of all epochs as the sampler plans them."""
-        if self.sampler is not None:
-            self.sampler.load_state_dict(self._fresh[0])  # a call of train() begins anew
-        if self.recorder is not None:
-            self.recorder.load_state_dict(self._fresh[1])
+        for each, state in self._fresh:
+            each.load_state_dict(state)  # a call of train() begins anew
         values = super().set_initial_training_values(args, dataloader, *rest, **named)
         if self.sampler is None or args.max_steps > 0:
             return values
         steps = 0.0
         for epoch in range(math.ceil(args.num_train_epochs)):
             size = self.sampler.planned_size(epoch)
-            batches = Shards(
-                self.sampler.num_examples if size is None else size,
-                self._train_batch_size,
-                self.accelerator.num_processes,
-                args.dataloader_drop_last,
-            ).count(0)
-            share = min(1.0, args.num_train_epochs - epoch)
-            steps += share * max(1, math.ceil(batches / args.gradient_accumulation_steps))
+            batches = self._batches_of(self.sampler.num_examples if size is None else size)
+            steps += min(1.0, args.num_train_epochs - epoch) * self._steps_of(batches)
         return (*values[:-1], math.ceil(steps))
+
+    def _batches_of(self, size: int) -> int:
+        """How many batches each process gets of so many examples."""
+        per_round = int(self._train_batch_size * self.accelerator.num_processes)
+        return size // per_round if self.args.dataloader_drop_last else math.ceil(size / per_round)
+
+    def _steps_of(self, batches: int) -> int:
+        """How many steps the optimiser takes in so many batches."""
+        return max(1, math.ceil(batches / int(self.args.gradient_accumulation_steps)))
 
     def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Any:
         return super()._get_train_sampler(*args, **kwargs) if self.sampler is None else self.sampler
@@ -269,50 +250,36 @@ class DataDietTrainer(Trainer):  # type: ignore[misc]
             return trained
         folder = Path(resume_from_checkpoint)
         if self.recorder is not None:
-            rank = self.args.process_index
-            self.recorder.load_state_dict(_read(folder / _RECORDER_FILE.format(rank=rank)))
+            self.recorder.load_state_dict(_read(folder / self._recorder_file))
         if self.sampler is None:
             if self.recorder is not None and trained[1] == 0 and self.recorder.epoch < trained[0]:
                 self.close_epoch()  # saved after an epoch's last step, before its end
             return trained
-        # The Trainer counts epochs as if all were as long as the first, so the sampler says where training stands.
+        # The Trainer counts epochs as if all were as long as the first, so the sampler says where training is.
         # It skips batches itself, so the sampler hands the epoch out from its beginning.
         state = _read(folder / _SAMPLER_FILE)
         self.sampler.load_state_dict(state)
         done = self.sampler.resumed_at
         self.sampler.load_state_dict(state, rewind=True)
-        per_step = self._train_batch_size * self.accelerator.num_processes
-        batches = -(-done // per_step)
-        if done and batches >= self._batches_of_epoch():
+        batches = -(-done // (self._train_batch_size * self.accelerator.num_processes))
+        if done and batches >= self._batches_of(len(self.sampler)):
             self.close_epoch()
             batches = 0
         return self.sampler.epoch, batches
 
-    def _batches_of_epoch(self) -> int:
-        assert self.sampler is not None
-        return Shards(
-            len(self.sampler),
-            self._train_batch_size,
-            self.accelerator.num_processes,
-            self.args.dataloader_drop_last,
-        ).count(0)
-
     def _run_epoch(self, **named: Any) -> Any:
         if self.sampler is not None:
-            named["steps_in_epoch"] = self._batches_of_epoch()
-            named["num_update_steps_per_epoch"] = max(
-                1, math.ceil(named["steps_in_epoch"] / self.args.gradient_accumulation_steps)
-            )
+            batches = self._batches_of(len(self.sampler))
+            named |= {"steps_in_epoch": batches, "num_update_steps_per_epoch": self._steps_of(batches)}
         return super()._run_epoch(**named)
 
 
-def _logits(outputs: Any) -> torch.Tensor:
+def _logits(outputs: Any) -> Any:
     if isinstance(outputs, Mapping):
         if "logits" not in outputs:
             raise BadInputError(f"the model returns no logits, only {', '.join(outputs)}.")
-        logits: torch.Tensor = outputs["logits"]
-        return logits
-    return outputs[1] if isinstance(outputs, tuple | list) else outputs.logits  # type: ignore[no-any-return]
+        return outputs["logits"]
+    return outputs[1] if isinstance(outputs, tuple | list) else outputs.logits
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:

@@ -32,7 +32,7 @@ from datadiet.foundation.errors import BadInputError
 from datadiet.scores import ScoreTable, card, cards
 from datadiet.scores.inputs import random
 from datadiet.tracking import scores_from_trace
-from datadiet.tracking.tabulate import scores_possible
+from datadiet.tracking.trace import scores_possible
 
 DEFAULT_SEEDS = 3
 

@@ -1,39 +1,134 @@
-"""What was presented in the epoch under way, in its order, and how that becomes one row an example."""
+"""Ids of examples and their places, what was presented in the epoch under way, and how that becomes one row each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from datadiet.foundation.errors import BadInputError
-from datadiet.tasks import Task
+from datadiet.tasks import IGNORED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-
 #: Below 2**24, so that float32 holds every remainder exactly; prime, so that few targets share one.
 _MODULUS = 16_777_213
-_IGNORED = -100
+
+#: Columns of every presentation beside the real measures; kept as float32, exact up to 16 million classes.
+_WHOLE = ("prediction", "correct", "target")
 
 
-def read_task_batch(task: Task, outputs: Any, targets: Any) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-    """The measures that the task has of a batch, and the numbers of its targets.
+def is_whole(value: Any, least: int) -> bool:
+    """Whether a value is a whole number, and at least so large."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= least)
+
+
+def ids_of_batch(ids: Any) -> torch.Tensor:
+    """Ids of a batch as a (batch,) int64 tensor, on the device where they are.
+
+    Raises:
+        BadInputError: there are none, or they are no integers.
+    """
+    if ids is None:
+        raise BadInputError(
+            "the batch has no ids; wrap the data set with datadiet.dynamic.with_ids, so that each row brings its own."
+        )
+    numbers = ids.detach() if isinstance(ids, torch.Tensor) else torch.from_numpy(np.array(ids))
+    if numbers.numel() == 0:
+        numbers = numbers.to(torch.int64)  # an empty list has no dtype of its own
+    if numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool:
+        raise BadInputError(f"ids must be integers, got {numbers.dtype}; floats lose large ids.")
+    if numbers.ndim != 1:
+        raise BadInputError(f"ids must be one a row, shape (batch,), got {tuple(numbers.shape)}.")
+    return numbers.to(torch.int64)
+
+
+def as_ids(ids: Any) -> NDArray[np.int64]:
+    """Ids of a data set as a (n,) int64 array of its own.
+
+    Raises:
+        BadInputError: not a row of integers, or not strictly increasing.
+    """
+    numbers: NDArray[np.int64] = ids_of_batch(ids).cpu().numpy().copy()
+    if np.any(numbers[1:] <= numbers[:-1]):
+        place = int(np.argmax(numbers[1:] <= numbers[:-1])) + 1
+        raise BadInputError(f"ids must be strictly increasing; {numbers[place]} at place {place} is not.")
+    return numbers
+
+
+def entries_under(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """The entries of a state whose names begin with a prefix, without it.
+
+    Example:
+        >>> entries_under({"trace.1.loss": 0.5, "epoch": 2}, "trace.1.")
+        {'loss': 0.5}
+    """
+    return {key.removeprefix(prefix): entry for key, entry in state.items() if key.startswith(prefix)}
+
+
+class ExampleIds:
+    """The ids that a recorder or a sampler knows, 0 to n - 1 or explicit ones, and the place of each.
 
     Args:
-        task: of several labels, tags or numbers an example.
-        outputs: as the task takes them.
-        targets: as the task takes them.
+        owner: whose they are, as errors call it.
+        num_examples: n; the ids are 0 to n - 1.
+        ids: explicit strictly increasing ids, instead of `num_examples`.
 
-    Returns:
-        The measures by name, each (batch,); and (batch,) int64 from `target_numbers`.
+    Raises:
+        BadInputError: both or neither are given, none at all, or numbers that are no counts.
+
+    Example:
+        >>> ids = ExampleIds("sampler", None, [3, 5, 9])
+        >>> ids.places_of(np.array([9, 3])).tolist(), ids.at(np.array([1])).tolist()
+        ([2, 0], [5])
     """
-    with torch.no_grad():
-        return task.measures(_detached(outputs), targets), target_numbers(targets)
+
+    def __init__(self, owner: str, num_examples: Any, ids: Any) -> None:
+        if (num_examples is None) == (ids is None):
+            raise BadInputError(f"a {owner} needs either num_examples or ids.")
+        if ids is None and not is_whole(num_examples, 1):
+            raise BadInputError(f"num_examples must be a whole number of at least 1, got {num_examples!r}.")
+        self.owner = owner
+        self.explicit = None if ids is None else as_ids(ids)
+        self.count = int(num_examples) if self.explicit is None else len(self.explicit)
+        if self.count == 0:
+            raise BadInputError(f"a {owner} needs at least one id.")
+        self.first = 0 if self.explicit is None else int(self.explicit[0])
+        self.last = self.count - 1 if self.explicit is None else int(self.explicit[-1])
+
+    def at(self, places: NDArray[Any]) -> NDArray[Any]:
+        """The ids at places."""
+        return places if self.explicit is None else self.explicit[places]
+
+    def all(self) -> NDArray[np.int64]:
+        """Every id, increasing, as an array of its own."""
+        return self.at(np.arange(self.count))
+
+    def places_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The place of each id.
+
+        Raises:
+            BadInputError: an unknown id.
+        """
+        if self.explicit is None or self.last - self.first == self.count - 1:
+            places = ids - self.first
+            # Read as unsigned, a negative place is larger than any: one look finds both.
+            unknown = places.view(np.uint64) >= self.count
+        else:
+            places = np.searchsorted(self.explicit, ids)
+            unknown = self.explicit[np.minimum(places, self.count - 1)] != ids
+        if unknown.any():
+            raise BadInputError(
+                f"id {ids[np.argmax(unknown)]} is not one of the {self.owner}'s {self.count} ids "
+                f"({self.first} to {self.last}); ids are positions in the whole data set, not places in the loader."
+            )
+        return places
 
 
 def target_numbers(targets: Any) -> torch.Tensor:
@@ -62,27 +157,23 @@ def target_numbers(targets: Any) -> torch.Tensor:
     if values.is_floating_point():
         values = values.float().contiguous().view(torch.int32)
     rows = values.to(torch.int64).flatten(1) if values.ndim > 1 else values.to(torch.int64)[:, None]
-    real = rows != _IGNORED
+    real = rows != IGNORED
     weights = real.cumsum(1)  # the place among what is there, so that padding moves nothing
     terms = ((rows + 1).remainder(_MODULUS) * weights).masked_fill(~real, 0)
     return terms.sum(1).remainder(_MODULUS)
 
 
-def _detached(outputs: Any) -> Any:
+def detached(outputs: Any) -> Any:
+    """A tensor or a mapping of tensors without the graph."""
     if isinstance(outputs, Mapping):
-        return {name: _detached(part) for name, part in outputs.items()}
+        return {name: detached(part) for name, part in outputs.items()}
     return outputs.detach() if isinstance(outputs, torch.Tensor) else outputs
-
-
-#: Columns of every presentation beside the real measures; kept as float32, exact up to 16 million classes.
-_WHOLE = ("prediction", "correct", "target")
 
 
 class PresentationLog:
     """Every presentation of the epoch under way, one row each, on the device where it was measured.
 
-    An update is one copy into a buffer that doubles when full: nothing is looked up, sorted or moved between
-    devices before the epoch ends.
+    An update appends a copy: nothing is looked up, sorted or moved between devices before the epoch ends.
 
     Args:
         measures: names of the real measures to keep.
@@ -90,68 +181,33 @@ class PresentationLog:
 
     def __init__(self, measures: tuple[str, ...]) -> None:
         self.measures = measures
-        self._ids: list[_Buffer] = []
-        self._values: list[_Buffer] = []
+        self.device = torch.device("cpu")  # where the last update's logits were, also in an epoch before
+        self.clear()
 
-    def __len__(self) -> int:
-        return sum(buffer.length for buffer in self._ids)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the last update's logits were."""
-        return self._values[-1].data.device if self._values else torch.device("cpu")
-
-    def add(self, ids: torch.Tensor, measured: dict[str, torch.Tensor], targets: torch.Tensor) -> None:
+    def add(self, ids: torch.Tensor, measures: dict[str, torch.Tensor], targets: torch.Tensor) -> None:
         """Append one batch: ids (batch,), measures (batch,) each, targets (batch,)."""
-        columns = [measured[name].float() for name in self.measures]
-        columns += [measured["prediction"].float(), measured["correct"].float(), targets.float()]
-        self.extend(ids, torch.stack(columns, dim=1))
+        columns = [measures[name].float() for name in (*self.measures, "prediction", "correct")]
+        self.extend(ids.clone(), torch.stack([*columns, targets.float()], dim=1))
 
     def extend(self, ids: torch.Tensor, values: torch.Tensor) -> None:
         """Append rows: ids (rows,) int64, values (rows, measures + 3) float32, each on any device."""
-        _append(self._ids, ids)
-        _append(self._values, values)
+        self._ids.append(ids)
+        self._values.append(values)
+        self.device = values.device
+
+    def clear(self) -> None:
+        """Forget every row."""
+        self._ids = [torch.empty(0, dtype=torch.int64)]
+        self._values = [torch.empty(0, len(self.measures) + len(_WHOLE))]
 
     def rows(self) -> tuple[torch.Tensor, torch.Tensor]:
         """All rows in order, on the CPU: ids (rows,) int64, values (rows, measures + 3) float32."""
-        if not self._ids:
-            return torch.empty(0, dtype=torch.int64), torch.empty(0, len(self.measures) + len(_WHOLE))
-        return (
-            torch.cat([buffer.filled().cpu() for buffer in self._ids]),
-            torch.cat([buffer.filled().cpu() for buffer in self._values]),
-        )
-
-    def clear(self) -> None:
-        """Forget every row; buffers that are in use keep their room."""
-        del self._ids[:-1], self._values[:-1]
-        for buffer in (*self._ids, *self._values):
-            buffer.length = 0
+        return joined_on_cpu(self._ids), joined_on_cpu(self._values)
 
 
-class _Buffer:
-    """Rows of one device in a tensor that doubles when full."""
-
-    def __init__(self, first: torch.Tensor) -> None:
-        self.data = first.new_empty((max(4096, len(first)), *first.shape[1:]))
-        self.length = 0
-
-    def filled(self) -> torch.Tensor:
-        return self.data[: self.length]
-
-    def append(self, rows: torch.Tensor) -> None:
-        needed = self.length + len(rows)
-        if needed > len(self.data):
-            larger = self.data.new_empty((max(needed, 2 * len(self.data)), *self.data.shape[1:]))
-            larger[: self.length] = self.filled()
-            self.data = larger
-        self.data[self.length : needed] = rows
-        self.length = needed
-
-
-def _append(buffers: list[_Buffer], rows: torch.Tensor) -> None:
-    if not buffers or buffers[-1].data.device != rows.device:
-        buffers.append(_Buffer(rows))
-    buffers[-1].append(rows)
+def joined_on_cpu(parts: Iterable[torch.Tensor]) -> torch.Tensor:
+    """One tensor on the CPU, with one copy from each stretch of parts on the same device."""
+    return torch.cat([torch.cat(list(group)).cpu() for _, group in groupby(parts, attrgetter("device"))])
 
 
 @dataclass
@@ -178,44 +234,26 @@ class EpochRows:
         return self.presentations > 0
 
 
-def collapse(log: PresentationLog, positions: NDArray[np.int64], count: int) -> EpochRows:
+def collapse(
+    measures: tuple[str, ...], values: NDArray[np.float32], positions: NDArray[np.int64], count: int
+) -> EpochRows:
     """One row an example from the rows of a log.
 
     Args:
-        log: the presentations.
+        measures: names of the first columns.
+        values: (rows, measures + 3), as `PresentationLog.rows` gives them.
         positions: (rows,) place in 0 .. count - 1 of each presentation's example.
         count: number of examples.
     """
-    values = log.rows()[1].numpy()
-    presentations = np.bincount(positions, minlength=count)
-    if presentations.max(initial=0) > 1:
-        return _collapse_repeated(log.measures, values, positions, presentations)
-    real = {}
-    for column, name in enumerate(log.measures):
-        real[name] = np.zeros(count, np.float32)
-        real[name][positions] = values[:, column]
-    prediction, target = np.zeros(count, np.int64), np.zeros(count, np.int64)
-    correct = np.zeros(count, bool)
-    prediction[positions], correct[positions], target[positions] = values[:, len(log.measures) :].T
-    return EpochRows(
-        presentations, real, prediction, target, correct, correct, correct, np.zeros(count, np.int64)
-    )
-
-
-def _collapse_repeated(
-    measures: tuple[str, ...],
-    values: NDArray[np.float32],
-    positions: NDArray[np.int64],
-    presentations: NDArray[np.int64],
-) -> EpochRows:
     order = np.argsort(positions, kind="stable")  # stable: presentations of one example stay in their order
     values, positions = values[order], positions[order]
-    starts = np.flatnonzero(np.r_[True, positions[1:] != positions[:-1]])
-    ends = np.r_[starts[1:], len(positions)] - 1
-    examples = positions[starts]
+    presentations = np.bincount(positions, minlength=count)
+    examples = np.flatnonzero(presentations)
+    ends = presentations[examples].cumsum() - 1
+    starts = ends + 1 - presentations[examples]
 
     def spread(found: NDArray[Any], kind: Any) -> NDArray[Any]:
-        column = np.zeros(len(presentations), kind)
+        column = np.zeros(count, kind)
         column[examples] = found
         return column
 
@@ -225,8 +263,8 @@ def _collapse_repeated(
         real[name] = spread(sums / presentations[examples], np.float32)
     prediction, was_correct, target = values[:, len(measures) :].T
     right = was_correct > 0
-    again = np.r_[False, positions[1:] == positions[:-1]]
-    lost = again & np.r_[False, right[:-1]] & ~right
+    lost = np.zeros(len(right), np.int64)
+    lost[1:] = (positions[1:] == positions[:-1]) & right[:-1] & ~right[1:]
     return EpochRows(
         presentations,
         real,
@@ -235,7 +273,7 @@ def _collapse_repeated(
         spread(right[ends], bool),
         spread(right[starts], bool),
         spread(np.logical_or.reduceat(right, starts), bool),
-        spread(np.add.reduceat(lost.astype(np.int64), starts), np.int64),
+        spread(np.add.reduceat(lost, starts), np.int64),
     )
 
 
@@ -257,8 +295,7 @@ def merge(
         BadInputError: `all_reduce` does not return the sum, or ranks saw different labels of one example.
     """
     seen = rows.seen.astype(np.int64)
-    names = tuple(rows.real)
-    sums = np.stack([rows.real[name] * rows.presentations for name in names]).astype(np.float32)
+    sums = np.stack([values * rows.presentations for values in rows.real.values()]).astype(np.float32)
     counts = np.stack(
         [
             rows.presentations, seen, rows.forgotten, rows.first_correct * seen, rows.correct * seen,
@@ -266,7 +303,13 @@ def merge(
             rows.target**2 * seen,
         ]
     )  # fmt: skip
-    summed = [_reduced(all_reduce, array, device) for array in (sums, counts)]
+    summed: list[NDArray[Any]] = []
+    for array in (sums, counts):
+        tensor = torch.from_numpy(array).to(device)
+        result: Any = all_reduce(tensor)
+        if not isinstance(result, torch.Tensor) or result.shape != tensor.shape:
+            raise BadInputError("all_reduce must return the sum over ranks, a tensor of the same shape.")
+        summed.append(result.cpu().numpy())
     presentations, ranks, forgotten, first, last, learnt, prediction, prediction2, target, target2 = summed[1]
     some = np.maximum(ranks, 1)
     differs = target2 * some != target**2
@@ -275,12 +318,10 @@ def merge(
             f"ranks saw different labels of the same example, at place {int(np.argmax(differs))} of the ids; "
             "ids must be fixed positions in the data, the same on every rank."
         )
+    means = summed[0] / np.maximum(presentations, 1).astype(np.float32)
     return EpochRows(
         presentations,
-        {
-            name: summed[0][row] / np.maximum(presentations, 1).astype(np.float32)
-            for row, name in enumerate(names)
-        },
+        dict(zip(rows.real, means, strict=True)),
         np.where(prediction2 * some == prediction**2, prediction // some, -1),
         target // some,
         (last == ranks) & (ranks > 0),
@@ -288,14 +329,3 @@ def merge(
         learnt > 0,
         forgotten,
     )
-
-
-def _reduced(
-    all_reduce: Callable[[torch.Tensor], torch.Tensor], array: NDArray[Any], device: torch.device
-) -> NDArray[Any]:
-    tensor = torch.from_numpy(array).to(device)
-    result: Any = all_reduce(tensor)
-    if not isinstance(result, torch.Tensor) or result.shape != tensor.shape:
-        raise BadInputError("all_reduce must return the sum over ranks, a tensor of the same shape.")
-    summed: NDArray[Any] = result.cpu().numpy()
-    return summed

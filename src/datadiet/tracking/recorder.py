@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +13,24 @@ from datadiet.foundation.errors import BadInputError
 from datadiet.scores.outputs import MEASURES, REAL_MEASURES, measures_of, read_batch
 from datadiet.scores.table import ScoreTable
 from datadiet.tasks import Task, task_for
-from datadiet.tracking.presentations import EpochRows, PresentationLog, collapse, merge, read_task_batch
-from datadiet.tracking.tabulate import table_from_trace
-from datadiet.tracking.trace import Trace, as_ids
+from datadiet.tracking.presentations import (
+    EpochRows,
+    ExampleIds,
+    PresentationLog,
+    collapse,
+    detached,
+    entries_under,
+    ids_of_batch,
+    merge,
+    target_numbers,
+)
+from datadiet.tracking.trace import Trace, table_from_trace
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
-#: Always recorded: forgetting needs the one, and a probability that is not a number betrays broken logits.
+#: Always recorded: forgetting needs the one, and a probability that is not finite shows that the logits are not.
 _ALWAYS = ("probability", "correct")
 _UNKNOWN = np.int64(-1)
 
@@ -73,28 +81,22 @@ class Recorder:
     ) -> None:
         task = task_for(task) if isinstance(task, str) else task
         self.task = None if task is None or task.single_label else task
-        if (num_examples is None) == (ids is None):
-            raise BadInputError("a Recorder needs either num_examples or ids.")
-        if num_examples is not None and num_examples < 1:
-            raise BadInputError(f"num_examples must be at least 1, got {num_examples}.")
+        self._ids = ExampleIds("recorder", num_examples, ids)
+        self.ids: NDArray[np.int64] = self._ids.all()
         chosen = MEASURES if columns is None else tuple(columns)
         unknown = [name for name in chosen if name not in MEASURES]
         if unknown:
             raise BadInputError(
                 f"there is no measure {unknown[0]!r} to record; there are {', '.join(MEASURES)}."
             )
-        self.columns = tuple(name for name in MEASURES if name in chosen or name in _ALWAYS)
+        self.columns: tuple[str, ...] = MEASURES
+        self._keep_columns((*chosen, *_ALWAYS))
         self._measures_known = self.task is None  # else the first batch tells which of them the task has
-        self.ids: NDArray[np.int64] = as_ids(np.arange(num_examples or 0) if ids is None else ids)
-        if len(self.ids) == 0:
-            raise BadInputError("a Recorder needs at least one id.")
         self.trace = Trace(self.ids, folder)
         self.epoch = 0
         self.labels: NDArray[np.int64] = np.full(len(self.ids), _UNKNOWN)
         self._was_correct = np.zeros(len(self.ids), bool)
-        self._log = PresentationLog(tuple(name for name in self.columns if name in REAL_MEASURES))
         self._merged: EpochRows | None = None
-        self._consecutive = bool(self.ids[-1] - self.ids[0] == len(self.ids) - 1)
 
     def update(self, ids: Any, logits: Any, targets: Any) -> None:
         """Record one batch of the training pass: call it with what the loss was computed from.
@@ -112,38 +114,31 @@ class Recorder:
             raise BadInputError(
                 "this epoch was already merged over ranks; call end_epoch before the next update."
             )
-        numbers = ids.detach() if isinstance(ids, torch.Tensor) else torch.from_numpy(np.array(ids))
-        if numbers.numel() == 0:
-            numbers = numbers.to(torch.int64)  # an empty list has no dtype of its own
+        numbers = ids_of_batch(ids)
         with torch.no_grad():
             if self.task is None:
                 reading = read_batch(logits, targets)
-                labels, length = reading.targets, len(reading.targets)
+                measures = measures_of(reading, dict.fromkeys((*self.columns, "prediction", "correct")))
+                labels = reading.targets
             else:
-                measured, labels = read_task_batch(self.task, logits, targets)
-                length = len(labels)
-            if numbers.is_floating_point() or numbers.dtype == torch.bool:
-                raise BadInputError(f"ids must be integers, got {numbers.dtype}; floats lose large ids.")
-            if tuple(numbers.shape) != (length,):
+                measures, labels = self.task.measures(detached(logits), targets), target_numbers(targets)
+            if len(numbers) != len(labels):
                 raise BadInputError(
-                    f"there are {length} rows of logits, but ids of shape "
+                    f"there are {len(labels)} rows of logits, but ids of shape "
                     f"{tuple(numbers.shape)}; give one id a row."
                 )
             if len(numbers) == 0:
                 return
-            numbers = numbers.to(torch.int64)
-            if numbers.device.type == "cpu":
-                self._positions(numbers.numpy())
-            if self.task is None:
-                measured = measures_of(reading, dict.fromkeys((*self.columns, "prediction", "correct")))
-            elif not self._measures_known:
-                self._know_measures(measured)
-            if measured["probability"].device.type == "cpu":
-                self._check_finite(numbers, measured["probability"])
-            self._log.add(numbers, measured, labels)
+            if numbers.is_cpu:
+                self._ids.places_of(numbers.numpy())
+            if not self._measures_known:
+                self._keep_columns(measures)
+            if measures["probability"].is_cpu:
+                self._check_finite(numbers, measures["probability"])
+            self._log.add(numbers, measures, labels)
 
-    def _know_measures(self, there: Iterable[str]) -> None:
-        """Keep the columns that the task has; called once, before the first row."""
+    def _keep_columns(self, there: Collection[str]) -> None:
+        """Keep those columns that are there; before the first row."""
         self.columns = tuple(name for name in self.columns if name in there)
         self._log = PresentationLog(tuple(name for name in self.columns if name in REAL_MEASURES))
         self._measures_known = True
@@ -181,11 +176,19 @@ class Recorder:
             what = f"had label {self.labels[place]} and now has {rows.target[place]}"
             raise BadInputError(
                 f"id {self.ids[place]} {what if self.task is None else 'has other targets than before'} "
-                f"({int(changed.sum())} such ids); ids must be fixed positions in the data, "
-                "not places in the loader."
+                f"({int(changed.sum())} such ids); ids must be fixed positions in the data, not places in the loader."
             )
         if write:
-            self.trace.append(self.epoch + 1, self._trace_columns(rows))
+            lost = self._was_correct & seen & ~rows.first_correct
+            found: dict[str, NDArray[Any]] = {
+                **{name: np.where(seen, values, np.float32(np.nan)) for name, values in rows.real.items()},
+                "prediction": np.where(seen, rows.prediction, -1),
+                "correct": rows.correct,
+                "learnt": rows.learnt,
+                "forgotten": rows.forgotten + lost,
+            }
+            names = (*self.columns, "learnt", "forgotten")
+            self.trace.append(self.epoch + 1, {"seen": seen, **{name: found[name] for name in names}})
         self.labels[seen] = rows.target[seen]
         self._was_correct[seen] = rows.correct[seen]
         self._merged = None
@@ -229,22 +232,22 @@ class Recorder:
         ids, values = self._log.rows()
         state = {
             "epoch": torch.tensor(self.epoch),
-            "ids": torch.tensor([len(self.ids), int(self.ids[0]), int(self.ids[-1])]),
+            "ids": torch.tensor([self._ids.count, self._ids.first, self._ids.last]),
             "labels": torch.from_numpy(self.labels.copy()),
             "was_correct": torch.from_numpy(self._was_correct.copy()),
-            "presented.ids": ids.clone(),
-            "presented.values": values.clone(),
+            "presented.ids": ids,
+            "presented.values": values,
         }
         if self.task is not None and self._measures_known:
             state["measures"] = torch.tensor([name in self.columns for name in MEASURES])
         if self._merged is not None:
-            for part in dataclasses.fields(EpochRows):
-                content = getattr(self._merged, part.name)
-                named = content.items() if isinstance(content, dict) else [("", content)]
-                state.update({f"merged.{part.name}.{name}": torch.from_numpy(v.copy()) for name, v in named})
+            for part, content in vars(self._merged).items():
+                named = content if isinstance(content, dict) else {"": content}
+                for name, values_of_all in named.items():
+                    state[f"merged.{part}.{name}"] = torch.from_numpy(values_of_all.copy())
         if self.trace.folder is None:
             for epoch in self.trace.epochs:
-                for name in (*self._trace_names(), "seen"):
+                for name in (*self.columns, "learnt", "forgotten", "seen"):
                     state[f"trace.{epoch}.{name}"] = torch.from_numpy(self.trace.of_epoch(epoch, name).copy())
         return state
 
@@ -254,17 +257,14 @@ class Recorder:
         Raises:
             BadInputError: the state is of other ids or columns, or the folder lacks epochs before it.
         """
-        mine = [len(self.ids), int(self.ids[0]), int(self.ids[-1])]
+        mine = [self._ids.count, self._ids.first, self._ids.last]
         if state["ids"].tolist() != mine:
             raise BadInputError(
                 f"the recorder's state is of other ids: {state['ids'].tolist()} (n, first, last), not {mine}."
             )
         if self.task is not None and "measures" in state:
-            self._know_measures(
-                [name for name, is_there in zip(MEASURES, state["measures"], strict=True) if is_there]
-            )
-        width = len(self._log.measures) + 3
-        if state["presented.values"].shape[1] != width:
+            self._keep_columns([name for name, kept in zip(MEASURES, state["measures"], strict=True) if kept])
+        if state["presented.values"].shape[1] != self._log.rows()[1].shape[1]:
             raise BadInputError(
                 "the recorder's state has other columns; make the Recorder with the same columns."
             )
@@ -272,10 +272,8 @@ class Recorder:
         if self.trace.folder is None:
             self.trace = Trace(self.ids)
             for number in range(1, epoch + 1):
-                prefix = f"trace.{number}."
-                kept = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
-                if kept:
-                    self.trace.append(number, kept)
+                if columns := entries_under(state, f"trace.{number}."):
+                    self.trace.append(number, columns)
         else:
             lacking = set(range(1, epoch + 1)) - set(self.trace.epochs)
             if lacking:
@@ -287,57 +285,22 @@ class Recorder:
         self.labels = state["labels"].cpu().numpy().copy()
         self._was_correct = state["was_correct"].cpu().numpy().copy()
         self._log = PresentationLog(self._log.measures)
-        self._log.extend(state["presented.ids"].cpu(), state["presented.values"].cpu())
-        merged: dict[str, Any] = {}
-        for part in dataclasses.fields(EpochRows):
-            prefix = f"merged.{part.name}."
-            named = {
-                key[len(prefix) :]: state[key].cpu().numpy().copy() for key in state if key.startswith(prefix)
-            }
-            merged[part.name] = named if part.name == "real" else named.get("")
-        self._merged = None if merged["presentations"] is None else EpochRows(**merged)
-
-    def _positions(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Place of each id among the recorder's; unknown ones are an error."""
-        if self._consecutive:
-            places: NDArray[np.int64] = numbers - self.ids[0]
-            unknown = (places < 0) | (places >= len(self.ids))
-        else:
-            places = np.searchsorted(self.ids, numbers)
-            unknown = self.ids[np.minimum(places, len(self.ids) - 1)] != numbers
-        if unknown.any():
-            raise BadInputError(
-                f"id {numbers[np.argmax(unknown)]} is not one of the recorder's {len(self.ids)} ids "
-                f"({self.ids[0]} to {self.ids[-1]}); ids are positions in the whole data set."
-            )
-        return places
+        self._log.extend(state["presented.ids"].cpu().clone(), state["presented.values"].cpu().clone())
+        merged = {key: part.cpu().numpy().copy() for key, part in entries_under(state, "merged.").items()}
+        whole = {key.removesuffix("."): part for key, part in merged.items() if key.endswith(".")}
+        self._merged = EpochRows(real=entries_under(merged, "real."), **whole) if merged else None
 
     def _check_finite(self, ids: torch.Tensor, probability: torch.Tensor) -> None:
-        broken = ~torch.isfinite(probability)
-        if broken.any():
-            first = int(ids[int(broken.nonzero()[0])])
+        not_finite = ~torch.isfinite(probability)
+        if not_finite.any():
+            first = int(ids[int(not_finite.nonzero()[0])])
             raise BadInputError(
-                f"logits of {int(broken.sum())} of {len(broken)} presentations in epoch {self.epoch + 1} are "
+                f"logits of {int(not_finite.sum())} of {len(not_finite)} presentations in epoch {self.epoch + 1} are "
                 f"not finite (first id {first}); training has diverged or an input is broken."
             )
 
     def _collapsed(self) -> EpochRows:
         ids, values = self._log.rows()
-        places = self._positions(ids.numpy())
+        places = self._ids.places_of(ids.numpy())
         self._check_finite(ids, values[:, self._log.measures.index("probability")])
-        return collapse(self._log, places, len(self.ids))
-
-    def _trace_names(self) -> tuple[str, ...]:
-        return (*self.columns, "learnt", "forgotten")
-
-    def _trace_columns(self, rows: EpochRows) -> dict[str, NDArray[Any]]:
-        seen = rows.seen
-        lost = self._was_correct & seen & ~rows.first_correct
-        found: dict[str, NDArray[Any]] = {
-            **{name: np.where(seen, values, np.float32(np.nan)) for name, values in rows.real.items()},
-            "prediction": np.where(seen, rows.prediction, -1),
-            "correct": rows.correct,
-            "learnt": rows.learnt,
-            "forgotten": rows.forgotten + lost,
-        }
-        return {"seen": seen, **{name: found[name] for name in self._trace_names()}}
+        return collapse(self._log.measures, values.numpy(), places, len(self.ids))

@@ -1,4 +1,4 @@
-"""The trace: what a training run saw of each example, epoch by epoch, on disk or in memory."""
+"""The trace: what a training run saw of each example, epoch by epoch, on disk or in memory, and scores from it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,16 @@ from safetensors.numpy import save_file
 from datadiet.foundation.atomic import atomic_path
 from datadiet.foundation.errors import BadInputError
 from datadiet.scores.dynamics import count_forgetting
-from datadiet.scores.registry import card
+from datadiet.scores.outputs import REAL_MEASURES
+from datadiet.scores.registry import card, cards
+from datadiet.scores.table import ScoreTable
+from datadiet.tracking.presentations import as_ids
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
+_IDS_FILE = "ids.safetensors"
 _EPOCH_FILE = re.compile(r"train-(\d{5,})\.safetensors")
 _ALL = slice(None)
 
@@ -59,25 +63,25 @@ class Trace:
         self.folder.mkdir(parents=True, exist_ok=True)
         for stale in self.folder.glob(".*.safetensors.*.tmp"):  # what a killed writer left half-done
             stale.unlink(missing_ok=True)
-        ids_file = self.folder / "ids.safetensors"
+        ids_file = self.folder / _IDS_FILE
         if not ids_file.exists():
             with atomic_path(ids_file) as temporary:
                 save_file({"ids": self.ids}, temporary)
-        elif not np.array_equal(_read(ids_file, "ids", _ALL), self.ids):
+        elif not np.array_equal(_read(ids_file, "ids"), self.ids):
             raise BadInputError(f"{self.folder} holds a trace of other examples; give another folder.")
 
     @classmethod
     def open(cls, folder: str | Path) -> Trace:
-        """The trace that stands in a folder.
+        """The trace in a folder.
 
         Raises:
             BadInputError: there is none.
         """
-        ids_file = Path(folder) / "ids.safetensors"
+        ids_file = Path(folder) / _IDS_FILE
         if not ids_file.is_file():
-            raise BadInputError(f"there is no trace in {folder}: it has no ids.safetensors.")
-        trace = cls.__new__(cls)
-        trace.ids, trace.folder, trace._memory = as_ids(_read(ids_file, "ids", _ALL)), Path(folder), {}
+            raise BadInputError(f"there is no trace in {folder}: it has no {_IDS_FILE}.")
+        trace = cls(_read(ids_file, "ids"))
+        trace.folder = Path(folder)
         return trace
 
     @property
@@ -89,18 +93,10 @@ class Trace:
         return tuple(sorted(int(name.group(1)) for name in names if name))
 
     @property
-    def num_epochs(self) -> int:
-        """How many epochs are there."""
-        return len(self.epochs)
-
-    @property
     def columns(self) -> tuple[str, ...]:
         """Names of the columns that every epoch has."""
-        names: set[str] | None = None
-        for epoch in self.epochs:
-            here = set(self._columns_of(epoch))
-            names = here if names is None else names & here
-        return tuple(sorted(names or ()))
+        of_epochs = [set(self._columns_of(epoch)) for epoch in self.epochs]
+        return tuple(sorted(set.intersection(*of_epochs))) if of_epochs else ()
 
     def append(self, epoch: int, columns: Mapping[str, Any]) -> None:
         """Write an epoch, whole or not at all; one that is there already is replaced.
@@ -119,13 +115,10 @@ class Trace:
             array = values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
             if array.shape != self.ids.shape:
                 raise BadInputError(
-                    f"column {name!r} of epoch {epoch} has shape {array.shape}, "
-                    f"the trace has {len(self.ids)} ids."
+                    f"column {name!r} of epoch {epoch} has shape {array.shape}, the trace has {len(self.ids)} ids."
                 )
-            kind = {"f": np.float32, "i": np.int32, "u": np.int32, "b": np.bool_}[array.dtype.kind]
-            converted: NDArray[Any] = np.ascontiguousarray(array, dtype=kind)
-            shared = self.folder is None and np.shares_memory(converted, array)
-            arrays[name] = converted.copy() if shared else converted
+            kind: Any = {"f": np.float32, "i": np.int32, "u": np.int32, "b": np.bool_}[array.dtype.kind]
+            arrays[name] = np.array(array, dtype=kind, order="C")
         if self.folder is None:
             self._memory[epoch] = arrays
             return
@@ -147,7 +140,7 @@ class Trace:
             BadInputError: no such epoch, or no such column in it.
         """
         if epoch not in self.epochs:
-            raise BadInputError(f"the trace has no epoch {epoch}; it has {_spoken(self.epochs)}.")
+            raise BadInputError(f"the trace has no epoch {epoch}; it has {_described(self.epochs)}.")
         if self.folder is not None:
             return _read(self._file(epoch), name, rows)
         if name not in self._memory[epoch]:
@@ -199,7 +192,7 @@ class Trace:
         epochs = tuple(found for found in self.epochs if epoch is None or found <= epoch)
         if not epochs or (epoch is not None and epoch > self.epochs[-1]):
             asked = "" if epoch is None else f" through epoch {epoch}"
-            raise BadInputError(f"the trace does not reach{asked}; it has {_spoken(self.epochs)}.")
+            raise BadInputError(f"the trace does not reach{asked}; it has {_described(self.epochs)}.")
         return epochs
 
     def _columns_of(self, epoch: int) -> Sequence[str]:
@@ -214,10 +207,7 @@ class Trace:
 
 
 def scores_from_trace(
-    trace: Trace,
-    names: Sequence[str],
-    through_epoch: int | None = None,
-    chunk: int | None = None,
+    trace: Trace, names: Sequence[str], through_epoch: int | None = None, chunk: int | None = None
 ) -> dict[str, NDArray[Any]]:
     """Scores of training dynamics from a trace, a block of rows at a time.
 
@@ -254,16 +244,14 @@ def scores_from_trace(
         missing = [name for name in found.columns if name not in columns]
         if missing:
             raise BadInputError(f"{found.name!r} needs column {missing[0]!r}, which the trace does not have.")
+    needed = dict.fromkeys(name for found in chosen for name in found.columns)
     size = max(1, chunk or _BLOCK_NUMBERS // len(epochs))
     parts: dict[str, list[NDArray[Any]]] = {found.name: [] for found in chosen}
     for start in range(0, len(trace.ids) if chosen else 0, size):
         rows = slice(start, min(start + size, len(trace.ids)))
         seen = trace.seen(rows, through_epoch)
-        block: dict[str, NDArray[Any]] = {}
+        block = {name: trace.column(name, rows, through_epoch) for name in needed}
         for found in chosen:
-            for name in found.columns:
-                if name not in block:
-                    block[name] = trace.column(name, rows, through_epoch)
             assert found.function is not None
             parts[found.name].append(found.function(*(block[name] for name in found.columns), seen=seen))
     result.update({name: np.concatenate(pieces) for name, pieces in parts.items()})
@@ -283,20 +271,101 @@ def _counted_forgetting(trace: Trace, epochs: Sequence[int]) -> NDArray[Any]:
     return count_forgetting(events, learnt, seen, len(epochs))
 
 
-def as_ids(ids: Any) -> NDArray[np.int64]:
-    """Ids as a (n,) int64 array.
+def scores_possible(columns: Sequence[str]) -> tuple[str, ...]:
+    """Names of the registered scores that a trace with these columns gives.
+
+    Example:
+        >>> scores_possible(["probability", "correct"])
+        ('forgetting', 'confidence', 'variability', 'dyn_unc', 'dual', 'tdds')
+    """
+    there = set(columns)
+    return tuple(
+        found.name
+        for found in cards()
+        if (found.needs == "outputs" and found.name in REAL_MEASURES and found.name in there)
+        or (found.needs == "trace" and set(found.columns) <= there)
+    )
+
+
+def table_from_trace(
+    trace: Trace,
+    labels: ArrayLike,
+    scores: Sequence[str] | None = None,
+    at_epoch: int | Sequence[int] | None = None,
+    *,
+    class_names: Sequence[str] = (),
+    provenance: Mapping[str, Any] | None = None,
+    unseen: str = "refuse",
+) -> ScoreTable:
+    """Scores of one run from its trace.
+
+    Scores of training dynamics cover every epoch of the trace. Point scores (`el2n`, `margin`, ...) come from
+    the training pass of `at_epoch`, by default the last, and provenance says so (`taken`: `training pass`).
+    An example that was not presented in that very epoch has its latest presentation before it; provenance
+    counts these as `carried_over`.
+
+    Args:
+        trace: of one run.
+        labels: (n,) integers in the order of the trace's ids.
+        scores: names; by default every score that the columns give.
+        at_epoch: one epoch, or several, which gives one column each (`el2n@2`).
+        class_names: names by label.
+        provenance: more to write into the table.
+        unseen: `refuse` when an example was never presented, or `leave_out` those examples.
+
+    Returns:
+        A table of one seed.
 
     Raises:
-        BadInputError: not a row of integers, or not strictly increasing.
+        BadInputError: no epoch, an unknown score, one that needs more than a trace, or unseen examples.
     """
-    numbers = np.asarray(ids.detach().cpu() if isinstance(ids, torch.Tensor) else ids)
-    if numbers.ndim != 1 or (numbers.dtype.kind not in "iu" and numbers.size):
-        raise BadInputError(f"ids must be a row of integers, got {numbers.dtype} of shape {numbers.shape}.")
-    numbers = numbers.astype(np.int64)
-    if np.any(numbers[1:] <= numbers[:-1]):
-        place = int(np.argmax(numbers[1:] <= numbers[:-1])) + 1
-        raise BadInputError(f"ids must be strictly increasing; {numbers[place]} at place {place} is not.")
-    return numbers
+    if unseen not in ("refuse", "leave_out"):
+        raise BadInputError(f"unseen must be 'refuse' or 'leave_out', got {unseen!r}.")
+    if not trace.epochs:
+        raise BadInputError("no epoch was recorded yet; call end_epoch after each epoch.")
+    last = trace.epochs[-1]
+    epochs = (
+        [last] if at_epoch is None else [at_epoch] if isinstance(at_epoch, int) else sorted(set(at_epoch))
+    )
+    columns = trace.columns
+    possible = scores_possible(columns)
+    names = possible if scores is None else tuple(scores)
+    for name in names:
+        needs = card(name).needs
+        if name not in possible:
+            raise BadInputError(
+                f"the trace cannot give {name!r}, which needs {needs}; its columns are {', '.join(columns)}."
+            )
+    from_trace = scores_from_trace(trace, [name for name in names if card(name).needs == "trace"])
+    found: dict[str, NDArray[Any]] = {}
+    about: dict[str, dict[str, Any]] = {}
+    for name in names:
+        direction = {"higher_is_harder": card(name).higher_is_harder, "taken": "training pass"}
+        if name in from_trace:
+            found[name], about[name] = from_trace[name], {**direction, "epoch": last}
+            continue
+        for epoch in epochs:
+            column = name if len(epochs) == 1 else f"{name}@{epoch}"
+            found[column], presented = trace.latest(name, epoch)
+            about[column] = {**direction, "epoch": epoch, "carried_over": int((~presented).sum())}
+    known: NDArray[np.bool_] = np.ones(len(trace.ids), bool)
+    for values in found.values():
+        known &= np.isfinite(values)
+    if not known.all() and unseen == "refuse":
+        missing = trace.ids[~known]
+        raise BadInputError(
+            f"{len(missing)} of {len(trace.ids)} examples were not presented by then "
+            f"(first id {missing[0]}); record only the ids that are trained on (ids=...), "
+            "or take the table with unseen='leave_out'."
+        )
+    more = dict(provenance or {})
+    return ScoreTable.from_seeds(
+        trace.ids[known],
+        np.asarray(labels)[known],
+        [{name: values[known] for name, values in found.items()}],
+        class_names=class_names,
+        provenance={**more, "scores": {**about, **more.get("scores", {})}},
+    )
 
 
 def _opened(path: Path) -> Any:
@@ -306,7 +375,7 @@ def _opened(path: Path) -> Any:
         raise BadInputError(f"{path} cannot be read as part of a trace: {error}.") from error
 
 
-def _read(path: Path, name: str, rows: slice) -> NDArray[Any]:
+def _read(path: Path, name: str, rows: slice = _ALL) -> NDArray[Any]:
     with _opened(path) as file:
         if name not in file.keys():  # noqa: SIM118  (a handle of safetensors, not a dict)
             raise BadInputError(f"{path.name} of the trace in {path.parent} has no column {name!r}.")
@@ -314,7 +383,7 @@ def _read(path: Path, name: str, rows: slice) -> NDArray[Any]:
         return values
 
 
-def _spoken(epochs: Sequence[int]) -> str:
+def _described(epochs: Sequence[int]) -> str:
     if not epochs:
         return "none yet"
     return f"epochs {epochs[0]} to {epochs[-1]}" if len(epochs) > 1 else f"epoch {epochs[0]}"

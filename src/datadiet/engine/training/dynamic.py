@@ -13,7 +13,7 @@ import torch
 
 from datadiet.data import Batch
 from datadiet.dynamic import DynamicSampler, Schedule, make_selector, selector_card
-from datadiet.dynamic.measurements import numbers_of, numbers_of_task
+from datadiet.dynamic.measurements import measure_batch, measure_task_batch
 from datadiet.engine.training.evaluation import evaluate
 from datadiet.engine.training.loop import TrainingLoop
 from datadiet.engine.training.recipe import Recipe
@@ -260,5 +260,5 @@ class DynamicLoop(TrainingLoop):
         measure = self.sampler.selector.measure
         plain = isinstance(outputs, torch.Tensor) and isinstance(targets, torch.Tensor)
         if plain and outputs.ndim == 2 and targets.ndim == 1 and not targets.is_floating_point():
-            return numbers_of(measure, outputs, targets)
-        return numbers_of_task(measure, self.task, outputs, targets)
+            return measure_batch(measure, outputs, targets)
+        return measure_task_batch(measure, self.task, outputs, targets)
