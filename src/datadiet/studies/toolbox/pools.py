@@ -13,11 +13,12 @@ from datadiet.engine.points import load_weights
 from datadiet.engine.runs import Run
 from datadiet.engine.training.seeding import derive_seed
 from datadiet.foundation.errors import BadInputError
-from datadiet.foundation.statistics import accuracy_interval
 from datadiet.jobs.pool.hypotheses import PoolReading, read_pool
 from datadiet.selection import kept_size, select
-from datadiet.studies.toolbox.claims import Measured, accuracy_difference
-from datadiet.studies.toolbox.context import Workbench
+from datadiet.studies.toolbox.accuracy import accuracy_columns, difference, in_percent
+from datadiet.studies.toolbox.claims import Measurement
+from datadiet.studies.toolbox.context import StudyContext
+from datadiet.studies.toolbox.figures import Point
 from datadiet.studies.toolbox.study import Row
 
 _SEPARATOR = re.compile(r"[._/#:+ -]")
@@ -77,18 +78,18 @@ class Split:
     pool: np.ndarray
 
 
-def sizes(bench: Workbench) -> tuple[int, int]:
+def sizes(context: StudyContext) -> tuple[int, int]:
     """How many examples the base has, and how many are added to it.
 
     Raises:
         BadInputError: too few for one of each class, or a pool that would not leave a choice.
     """
-    train = bench.setup.examples.train
-    base, picks = (kept_size(len(train), s) for s in (bench.scale.base_share, bench.scale.pick_share))
+    train = context.setup.examples.train
+    base, picks = (kept_size(len(train), s) for s in (context.scale.base_share, context.scale.pick_share))
     present = len(np.unique(train.labels))
     if base < present:
         raise BadInputError(
-            f"A base of {bench.scale.base_share:g} of {len(train)} examples has {base}, fewer than the {present} "
+            f"A base of {context.scale.base_share:g} of {len(train)} examples has {base}, fewer than the {present} "
             "classes; use more data, or a scale with a larger base."
         )
     if base + 2 * picks > len(train):
@@ -96,35 +97,26 @@ def sizes(bench: Workbench) -> tuple[int, int]:
     return base, picks
 
 
-def split_of(bench: Workbench) -> Split:
+def split_of(context: StudyContext) -> Split:
     """The base, in which every class has its share and at least one example, and the pool; drawn once a seed."""
-    size, _ = sizes(bench)
-    train = bench.setup.examples.train
-    drawn = derive_seed(bench.seed, "pool base", size) % 2**32
+    size, _ = sizes(context)
+    train = context.setup.examples.train
+    drawn = derive_seed(context.seed, "pool base", size) % 2**32
     base = select(
         train.ids, None, size, rule="random", labels=train.labels, per_class=True, floor=1, seed=drawn
     )
     return Split(base, np.setdiff1d(train.ids, base, assume_unique=True))
 
 
-def reading_of(bench: Workbench, run: Run, ids: np.ndarray) -> PoolReading:
+def reading_of(context: StudyContext, run: Run, ids: np.ndarray) -> PoolReading:
     """What the model at the end of a run says of some training examples, without their labels."""
-    model, _ = load_weights(bench.setup, run, run.total_steps)
-    return read_pool(bench.setup, model, bench.setup.train, ids)
-
-
-def picked(
-    ids: np.ndarray, hardness: np.ndarray | None, count: int, *, end: str, seed: int, **options: float
-) -> np.ndarray:
-    """`count` of some ids: from one end of the order, from a window in it, or at random where there is no order."""
-    rule = "random" if hardness is None else end
-    more: dict[str, Any] = dict(options)
-    return select(ids, hardness, count, rule=rule, seed=seed, **more)
+    model, _ = load_weights(context.setup, run, run.total_steps)
+    return read_pool(context.setup, model, context.setup.train, ids)
 
 
 @dataclass
 class Trained:
-    """What was measured of each arm, one entry a seed.
+    """What was found of each arm, one entry a seed.
 
     Args:
         correct: arm -> bool (test examples,) a seed.
@@ -134,32 +126,28 @@ class Trained:
     correct: dict[Arm, list[np.ndarray]] = field(default_factory=dict)
     numbers: dict[Arm, list[Mapping[str, Any]]] = field(default_factory=dict)
 
-    @classmethod
-    def of(cls, kept: dict[str, Any]) -> Trained:
-        """The one that a study keeps."""
-        found: Trained = kept.setdefault("trained", cls())
-        return found
-
     def add(self, arm: Arm, correct: np.ndarray, numbers: Mapping[str, Any]) -> None:
         """Remember one training of an arm."""
         self.correct.setdefault(arm, []).append(correct)
         self.numbers.setdefault(arm, []).append(numbers)
 
-    def difference(self, arm: Arm, reference: Arm) -> Measured | None:
-        """Mean of `correct` of one arm minus another's; None where one was not measured."""
-        if arm not in self.correct or reference not in self.correct:
-            return None
-        return accuracy_difference(np.stack(self.correct[arm]), np.stack(self.correct[reference]))
+    def difference(self, arm: Arm, reference: Arm) -> Measurement | None:
+        """Mean of `correct` of one arm minus another's; None where one was not trained."""
+        both = {key: np.stack(self.correct[key]) for key in (arm, reference) if key in self.correct}
+        return difference(both, arm, reference)
 
     def values(self, arm: Arm, name: str) -> np.ndarray | None:
         """A number of an arm, one a seed; None where it has none."""
         found = [row.get(name) for row in self.numbers.get(arm, [])]
         return None if not found or any(value is None for value in found) else np.asarray(found, np.float64)
 
-    def point(self, arm: Arm, x: float) -> tuple[float, float, float, float]:
+    def accuracy(self, arm: Arm) -> Row:
+        """The accuracy of an arm over its seeds, with its interval."""
+        return accuracy_columns(np.stack(self.correct[arm]))
+
+    def point(self, arm: Arm, x: float) -> Point:
         """(x, accuracy, low, high) in percent."""
-        found = accuracy_interval(np.stack(self.correct[arm]))
-        return x, 100 * found.mean, 100 * found.low, 100 * found.high
+        return in_percent(x, self.accuracy(arm))
 
 
 def metrics_of(run: Run) -> dict[str, float | None]:

@@ -10,15 +10,15 @@ from matplotlib.image import imread
 
 import datadiet as dd
 from datadiet.engine.setup import prepare
-from datadiet.studies.toolbox.context import Workbench
+from datadiet.studies.toolbox.context import StudyContext
 from datadiet.studies.toolbox.scale import SCALES
 from datadiet.studies.toolbox.study import StudyResult
 
 TINY = dataclasses.replace(SCALES["smoke"], score_seeds=2, retrain_seeds=2, neighbours=6, group=30)
 
 
-def bench_on(examples: dd.Examples, recipe: dd.Recipe, folder: Path) -> Workbench:
-    return Workbench(prepare(examples, recipe, workspace=folder / "runs", device="cpu"), TINY)
+def context_on(examples: dd.Examples, recipe: dd.Recipe, folder: Path) -> StudyContext:
+    return StudyContext(prepare(examples, recipe, workspace=folder / "runs", device="cpu"), TINY)
 
 
 def outcomes(result: StudyResult) -> list[str]:
