@@ -6,14 +6,14 @@ import dataclasses
 
 import numpy as np
 import pytest
-from small_contexts import TINY, assert_drawn, context_on, outcomes
+from small_contexts import TINY, assert_drawn, outcomes, small_context
 
 import datadiet as dd
 from datadiet.engine.points import load_weights
 from datadiet.landscape import kernel_distance, ntk_gram
 from datadiet.studies import STUDIES
 from datadiet.studies.mode_connectivity import group_size
-from datadiet.studies.ntk_velocity import BELOW_NOISE, OFFSETS, epochs, in_order
+from datadiet.studies.ntk_velocity import BELOW_NOISE, OFFSETS, epochs, groups_in_order
 from datadiet.studies.toolbox.claims import judge
 from datadiet.studies.toolbox.context import StudyContext
 from datadiet.studies.toolbox.study import StudyResult, carry_out, plan_of
@@ -41,7 +41,7 @@ def halves(tmp_path_factory) -> StudyContext:
         precision="float32",
         memory_format="contiguous",
     )
-    context = context_on(half_clear_half_random(), recipe, tmp_path_factory.mktemp("halves"))
+    context = small_context(half_clear_half_random(), recipe, tmp_path_factory.mktemp("halves"))
     context.scale = dataclasses.replace(TINY, group=45)
     return context
 
@@ -71,7 +71,7 @@ def test_groups_by_a_random_score_show_no_difference(connectivity, halves, tmp_p
 
 
 def test_networks_without_hidden_layers_are_connected_from_the_start(vectors, tiny_recipe, tmp_path) -> None:
-    context = context_on(vectors, tiny_recipe.replace(model_options={"hidden": ()}), tmp_path)
+    context = small_context(vectors, tiny_recipe.replace(model_options={"hidden": ()}), tmp_path)
     result = carry_out(STUDIES["mode-connectivity"], context, tmp_path / "out")
     assert "holds" not in (outcomes(result)[0], outcomes(result)[2])
     assert all(row["barrier"] < 0.07 for row in result.rows)
@@ -93,7 +93,7 @@ def test_barriers_come_from_the_paths_that_are_kept_beside_them(connectivity) ->
 
 
 def test_small_data_gets_smaller_groups_and_is_told_so(vectors, tiny_recipe, tmp_path) -> None:
-    context = context_on(vectors, tiny_recipe, tmp_path)
+    context = small_context(vectors, tiny_recipe, tmp_path)
     context.scale = dataclasses.replace(TINY, group=1_000)
     have = len(context.setup.examples.train)
     assert group_size(context) == group_size(context) == have // 4
@@ -103,7 +103,7 @@ def test_small_data_gets_smaller_groups_and_is_told_so(vectors, tiny_recipe, tmp
 def test_too_little_data_for_any_group_or_kernel_is_refused(tiny_recipe, tmp_path) -> None:
     rng = np.random.default_rng(0)
     few = dd.load((rng.normal(size=(15, 3)).astype(np.float32), np.arange(15) % 3), name="few")
-    context = context_on(few, tiny_recipe, tmp_path)
+    context = small_context(few, tiny_recipe, tmp_path)
     for name in ("mode-connectivity", "ntk-velocity"):
         with pytest.raises(dd.BadInputError, match="training examples"):
             plan_of(STUDIES[name], context)
@@ -121,7 +121,7 @@ def noisy_scale_context(vectors, tmp_path_factory) -> StudyContext:
         precision="float32",
         memory_format="contiguous",
     )
-    return context_on(vectors, recipe, tmp_path_factory.mktemp("ntk"))
+    return small_context(vectors, recipe, tmp_path_factory.mktemp("ntk"))
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +149,7 @@ def test_velocities_are_distances_of_kernels_of_neighbouring_epochs(noisy_scale_
 
 
 def test_the_kernel_of_a_linear_model_stands_still(vectors, tiny_recipe, tmp_path) -> None:
-    context = context_on(vectors, tiny_recipe.replace(model_options={"hidden": ()}), tmp_path)
+    context = small_context(vectors, tiny_recipe.replace(model_options={"hidden": ()}), tmp_path)
     result = carry_out(STUDIES["ntk-velocity"], context, tmp_path / "out")
     assert all(row["velocity"] < 1e-9 for row in result.rows)
     assert "holds" not in outcomes(result)
@@ -193,7 +193,7 @@ def test_claims_on_velocity_go_with_the_velocities(noisy_scale_context, clean, n
 
 def test_groups_of_neighbours_follow_the_order_of_scores() -> None:
     values = np.random.default_rng(0).permutation(200).astype(float)
-    groups = in_order(values, 10)
+    groups = groups_in_order(values, 10)
     assert sorted(values[groups[0.0]]) == list(range(10))
     assert sorted(values[groups[1.0]]) == list(range(190, 200))
     assert values[groups[0.5]].mean() == pytest.approx(99.5, abs=1)

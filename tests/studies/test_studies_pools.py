@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from small_contexts import outcome_of
 
 import datadiet as dd
 from datadiet.data import corrupt
@@ -28,11 +29,6 @@ FIGURES = {
 
 # Seeds times arms where a row is a training, else arms: full, random and each moment's subsets of two scores.
 ROWS = {"bert-diet": 2 + 2 * 3 * 2, "pool-selection": 2 * (1 + 15), "active-learning": 2 * 4 * (1 + 2)}
-
-
-def outcome_of(result, words: str) -> str:
-    (finding,) = [found for found in result.findings if words in found.claim.sentence]
-    return finding.outcome
 
 
 @pytest.mark.parametrize("name", FIGURES)

@@ -15,6 +15,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 from scipy import stats
+from small_contexts import outcome_of
 
 import datadiet as dd
 from datadiet.data import corrupt
@@ -23,7 +24,7 @@ from datadiet.engine.setup import prepare
 from datadiet.engine.training.recipe import Recipe
 from datadiet.foundation.errors import BadInputError
 from datadiet.studies.early_features import POINTS
-from datadiet.studies.label_noise import told_apart
+from datadiet.studies.label_noise import auc_and_precision
 from datadiet.studies.seeds import agreement, gain, group
 from datadiet.studies.toolbox.accuracy import rank_correlation, shared_hardest
 from datadiet.studies.toolbox.context import StudyContext
@@ -38,11 +39,6 @@ FIGURES = {
     "transfer": {"transfer"},
     "early-features": {"settling", "training-pass"},
 }
-
-
-def outcome_of(result, words: str) -> str:
-    (finding,) = [found for found in result.findings if words in found.claim.sentence]
-    return finding.outcome
 
 
 def checked_figure(path: Path) -> None:
@@ -194,11 +190,11 @@ def test_area_and_precision_are_those_of_all_pairs_and_of_the_sorted_list() -> N
     wrong, hardness = generator.random(60) < 0.3, np.round(generator.random(60), 1)
     pairs = list(itertools.product(hardness[wrong], hardness[~wrong]))
     area = np.mean([1.0 if left > right else 0.5 if left == right else 0.0 for left, right in pairs])
-    found = told_apart(wrong, hardness)
+    found = auc_and_precision(wrong, hardness)
     assert found["auc"] == pytest.approx(area)
     order = sorted(range(60), key=lambda place: (-hardness[place], place))[: int(wrong.sum())]
     assert found["precision"] == pytest.approx(np.mean([wrong[place] for place in order]))
-    assert told_apart(np.zeros(4, bool), np.arange(4.0)) == {"auc": None, "precision": None}
+    assert auc_and_precision(np.zeros(4, bool), np.arange(4.0)) == {"auc": None, "precision": None}
 
 
 def test_rank_correlation_is_pearsons_of_mean_ranks_and_skips_what_is_unknown() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from small_contexts import assert_drawn, context_on, outcomes
+from small_contexts import assert_drawn, outcomes, small_context
 from torch import nn
 
 import datadiet as dd
@@ -36,7 +36,7 @@ def test_grand_at_initialisation_follows_norms_that_vary_and_not_those_that_are_
 ) -> None:
     found, recipe = {}, tiny_recipe.replace(model_options={"hidden": ()})
     for lengths in ("varied", "equal"):
-        context = context_on(directions(lengths), recipe, tmp_path / lengths)
+        context = small_context(directions(lengths), recipe, tmp_path / lengths)
         result = carry_out(STUDIES["init-correlation"], context, tmp_path / lengths / "out")
         found[lengths] = outcomes(result)[0]
     assert found == {"varied": "holds", "equal": "fails"}
@@ -46,7 +46,7 @@ def test_grand_at_initialisation_follows_norms_that_vary_and_not_those_that_are_
 def test_the_correlations_are_those_of_the_scores_beside_them(vectors, tiny_recipe, tmp_path) -> None:
     import pyarrow.parquet as pq
 
-    context = context_on(vectors, tiny_recipe, tmp_path)
+    context = small_context(vectors, tiny_recipe, tmp_path)
     result = carry_out(STUDIES["init-correlation"], context, tmp_path / "out")
     assert_drawn(result, ["init-correlation", "init-correlation-scatter"])
     table = pq.read_table(result.folder / "scores.parquet").to_pandas()
@@ -159,7 +159,7 @@ def why(vectors, tmp_path_factory) -> StudyResult:
         memory_format="contiguous",
     )
     folder = tmp_path_factory.mktemp("why")
-    return carry_out(STUDIES["why-el2n"], context_on(vectors, recipe, folder), folder / "out")
+    return carry_out(STUDIES["why-el2n"], small_context(vectors, recipe, folder), folder / "out")
 
 
 def test_every_pair_keeps_the_bound_and_a_linear_model_has_orthogonal_logits(why) -> None:
@@ -192,7 +192,7 @@ class OneDirection(nn.Module):
 def test_parallel_logit_gradients_of_unequal_size_make_the_claims_fail(
     vectors, tiny_recipe, tmp_path, monkeypatch
 ) -> None:
-    context = context_on(vectors, tiny_recipe.replace(lr=0.001), tmp_path)
+    context = small_context(vectors, tiny_recipe.replace(lr=0.001), tmp_path)
 
     def build(seed: int) -> nn.Module:
         generator, model = torch.Generator().manual_seed(seed), OneDirection()
@@ -208,6 +208,6 @@ def test_parallel_logit_gradients_of_unequal_size_make_the_claims_fail(
 
 
 def test_the_figure_of_the_reasoning_names_its_axes(vectors, tiny_recipe, tmp_path, why) -> None:
-    conclusion = STUDIES["why-el2n"].conclude(context_on(vectors, tiny_recipe, tmp_path), why.rows, {})
+    conclusion = STUDIES["why-el2n"].conclude(small_context(vectors, tiny_recipe, tmp_path), why.rows, {})
     for axes in conclusion.figures["why-el2n"].axes:
         assert axes.get_xlabel() and axes.get_ylabel()

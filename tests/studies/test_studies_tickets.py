@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_contexts import outcome_of
 
 import datadiet as dd
 from datadiet.engine.setup import prepare
@@ -153,10 +154,6 @@ def constant_context(tiny_recipe, tmp_path) -> StudyContext:
 LATE = TicketSizes(1, 0.5, (0.85, 0.95), (0.2,), kinds=("all", "random", "easiest"), crossed=False)
 
 
-def outcome(result: StudyResult, words: str) -> str:
-    return next(found.outcome for found in result.findings if words in found.claim.sentence)
-
-
 def test_claims_fail_where_the_subsets_are_of_constant_inputs(
     constant_context, tmp_path, monkeypatch
 ) -> None:
@@ -167,8 +164,8 @@ def test_claims_fail_where_the_subsets_are_of_constant_inputs(
 
     monkeypatch.setattr(tickets, "subset_of", useless)
     result = carry_out(STUDIES["lottery-ticket"], constant_context, tmp_path / "out")
-    assert outcome(result, "random examples loses no more") == "fails"
-    assert outcome(result, "easiest examples by EL2N lose no more") == "fails"
+    assert outcome_of(result, "random examples loses no more") == "fails"
+    assert outcome_of(result, "easiest examples by EL2N lose no more") == "fails"
 
 
 @pytest.mark.slow
@@ -182,7 +179,7 @@ def test_the_claim_on_random_subsets_does_not_fail_where_they_are_as_good(
 
     monkeypatch.setattr(tickets, "subset_of", useful)
     result = carry_out(STUDIES["lottery-ticket"], constant_context, tmp_path / "out")
-    assert outcome(result, "random examples loses no more") != "fails"
+    assert outcome_of(result, "random examples loses no more") != "fails"
 
 
 def test_one_seed_decides_nothing(context, tmp_path) -> None:

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from datadiet.engine.runs import Run
 from datadiet.engine.training.seeding import derive_seed
 from datadiet.jobs.pool.hypotheses import POOL_SCORES, POOL_TASKS, measured_without_labels
 from datadiet.selection import select
-from datadiet.studies.toolbox.accuracy import title_of
+from datadiet.studies.toolbox.accuracy import accuracy_columns, difference, in_percent, title_of
 from datadiet.studies.toolbox.claims import Claim
 from datadiet.studies.toolbox.context import StudyContext, correct_of
 from datadiet.studies.toolbox.figures import caption, lines
-from datadiet.studies.toolbox.pools import Trained, metrics_of, reading_of, sizes, split_of, summary
+from datadiet.studies.toolbox.pools import means_of_arms, metrics_of, reading_of, sizes, split_of, stacked
 from datadiet.studies.toolbox.study import Conclusion, Planned, Row, study
 
 SOURCE = "Settles 2009, Active Learning Literature Survey, section 3.1"
@@ -45,31 +46,26 @@ def strategies(context: StudyContext) -> tuple[str, ...]:
 
 def plan(context: StudyContext) -> Sequence[Planned]:
     """The base once a seed, then every strategy every round."""
-    base, seeds, counts = sizes(context)[0], context.scale.retrain_seeds, per_round(context)
-    n = len(context.setup.examples.train)
-    ends = base + np.cumsum(counts)
+    base, counts, n = sizes(context)[0], per_round(context), len(context.setup.examples.train)
+    seeds = context.scale.retrain_seeds
+    arms = len(strategies(context)) * seeds
     return [
         Planned("trainings on the base", seeds, context.planned_steps(base / n)),
         *(
-            Planned(
-                f"trainings on {size:,} examples",
-                len(strategies(context)) * seeds,
-                context.planned_steps(size / n),
-            )
-            for size in ends.tolist()
+            Planned(f"trainings on {size:,} examples", arms, context.planned_steps(size / n))
+            for size in (base + np.cumsum(counts)).tolist()
         ),
     ]
 
 
 def measure(context: StudyContext, kept: dict[Any, Any]) -> Iterator[Row]:
     """Seed by seed: the base, then each strategy's rounds, each with the labels of what it picked."""
-    trained = kept["trained"] = Trained()
     split, counts = split_of(context), per_round(context)
     for index in range(context.scale.retrain_seeds):
         first = context.retrain(split.base, index, f"base, seed {index + 1}", weights=True)
         for strategy in strategies(context):
             labelled, run = split.base, first
-            yield _row(trained, strategy, 0, index, labelled, run)
+            yield _row(kept, strategy, 0, index, labelled, run)
             for number, count in enumerate(counts, start=1):
                 rest = np.setdiff1d(context.setup.examples.train.ids, labelled, assume_unique=True)
                 drawn = derive_seed(context.seed, "labelled at random", index, number) % 2**32
@@ -80,13 +76,12 @@ def measure(context: StudyContext, kept: dict[Any, Any]) -> Iterator[Row]:
                 labelled = np.union1d(labelled, chosen)
                 said = f"{strategy}, round {number}, seed {index + 1}"
                 run = context.retrain(labelled, index, said, weights=number < len(counts))
-                yield _row(trained, strategy, number, index, labelled, run)
+                yield _row(kept, strategy, number, index, labelled, run)
 
 
-def _row(trained: Trained, strategy: str, number: int, index: int, labelled: np.ndarray, run: Any) -> Row:
-    row = {"strategy": strategy, "round": number, "seed": index, "n": len(labelled), **metrics_of(run)}
-    trained.add((strategy, number), correct_of(run), row)
-    return row
+def _row(kept: dict[Any, Any], strategy: str, number: int, index: int, labelled: np.ndarray, run: Run) -> Row:
+    kept.setdefault((strategy, number, len(labelled)), []).append(correct_of(run))
+    return {"strategy": strategy, "round": number, "seed": index, "n": len(labelled), **metrics_of(run)}
 
 
 @study(
@@ -99,54 +94,44 @@ def _row(trained: Trained, strategy: str, number: int, index: int, labelled: np.
 )
 def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]) -> Conclusion:
     """Accuracy by how many examples have labels; claims that each strategy gains over random picks."""
-    trained: Trained = kept["trained"]
+    correct = stacked(kept)
     base, counts = sizes(context)[0], per_round(context)
     at = [base, *(base + np.cumsum(counts)).tolist()]
-    last = len(counts)
-    claims: list[Claim] = []
-    for strategy in strategies(context):
-        if strategy == "random":
-            continue
-        said = TITLES.get(strategy, strategy)
-        claims.append(
-            Claim(
-                f"Labels for the examples that the model is least sure of by {said} are worth more than labels "
-                f"for random ones: higher accuracy with {at[-1]:,} labels.",
-                SOURCE,
-                "accuracy minus random's",
-                trained.difference((strategy, last), ("random", last)),
-            )
+    last = (len(counts), at[-1])
+    claims = [
+        Claim(
+            "Labels for the examples that the model is least sure of by "
+            f"{TITLES.get(strategy, strategy)} are worth more than labels for random ones: higher accuracy with "
+            f"{at[-1]:,} labels.",
+            SOURCE,
+            "accuracy minus random's",
+            difference(correct, (strategy, *last), ("random", *last)),
         )
+        for strategy in strategies(context)
+        if strategy != "random"
+    ]
     claims.append(
         Claim(
             f"More labels help at all: with {at[-1]:,} random ones accuracy is higher than with {base:,}.",
             "a check of the room that there is",
             "accuracy minus that of the base",
-            trained.difference(("random", last), ("random", 0)),
+            difference(correct, ("random", *last), ("random", 0, base)),
         )
     )
     series = {
         TITLES.get(strategy, title_of(strategy)): [
-            trained.point((strategy, number), n)
+            in_percent(n, accuracy_columns(correct[strategy, number, n]))
             for number, n in enumerate(at)
-            if (strategy, number) in trained.correct
+            if (strategy, number, n) in correct
         ]
         for strategy in strategies(context)
     }
+    more = f"a base of {base:,}, labels added in {len(counts)} rounds; same {context.setup.recipe.budget}"
     figure = lines(
         series,
         x="examples with labels",
         y="test accuracy, %",
-        title=caption(
-            context,
-            context.scale.retrain_seeds,
-            f"a base of {base:,}, labels added in {last} rounds; same {context.setup.recipe.budget}",
-            called="seeds",
-        ),
+        title=caption(context, context.scale.retrain_seeds, more, called="seeds"),
     )
-    numbers = [name for name in rows[0] if name not in ("strategy", "round", "seed", "n")] if rows else []
-    table = summary(rows, ("strategy", "round", "n"), numbers)
-    for row in table:
-        accuracy = trained.accuracy((row["strategy"], row["round"]))
-        row |= {"low": accuracy["low"], "high": accuracy["high"]}
+    table = means_of_arms(rows, ("strategy", "round", "n"), correct)
     return Conclusion(claims, {"active-learning": figure}, {"rounds": table})

@@ -13,23 +13,14 @@ from datadiet.studies.toolbox.accuracy import (
     accuracy_row,
     difference,
     evenness,
+    level_lines,
     points,
     title_of,
     total_variation,
 )
-from datadiet.studies.toolbox.claims import TOLERANCE, Claim, Measurement, mean_within
+from datadiet.studies.toolbox.claims import TOLERANCE, Claim, mean_difference
 from datadiet.studies.toolbox.context import StudyContext
-from datadiet.studies.toolbox.figures import (
-    Point,
-    draw_level,
-    draw_lines,
-    finish,
-    in_epochs,
-    label,
-    lines,
-    panel,
-    retraining_caption,
-)
+from datadiet.studies.toolbox.figures import Point, in_epochs, lines, retraining_caption
 from datadiet.studies.toolbox.study import Conclusion, Planned, Row, retraining_plan, study
 
 PAPER = "Fayyaz et al. 2022, BERT on a Data Diet"
@@ -139,7 +130,9 @@ def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]
     def of(score: str, drop: float, epoch: float) -> tuple[str, float, float]:
         return arm(score, drop), epoch, keep
 
-    minus_random, minus_full = "accuracy minus random's", "accuracy minus full data's"
+    minus_random = "accuracy minus random's"
+    variation = kept.get("variation", {})
+    early_variation, late_variation = (variation.get(("el2n", epoch)) for epoch in (early, late))
     claims: list[Claim] = []
     if early < 1 <= late:
         claims += [
@@ -163,7 +156,7 @@ def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]
                 f"{in_epochs(early)} are further from the shares of all data than after {in_epochs(late)}.",
                 PAPER,
                 "total variation minus that of the later score",
-                _further(kept, early, late),
+                mean_difference(early_variation, late_variation, "scoring models", -1.0, 1.0),
             ),
         ]
     claims += [
@@ -176,7 +169,7 @@ def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]
         Claim(
             f"Without the {few:g} hardest by EL2N, {keep:g} of the data loses no more than half a point.",
             f"{PAPER}; the bound is ours",
-            minus_full,
+            "accuracy minus full data's",
             difference(kept, of("el2n", few, last), full),
             above=-TOLERANCE,
         ),
@@ -193,40 +186,29 @@ def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]
             difference(kept, of("grand", 0.0, last), random),
         ),
     ]
+    columns = ("score", "epoch", "keep", "n", "drop", "evenness", "evenness_of_all", "total_variation")
+    balances = [{name: row[name] for name in columns} for row in rows if "evenness" in row]
     figures = {"bert-diet": _accuracies(context, rows, few), "balance": _balance(context, rows)}
-    return Conclusion(claims, figures, {"balance": _balances(rows)})
-
-
-def _further(kept: Mapping[Any, Any], early: float, late: float) -> Measurement | None:
-    """How much further from the shares of all data one model's early choice is than its later one."""
-    before, after = (kept.get("variation", {}).get(("el2n", epoch)) for epoch in (early, late))
-    if before is None or after is None:
-        return None
-    return mean_within((np.asarray(before) - np.asarray(after)).tolist(), "scoring models", -1.0, 1.0)
-
-
-def _balances(rows: Sequence[Row]) -> list[Row]:
-    """How each subset's classes are shared out, without its accuracy."""
-    names = ("score", "epoch", "keep", "n", "drop", "evenness", "evenness_of_all", "total_variation")
-    return [{name: row[name] for name in names} for row in rows if "evenness" in row]
+    return Conclusion(claims, figures, {"balance": balances})
 
 
 def _accuracies(context: StudyContext, rows: Sequence[Row], few: float) -> Figure:
-    figure, axes = panel(7.0, 4.2)
-    named = {
+    series = {
         f"{title_of(score)}, {'hardest' if not drop else f'hardest after {drop:g} dropped'}": points(
             rows, arm(score, drop), "epoch"
         )
         for score in SCORES
         for drop in (0.0, few)
     }
-    draw_lines(axes, named)
-    for score, style in (("full", "--"), ("random", ":")):
-        row = next((row for row in rows if row["score"] == score), None)
-        if row is not None:
-            draw_level(axes, title_of(score), 100 * row["accuracy"], style)
-    label(axes, "epoch of the score", "test accuracy, %")
-    return finish(figure, axes, retraining_caption(context, f"keep {context.scale.keep:g}"))
+    return lines(
+        series,
+        x="epoch of the score",
+        y="test accuracy, %",
+        title=retraining_caption(context, f"keep {context.scale.keep:g}"),
+        levels=level_lines(rows, "full", "random"),
+        width=7.0,
+        height=4.2,
+    )
 
 
 def _balance(context: StudyContext, rows: Sequence[Row]) -> Figure:
@@ -242,5 +224,5 @@ def _balance(context: StudyContext, rows: Sequence[Row]) -> Figure:
         title=retraining_caption(
             context, f"hardest {context.scale.keep:g} against all; 0 is the same shares"
         ),
-        level_line=("as all data", 0.0),
+        levels={"as all data": 0.0},
     )

@@ -33,6 +33,7 @@ PUBLISHED = {
     ("grand", "forgetting"): 0.868,
     ("el2n", "forgetting"): 0.894,
 }
+SCATTERED = (("input_norm", "grand_init"), ("grand_init", "grand"), ("el2n", "grand"), ("el2n", "forgetting"))
 
 
 def plan(context: StudyContext) -> Sequence[Planned]:
@@ -82,12 +83,13 @@ def correlation_row(first: str, second: str, scores: Mapping[str, np.ndarray]) -
     count = max(len(one), len(other)) if 1 in (len(one), len(other)) else min(len(one), len(other))
     own = [spearman(one[index % len(one)], other[index % len(other)]) for index in range(count)]
     found = [value for value in own if value is not None]
-    low, high = mean_correlation(found, "models").interval(0.95) if found else (None, None)
+    mean = mean_correlation(found, "models") if found else None
+    low, high = (None, None) if mean is None else mean.interval(0.95)
     return {
         "first": first,
         "second": second,
         "spearman_of_means": spearman(one.mean(axis=0), other.mean(axis=0)),
-        "spearman": mean_correlation(found, "models").estimate if found else None,
+        "spearman": None if mean is None else mean.estimate,
         "low": low,
         "high": high,
         "models": len(found),
@@ -119,7 +121,7 @@ def spearman(one: np.ndarray, other: np.ndarray) -> float | None:
 )
 def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]) -> Conclusion:
     """The matrix, scatter plots of its main pairs, and four claims of the reproduction."""
-    epoch = context.epoch_of(context.score_step)
+    epoch = context.score_epoch
     pairs = {(row["first"], row["second"]): row for row in rows}
 
     def of(first: str, second: str) -> Measurement | None:
@@ -202,9 +204,6 @@ def matrix(pairs: Mapping[tuple[str, str], Row], said: Mapping[str, str], title:
     figure.colorbar(shown, label="Spearman correlation", shrink=0.8)
     write_below(figure, title)
     return figure
-
-
-SCATTERED = (("input_norm", "grand_init"), ("grand_init", "grand"), ("el2n", "grand"), ("el2n", "forgetting"))
 
 
 def scatter(

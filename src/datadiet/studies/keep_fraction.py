@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from datadiet.studies.toolbox.accuracy import accuracy_row, difference, full_level, points, title_of
+from datadiet.studies.toolbox.accuracy import accuracy_row, difference, level_lines, points, title_of
 from datadiet.studies.toolbox.claims import TOLERANCE, Claim, Measurement
 from datadiet.studies.toolbox.context import StudyContext
 from datadiet.studies.toolbox.figures import lines, retraining_caption
@@ -37,7 +37,7 @@ def plan(context: StudyContext) -> Sequence[Planned]:
 
 def measure(context: StudyContext, kept: dict[Any, Any]) -> Iterator[Row]:
     """Full data, then every fraction from largest to smallest, every score and random."""
-    step, epoch = context.score_step, context.epoch_of(context.score_step)
+    step, epoch = context.score_step, context.score_epoch
     yield accuracy_row(context, kept, ("full", epoch, 1.0), None)
     hardness = {
         name: context.hardness(score, 0 if initial else step)
@@ -58,7 +58,7 @@ def measure(context: StudyContext, kept: dict[Any, Any]) -> Iterator[Row]:
 )
 def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]) -> Conclusion:
     """Accuracy by fraction as a figure; claims at the largest, the middle and the smallest fraction."""
-    epoch = context.epoch_of(context.score_step)
+    epoch = context.score_epoch
     fractions = sorted(context.scale.fractions, reverse=True)
     most, least = fractions[0], fractions[-1]
     half = min(fractions, key=lambda fraction: (abs(fraction - 0.5), -fraction))
@@ -113,6 +113,6 @@ def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]
         x="kept fraction",
         y="test accuracy, %",
         title=retraining_caption(context, f"scores at epoch {epoch:g}"),
-        level_line=full_level(rows),
+        levels=level_lines(rows, "full"),
     )
     return Conclusion(claims, {"keep-fraction": figure})

@@ -16,8 +16,8 @@ from datadiet.pages.report.canvas import LIGHT, new_figure
 from datadiet.pages.report.contents import Gallery
 from datadiet.pages.text import printable
 from datadiet.scores import ScoreTable
-from datadiet.studies.toolbox.accuracy import title_of
-from datadiet.studies.toolbox.claims import LEVEL, Claim, Measurement, mean_within
+from datadiet.studies.toolbox.accuracy import points_by_epoch, seed_values, title_of
+from datadiet.studies.toolbox.claims import Claim, Measurement, mean_difference, mean_within
 from datadiet.studies.toolbox.context import StudyContext, with_wrong_labels
 from datadiet.studies.toolbox.figures import Point, caption, finish, label, lines, write_below
 from datadiet.studies.toolbox.study import Conclusion, Planned, Row, study
@@ -57,15 +57,15 @@ def measure(context: StudyContext, kept: dict[Any, Any]) -> Iterator[Row]:
                         "score": score,
                         "epoch": context.epoch_of(step),
                         "seed": seed,
-                        **told_apart(corrupted.mask, hardness),
+                        **auc_and_precision(corrupted.mask, hardness),
                     }
 
 
-def told_apart(wrong: np.ndarray, hardness: np.ndarray) -> dict[str, float | None]:
+def auc_and_precision(wrong: np.ndarray, hardness: np.ndarray) -> dict[str, float | None]:
     """How well a score tells wrong labels: area under the ROC curve, and precision among as many hardest.
 
     Example:
-        >>> told_apart(np.array([True, False, False, True]), np.array([0.9, 0.1, 0.5, 0.4]))
+        >>> auc_and_precision(np.array([True, False, False, True]), np.array([0.9, 0.1, 0.5, 0.4]))
         {'auc': 0.75, 'precision': 0.5}
     """
     known = np.isfinite(hardness)
@@ -86,24 +86,16 @@ def told_apart(wrong: np.ndarray, hardness: np.ndarray) -> dict[str, float | Non
 )
 def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]) -> Conclusion:
     """Histograms before and after, AUC by epoch, the extremes of each class; claims on where wrong labels go."""
-    at = context.epoch_of(context.score_step)
+    at, noise = context.score_epoch, context.scale.noise
 
     def areas(labels: str, score: str, epoch: float) -> np.ndarray | None:
-        found = [
-            row["auc"]
-            for row in rows
-            if (row["labels"], row["score"], row["epoch"]) == (labels, score, epoch)
-            and row["auc"] is not None
-        ]
-        return np.asarray(found) if len(found) == context.scale.score_seeds else None
+        return seed_values(rows, "auc", context.scale.score_seeds, labels=labels, score=score, epoch=epoch)
 
     def mean(values: np.ndarray | None) -> Measurement | None:
         return None if values is None else mean_within(values.tolist(), UNIT, 0.0, 1.0)
 
-    def rise(values: np.ndarray | None, less: np.ndarray | None) -> Measurement | None:
-        return (
-            None if values is None or less is None else mean_within((values - less).tolist(), UNIT, -1.0, 1.0)
-        )
+    def line(score: str) -> list[Point]:
+        return points_by_epoch(rows, lambda epoch: mean(areas(AFTER, score, epoch)))
 
     area = "area under the ROC curve of wrong against right labels"
     after, before = areas(AFTER, "el2n", at), areas(BEFORE, "el2n", at)
@@ -120,7 +112,7 @@ def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]
             "It is the label that moves them: the same examples ranked lower before their labels were changed.",
             DATA_DIET,
             f"{area}, after minus before",
-            rise(after, before),
+            mean_difference(after, before, UNIT, -1.0, 1.0),
         ),
         Claim(
             "Before, these examples were no harder than others: an area below 0.6.",
@@ -133,7 +125,7 @@ def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]
             f"EL2N tells wrong labels better at epoch {at:g} than at initialisation.",
             DATA_DIET,
             f"{area}, minus that at initialisation",
-            rise(after, areas(AFTER, "el2n", 0.0)),
+            mean_difference(after, areas(AFTER, "el2n", 0.0), UNIT, -1.0, 1.0),
         ),
         Claim(
             f"GraNd at epoch {at:g} ranks wrong labels above right ones with an area of more than {CLEARLY:g}.",
@@ -143,31 +135,18 @@ def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]
             above=CLEARLY,
         ),
     ]
+    by_epoch = lines(
+        {title_of(score): line(score) for score in SCORES},
+        x="epoch of the score",
+        y="area under the ROC curve",
+        title=caption(context, context.scale.score_seeds, f"{noise:g} wrong labels, told from right ones"),
+        levels={"chance": 0.5},
+    )
     shown = _gallery(context, kept[BEFORE])
-    figures = {"histograms": _histograms(context, kept), "auc": _areas(context, rows, areas)}
+    figures = {"histograms": _histograms(context, kept), "auc": by_epoch}
     if context.setup.examples.kind == "image":
         figures["extremes"] = _pictures(context, shown)
     return Conclusion(claims, figures, {"extremes": _extremes(shown)})
-
-
-def _areas(context: StudyContext, rows: Sequence[Row], areas: Any) -> Figure:
-    series: dict[str, list[Point]] = {}
-    for score in SCORES:
-        for epoch in sorted({row["epoch"] for row in rows if row["labels"] == AFTER}):
-            found = areas(AFTER, score, epoch)
-            if found is not None:
-                measured = mean_within(found.tolist(), UNIT, 0.0, 1.0)
-                point = (epoch, measured.estimate, *measured.interval(LEVEL))
-                series.setdefault(title_of(score), []).append(point)
-    return lines(
-        series,
-        x="epoch of the score",
-        y="area under the ROC curve",
-        title=caption(
-            context, context.scale.score_seeds, f"{context.scale.noise:g} wrong labels, told from right ones"
-        ),
-        level_line=("chance", 0.5),
-    )
 
 
 def _histograms(context: StudyContext, kept: Mapping[Any, Any]) -> Figure:
@@ -187,9 +166,9 @@ def _histograms(context: StudyContext, kept: Mapping[Any, Any]) -> Figure:
             axes.hist(values, edges, weights=share, histtype="stepfilled", color=colour, alpha=0.25)
             axes.hist(values, edges, weights=share, histtype="step", color=colour, label=name, linewidth=1.4)
         axes.set_title(title, fontsize=10, color=LIGHT.ink)
-        x = f"{title_of('el2n')} at epoch {context.epoch_of(context.score_step):g}, mean of models"
+        x = f"{title_of('el2n')} at epoch {context.score_epoch:g}, mean of models"
         label(axes, x, "share of the group, %")
-    return finish(figure, panels[0], caption(context, context.scale.score_seeds), columns=2)
+    return finish(figure, panels[0], caption(context, context.scale.score_seeds))
 
 
 def _gallery(context: StudyContext, hardness: np.ndarray) -> Gallery:
@@ -236,7 +215,7 @@ def _pictures(context: StudyContext, shown: Gallery) -> Figure:
                 shown_here = side[place].image if place < len(side) else None
                 if shown_here is not None:
                     panel.imshow(np.asarray(Image.open(io.BytesIO(shown_here)).convert("RGB")))
-    at = f"EL2N at epoch {context.epoch_of(context.score_step):g}"
+    at = f"EL2N at epoch {context.score_epoch:g}"
     axes[-1][0].set_xlabel("least difficult", color=LIGHT.muted, fontsize=9)
     axes[-1][-1].set_xlabel("most difficult", color=LIGHT.muted, fontsize=9)
     title = (

@@ -60,12 +60,15 @@ def measure(context: StudyContext, kept: dict[Any, Any]) -> Iterator[Row]:
             yield _row(context, how.title, how, level, of_level[0].mask, kept[how, level])
     if base is not None:
         for level in range(1 if sizes.all_random_masks else sizes.levels, sizes.levels + 1):
-            rows = [_by_chance(context, base, index, masks[index, level]) for index in range(len(chains))]
+            rows = [
+                _correct_with_random_mask(context, base, index, masks[index, level])
+                for index in range(len(chains))
+            ]
             kept[RANDOM_MASK, level] = np.stack(rows)
             yield _row(context, RANDOM_MASK, base, level, masks[0, level], kept[RANDOM_MASK, level])
 
 
-def _by_chance(context: StudyContext, how: Pretraining, index: int, mask: Any) -> np.ndarray:
+def _correct_with_random_mask(context: StudyContext, how: Pretraining, index: int, mask: Any) -> np.ndarray:
     """Train with as many weights of every layer, drawn by chance, from the same rewinding point."""
     point = point_of(context, how, index)
     drawn = random_mask(mask, derive_seed(point.seed, "random mask"))

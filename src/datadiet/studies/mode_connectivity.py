@@ -13,9 +13,9 @@ from datadiet.engine.points import load_weights
 from datadiet.engine.runs import Run
 from datadiet.foundation.errors import BadInputError
 from datadiet.landscape import Barrier, error_barrier
-from datadiet.studies.toolbox.claims import Claim, Measurement, mean_within
+from datadiet.studies.toolbox.claims import Claim, Measurement, mean_difference, mean_within
 from datadiet.studies.toolbox.context import StudyContext
-from datadiet.studies.toolbox.figures import caption, draw_lines, finish, in_epochs, label, panel, spread_of
+from datadiet.studies.toolbox.figures import caption, in_epochs, lines
 from datadiet.studies.toolbox.study import Conclusion, Planned, Row, study
 
 DATA_DIET = "Paul, Ganguli, Dziugaite 2021, section on linear mode connectivity"
@@ -72,9 +72,8 @@ def measure(context: StudyContext, kept: dict[Any, Any]) -> Iterator[Row]:
     """A row a moment and group: barriers of all parents' pairs of children."""
     ids = context.setup.examples.train.ids
     hardness = context.hardness("el2n", context.score_step)
-    groups = {
-        name: ids[at] for name, at in groups_by_hardness(hardness, group_size(context), context.seed).items()
-    }
+    places = groups_by_hardness(hardness, group_size(context), context.seed)
+    groups = {name: ids[place] for name, place in places.items()}
     paths = kept.setdefault("paths", [])
     for step in moments(context):
         found = [
@@ -83,15 +82,14 @@ def measure(context: StudyContext, kept: dict[Any, Any]) -> Iterator[Row]:
         for name in GROUPS:
             parts = [line.of(groups[name]) for line in found]
             barriers = [part.barrier for part in parts]
-            _, least, largest = spread_of(barriers)
             yield {
                 "epoch": context.epoch_of(step),
                 "step": step,
                 "group": name,
                 "n": len(groups[name]),
                 "barrier": float(np.mean(barriers)),
-                "least": least,
-                "largest": largest,
+                "least": min(barriers),
+                "largest": max(barriers),
                 "parents": len(barriers),
                 "barriers": barriers,
                 "loss_barrier": float(np.mean([part.loss_barrier for part in parts])),
@@ -99,10 +97,11 @@ def measure(context: StudyContext, kept: dict[Any, Any]) -> Iterator[Row]:
                 "batchnorm": parts[0].batchnorm,
             }
             for parent, part in enumerate(parts):
+                place = {"epoch": context.epoch_of(step), "parent": parent, "group": name}
                 points = zip(part.alphas.tolist(), part.error.tolist(), part.loss.tolist(), strict=True)
-                for alpha, error, loss in points:
-                    place = {"epoch": context.epoch_of(step), "parent": parent, "group": name}
-                    paths.append({**place, "alpha": alpha, "error": error, "loss": loss})
+                paths += [
+                    place | {"alpha": alpha, "error": error, "loss": loss} for alpha, error, loss in points
+                ]
 
 
 def groups_by_hardness(hardness: np.ndarray, size: int, seed: int) -> dict[str, np.ndarray]:
@@ -122,11 +121,8 @@ def between_children(
     context: StudyContext, parent: Run, step: int, groups: Mapping[str, np.ndarray]
 ) -> Barrier:
     """The line between two children of a parent, evaluated on all groups at once."""
-    setup = context.setup
-    ends = []
-    for index in range(2):
-        child = context.child(parent, step, index)
-        ends.append(load_weights(setup, child, child.total_steps)[0])
+    children = (context.child(parent, step, index) for index in range(2))
+    ends = [load_weights(context.setup, child, child.total_steps)[0] for child in children]
     return line_between(context, ends, np.unique(np.concatenate(list(groups.values()))))
 
 
@@ -136,7 +132,6 @@ def line_between(context: StudyContext, ends: Sequence[nn.Module], examples: np.
     generator = np.random.default_rng([context.seed, 0xB2])
     everything = setup.examples.train.ids
     sample = np.sort(generator.choice(everything, min(len(everything), ESTIMATED_ON), replace=False))
-
     return error_barrier(
         ends[0],
         ends[1],
@@ -162,29 +157,25 @@ def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]
     steps = moments(context)
     early = next((step for step in steps if step), None)
 
-    def difference(first: tuple[int, str], second: tuple[int, str]) -> Measurement | None:
-        if first not in barriers or second not in barriers:
-            return None
-        pairs = zip(barriers[first], barriers[second], strict=True)
-        return mean_within([one - other for one, other in pairs], "parents", -1, 1)
+    def change(first: tuple[int, str], second: tuple[int, str]) -> Measurement | None:
+        return mean_difference(barriers.get(first), barriers.get(second), "parents", -1, 1)
 
     claims: list[Claim] = []
     if early is not None:
+        easiest = barriers.get((early, "easiest"))
         at = in_epochs(context.epoch_of(early))
         claims = [
             Claim(
                 f"Children that part after {at} have a higher barrier on the hardest examples than on the easiest.",
                 DATA_DIET,
                 "error barrier on the hardest minus on the easiest, share of examples",
-                difference((early, "hardest"), (early, "easiest")),
+                change((early, "hardest"), (early, "easiest")),
             ),
             Claim(
                 f"On the easiest examples, children that part after {at} are connected (barrier under 2 points).",
                 DATA_DIET,
                 "error barrier on the easiest, share of examples",
-                mean_within(barriers[early, "easiest"], "parents", 0, 1)
-                if (early, "easiest") in barriers
-                else None,
+                mean_within(easiest, "parents", 0, 1) if easiest else None,
                 below=CONNECTED,
             ),
             Claim(
@@ -192,7 +183,7 @@ def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]
                 f"after {in_epochs(context.epoch_of(steps[-1]))} it is lower than from initialisation.",
                 DATA_DIET,
                 "error barrier on the hardest from the last t* minus from initialisation",
-                difference((steps[-1], "hardest"), (0, "hardest")),
+                change((steps[-1], "hardest"), (0, "hardest")),
                 below=0.0,
             ),
         ]
@@ -204,9 +195,12 @@ def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]
         ]
         for name in GROUPS
     }
-    figure, axes = panel(6.4, 4.2)
-    draw_lines(axes, series)
-    label(axes, "epoch t* at which two children part", "training error barrier, points")
     more = f"groups of {rows[0]['n']:,}; bars span parents"
-    finish(figure, axes, caption(context, parents(context), more, called="parents"), columns=4)
+    figure = lines(
+        series,
+        x="epoch t* at which two children part",
+        y="training error barrier, points",
+        title=caption(context, parents(context), more, called="parents"),
+        height=4.2,
+    )
     return Conclusion(claims, {"mode-connectivity": figure}, {"paths": kept.get("paths", [])})

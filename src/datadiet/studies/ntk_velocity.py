@@ -80,7 +80,7 @@ def measure(context: StudyContext, kept: dict[Any, Any]) -> Iterator[Row]:
     for labels, wrong in (("clean", np.zeros_like(corrupted.mask)), ("noisy", corrupted.mask)):
         there = context if labels == "clean" else context.on(corrupted.examples)
         hardness = there.hardness("el2n", there.score_step)
-        groups = in_order(hardness, neighbours(context))
+        groups = groups_in_order(hardness, neighbours(context))
         found = [velocities(there, there.epochs_run(i, ends(there)), groups) for i in range(models(context))]
         for offset, positions in groups.items():
             for epoch in epochs(there):
@@ -100,11 +100,11 @@ def measure(context: StudyContext, kept: dict[Any, Any]) -> Iterator[Row]:
                 }
 
 
-def in_order(hardness: np.ndarray, size: int) -> dict[float, np.ndarray]:
+def groups_in_order(hardness: np.ndarray, size: int) -> dict[float, np.ndarray]:
     """Positions of `size` neighbours in the order of scores at each offset.
 
     Example:
-        >>> found = in_order(np.arange(100.0), 5)
+        >>> found = groups_in_order(np.arange(100.0), 5)
         >>> found[0.0].tolist(), found[1.0].tolist()
         ([0, 1, 2, 3, 4], [95, 96, 97, 98, 99])
     """
@@ -129,8 +129,8 @@ def velocities(
         offset: next(context.batches(ids[positions], len(positions))).inputs
         for offset, positions in groups.items()
     }
-    kernels: dict[int, dict[float, torch.Tensor]] = {}
-    found = {}
+    before: dict[float, torch.Tensor] = {}  # kernels at the last of the ends
+    found: dict[tuple[float, int], float] = {}
     total = len(ends(context)) * len(groups)
     with setup.display.step("kernels", total, unit="kernels/s") as advance:
         for step in ends(context):
@@ -139,11 +139,10 @@ def velocities(
             for offset, batch in inputs.items():
                 now[offset] = ntk_gram(model, batch)
                 advance(1)
-            epoch = step // per_epoch
-            kernels = {epoch: now, **{e: k for e, k in kernels.items() if e == epoch - 1}}
-            if epoch - 1 in kernels and epoch - 1 in epochs(context):
-                for offset in groups:
-                    found[offset, epoch - 1] = kernel_distance(kernels[epoch - 1][offset], now[offset])
+            epoch = step // per_epoch - 1
+            if epoch in epochs(context):
+                found |= {(offset, epoch): kernel_distance(before[offset], now[offset]) for offset in groups}
+            before = now
     return found
 
 
@@ -156,13 +155,11 @@ def velocities(
 )
 def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]) -> Conclusion:
     """Velocity by score and epoch as a figure; claims on clean and noisy labels."""
-    trend = "Spearman correlation of velocity with the place in the order of scores, mean over epochs"
-    ratio = "log2 of the hardest group's velocity over that of the group at three quarters of the order"
     claims = [
         Claim(
             "On clean labels, the kernel turns faster on examples of higher score.",
             DATA_DIET,
-            trend,
+            "Spearman correlation of velocity with the place in the order of scores, mean over epochs",
             per_model(rows, "clean", _trend, mean_correlation),
         ),
         Claim(
@@ -174,12 +171,12 @@ def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]
         Claim(
             f"With {context.scale.noise:.0%} wrong labels, the velocity collapses for the very highest scores.",
             DATA_DIET,
-            ratio,
+            "log2 of the hardest group's velocity over that of the group at three quarters of the order",
             per_model(rows, "noisy", lambda values: log_ratio(values, OFFSETS[-1], BELOW_NOISE)),
             below=0.0,
         ),
     ]
-    return Conclusion(claims, {"ntk-velocity": drawn(context, rows)})
+    return Conclusion(claims, {"ntk-velocity": _figure(context, rows)})
 
 
 def _trend(velocities: Mapping[float, float]) -> float:
@@ -221,7 +218,7 @@ def per_model(
     return mean(found, "models")
 
 
-def drawn(context: StudyContext, rows: Sequence[Row]) -> Figure:
+def _figure(context: StudyContext, rows: Sequence[Row]) -> Figure:
     """Velocity against the place in the order of scores, a line an epoch; clean and noisy side by side."""
     figure = new_figure(LIGHT, 8.4, 4.3)
     first = None

@@ -13,18 +13,18 @@ from datadiet.engine.runs import Run
 from datadiet.engine.training.seeding import derive_seed
 from datadiet.jobs.pool.hypotheses import POOL_TASKS, PoolReading, with_labels
 from datadiet.selection import hardest_rows, select
-from datadiet.studies.toolbox.accuracy import title_of
-from datadiet.studies.toolbox.claims import Claim, Measurement, mean_of
+from datadiet.studies.toolbox.accuracy import accuracy_columns, difference, in_percent, seed_values, title_of
+from datadiet.studies.toolbox.claims import Claim, mean_difference
 from datadiet.studies.toolbox.context import StudyContext
 from datadiet.studies.toolbox.figures import caption, draw_groups, draw_level, finish, label, panel
 from datadiet.studies.toolbox.pools import (
-    Trained,
     domains_of,
+    means_of_arms,
     metrics_of,
     reading_of,
     sizes,
     split_of,
-    summary,
+    stacked,
 )
 from datadiet.studies.toolbox.study import Conclusion, Planned, Row, study
 
@@ -152,8 +152,8 @@ def _row(
     if domains is not None:
         wrong = domains[found["prediction"].astype(np.int64)] != domains[examples.test.labels]
         metrics["domain_error"] = float(wrong.mean())
-        kept.setdefault("domains", Trained()).add(choice, wrong, metrics)
-    kept.setdefault("trained", Trained()).add(choice, found["correct"].astype(bool), metrics)
+        kept.setdefault("wrong domain", {}).setdefault(choice, []).append(wrong)
+    kept.setdefault("correct", {}).setdefault(choice, []).append(found["correct"].astype(bool))
     score, end, labels = choice
     return {
         "score": score,
@@ -176,20 +176,19 @@ def _row(
 )
 def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]) -> Conclusion:
     """Every way to pick beside random picks, as a table and a figure; claims that scores pick better."""
-    trained: Trained = kept["trained"]
-    domains: Trained = kept.get("domains", Trained())
+    correct, wrong_domain = stacked(kept["correct"]), stacked(kept.get("wrong domain", {}))
     entropy: Choice = ("entropy", "hardest", "hypotheses")
-    claims: list[Claim] = [
+    claims = [
         Claim(
             "Hypotheses are worth adding at all: the base with random picks is better than the base alone.",
             SOURCE,
             "accuracy minus that of the base",
-            trained.difference(RANDOM, BASE),
+            difference(correct, RANDOM, BASE),
         )
     ]
     for score in SCORES:
         choice = (score, "hardest", "hypotheses")
-        if choice in trained.correct:
+        if choice in correct:
             said = TITLES.get(score, title_of(score))
             claims.append(
                 Claim(
@@ -197,26 +196,31 @@ def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]
                     "ones.",
                     f"{SOURCE}; which end it takes is not public",
                     "accuracy minus random's",
-                    trained.difference(choice, RANDOM),
+                    difference(correct, choice, RANDOM),
                 )
             )
-    if domains.correct:
+    if wrong_domain:
         claims.append(
             Claim(
                 "Picks by entropy put fewer utterances into a wrong domain than random picks.",
                 SOURCE,
                 "domain error minus random's",
-                domains.difference(entropy, RANDOM),
+                difference(wrong_domain, entropy, RANDOM),
                 below=0.0,
             )
         )
     if context.setup.examples.task == "intent_slots":
+        seeds = context.scale.retrain_seeds
+        picked, at_random = (
+            seed_values(rows, "semantic_error_rate", seeds, score=score, end=end, labels=labels)
+            for score, end, labels in (entropy, RANDOM)
+        )
         claims.append(
             Claim(
                 "Picks by entropy have a lower semantic error rate than random picks.",
                 SOURCE,
                 "semantic error rate minus random's",
-                _change(trained, entropy, RANDOM, "semantic_error_rate"),
+                mean_difference(picked, at_random, "seeds"),
                 below=0.0,
             )
         )
@@ -225,56 +229,42 @@ def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]
             "Wrong hypotheses cost something: random picks with their true labels are better.",
             "a check of the room that there is",
             "accuracy minus that with hypotheses",
-            trained.difference(("random", "random", "true"), RANDOM),
+            difference(correct, ("random", "random", "true"), RANDOM),
         )
     )
     return Conclusion(
-        claims, {"pool-selection": _figure(context, trained)}, {"choices": _table(trained, rows)}
+        claims, {"pool-selection": _figure(context, correct)}, {"choices": _table(correct, rows)}
     )
 
 
-def _change(trained: Trained, choice: Choice, reference: Choice, name: str) -> Measurement | None:
-    """A metric of one choice minus another's, seed by seed: both have the same base model and pool."""
-    values, others = trained.values(choice, name), trained.values(reference, name)
-    if values is None or others is None:
-        return None
-    return mean_of((values - others).tolist(), "seeds")
-
-
-def _table(trained: Trained, rows: Sequence[Row]) -> list[Row]:
-    """A way to pick a row: means over seeds, the interval of accuracy, and each metric relative to random picks."""
+def _table(correct: Mapping[Choice, np.ndarray], rows: Sequence[Row]) -> list[Row]:
+    """A way to pick a row: means over seeds, the interval of accuracy, and error rates relative to random picks."""
     by = ("score", "end", "labels")
-    names = [
-        name for name in dict.fromkeys(name for row in rows for name in row) if name not in (*by, "seed")
-    ]
-    table = summary(rows, by, names)
+    table = means_of_arms(rows, by, correct)
     reference = next((row for row in table if tuple(row[name] for name in by) == RANDOM), {})
     for row in table:
-        choice = (row["score"], row["end"], row["labels"])
-        found = trained.accuracy(choice)
-        row |= {"low": found["low"], "high": found["high"]}
         for name in ("domain_error", "semantic_error_rate"):
             if row.get(name) is not None and reference.get(name):
                 row[f"{name}_against_random"] = row[name] / reference[name] - 1
     return table
 
 
-def _figure(context: StudyContext, trained: Trained) -> Figure:
+def _figure(context: StudyContext, correct: Mapping[Choice, np.ndarray]) -> Figure:
     """Accuracy of every way to pick: a place on the axis a score, a colour a place in the order."""
     figure, axes = panel(7.2, 4.2)
-    scores = [score for score in SCORES if (score, "hardest", "hypotheses") in trained.correct]
+    scores = [score for score in SCORES if (score, "hardest", "hypotheses") in correct]
     series = {
         f"window from {WINDOW:g}" if end == "window" else end: [
-            trained.point(choice, place)
+            in_percent(place, accuracy_columns(correct[choice]))
             for place, score in enumerate(scores)
-            if (choice := (score, end, "hypotheses")) in trained.correct
+            if (choice := (score, end, "hypotheses")) in correct
         ]
         for end in ENDS
     }
     draw_groups(axes, series, [TITLES.get(score, title_of(score)) for score in scores], apart=0.16)
     for name, choice, style in (("random picks", RANDOM, "--"), ("base alone", BASE, ":")):
-        if choice in trained.correct:
-            draw_level(axes, name, trained.point(choice, 0.0)[1], style)
+        if choice in correct:
+            draw_level(axes, name, 100 * accuracy_columns(correct[choice])["accuracy"], style)
     label(axes, "score that picks", "test accuracy, %")
     base, picks = sizes(context)
     more = f"a base of {base:,} and {picks:,} picks with hypotheses as labels; same {context.setup.recipe.budget}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from datadiet.studies.toolbox.accuracy import accuracy_row, difference, full_level, points, title_of
+from datadiet.studies.toolbox.accuracy import accuracy_row, difference, level_lines, points, title_of
 from datadiet.studies.toolbox.claims import TOLERANCE, Claim
 from datadiet.studies.toolbox.context import StudyContext
 from datadiet.studies.toolbox.figures import lines, retraining_caption
@@ -48,7 +48,7 @@ def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]
     """Accuracy by score epoch as a figure; claims on early scores and on the first one."""
     fraction = context.scale.keep
     epochs = [context.epoch_of(step) for step in context.score_steps.values()]
-    at = context.epoch_of(context.score_step)
+    at = context.score_epoch
     early, random, full = ("el2n", at, fraction), ("random", 0.0, fraction), ("full", 0.0, 1.0)
     claims = [
         Claim(
@@ -94,6 +94,6 @@ def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]
         x="epoch of the score",
         y="test accuracy, %",
         title=retraining_caption(context, f"keep {fraction:g}"),
-        level_line=full_level(rows),
+        levels=level_lines(rows, "full"),
     )
     return Conclusion(claims, {"score-epoch": figure})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,14 +12,14 @@ from datadiet.studies.toolbox.accuracy import (
     accuracy_columns,
     accuracy_row,
     difference,
-    full_level,
     in_percent,
+    level_lines,
     rank_correlation,
     title_of,
 )
 from datadiet.studies.toolbox.claims import LEVEL, Claim, Measurement, mean_correlation, mean_of
 from datadiet.studies.toolbox.context import StudyContext
-from datadiet.studies.toolbox.figures import Point, lines, retraining_caption
+from datadiet.studies.toolbox.figures import Point, data_caption, lines, retraining_caption
 from datadiet.studies.toolbox.study import Conclusion, Planned, Row, retraining_plan, study
 
 DATA_DIET = "Paul, Ganguli, Dziugaite 2021, section 2"
@@ -61,10 +62,9 @@ def measure(context: StudyContext, kept: dict[Any, Any]) -> Iterator[Row]:
         context.note(f"At this scale {count} models are averaged at most, not {MOST}.")
     epoch = context.epoch_of(step)
     for score in SCORES:
-        per_seed = context.per_seed(score, step, seeds=count)
-        kept[score] = per_seed
+        kept[score] = context.per_seed(score, step, seeds=count)
         for size in range(1, count + 1):
-            yield agreement(per_seed, size, score)
+            yield agreement(kept[score], size, score)
     yield {"what": "accuracy", **accuracy_row(context, kept, ("full", epoch, 1.0), None)}
     yield {"what": "accuracy", **accuracy_row(context, kept, ("random", epoch, fraction), None)}
     for size in retrained_at(context):
@@ -97,10 +97,10 @@ def agreement(per_seed: np.ndarray, size: int, score: str) -> Row:
     count = len(per_seed)
     groups = [per_seed[group(index, size, count)].mean(axis=0) for index in range(count // size)]
     of_all = per_seed.mean(axis=0)
-    single = mean_correlation(list(pairs(list(per_seed))), "pairs").estimate if count > 1 else np.nan
+    single = mean_correlation(pairs(list(per_seed)), "pairs").estimate if count > 1 else np.nan
     with_all = mean_correlation([rank_correlation(each, of_all) for each in groups], "groups")
     low, high = with_all.interval(LEVEL)
-    between = list(pairs(groups))
+    between = pairs(groups)
     return {
         "what": "agreement",
         "score": score,
@@ -114,14 +114,12 @@ def agreement(per_seed: np.ndarray, size: int, score: str) -> Row:
     }
 
 
-def pairs(groups: Sequence[np.ndarray]) -> Iterator[float]:
+def pairs(groups: Sequence[np.ndarray]) -> list[float]:
     """Rank correlations of all pairs."""
-    for index, first in enumerate(groups):
-        for second in groups[index + 1 :]:
-            yield rank_correlation(first, second)
+    return [rank_correlation(first, second) for first, second in itertools.combinations(groups, 2)]
 
 
-def neighbours(per_seed: np.ndarray) -> Measurement:
+def pair_agreement(per_seed: np.ndarray) -> Measurement:
     """Rank correlation of two models, over pairs that share no model."""
     found = [rank_correlation(*per_seed[start : start + 2]) for start in range(0, len(per_seed) - 1, 2)]
     return mean_correlation(found, "pairs of models")
@@ -148,7 +146,7 @@ def gain(per_seed: np.ndarray) -> Measurement | None:
 )
 def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]) -> Conclusion:
     """Agreement and accuracy by number of models; claims that averaging is worth it."""
-    count, fraction, epoch = models(context), context.scale.keep, context.epoch_of(context.score_step)
+    count, fraction, epoch = models(context), context.scale.keep, context.score_epoch
     per_seed = kept["el2n"]
     claims = [
         Claim(
@@ -156,7 +154,7 @@ def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]
             f"{ROOM:g}.",
             f"{DATA_DIET} (one model against ten: about 0.75); the bound is ours",
             "Spearman's rho of two models",
-            neighbours(per_seed),
+            pair_agreement(per_seed),
             below=ROOM,
         ),
         Claim(
@@ -197,18 +195,15 @@ def _agreement_figure(context: StudyContext, rows: Sequence[Row]) -> Any:
                 low, high = row["with_all_low"], row["with_all_high"]
                 point = (size, middle, middle if low is None else low, middle if high is None else high)
                 series.setdefault(f"{title_of(score)}, with the mean of all", []).append(point)
-            if row["with_other_groups"] is not None:
-                between = row["with_other_groups"]
-                series.setdefault(f"{title_of(score)}, of two groups", []).append((size, *[between] * 3))
-            if row["predicted"] is not None and score == "el2n":
-                expected = row["predicted"]
-                series.setdefault(f"{title_of(score)}, of two, predicted", []).append((size, *[expected] * 3))
-    said = f"{context.setup.examples.name}: {len(context.setup.examples.train):,} training examples"
+            for name, column in (("of two groups", "with_other_groups"), ("of two, predicted", "predicted")):
+                if row[column] is not None and (column != "predicted" or score == "el2n"):
+                    point = (size, *[row[column]] * 3)
+                    series.setdefault(f"{title_of(score)}, {name}", []).append(point)
     figure = lines(
         series,
         x="models averaged",
         y="Spearman's rank correlation",
-        title=f"{said}; {context.setup.recipe.model}; scores at epoch {context.epoch_of(context.score_step):g}",
+        title=data_caption(context, f"scores at epoch {context.score_epoch:g}"),
         width=7.2,
         height=4.4,
     )
@@ -227,9 +222,9 @@ def _accuracy_figure(context: StudyContext, rows: Sequence[Row]) -> Any:
         x="models averaged",
         y="test accuracy, %",
         title=retraining_caption(
-            context, f"keep {context.scale.keep:g}, scores at epoch {context.epoch_of(context.score_step):g}"
+            context, f"keep {context.scale.keep:g}, scores at epoch {context.score_epoch:g}"
         ),
-        level_line=full_level(rows),
+        levels=level_lines(rows, "full"),
     )
     figure.axes[0].set_xticks(retrained_at(context))
     return figure

@@ -18,20 +18,16 @@ from datadiet.engine.training.ledger import method_cost
 from datadiet.jobs.compare import random_arm
 from datadiet.jobs.dynamic_run import twin_of, with_dynamic
 from datadiet.selection import kept_size, select
-from datadiet.studies.toolbox.accuracy import accuracy_columns, in_percent
-from datadiet.studies.toolbox.claims import (
-    LEVEL,
-    TOLERANCE,
-    Claim,
-    Measurement,
-    accuracy_difference,
-    finite_or_none,
-    share_saved,
-)
+from datadiet.studies.toolbox.accuracy import accuracy_columns, difference, in_percent
+from datadiet.studies.toolbox.claims import LEVEL, TOLERANCE, Claim, Measurement, finite_or_none, share_saved
 from datadiet.studies.toolbox.context import StudyContext, correct_of
 from datadiet.studies.toolbox.figures import Point, lines
 from datadiet.studies.toolbox.study import Conclusion, Planned, Row, study
 
+NLU = "Attendu and Corbeil 2023"
+INFOBATCH = "Qin et al., ICLR 2024"
+METHODS = ("nlu-data-diet", "infobatch", "uncertainty", "curriculum")
+HARDEST, RANDOM = "el2n hardest", "random subset"
 ArmName = tuple[str, float | None]  # method, kept share
 Clock = str  # "seconds" on the wall or "processor_seconds"
 
@@ -76,9 +72,9 @@ class TimedArm:
         before = sum(method_cost(ledger, clock) for ledger in self.scoring) if with_scoring else 0.0
         return np.array([method_cost(ledger, clock) + before for ledger in self.ledgers])
 
-    def examples(self, *, with_scoring: bool = True) -> np.ndarray:
+    def examples(self) -> np.ndarray:
         """Examples that each seed processed: those sent forward and those sent backward, added up."""
-        before = sum(_processed(ledger) for ledger in self.scoring) if with_scoring else 0
+        before = sum(_processed(ledger) for ledger in self.scoring)
         return np.array([_processed(ledger) + before for ledger in self.ledgers], dtype=np.float64)
 
 
@@ -86,21 +82,20 @@ def _processed(ledger: Mapping[str, Any]) -> int:
     return int(ledger["forwarded"] + ledger["backwarded"])
 
 
-def scores_with_cost(
-    setup: Setup, runs: Sequence[Run], step: int, name: str = "el2n"
+def el2n_with_cost(
+    setup: Setup, runs: Sequence[Run], step: int
 ) -> tuple[np.ndarray, list[Mapping[str, Any]]]:
-    """A point score's mean over runs, and the ledgers of these runs up to that step and of the scoring passes.
+    """EL2N, the mean over runs, and the ledgers of these runs up to that step and of the scoring passes.
 
     Args:
         setup: of the runs.
         runs: each keeps its weights at `step`.
         step: of the weights.
-        name: of the score.
     """
     columns, ledgers = [], []
     for run in runs:
-        points = measure_points(setup, run, step, [name])
-        columns.append(points.columns[name].astype(np.float64))
+        points = measure_points(setup, run, step, ["el2n"])
+        columns.append(points.columns["el2n"].astype(np.float64))
         ledgers += [run.weights(step)[1]["ledger"], points.ledger]
     return np.mean(columns, axis=0), ledgers
 
@@ -148,17 +143,9 @@ def _interval_columns(name: str, found: Measurement) -> Row:
     return {name: found.estimate, f"{name}_low": low, f"{name}_high": high}
 
 
-NLU = "Attendu and Corbeil 2023"
-INFOBATCH = "Qin et al., ICLR 2024"
-METHODS = ("nlu-data-diet", "infobatch", "uncertainty", "curriculum")
-HARDEST, RANDOM = "el2n hardest", "random subset"
-SHARES = {"smoke": (0.5, 0.2)}
-ALL_SHARES = (0.7, 0.5, 0.3, 0.2)
-
-
 def shares_of(context: StudyContext) -> tuple[float, ...]:
     """Kept shares; 0.5 and 0.2 are those that the papers name."""
-    return SHARES.get(context.scale.name, ALL_SHARES)
+    return (0.5, 0.2) if context.scale.name == "smoke" else (0.7, 0.5, 0.3, 0.2)
 
 
 def same_epochs(setup: Setup) -> Setup:
@@ -189,8 +176,7 @@ def dynamic_pairs(methods: Sequence[str], shares: Sequence[float]) -> list[tuple
 
 def plan(context: StudyContext) -> Sequence[Planned]:
     """Scoring runs, full data, static subsets, and each dynamic method with its twin."""
-    seeds, shares = context.scale.retrain_seeds, shares_of(context)
-    total = context.total_steps
+    seeds, shares, total = context.scale.retrain_seeds, shares_of(context), context.total_steps
     pairs = dynamic_pairs(METHODS, shares)
     return [
         Planned("scoring runs", context.scale.score_seeds, total),
@@ -206,9 +192,8 @@ def plan(context: StudyContext) -> Sequence[Planned]:
 def measure(context: StudyContext, kept: dict[Any, Any]) -> Iterator[Row]:
     """Full data, static subsets at the same epochs, then every dynamic method beside its random twin."""
     seeds, shares = context.scale.retrain_seeds, shares_of(context)
-    step = context.score_step
     runs = [context.scoring_run(index) for index in range(context.scale.score_seeds)]
-    hardness, scoring = scores_with_cost(context.setup, runs, step)
+    hardness, scoring = el2n_with_cost(context.setup, runs, context.score_step)
 
     def retrain(setup: Setup, index: int, ids: Any, label: str) -> Any:
         return context.retrain(ids, index, f"{label}, seed {index + 1}", setup=setup)
@@ -280,14 +265,12 @@ def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]
     clock = "processor_seconds" if context.setup.accelerator.device.type == "cpu" else "seconds"
     clock_name = "processor time" if clock == "processor_seconds" else "time"
     full = ("full", None)
-
-    def accuracy(arm: ArmName, other: ArmName = full) -> Measurement | None:
-        if arm not in kept or other not in kept:
-            return None
-        return accuracy_difference(kept[arm].correct(), kept[other].correct())
+    correct = {name: arm.correct() for name, arm in kept.items()}
 
     def loses_little(sentence: str, source: str, arm: ArmName, bound: float = TOLERANCE) -> Claim:
-        return Claim(sentence, source, "accuracy minus full data's", accuracy(arm), above=-bound)
+        return Claim(
+            sentence, source, "accuracy minus full data's", difference(correct, arm, full), above=-bound
+        )
 
     def takes_less(sentence: str, source: str, arm: ArmName, share: float) -> Claim:
         quantity = f"share of full data's {clock_name} saved, scoring counted"
@@ -324,7 +307,7 @@ def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]
                 f"{method}{at} is more accurate than chance with epochs of the same sizes.",
                 "implied by the papers, which do not test it",
                 "accuracy minus its random twin's",
-                accuracy((method, keep), (f"random twin of {method}", keep)),
+                difference(correct, (method, keep), (f"random twin of {method}", keep)),
             )
         )
     return Conclusion(claims, figures_of(context.setup, rows))
@@ -356,7 +339,7 @@ def figures_of(setup: Setup, rows: Sequence[Row]) -> dict[str, Any]:
             x=f"{called}, as a share of full data's",
             y="test accuracy, %",
             title=title,
-            level_line=("full data", 100 * full["accuracy"]),
+            levels={"full data": 100 * full["accuracy"]},
             width=8.0,
             height=5.0,
         )

@@ -31,10 +31,8 @@ PROXIES = (
 SCORE = "el2n"
 SMALL_SIDE = 16  # images below it are too small for a residual net to halve them three times
 
-Changes = dict[str, Any]
 
-
-def other_model(recipe: Recipe, examples: Examples) -> Changes:
+def other_model(recipe: Recipe, examples: Examples) -> dict[str, Any]:
     """What is changed in the recipe for the second model: another architecture of about the same cost or less.
 
     Images: a narrow ResNet-18 beside `smallcnn` (an `mlp` where images are below 16 pixels), and `smallcnn`
@@ -48,27 +46,20 @@ def other_model(recipe: Recipe, examples: Examples) -> Changes:
         >>> other_model(Recipe(model="smallcnn"), load("digits"))
         {'model': 'mlp', 'model_options': {}}
     """
-    kind, now = examples.kind, (recipe.model, dict(recipe.model_options))
-    changes: Changes
+    kind, options = examples.kind, dict(recipe.model_options)
+    changes: dict[str, Any] = {"model": "mlp", "model_options": {}}
     if kind == "image":
         side = min((examples.image_shape or (0, SMALL_SIDE, SMALL_SIDE))[1:])
         if recipe.model != "smallcnn":
             changes = {"model": "smallcnn", "model_options": {}}
-        elif side < SMALL_SIDE:
-            changes = {"model": "mlp", "model_options": {}}
-        else:
+        elif side >= SMALL_SIDE:
             changes = {"model": "resnet18", "model_options": {"width": 16}}
     elif kind == "vector":
-        narrow = ("mlp", {"hidden": (64,)})
-        hidden = (
-            (256, 256) if (now[0], tuple(now[1].get("hidden", ()))) == ("mlp", (64,)) else narrow[1]["hidden"]
-        )
-        changes = {"model": "mlp", "model_options": {"hidden": hidden}}
+        narrow = recipe.model == "mlp" and tuple(options.get("hidden", ())) == (64,)
+        changes["model_options"] = {"hidden": (256, 256) if narrow else (64,)}
     else:
-        changes = {
-            "model": "ngrams",
-            "model_options": {"width": 64 if now == ("ngrams", {"width": 16}) else 16},
-        }
+        narrow = recipe.model == "ngrams" and options == {"width": 16}
+        changes = {"model": "ngrams", "model_options": {"width": 64 if narrow else 16}}
     if is_pretrained(recipe.model):
         fast = fast_for(kind, len(examples.train), pretrained=False)
         for name in ("optimizer", "lr", "weight_decay", "schedule", "warmup"):
@@ -77,24 +68,24 @@ def other_model(recipe: Recipe, examples: Examples) -> Changes:
 
 
 def names_of(context: StudyContext) -> tuple[str, str]:
-    """What the two models are called: their registered names, with options where the names are the same.
-
-    Example:
-        >>> said({"model": "mlp", "model_options": {"hidden": (64,)}}, full=True)
-        'mlp hidden=[64]'
-    """
+    """What the two models are called: their registered names, with options where the names are the same."""
     recipe = context.setup.recipe
     first = {"model": recipe.model, "model_options": dict(recipe.model_options)}
     second = other_model(recipe, context.setup.examples)
     same = first["model"] == second["model"]
-    return said(first, full=same), said(second, full=same)
+    return model_title(first, full=same), model_title(second, full=same)
 
 
-def said(model: Mapping[str, Any], *, full: bool) -> str:
-    """A model in words; `full` names its options too."""
+def model_title(model: Mapping[str, Any], *, full: bool) -> str:
+    """A model in words; `full` names its options too.
+
+    Example:
+        >>> model_title({"model": "mlp", "model_options": {"hidden": (64,)}}, full=True)
+        'mlp hidden=[64]'
+    """
     options = model["model_options"] if full else {}
-    written = (f"{k}={list(v) if isinstance(v, tuple) else v}" for k, v in options.items())
-    words = [printable(model["model"], limit=40), *written]
+    named = (f"{k}={list(v) if isinstance(v, tuple) else v}" for k, v in options.items())
+    words = [printable(model["model"], limit=40), *named]
     return " ".join(words) if not full or options else f"{words[0]} by default"
 
 
@@ -125,11 +116,11 @@ def measure(context: StudyContext, kept: dict[Any, Any]) -> Iterator[Row]:
             yield {"what": "accuracy", "source": score, "target": target, **row}
         for source, per_seed in zip(names, scores, strict=True):
             ids = context.keep(per_seed.mean(axis=0), fraction)
-            row = accuracy_row(here, arms, (key(source), epoch, fraction), ids)
+            row = accuracy_row(here, arms, (subset_key(source), epoch, fraction), ids)
             yield {"what": "accuracy", "source": source, "target": target, **row, "score": SCORE}
 
 
-def key(source: str) -> str:
+def subset_key(source: str) -> str:
     """Under which name the subset of a model is remembered."""
     return f"{SCORE} of {source}"
 
@@ -144,7 +135,7 @@ def key(source: str) -> str:
 def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]) -> Conclusion:
     """Accuracy of each target by where its subset comes from; claims that subsets can be handed on."""
     names = names_of(context)
-    epoch, fraction = context.epoch_of(context.score_step), context.scale.keep
+    epoch, fraction = context.score_epoch, context.scale.keep
     claims: list[Claim] = [
         Claim(
             f"{names[0]} and {names[1]} find the same examples hard: a rank correlation above 0.5.",
@@ -156,7 +147,7 @@ def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]
     ]
     for target, source in (names, names[::-1]):
         arms = kept.get(target, {})
-        theirs, own = ((key(name), epoch, fraction) for name in (source, target))
+        theirs, own = ((subset_key(name), epoch, fraction) for name in (source, target))
         claims += [
             Claim(
                 f"{target} on the hardest {fraction:g} of {source} loses no more than half a point against its "
@@ -194,6 +185,6 @@ def _figure(context: StudyContext, rows: Sequence[Row], names: Sequence[str]) ->
         series[name] = [in_percent(names.index(row["target"]), row) for row in own]
     draw_groups(axes, series, names, apart=0.12)
     label(axes, "model that is trained", "test accuracy, %")
-    epoch = context.epoch_of(context.score_step)
+    epoch = context.score_epoch
     more = f"keep {context.scale.keep:g}, {title_of(SCORE)} at epoch {epoch:g}"
     return finish(figure, axes, retraining_caption(context, more))

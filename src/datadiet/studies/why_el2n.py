@@ -137,10 +137,10 @@ def row_of_model(context: StudyContext, index: int, step: int, ids: np.ndarray) 
         "cosine": float(np.abs(gradients.cosines).mean()),
         "size_variation": float(gradients.norms.std() / gradients.norms.mean()),
     }
-    place = {"epoch": row["epoch"], "model": index}
     pairs = [
         {
-            **place,
+            "epoch": row["epoch"],
+            "model": index,
             "removed": int(ids[removed[r]]),
             "other": int(ids[i]),
             "change": done[r, i],
@@ -160,7 +160,7 @@ def row_of_model(context: StudyContext, index: int, step: int, ids: np.ndarray) 
 )
 def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]) -> Conclusion:
     """Each step of the reasoning as a claim at the moment of scores, and all moments as a figure."""
-    epoch = context.epoch_of(context.score_step)
+    epoch = context.score_epoch
     at = f"after {in_epochs(epoch)}"
     now = [row for row in rows if row["step"] == context.score_step]
 
@@ -210,13 +210,13 @@ def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]
         ),
     ]
     pairs = kept.get("pairs", [])
-    return Conclusion(claims, {"why-el2n": drawn(context, rows, pairs)}, {"pairs": pairs})
+    return Conclusion(claims, {"why-el2n": _figure(context, rows, pairs)}, {"pairs": pairs})
 
 
-def drawn(context: StudyContext, rows: Sequence[Row], pairs: Sequence[Row]) -> Figure:
+def _figure(context: StudyContext, rows: Sequence[Row], pairs: Sequence[Row]) -> Figure:
     """Left: the steps of the reasoning by epoch. Right: each measured change against its bound."""
     figure = new_figure(LIGHT, 9.0, 4.6)
-    axes = figure.add_subplot(1, 2, 1)
+    axes, right = figure.subplots(1, 2)
     shown = {
         "GraNd against EL2N, Spearman": "grand_el2n",
         "norm against effect, Spearman": "norm_and_effect",
@@ -224,19 +224,13 @@ def drawn(context: StudyContext, rows: Sequence[Row], pairs: Sequence[Row]) -> F
         "logit gradients: spread of norms": "size_variation",
     }
     epochs = sorted({row["epoch"] for row in rows})
-    draw_lines(
-        axes,
-        {
-            name: [
-                (epoch, *spread_of([row[column] for row in rows if row["epoch"] == epoch]))
-                for epoch in epochs
-            ]
-            for name, column in shown.items()
-        },
-    )
+    series = {
+        name: [(at, *spread_of([row[column] for row in rows if row["epoch"] == at])) for at in epochs]
+        for name, column in shown.items()
+    }
+    draw_lines(axes, series)
     label(axes, "epoch", "correlation, cosine, share of the mean")
-    right = figure.add_subplot(1, 2, 2)
-    epoch = min(epochs, key=lambda found: abs(found - context.epoch_of(context.score_step)))
+    epoch = min(epochs, key=lambda found: abs(found - context.score_epoch))
     chosen = [pair for pair in pairs if pair["epoch"] == epoch and pair["change"] > 0]
     bounds = np.array([pair["bound"] for pair in chosen])
     changes = np.array([pair["change"] for pair in chosen])
@@ -251,7 +245,7 @@ def drawn(context: StudyContext, rows: Sequence[Row], pairs: Sequence[Row]) -> F
         plain_log(right, "y")
     label(right, f"bound on the change of a loss, nats (epoch {epoch:g})", "change in a real step, nats")
     more = f"{rows[0]['sample']} examples a minibatch; bars span models"
-    return finish(figure, axes, caption(context, models(context), more), columns=2)
+    return finish(figure, axes, caption(context, models(context), more))
 
 
 @dataclass(frozen=True)

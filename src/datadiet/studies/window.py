@@ -21,14 +21,13 @@ SCORE = "el2n"
 CLEAN, NOISY = "as they are", "wrong labels"
 NEAR = 0.05  # of the data: what "only the hardest few" is taken to mean; the paper's 500 of CIFAR-10 are 0.01
 DRAWS = 1_000
-_CHUNK = 4_000_000  # resampling weights that are held at a time
+CHUNK = 4_000_000  # resampling weights that are held at a time
 
 
 def offsets(context: StudyContext) -> list[float]:
     """Where windows begin, as shares of the data from the hardest end; only those that fit."""
-    return [
-        offset for offset in sorted(context.scale.offsets) if offset + context.scale.window_keep <= 1 + 1e-9
-    ]
+    keep = context.scale.window_keep
+    return [offset for offset in sorted(context.scale.offsets) if offset + keep <= 1 + 1e-9]
 
 
 def plan(context: StudyContext) -> Sequence[Planned]:
@@ -41,7 +40,7 @@ def measure(context: StudyContext, kept: dict[Any, Any]) -> Iterator[Row]:
     fraction = context.scale.window_keep
     for labels, here in ((CLEAN, context), (NOISY, with_wrong_labels(context)[0])):
         arms = kept.setdefault(labels, {})
-        epoch = here.epoch_of(here.score_step)
+        epoch = here.score_epoch
         yield {"labels": labels, **accuracy_row(here, arms, ("full", epoch, 1.0), None)}
         yield {"labels": labels, **accuracy_row(here, arms, ("random", epoch, fraction), None)}
         hardness = here.hardness(SCORE, here.score_step)
@@ -83,7 +82,7 @@ def best_offsets(correct: Sequence[np.ndarray], seed: int = 0) -> np.ndarray:
     generator = np.random.default_rng([seed, 0x77])
     per_example = np.stack([arm.mean(axis=0) for arm in correct])  # (subsets, test examples)
     count = per_example.shape[1]
-    rows = max(1, _CHUNK // count)
+    rows = max(1, CHUNK // count)
     parts = []
     for start in range(0, DRAWS, rows):
         drawn = generator.multinomial(count, np.full(count, 1 / count), size=min(rows, DRAWS - start))
@@ -96,8 +95,7 @@ def best_offsets(correct: Sequence[np.ndarray], seed: int = 0) -> np.ndarray:
         errors = [np.sqrt(squares / degrees / len(values)) for values in accuracies]
         noise = stats.t.rvs(degrees, size=means.shape, random_state=generator)
         means = means + noise * np.asarray(errors)
-    best: np.ndarray = means.argmax(axis=1)
-    return best
+    return np.asarray(means.argmax(axis=1))
 
 
 def best_offset(
@@ -105,7 +103,7 @@ def best_offset(
 ) -> tuple[Measurement, np.ndarray] | None:
     """The offset of the best window with its interval, and the offset that is best in each draw."""
     arms = kept.get(labels, {})
-    epoch, fraction = context.epoch_of(context.score_step), context.scale.window_keep
+    epoch, fraction = context.score_epoch, context.scale.window_keep
     keys = [(window(offset), epoch, fraction) for offset in offsets(context)]
     if any(key not in arms for key in keys):
         return None
@@ -113,15 +111,17 @@ def best_offset(
     places = np.asarray(offsets(context))
     drawn = places[best_offsets(correct, context.seed + (labels == NOISY))]
     best = float(places[int(np.argmax([arm.mean() for arm in correct]))])
-    return Measurement(best, len(correct[0]), "seeds", _quantiles_of(drawn)), drawn
+    return _best(best, drawn, len(correct[0])), drawn
 
 
-def _quantiles_of(draws: np.ndarray) -> Any:
+def _best(estimate: float, draws: np.ndarray, seeds: int) -> Measurement:
+    """An offset with the quantiles of its draws as interval."""
+
     def interval(level: float) -> tuple[float, float]:
         low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], method="nearest")
         return float(low), float(high)
 
-    return interval
+    return Measurement(estimate, seeds, "seeds", interval)
 
 
 @study(
@@ -133,21 +133,15 @@ def _quantiles_of(draws: np.ndarray) -> Any:
 )
 def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]) -> Conclusion:
     """Accuracy by offset as a figure, the best offset of each as a table, claims on where the best windows lie."""
-    fraction, epoch, noise = (
-        context.scale.window_keep,
-        context.epoch_of(context.score_step),
-        context.scale.noise,
-    )
+    scale, epoch = context.scale, context.score_epoch
+    fraction, noise = scale.window_keep, scale.noise
     there = offsets(context)
     beyond = next((offset for offset in there if offset >= noise), there[-1])
     random = ("random", epoch, fraction)
     clean, noisy = (best_offset(kept, context, labels) for labels in (CLEAN, NOISY))
     later = None
     if clean is not None and noisy is not None:
-        estimate = noisy[0].estimate - clean[0].estimate
-        later = Measurement(
-            estimate, min(clean[0].n, noisy[0].n), "seeds", _quantiles_of(noisy[1] - clean[1])
-        )
+        later = _best(noisy[0].estimate - clean[0].estimate, noisy[1] - clean[1], min(clean[0].n, noisy[0].n))
 
     def against(labels: str, offset: float, other: tuple[str, float, float]) -> Measurement | None:
         return difference(kept.get(labels, {}), (window(offset), epoch, fraction), other)
@@ -219,6 +213,6 @@ def _figure(context: StudyContext, rows: Sequence[Row]) -> Figure:
             if row["score"] == "random":
                 axes.axhspan(100 * row["low"], 100 * row["high"], color=colour, alpha=0.08, linewidth=0)
     label(axes, "share of the hardest that is left out before the window begins", "test accuracy, %")
-    more = f"keep {context.scale.window_keep:g}, scores at epoch {context.epoch_of(context.score_step):g}"
+    more = f"keep {context.scale.window_keep:g}, scores at epoch {context.score_epoch:g}"
     more += f"; {context.scale.noise:g} wrong labels; shaded: the interval of random"
     return finish(figure, axes, retraining_caption(context, more))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from scipy import stats
 from datadiet.foundation.statistics import accuracy_interval
 from datadiet.pages.report.plain import score_title
 from datadiet.selection import hardest_rows, kept_size
-from datadiet.studies.toolbox.claims import Measurement, accuracy_difference
+from datadiet.studies.toolbox.claims import LEVEL, Measurement, accuracy_difference
 from datadiet.studies.toolbox.context import StudyContext
 from datadiet.studies.toolbox.figures import Point
 from datadiet.studies.toolbox.study import Row
@@ -68,10 +68,23 @@ def points(rows: Sequence[Mapping[str, Any]], score: str, along: str) -> list[Po
     return [in_percent(row[along], row) for row in chosen]
 
 
-def full_level(rows: Sequence[Mapping[str, Any]]) -> tuple[str, float] | None:
-    """The name and the height of the line of full data; None where it was not trained."""
-    full = next((row for row in rows if row["score"] == "full"), None)
-    return None if full is None else (title_of("full"), 100 * full["accuracy"])
+def level_lines(rows: Sequence[Mapping[str, Any]], *scores: str) -> dict[str, float]:
+    """Name -> height in percent of arms that do not depend on x, such as "full" and "random"; those that there are."""
+    found = {row["score"]: 100 * row["accuracy"] for row in reversed(rows)}
+    return {title_of(score): found[score] for score in scores if score in found}
+
+
+def seed_values(rows: Sequence[Row], column: str, seeds: int, **cells: Any) -> np.ndarray | None:
+    """A column of the rows that have these cells, one value a seed; None where a seed has none."""
+    found = [row.get(column) for row in rows if all(row[name] == cell for name, cell in cells.items())]
+    known = [value for value in found if value is not None and np.isfinite(value)]
+    return np.asarray(known) if len(known) == seeds else None
+
+
+def points_by_epoch(rows: Sequence[Row], measured: Callable[[float], Measurement | None]) -> list[Point]:
+    """A quantity at each epoch of the rows as (epoch, estimate, low, high), where it could be measured."""
+    found = {epoch: measured(epoch) for epoch in sorted({row["epoch"] for row in rows})}
+    return [(x, m.estimate, *m.interval(LEVEL)) for x, m in found.items() if m is not None]
 
 
 def title_of(score: str) -> str:

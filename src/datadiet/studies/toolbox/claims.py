@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from datadiet.foundation.statistics import difference_interval
@@ -238,3 +239,18 @@ def mean_within(values: Sequence[float], unit: str, low: float, high: float) -> 
         return max(low, below), min(high, above)
 
     return Measurement(free.estimate, free.n, unit, interval)
+
+
+def mean_difference(
+    values: ArrayLike | None, others: ArrayLike | None, unit: str, low: float = -np.inf, high: float = np.inf
+) -> Measurement | None:
+    """The mean of paired differences, which are in [low, high]; None where one side was not measured.
+
+    Example:
+        >>> found = mean_difference([1.0, 2.0], [0.5, 1.0], "seeds")
+        >>> found.estimate, found.n, mean_difference(None, [1.0], "seeds")
+        (0.75, 2, None)
+    """
+    if values is None or others is None:
+        return None
+    return mean_within(np.subtract(values, others).tolist(), unit, low, high)

@@ -118,6 +118,11 @@ class StudyContext:
         wanted = self.scale.score_share * self.total_steps
         return min((step for step in self.score_steps.values() if step), key=lambda step: abs(step - wanted))
 
+    @property
+    def score_epoch(self) -> float:
+        """The epoch at the end of that step."""
+        return self.epoch_of(self.score_step)
+
     def epoch_of(self, step: int) -> float:
         """The epoch at the end of a step, over all data."""
         return step / self.setup.steps_per_epoch
@@ -220,19 +225,11 @@ class StudyContext:
         return np.asarray(self.per_seed(name, step).mean(axis=0))
 
     def keep(
-        self, hardness: np.ndarray, fraction: float, rule: str = "hardest", **options: object
+        self, hardness: np.ndarray, fraction: float, rule: str = "hardest", **options: Any
     ) -> np.ndarray:
         """Ids that stay by a hardness, at a fraction."""
-        train = self.setup.examples.train
-        return select(
-            train.ids,
-            hardness,
-            fraction,
-            rule=rule,
-            labels=train.labels,
-            seed=self.seed,
-            **options,  # type: ignore[arg-type]
-        )
+        train, seed = self.setup.examples.train, self.seed
+        return select(train.ids, hardness, fraction, rule=rule, labels=train.labels, seed=seed, **options)
 
     def batches(self, ids: np.ndarray, size: int) -> Iterator[Batch]:
         """Training examples in the order of their ids, on the device, in the recipe's memory format."""

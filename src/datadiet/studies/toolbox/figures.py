@@ -16,8 +16,14 @@ from datadiet.studies.toolbox.context import StudyContext
 Point = tuple[float, float, float, float]  # x, estimate, low, high
 
 
+def data_caption(context: StudyContext, more: str) -> str:
+    """What is held fixed in a figure: data and model, and what more there is."""
+    examples, recipe = context.setup.examples, context.setup.recipe
+    return f"{examples.name}: {len(examples.train):,} training examples; {recipe.model}; {more}"
+
+
 def caption(context: StudyContext, models: int, more: str = "", *, called: str = "models") -> str:
-    """What is held fixed in a figure: data, model, number of models.
+    """The same with the number of models.
 
     Args:
         context: what the study works with.
@@ -25,9 +31,7 @@ def caption(context: StudyContext, models: int, more: str = "", *, called: str =
         more: what else is held fixed.
         called: what they are called there.
     """
-    examples, recipe = context.setup.examples, context.setup.recipe
-    said = f"{examples.name}: {len(examples.train):,} training examples; {recipe.model}; {models} {called}"
-    return f"{said}; {more}" if more else said
+    return data_caption(context, f"{models} {called}; {more}" if more else f"{models} {called}")
 
 
 def retraining_caption(context: StudyContext, more: str) -> str:
@@ -109,7 +113,7 @@ def lines(
     x: str,
     y: str,
     title: str,
-    level_line: tuple[str, float] | None = None,
+    levels: Mapping[str, float] | None = None,
     width: float = 6.4,
     height: float = 4.0,
 ) -> Figure:
@@ -120,14 +124,14 @@ def lines(
         x: name of the axis.
         y: name of the axis.
         title: what is held fixed: n, seeds, budget; written below.
-        level_line: a name and a height that is drawn across, such as the accuracy of full data.
+        levels: name -> a height that is drawn across, such as the accuracy of full data; at most two.
         width: in inches.
         height: in inches.
     """
     figure, axes = panel(width, height)
     draw_lines(axes, series)
-    if level_line is not None:
-        draw_level(axes, *level_line)
+    for (name, level), style in zip((levels or {}).items(), ("--", ":"), strict=False):
+        draw_level(axes, name, level, style)
     label(axes, x, y)
     return finish(figure, axes, title)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,8 @@ from datadiet.engine.training.seeding import derive_seed
 from datadiet.foundation.errors import BadInputError
 from datadiet.jobs.pool.hypotheses import PoolReading, read_pool
 from datadiet.selection import kept_size, select
-from datadiet.studies.toolbox.accuracy import accuracy_columns, difference, in_percent
-from datadiet.studies.toolbox.claims import Measurement
+from datadiet.studies.toolbox.accuracy import accuracy_columns
 from datadiet.studies.toolbox.context import StudyContext
-from datadiet.studies.toolbox.figures import Point
 from datadiet.studies.toolbox.study import Row
 
 _SEPARATOR = re.compile(r"[._/#:+ -]")
@@ -60,9 +58,6 @@ def domains_of(names: Sequence[str], given: Mapping[str, str] | None = None) -> 
     if given is None and not 1 < len(distinct) < len(names):
         return None
     return numbers.reshape(-1).astype(np.int64)
-
-
-Arm = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -114,40 +109,9 @@ def reading_of(context: StudyContext, run: Run, ids: np.ndarray) -> PoolReading:
     return read_pool(context.setup, model, context.setup.train, ids)
 
 
-@dataclass
-class Trained:
-    """What was found of each arm, one entry a seed.
-
-    Args:
-        correct: arm -> bool (test examples,) a seed.
-        numbers: arm -> the numbers of its row a seed.
-    """
-
-    correct: dict[Arm, list[np.ndarray]] = field(default_factory=dict)
-    numbers: dict[Arm, list[Mapping[str, Any]]] = field(default_factory=dict)
-
-    def add(self, arm: Arm, correct: np.ndarray, numbers: Mapping[str, Any]) -> None:
-        """Remember one training of an arm."""
-        self.correct.setdefault(arm, []).append(correct)
-        self.numbers.setdefault(arm, []).append(numbers)
-
-    def difference(self, arm: Arm, reference: Arm) -> Measurement | None:
-        """Mean of `correct` of one arm minus another's; None where one was not trained."""
-        both = {key: np.stack(self.correct[key]) for key in (arm, reference) if key in self.correct}
-        return difference(both, arm, reference)
-
-    def values(self, arm: Arm, name: str) -> np.ndarray | None:
-        """A number of an arm, one a seed; None where it has none."""
-        found = [row.get(name) for row in self.numbers.get(arm, [])]
-        return None if not found or any(value is None for value in found) else np.asarray(found, np.float64)
-
-    def accuracy(self, arm: Arm) -> Row:
-        """The accuracy of an arm over its seeds, with its interval."""
-        return accuracy_columns(np.stack(self.correct[arm]))
-
-    def point(self, arm: Arm, x: float) -> Point:
-        """(x, accuracy, low, high) in percent."""
-        return in_percent(x, self.accuracy(arm))
+def stacked(correct: Mapping[Any, Sequence[np.ndarray]]) -> dict[Any, np.ndarray]:
+    """Arms that were trained seed by seed: key -> bool (seeds, test examples)."""
+    return {arm: np.stack(rows) for arm, rows in correct.items()}
 
 
 def metrics_of(run: Run) -> dict[str, float | None]:
@@ -156,18 +120,27 @@ def metrics_of(run: Run) -> dict[str, float | None]:
     return {"accuracy": float(run.result["accuracy"]), **run.result.get("metrics", {})}
 
 
-def summary(rows: Sequence[Row], by: Sequence[str], names: Sequence[str]) -> list[Row]:
-    """Means over seeds of the rows that agree in some columns, in the order of their first."""
+def means_of_arms(rows: Sequence[Row], by: Sequence[str], correct: Mapping[Any, np.ndarray]) -> list[Row]:
+    """Means over seeds of the rows that agree in some columns, in the order of their first, and bounds of accuracy.
+
+    Args:
+        rows: one a training.
+        by: the columns.
+        correct: bool (seeds, test examples) by the values of these columns.
+    """
+    names = [
+        name for name in dict.fromkeys(name for row in rows for name in row) if name not in (*by, "seed")
+    ]
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
         groups.setdefault(tuple(row.get(name) for name in by), []).append(row)
     table = []
     for key, members in groups.items():
-        found: Row = dict(zip(by, key, strict=True))
-        found["seeds"] = len(members)
+        found: Row = dict(zip(by, key, strict=True)) | {"seeds": len(members)}
         for name in names:
             values = [row[name] for row in members if row.get(name) is not None]
             if values:
                 found[name] = float(np.mean(values))
-        table.append(found)
+        accuracy = accuracy_columns(correct[key])
+        table.append(found | {"low": accuracy["low"], "high": accuracy["high"]})
     return table

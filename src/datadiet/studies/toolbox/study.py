@@ -31,6 +31,7 @@ from datadiet.studies.toolbox.context import StudyContext
 from datadiet.studies.toolbox.scale import SCALES
 
 Row = dict[str, Any]
+TRIED_STEPS = 5  # of the first run, to estimate what a study will take
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,6 @@ class StudyResult:
         findings: the claims with their evidence.
         trained: how many runs were trained for it.
         reused: how many were there already.
-        partial: whether it was interrupted.
     """
 
     name: str
@@ -115,7 +115,6 @@ class StudyResult:
     findings: Sequence[Finding]
     trained: int
     reused: int
-    partial: bool = False
 
 
 STUDIES: Registry[Study] = Registry("study")
@@ -329,9 +328,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple | dict):
         value = json.dumps(value)
     return neutralised(value) if isinstance(value, str) else value
-
-
-TRIED_STEPS = 5
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,6 @@ from datadiet.studies.toolbox.context import StudyContext
 from datadiet.studies.toolbox.scale import Kind, Labels
 from datadiet.studies.toolbox.study import Planned
 
-BY_SCORE = ("easiest", "hardest")
-
 
 @dataclass(frozen=True)
 class Pretraining:
@@ -146,7 +144,7 @@ def levels_of(context: StudyContext, how: Pretraining, index: int, through: int)
 def planned_levels(context: StudyContext, chosen: Sequence[Pretraining], levels: int) -> list[Planned]:
     """The runs of pre-training and of levels 0 to `levels`."""
     seeds = context.scale.retrain_seeds
-    scored = any(how.kind in BY_SCORE for how in chosen)
+    scored = any(how.kind in ("easiest", "hardest") for how in chosen)
     found = [Planned("scoring runs", context.scale.score_seeds if scored else 0, context.total_steps)]
     for how in chosen:
         if how.step:
