@@ -81,9 +81,9 @@ def seed_values(rows: Sequence[Row], column: str, seeds: int, **cells: Any) -> n
     return np.asarray(known) if len(known) == seeds else None
 
 
-def points_by_epoch(rows: Sequence[Row], measured: Callable[[float], Measurement | None]) -> list[Point]:
+def points_by_epoch(rows: Sequence[Row], quantity: Callable[[float], Measurement | None]) -> list[Point]:
     """A quantity at each epoch of the rows as (epoch, estimate, low, high), where it could be measured."""
-    found = {epoch: measured(epoch) for epoch in sorted({row["epoch"] for row in rows})}
+    found = {epoch: quantity(epoch) for epoch in sorted({row["epoch"] for row in rows})}
     return [(x, m.estimate, *m.interval(LEVEL)) for x, m in found.items() if m is not None]
 
 

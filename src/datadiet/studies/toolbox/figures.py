@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections.abc import Mapping, Sequence
 
@@ -124,13 +125,13 @@ def lines(
         x: name of the axis.
         y: name of the axis.
         title: what is held fixed: n, seeds, budget; written below.
-        levels: name -> a height that is drawn across, such as the accuracy of full data; at most two.
+        levels: name -> a height that is drawn across, such as the accuracy of full data.
         width: in inches.
         height: in inches.
     """
     figure, axes = panel(width, height)
     draw_lines(axes, series)
-    for (name, level), style in zip((levels or {}).items(), ("--", ":"), strict=False):
+    for (name, level), style in zip((levels or {}).items(), itertools.cycle(("--", ":")), strict=False):
         draw_level(axes, name, level, style)
     label(axes, x, y)
     return finish(figure, axes, title)

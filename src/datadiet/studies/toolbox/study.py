@@ -78,8 +78,8 @@ class Study:
         title: one line: what it shows.
         source: paper and section.
         plan: the runs it needs, before any is started.
-        measure: yields one row after the other; runs that are there already are not trained again. May keep
-            arrays that are no table rows in the dictionary it is given.
+        measure: yields one row after the other; runs that are there already are not trained again. What `conclude`
+            needs beside the rows, such as which test examples each arm is right on, goes into the dictionary.
         conclude: claims, figures and tables of the rows; also called with the rows so far of a study that was
             interrupted.
         kinds: kinds of data that it can be done on.
