@@ -21,10 +21,8 @@ import torch
 
 import datadiet as dd
 from datadiet.foundation.progress import ProgressDisplay
-from datadiet.studies.lottery_ticket import lottery_ticket_study
-from datadiet.studies.toolbox.scale import SCALES
-from datadiet.studies.toolbox.study import carry_out, open_bench, plan_of
-from datadiet.studies.toolbox.tickets import Sizes
+from datadiet.studies.toolbox.scale import SCALES, TicketSizes
+from datadiet.studies.toolbox.study import STUDIES, carry_out, open_context, plan_of
 
 
 def first_images(data: Path, images: int, test_images: int, folder: Path) -> dd.Examples:
@@ -64,7 +62,7 @@ def main() -> None:
     parser.add_argument("--plan", action="store_true", help="print the runs; start nothing")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    sizes = Sizes(
+    sizes = TicketSizes(
         levels=arguments.levels,
         rate=arguments.rate,
         rewinds=tuple(float(share) for share in arguments.rewind.split(",")),
@@ -78,7 +76,7 @@ def main() -> None:
         arguments.data, arguments.images, arguments.test_images, arguments.workspace / "data"
     )
     with ProgressDisplay() as shown:
-        bench = open_bench(
+        context = open_context(
             examples,
             scale="fast",
             recipe="fast",
@@ -92,27 +90,28 @@ def main() -> None:
                 "lr": 0.4 * arguments.batch_size / 256,
             },
         )
-        bench.scale = dataclasses.replace(
+        context.scale = dataclasses.replace(
             SCALES["fast"],
             retrain_seeds=arguments.seeds,
             score_seeds=arguments.score_seeds,
             score_shares=(0.0, 0.4, 1.0),
+            tickets=sizes,
         )
-        study = lottery_ticket_study(sizes)
+        study = STUDIES["lottery-ticket"]
         if arguments.plan:
-            for item in plan_of(study, bench):
+            for item in plan_of(study, context):
                 print(f"{item.runs:>4} {item.what}, {item.steps:,} steps each")
-            bench.close()
+            context.close()
             return
         before = time.perf_counter()
         try:
-            result = carry_out(study, bench, arguments.out or arguments.workspace / "lottery-ticket")
+            result = carry_out(study, context, arguments.out or arguments.workspace / "lottery-ticket")
         finally:
-            bench.close()
-    recipe = bench.setup.recipe
+            context.close()
+    recipe = context.setup.recipe
     print(
         f"first {arguments.images:,} training and {arguments.test_images:,} test images, {recipe.model}, "
-        f"{bench.total_steps:,} steps of {recipe.batch_size}, {arguments.seeds} seeds, "
+        f"{context.total_steps:,} steps of {recipe.batch_size}, {arguments.seeds} seeds, "
         f"{arguments.threads} threads of {platform.processor() or platform.machine()}, torch {torch.__version__}\n"
     )
     titles = list(dict.fromkeys(row["pretraining"] for row in result.rows))

@@ -23,10 +23,10 @@ import torch
 
 from datadiet.data import Examples, load
 from datadiet.foundation.progress import ProgressDisplay
-from datadiet.studies.toolbox.scale import Scale, scale_named
-from datadiet.studies.toolbox.study import carry_out, open_bench, study_named
+from datadiet.studies.toolbox.scale import SCALES, Scale
+from datadiet.studies.toolbox.study import STUDIES, carry_out, open_context
 
-STUDIES = ("keep-fraction", "label-noise", "early-features", "init-correlation", "score-epoch", "window")
+CHOICES = ("keep-fraction", "label-noise", "early-features", "init-correlation", "score-epoch", "window")
 
 # Test accuracy in percent at 70 and 50 % kept: Kirsch 2023, ResNet-18, all of CIFAR-10, 200 epochs, 10 scoring runs.
 PUBLISHED_ACCURACY = {
@@ -56,14 +56,14 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=6.0)
     parser.add_argument("--score-seeds", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=2, help="retrainings of each subset")
-    parser.add_argument("--studies", nargs="+", default=list(STUDIES))
+    parser.add_argument("--studies", nargs="+", default=list(CHOICES))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--workspace", type=Path, default=Path("runs/reproduce"))
     parser.add_argument("--out", type=Path, default=Path("docs"))
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     scale = dataclasses.replace(
-        scale_named("fast"),
+        SCALES["fast"],
         score_seeds=chosen.score_seeds,
         retrain_seeds=chosen.seeds,
         score_shares=(0.0, 0.1, 0.4, 1.0),
@@ -90,23 +90,23 @@ def cifar10(source: str, examples: int) -> Examples:
 def run_studies(chosen: argparse.Namespace, scale: Scale) -> list[Path]:
     """Carry the studies out; the folders of their results."""
     with ProgressDisplay() as display:
-        bench = open_bench(
+        context = open_context(
             cifar10(chosen.data, chosen.examples),
             workspace=chosen.workspace,
             overrides={"epochs": chosen.epochs},
             display=display,
         )
-        bench.scale = scale
+        context.scale = scale
         folders = []
         try:
             for name in chosen.studies:
                 folder = chosen.workspace / "studies" / name
                 before = _about(folder) if (folder / "study.json").exists() else None
-                carry_out(study_named(name), bench, folder)
+                carry_out(STUDIES[name], context, folder)
                 folders.append(folder)
                 _remember_seconds(folder, before)
         finally:
-            bench.close()
+            context.close()
     return folders
 
 

@@ -21,8 +21,8 @@ import pyarrow.parquet as pq
 import torch
 
 from datadiet.foundation.progress import ProgressDisplay
-from datadiet.studies.toolbox.scale import scale_named
-from datadiet.studies.toolbox.study import carry_out, open_bench, study_named
+from datadiet.studies.toolbox.scale import SCALES
+from datadiet.studies.toolbox.study import STUDIES, carry_out, open_context
 from reproduce import claims_table
 
 
@@ -53,7 +53,7 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     scale = dataclasses.replace(
-        scale_named("fast"),
+        SCALES["fast"],
         score_seeds=chosen.seeds,
         retrain_seeds=chosen.seeds,
         keep=chosen.keep,
@@ -71,7 +71,7 @@ def main() -> None:
     }
     loading = {"test": chosen.test, "on_bad_example": "skip"}
     with ProgressDisplay() as display:
-        bench = open_bench(
+        context = open_context(
             chosen.source,
             recipe="finetune",
             workspace=chosen.workspace,
@@ -79,12 +79,12 @@ def main() -> None:
             overrides=overrides,
             display=display,
         )
-        bench.scale = scale
-        folder = chosen.workspace / "studies" / f"{chosen.study}-{bench.setup.examples.name}"
+        context.scale = scale
+        folder = chosen.workspace / "studies" / f"{chosen.study}-{context.setup.examples.name}"
         try:
-            carry_out(study_named(chosen.study), bench, folder)
+            carry_out(STUDIES[chosen.study], context, folder)
         finally:
-            bench.close()
+            context.close()
     about = json.loads((folder / "study.json").read_text(encoding="utf-8"))
     print(
         f"{about['n_train']:,} training, {about['n_test']:,} test examples; {chosen.layers or 'all'} layers; "

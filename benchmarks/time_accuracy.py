@@ -38,7 +38,7 @@ from datadiet.foundation.progress import ProgressDisplay
 from datadiet.foundation.statistics import difference_interval
 from datadiet.jobs.compare import FRESH_SEEDS
 from datadiet.jobs.score import default_epoch
-from datadiet.studies.time_accuracy import HARDEST, TimedArm, row_of, scores_with_cost, timed_arms
+from datadiet.studies.time_accuracy import HARDEST, TimedArm, el2n_with_cost, row_of, timed_arms
 
 
 def main() -> None:
@@ -146,7 +146,7 @@ def trained_arms(setup: Setup, given: argparse.Namespace, seeds: int) -> list[Ti
             )
             for index in range(given.score_seeds or given.seeds)
         ]
-        hardness, scoring = scores_with_cost(setup, runs, step)
+        hardness, scoring = el2n_with_cost(setup, runs, step)
     methods = [name.strip() for name in given.methods.split(",") if name.strip()]
     return list(
         timed_arms(

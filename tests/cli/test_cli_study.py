@@ -56,7 +56,7 @@ def test_json_is_one_object_and_the_folder_holds_the_rest(datadiet, here, points
 
 
 def test_bad_input_is_one_sentence_and_trains_nothing(datadiet, here, points) -> None:
-    assert_refused(datadiet("study", "windw", "points.parquet", *QUICK), "windw", "did you mean 'window'?")
+    assert_refused(datadiet("study", "windw", "points.parquet", *QUICK), "windw", "Did you mean 'window'?")
     assert_refused(
         datadiet("study", "window", "points.parquet", "--scale=big", *TINY), "big", "smoke, fast, paper"
     )

@@ -1,4 +1,4 @@
-"""A study's bench on tiny data, and how a study is carried out on it."""
+"""A study's context on tiny data, and how a study is carried out on it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 
 import datadiet as dd
 from datadiet.engine.setup import Setup, prepare
-from datadiet.studies.toolbox.context import Workbench
+from datadiet.studies.toolbox.context import StudyContext
 from datadiet.studies.toolbox.scale import SCALES, Scale
-from datadiet.studies.toolbox.study import StudyResult, carry_out, study_named
+from datadiet.studies.toolbox.study import STUDIES, StudyResult, carry_out
 
 TINY_SCALE = dataclasses.replace(
     SCALES["smoke"],
@@ -32,17 +32,17 @@ def tiny_scale() -> Scale:
 
 
 @pytest.fixture
-def bench(tiny: Setup) -> Workbench:
+def context(tiny: Setup) -> StudyContext:
     """Overlapping classes of vectors, a small `mlp`, two seeds of everything."""
-    return Workbench(tiny, TINY_SCALE)
+    return StudyContext(tiny, TINY_SCALE)
 
 
 @pytest.fixture
-def bench_on(tiny_recipe: dd.Recipe, tmp_path: Path) -> Callable[[dd.Examples], Workbench]:
+def context_on(tiny_recipe: dd.Recipe, tmp_path: Path) -> Callable[[dd.Examples], StudyContext]:
     """The same on other data."""
 
-    def made(examples: dd.Examples) -> Workbench:
-        return Workbench(
+    def made(examples: dd.Examples) -> StudyContext:
+        return StudyContext(
             prepare(examples, tiny_recipe, workspace=tmp_path / "runs", device="cpu"), TINY_SCALE
         )
 
@@ -56,20 +56,20 @@ def trained_before(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def shared_bench(vectors: dd.Examples, tiny_recipe: dd.Recipe, trained_before: Path) -> Workbench:
-    """As `bench`, in the shared workspace."""
-    return Workbench(prepare(vectors, tiny_recipe, workspace=trained_before, device="cpu"), TINY_SCALE)
+def shared_context(vectors: dd.Examples, tiny_recipe: dd.Recipe, trained_before: Path) -> StudyContext:
+    """As `context`, in the shared workspace."""
+    return StudyContext(prepare(vectors, tiny_recipe, workspace=trained_before, device="cpu"), TINY_SCALE)
 
 
 @pytest.fixture
 def done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., StudyResult]:
     """Carry out a study by its name; figures are rendered only where a test looks at them."""
 
-    def carried_out(name: str, on: Workbench, *, render: bool = False) -> StudyResult:
+    def carried_out(name: str, on: StudyContext, *, render: bool = False) -> StudyResult:
         with monkeypatch.context() as patch:
             if not render:
                 patch.setattr("datadiet.studies.toolbox.study.as_png", lambda figure: b"PNG")
                 patch.setattr("datadiet.studies.toolbox.study.as_svg", lambda figure: b"<svg")
-            return carry_out(study_named(name), on, tmp_path / "studies" / name)
+            return carry_out(STUDIES[name], on, tmp_path / "studies" / name)
 
     return carried_out

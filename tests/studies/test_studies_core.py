@@ -14,18 +14,18 @@ from scipy import stats
 from datadiet.foundation.errors import BadInputError
 from datadiet.studies.toolbox.claims import (
     Claim,
-    Measured,
+    Measurement,
     accuracy_difference,
     judge,
     mean_correlation,
     mean_of,
 )
-from datadiet.studies.toolbox.scale import scale_named
-from datadiet.studies.toolbox.study import Study, carry_out, plan_of, study_named, write_table
+from datadiet.studies.toolbox.scale import SCALES
+from datadiet.studies.toolbox.study import STUDIES, Study, carry_out, plan_of, write_table
 
 
-def within(low: float, high: float, n: int = 5) -> Measured:
-    return Measured((low + high) / 2, n, "seeds", lambda level: (low, high))
+def within(low: float, high: float, n: int = 5) -> Measurement:
+    return Measurement((low + high) / 2, n, "seeds", lambda level: (low, high))
 
 
 @pytest.mark.parametrize(
@@ -41,17 +41,17 @@ def within(low: float, high: float, n: int = 5) -> Measured:
     ],
 )
 def test_a_claim_holds_only_where_the_whole_interval_is_on_its_side(side, low, high, outcome) -> None:
-    claim = Claim("x is there.", "made up", "x", side, threshold=1.0)
-    (finding,) = judge([(claim, within(low, high))])
+    bound = {side: 1.0}
+    (finding,) = judge([Claim("x is there.", "made up", "x", within(low, high), **bound)])
     assert finding.outcome == outcome
     assert finding.as_dict()["interval"] == [low, high]
     assert (finding.reason is None) == (outcome != "undecided")
 
 
 def test_too_few_seeds_and_missing_measurements_decide_nothing() -> None:
-    claim = Claim("x is there.", "made up", "x", least=3)
+    measurements = [within(1.0, 2.0, n=2), None, within(1.0, 2.0, n=3)]
     few, missing, enough = judge(
-        [(claim, within(1.0, 2.0, n=2)), (claim, None), (claim, within(1.0, 2.0, n=3))]
+        [Claim("x is there.", "made up", "x", found, least=3) for found in measurements]
     )
     assert (few.outcome, missing.outcome, enough.outcome) == ("undecided", "undecided", "holds")
     assert "2 seeds are too few" in str(few.reason) and "it takes 3" in str(few.reason)
@@ -59,25 +59,23 @@ def test_too_few_seeds_and_missing_measurements_decide_nothing() -> None:
 
 
 def test_intervals_widen_with_the_number_of_claims_as_bonferroni_says() -> None:
-    values = [0.9, 1.0, 1.3, 1.2]
-    claim = Claim("The mean is above zero.", "made up", "mean")
+    claim = Claim("The mean is above zero.", "made up", "mean", mean_of([0.9, 1.0, 1.3, 1.2], "seeds"))
     for count in (1, 4, 10):
-        finding = judge([(claim, mean_of(values, "seeds"))] * count)[0]
+        finding = judge([claim] * count)[0]
         assert finding.level == pytest.approx(1 - 0.05 / count)
-        error = np.std(values, ddof=1) / 2
+        error = np.std([0.9, 1.0, 1.3, 1.2], ddof=1) / 2
         reach = stats.t.ppf(1 - 0.05 / count / 2, 3) * error
         assert finding.as_dict()["interval"] == pytest.approx([1.1 - reach, 1.1 + reach])
 
 
 def test_a_claim_that_holds_alone_can_be_undecided_among_many() -> None:
-    measured = mean_of([0.2, 1.0, 0.9, 1.3], "seeds")
-    claim = Claim("The mean is above zero.", "made up", "mean")
-    assert judge([(claim, measured)])[0].outcome == "holds"
-    assert judge([(claim, measured)] * 20)[0].outcome == "undecided"
+    claim = Claim("The mean is above zero.", "made up", "mean", mean_of([0.2, 1.0, 0.9, 1.3], "seeds"))
+    assert judge([claim])[0].outcome == "holds"
+    assert judge([claim] * 20)[0].outcome == "undecided"
 
 
 def test_one_value_has_no_interval_and_json_says_null() -> None:
-    (finding,) = judge([(Claim("x.", "made up", "x"), mean_of([1.0], "seeds"))])
+    (finding,) = judge([Claim("x.", "made up", "x", mean_of([1.0], "seeds"))])
     assert finding.outcome == "undecided"
     assert json.loads(json.dumps(finding.as_dict()))["interval"] == [None, None]
 
@@ -94,68 +92,68 @@ def test_correlations_are_averaged_on_fishers_scale() -> None:
 
 def test_equal_arms_never_differ_and_clearly_better_ones_do() -> None:
     generator = np.random.default_rng(0)
-    claim = Claim("The arm is better.", "made up", "accuracy difference")
     for better, outcome in ((0.0, "undecided"), (0.3, "holds"), (-0.3, "fails")):
         arm, reference = (generator.random((4, 400)) < 0.6 + shift for shift in (better, 0.0))
-        assert judge([(claim, accuracy_difference(arm, reference))])[0].outcome == outcome
+        found = accuracy_difference(arm, reference)
+        assert judge([Claim("The arm is better.", "made up", "difference", found)])[0].outcome == outcome
 
 
 def test_an_unknown_study_or_scale_is_refused_with_what_there_is() -> None:
-    with pytest.raises(BadInputError, match="did you mean 'keep-fraction'"):
-        study_named("keep-fractoin")
+    with pytest.raises(BadInputError, match="Did you mean 'keep-fraction'"):
+        STUDIES["keep-fractoin"]
     with pytest.raises(BadInputError, match="smoke, fast, paper"):
-        scale_named("huge")
+        SCALES["huge"]
 
 
 @pytest.mark.parametrize("name", ["score-epoch", "keep-fraction"])
-def test_a_plan_counts_the_runs_that_are_then_trained(bench, done, name) -> None:
-    planned = plan_of(study_named(name), bench)
-    result = done(name, bench)
+def test_a_plan_counts_the_runs_that_are_then_trained(context, done, name) -> None:
+    planned = plan_of(STUDIES[name], context)
+    result = done(name, context)
     assert sum(item.runs for item in planned) == result.trained
     assert result.reused == 0
     record = json.loads((result.folder / "study.json").read_text())
     assert record["runs_trained"] == result.trained and record["partial"] is False
 
 
-def test_a_second_study_trains_only_what_is_new_and_says_so(bench, done) -> None:
-    first = done("early-features", bench)
-    second = done("label-noise", bench)
-    again = done("label-noise", bench)
-    seeds = bench.scale.score_seeds
+def test_a_second_study_trains_only_what_is_new_and_says_so(context, done) -> None:
+    first = done("early-features", context)
+    second = done("label-noise", context)
+    again = done("label-noise", context)
+    seeds = context.scale.score_seeds
     assert (first.trained, first.reused) == (seeds, 0)
     assert (second.trained, second.reused) == (seeds, seeds)  # those with wrong labels are new
     assert (again.trained, again.reused) == (0, 2 * seeds)
     assert again.rows == second.rows
 
 
-def test_data_of_a_kind_that_a_study_cannot_use_is_refused(bench) -> None:
-    seen = study_named("window")
+def test_data_of_a_kind_that_a_study_cannot_use_is_refused(context) -> None:
+    seen = STUDIES["window"]
     pictures = Study("pictures", "t", "s", seen.plan, seen.measure, seen.conclude, kinds=("image",))
     with pytest.raises(BadInputError, match="needs image data, not vector data"):
-        plan_of(pictures, bench)
+        plan_of(pictures, context)
 
 
-def test_interruption_leaves_marked_results_and_the_next_call_finishes(bench, tmp_path) -> None:
-    whole = study_named("keep-fraction")
+def test_interruption_leaves_marked_results_and_the_next_call_finishes(context, tmp_path) -> None:
+    whole = STUDIES["keep-fraction"]
 
-    def broken_off(on, kept):
+    def interrupted(on, kept):
         for number, row in enumerate(whole.measure(on, kept)):
             if number == 3:
                 raise KeyboardInterrupt
             yield row
 
-    stopped = Study(whole.name, whole.title, whole.source, whole.plan, broken_off, whole.conclude)
+    stopped = Study(whole.name, whole.title, whole.source, whole.plan, interrupted, whole.conclude)
     folder = tmp_path / "study"
     with pytest.raises(KeyboardInterrupt):
-        carry_out(stopped, bench, folder)
-    trained_before = len(bench.trained)
+        carry_out(stopped, context, folder)
+    trained_before = len(context.trained)
     record = json.loads((folder / "study.json").read_text())
     assert record["partial"] is True
     assert json.loads((folder / "claims.json").read_text()) == []  # half a study decides nothing
     assert pq.read_table(folder / "results.parquet").num_rows == 3
     assert "partial: interrupted" in (folder / "keep-fraction.svg").read_text()
 
-    result = carry_out(whole, bench, folder)
+    result = carry_out(whole, context, folder)
     assert result.reused == trained_before > 0 and result.trained > 0
     assert json.loads((folder / "study.json").read_text())["partial"] is False
     assert len(json.loads((folder / "claims.json").read_text())) == len(result.findings) > 0
@@ -163,19 +161,19 @@ def test_interruption_leaves_marked_results_and_the_next_call_finishes(bench, tm
     assert "partial" not in (folder / "keep-fraction.svg").read_text()
 
 
-def test_a_bench_beside_another_shares_workspace_counts_and_notes(bench) -> None:
-    other = bench.with_recipe(model_options={"hidden": (5,)})
-    assert other.setup.workspace is bench.setup.workspace and other.setup.recipe.model == "mlp"
+def test_a_context_beside_another_shares_workspace_counts_and_notes(context) -> None:
+    other = context.with_recipe(model_options={"hidden": (5,)})
+    assert other.setup.workspace is context.setup.workspace and other.setup.recipe.model == "mlp"
     other.retrain(None, 0)
-    bench.retrain(None, 0)
-    assert len(bench.trained) == 2 and bench.trained is other.trained
+    context.retrain(None, 0)
+    assert len(context.trained) == 2 and context.trained is other.trained
     other.notes.append("said there")
-    assert bench.notes == ["said there"]
-    same = bench.on(bench.setup.examples)
+    assert context.notes == ["said there"]
+    same = context.on(context.setup.examples)
     same.retrain(None, 0)
-    assert len(bench.trained) == 2  # the same data and recipe are the same run
-    assert bench.reused == set()
-    bench.close()
+    assert len(context.trained) == 2  # the same data and recipe are the same run
+    assert context.reused == set()
+    context.close()
 
 
 def test_cells_that_begin_like_a_formula_are_no_formula_in_csv(tmp_path) -> None:
@@ -189,8 +187,8 @@ def test_cells_that_begin_like_a_formula_are_no_formula_in_csv(tmp_path) -> None
     assert pq.read_table(tmp_path / "t.parquet")["name"].to_pylist() == [row["name"] for row in rows]
 
 
-def test_csv_and_parquet_hold_the_same_numbers(shared_bench, done) -> None:
-    folder = done("keep-fraction", shared_bench).folder
+def test_csv_and_parquet_hold_the_same_numbers(shared_context, done) -> None:
+    folder = done("keep-fraction", shared_context).folder
     exact, plain = pq.read_table(folder / "results.parquet"), pa_csv.read_csv(folder / "results.csv")
     assert exact.column_names == plain.column_names
     for name in ("score", "epoch", "keep", "n", "accuracy", "low", "high"):

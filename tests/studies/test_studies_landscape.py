@@ -6,16 +6,16 @@ import dataclasses
 
 import numpy as np
 import pytest
-from small_benches import TINY, assert_drawn, bench_on, outcomes
+from small_contexts import TINY, assert_drawn, outcomes, small_context
 
 import datadiet as dd
 from datadiet.engine.points import load_weights
 from datadiet.landscape import kernel_distance, ntk_gram
-from datadiet.studies import study_named
+from datadiet.studies import STUDIES
 from datadiet.studies.mode_connectivity import group_size
-from datadiet.studies.ntk_velocity import BELOW_NOISE, OFFSETS, epochs, in_order
+from datadiet.studies.ntk_velocity import BELOW_NOISE, OFFSETS, epochs, groups_in_order
 from datadiet.studies.toolbox.claims import judge
-from datadiet.studies.toolbox.context import Workbench
+from datadiet.studies.toolbox.context import StudyContext
 from datadiet.studies.toolbox.study import StudyResult, carry_out, plan_of
 
 
@@ -29,7 +29,7 @@ def half_clear_half_random() -> dd.Examples:
 
 
 @pytest.fixture(scope="module")
-def halves(tmp_path_factory) -> Workbench:
+def halves(tmp_path_factory) -> StudyContext:
     recipe = dd.Recipe(
         name="memorising",
         model="mlp",
@@ -41,14 +41,14 @@ def halves(tmp_path_factory) -> Workbench:
         precision="float32",
         memory_format="contiguous",
     )
-    bench = bench_on(half_clear_half_random(), recipe, tmp_path_factory.mktemp("halves"))
-    bench.scale = dataclasses.replace(TINY, group=45)
-    return bench
+    context = small_context(half_clear_half_random(), recipe, tmp_path_factory.mktemp("halves"))
+    context.scale = dataclasses.replace(TINY, group=45)
+    return context
 
 
 @pytest.fixture(scope="module")
 def connectivity(halves, tmp_path_factory) -> StudyResult:
-    return carry_out(study_named("mode-connectivity"), halves, tmp_path_factory.mktemp("mode"))
+    return carry_out(STUDIES["mode-connectivity"], halves, tmp_path_factory.mktemp("mode"))
 
 
 @pytest.mark.slow
@@ -62,8 +62,8 @@ def test_hard_examples_have_the_barrier_where_half_of_the_labels_are_chance(conn
 
 def test_groups_by_a_random_score_show_no_difference(connectivity, halves, tmp_path, monkeypatch) -> None:
     chance = np.random.default_rng(0).normal(size=len(halves.setup.examples.train))
-    monkeypatch.setattr(Workbench, "hardness", lambda *_: chance)
-    result = carry_out(study_named("mode-connectivity"), halves, tmp_path / "out")
+    monkeypatch.setattr(StudyContext, "hardness", lambda *_: chance)
+    result = carry_out(STUDIES["mode-connectivity"], halves, tmp_path / "out")
     assert result.trained == 0
     assert "holds" not in outcomes(result)[:2]
     barrier = {(row["step"], row["group"]): row["barrier"] for row in result.rows}
@@ -71,8 +71,8 @@ def test_groups_by_a_random_score_show_no_difference(connectivity, halves, tmp_p
 
 
 def test_networks_without_hidden_layers_are_connected_from_the_start(vectors, tiny_recipe, tmp_path) -> None:
-    bench = bench_on(vectors, tiny_recipe.replace(model_options={"hidden": ()}), tmp_path)
-    result = carry_out(study_named("mode-connectivity"), bench, tmp_path / "out")
+    context = small_context(vectors, tiny_recipe.replace(model_options={"hidden": ()}), tmp_path)
+    result = carry_out(STUDIES["mode-connectivity"], context, tmp_path / "out")
     assert "holds" not in (outcomes(result)[0], outcomes(result)[2])
     assert all(row["barrier"] < 0.07 for row in result.rows)
 
@@ -93,24 +93,24 @@ def test_barriers_come_from_the_paths_that_are_kept_beside_them(connectivity) ->
 
 
 def test_small_data_gets_smaller_groups_and_is_told_so(vectors, tiny_recipe, tmp_path) -> None:
-    bench = bench_on(vectors, tiny_recipe, tmp_path)
-    bench.scale = dataclasses.replace(TINY, group=1_000)
-    have = len(bench.setup.examples.train)
-    assert group_size(bench) == group_size(bench) == have // 4
-    assert bench.notes == [f"The groups have {have // 4} examples in place of 1,000: a quarter of {have}."]
+    context = small_context(vectors, tiny_recipe, tmp_path)
+    context.scale = dataclasses.replace(TINY, group=1_000)
+    have = len(context.setup.examples.train)
+    assert group_size(context) == group_size(context) == have // 4
+    assert context.notes == [f"The groups have {have // 4} examples in place of 1,000: a quarter of {have}."]
 
 
 def test_too_little_data_for_any_group_or_kernel_is_refused(tiny_recipe, tmp_path) -> None:
     rng = np.random.default_rng(0)
     few = dd.load((rng.normal(size=(15, 3)).astype(np.float32), np.arange(15) % 3), name="few")
-    bench = bench_on(few, tiny_recipe, tmp_path)
+    context = small_context(few, tiny_recipe, tmp_path)
     for name in ("mode-connectivity", "ntk-velocity"):
         with pytest.raises(dd.BadInputError, match="training examples"):
-            plan_of(study_named(name), bench)
+            plan_of(STUDIES[name], context)
 
 
 @pytest.fixture(scope="module")
-def noisy_scale_bench(vectors, tmp_path_factory) -> Workbench:
+def noisy_scale_context(vectors, tmp_path_factory) -> StudyContext:
     recipe = dd.Recipe(
         name="tiny",
         model="mlp",
@@ -121,36 +121,36 @@ def noisy_scale_bench(vectors, tmp_path_factory) -> Workbench:
         precision="float32",
         memory_format="contiguous",
     )
-    return bench_on(vectors, recipe, tmp_path_factory.mktemp("ntk"))
+    return small_context(vectors, recipe, tmp_path_factory.mktemp("ntk"))
 
 
 @pytest.fixture(scope="module")
-def velocity(noisy_scale_bench, tmp_path_factory) -> StudyResult:
-    return carry_out(study_named("ntk-velocity"), noisy_scale_bench, tmp_path_factory.mktemp("velocity"))
+def velocity(noisy_scale_context, tmp_path_factory) -> StudyResult:
+    return carry_out(STUDIES["ntk-velocity"], noisy_scale_context, tmp_path_factory.mktemp("velocity"))
 
 
-def test_velocities_are_distances_of_kernels_of_neighbouring_epochs(noisy_scale_bench, velocity) -> None:
-    bench, result = noisy_scale_bench, velocity
+def test_velocities_are_distances_of_kernels_of_neighbouring_epochs(noisy_scale_context, velocity) -> None:
+    context, result = noisy_scale_context, velocity
     assert_drawn(result, ["ntk-velocity"])
     assert {row["labels"] for row in result.rows} == {"clean", "noisy"}
-    assert len(result.rows) == 2 * len(OFFSETS) * len(epochs(bench))
+    assert len(result.rows) == 2 * len(OFFSETS) * len(epochs(context))
     row = next(r for r in result.rows if (r["labels"], r["offset"], r["epoch"]) == ("clean", 1.0, 1))
-    hardness = bench.hardness("el2n", bench.score_step)
+    hardness = context.hardness("el2n", context.score_step)
     hardest = np.argsort(hardness, kind="stable")[-row["examples"] :]
-    ids = np.sort(bench.setup.examples.train.ids[hardest])
-    inputs = next(iter(bench.setup.train.epoch(ids, batch_size=len(ids)))).inputs
-    per_epoch = bench.setup.steps_per_epoch
-    run = bench.epochs_run(0, [e * per_epoch for e in range(5)])
+    ids = np.sort(context.setup.examples.train.ids[hardest])
+    inputs = next(iter(context.setup.train.epoch(ids, batch_size=len(ids)))).inputs
+    per_epoch = context.setup.steps_per_epoch
+    run = context.epochs_run(0, [e * per_epoch for e in range(5)])
     kernels = []
     for epoch in (1, 2):
-        model, _ = load_weights(bench.setup, run, epoch * per_epoch)
+        model, _ = load_weights(context.setup, run, epoch * per_epoch)
         kernels.append(ntk_gram(model, inputs))
     assert row["velocities"][0] == pytest.approx(kernel_distance(*kernels), rel=1e-6)
 
 
 def test_the_kernel_of_a_linear_model_stands_still(vectors, tiny_recipe, tmp_path) -> None:
-    bench = bench_on(vectors, tiny_recipe.replace(model_options={"hidden": ()}), tmp_path)
-    result = carry_out(study_named("ntk-velocity"), bench, tmp_path / "out")
+    context = small_context(vectors, tiny_recipe.replace(model_options={"hidden": ()}), tmp_path)
+    result = carry_out(STUDIES["ntk-velocity"], context, tmp_path / "out")
     assert all(row["velocity"] < 1e-9 for row in result.rows)
     assert "holds" not in outcomes(result)
 
@@ -183,9 +183,9 @@ def made_up(velocity, labels: str) -> list[dict]:
         (lambda o: 1.2 - o, lambda o: 0.1 + o, ["fails", "fails", "fails"]),
     ],
 )
-def test_claims_on_velocity_go_with_the_velocities(noisy_scale_bench, clean, noisy, expected) -> None:
+def test_claims_on_velocity_go_with_the_velocities(noisy_scale_context, clean, noisy, expected) -> None:
     rows = made_up(clean, "clean") + made_up(noisy, "noisy")
-    conclusion = study_named("ntk-velocity").conclude(noisy_scale_bench, rows, {})
+    conclusion = STUDIES["ntk-velocity"].conclude(noisy_scale_context, rows, {})
     assert [finding.outcome for finding in judge(conclusion.claims)] == expected
     for axes in conclusion.figures["ntk-velocity"].axes:
         assert axes.get_xlabel() and axes.get_ylabel()
@@ -193,7 +193,7 @@ def test_claims_on_velocity_go_with_the_velocities(noisy_scale_bench, clean, noi
 
 def test_groups_of_neighbours_follow_the_order_of_scores() -> None:
     values = np.random.default_rng(0).permutation(200).astype(float)
-    groups = in_order(values, 10)
+    groups = groups_in_order(values, 10)
     assert sorted(values[groups[0.0]]) == list(range(10))
     assert sorted(values[groups[1.0]]) == list(range(190, 200))
     assert values[groups[0.5]].mean() == pytest.approx(99.5, abs=1)
@@ -202,6 +202,6 @@ def test_groups_of_neighbours_follow_the_order_of_scores() -> None:
 
 def test_the_figure_of_barriers_is_there_with_named_axes(halves, connectivity) -> None:
     assert_drawn(connectivity, ["mode-connectivity"])
-    conclusion = study_named("mode-connectivity").conclude(halves, connectivity.rows, {})
+    conclusion = STUDIES["mode-connectivity"].conclude(halves, connectivity.rows, {})
     (axes,) = conclusion.figures["mode-connectivity"].axes
     assert axes.get_xlabel() and "barrier" in axes.get_ylabel() and len(axes.containers) == 3

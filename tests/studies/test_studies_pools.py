@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from small_contexts import outcome_of
 
 import datadiet as dd
 from datadiet.data import corrupt
@@ -16,9 +17,9 @@ from datadiet.foundation.errors import BadInputError
 from datadiet.jobs.pool.hypotheses import PoolReading
 from datadiet.studies import active_learning, bert_diet, pool_selection
 from datadiet.studies.toolbox.accuracy import evenness, total_variation
-from datadiet.studies.toolbox.context import Workbench
+from datadiet.studies.toolbox.context import StudyContext
 from datadiet.studies.toolbox.pools import domains_of, sizes, split_of
-from datadiet.studies.toolbox.study import plan_of, study_named
+from datadiet.studies.toolbox.study import STUDIES, plan_of
 
 FIGURES = {
     "bert-diet": {"bert-diet", "balance"},
@@ -30,18 +31,13 @@ FIGURES = {
 ROWS = {"bert-diet": 2 + 2 * 3 * 2, "pool-selection": 2 * (1 + 15), "active-learning": 2 * 4 * (1 + 2)}
 
 
-def outcome_of(result, words: str) -> str:
-    (finding,) = [found for found in result.findings if words in found.claim.sentence]
-    return finding.outcome
-
-
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_study_trains_what_it_plans_and_writes_figures_tables_and_claims(
-    bench, done, name, monkeypatch
+    context, done, name, monkeypatch
 ) -> None:
     monkeypatch.setattr(bert_diet, "EPOCHS", (0.0, 0.5, 1.0))
-    planned = sum(item.runs for item in plan_of(study_named(name), bench))
-    result = done(name, bench, render=True)
+    planned = sum(item.runs for item in plan_of(STUDIES[name], context))
+    result = done(name, context, render=True)
     # What two ways to pick agree on is trained once: of twelve examples several scores often pick the same.
     assert planned // 2 < result.trained <= planned
     assert len(result.rows) == ROWS[name]
@@ -50,13 +46,13 @@ def test_a_study_trains_what_it_plans_and_writes_figures_tables_and_claims(
     claims = json.loads((result.folder / "claims.json").read_text())
     assert len(claims) == len(result.findings) > 3
     assert pq.read_table(result.folder / "results.parquet").num_rows == len(result.rows)
-    again = done(name, bench)
+    again = done(name, context)
     assert again.trained == 0 and again.rows == result.rows
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_a_task_without_a_sure_answer_is_refused(bench, name) -> None:
-    study = study_named(name)
+def test_a_task_without_a_sure_answer_is_refused(context, name) -> None:
+    study = STUDIES[name]
     assert "classification" in study.tasks and "regression" not in study.tasks
 
 
@@ -65,41 +61,41 @@ def test_a_task_without_a_sure_answer_is_refused(bench, name) -> None:
 
 @pytest.fixture
 def half_wrong(tiny_recipe, tmp_path, tiny_scale):
-    """Clear classes, half of whose training labels name the next class: `(bench, which labels are right)`."""
+    """Clear classes, half of whose training labels name the next class: `(context, which labels are right)`."""
     generator = np.random.default_rng(11)
     labels = np.arange(260) % 3
     inputs = (4 * np.eye(3, 5)[labels] + generator.normal(size=(260, 5))).astype(np.float32)
     found = corrupt(dd.load((inputs, labels), name="half wrong"), 0.5, "class_dependent")
     setup = prepare(found.examples, tiny_recipe, workspace=tmp_path / "runs", device="cpu")
     scale = dataclasses.replace(tiny_scale, base_share=0.1, pick_share=0.3, rounds=2, retrain_seeds=3)
-    return Workbench(setup, scale), ~found.mask
+    return StudyContext(setup, scale), ~found.mask
 
 
-def noise(bench: Workbench, *parts: int) -> np.ndarray:
-    return np.random.default_rng(list(parts)).random(len(bench.setup.examples.train))
+def noise(context: StudyContext, *parts: int) -> np.ndarray:
+    return np.random.default_rng(list(parts)).random(len(context.setup.examples.train))
 
 
 @pytest.mark.slow
 def test_scores_that_know_beat_random_and_scores_that_are_noise_do_not(half_wrong, done, monkeypatch) -> None:
-    bench, right = half_wrong
-    bench.scale = dataclasses.replace(bench.scale, offsets=(0.0, 0.01), keep=0.4)
+    context, right = half_wrong
+    context.scale = dataclasses.replace(context.scale, offsets=(0.0, 0.01), keep=0.4)
     monkeypatch.setattr(bert_diet, "EPOCHS", (0.25, 1.0))
 
-    def knowing(bench, name, step):
+    def knowing(context, name, step):
         # The wrong labels are the very hardest of a hundredth, then the right ones, then the other wrong ones.
-        return np.stack([right + 0.1 * noise(bench, step, seed) for seed in range(2)])
+        return np.stack([right + 0.1 * noise(context, step, seed) for seed in range(2)])
 
     monkeypatch.setattr(bert_diet, "scores_at", knowing)
-    result = done("bert-diet", bench)
+    result = done("bert-diet", context)
     assert outcome_of(result, "that follow the 0.01 hardest by EL2N are better than random") == "holds"
     assert outcome_of(result, "by GraNd are better than random") == "holds"
     assert outcome_of(result, "are worse than random") == "fails"
 
-    def blind(bench, name, step):
-        return np.stack([noise(bench, step, seed, 7) for seed in range(2)])
+    def blind(context, name, step):
+        return np.stack([noise(context, step, seed, 7) for seed in range(2)])
 
     monkeypatch.setattr(bert_diet, "scores_at", blind)
-    result = done("bert-diet", bench)
+    result = done("bert-diet", context)
     for words in (
         "hardest by EL2N are better than random",
         "by GraNd are better than random",
@@ -109,18 +105,20 @@ def test_scores_that_know_beat_random_and_scores_that_are_noise_do_not(half_wron
     assert outcome_of(result, "choose unbalanced classes") != "holds"
 
 
-def test_subsets_that_are_unbalanced_early_and_balanced_later_are_told(bench, done, monkeypatch) -> None:
-    labels = bench.setup.examples.train.labels
-    bench.scale = dataclasses.replace(bench.scale, retrain_seeds=1)
+def test_subsets_that_are_unbalanced_early_and_balanced_later_are_told(context, done, monkeypatch) -> None:
+    labels = context.setup.examples.train.labels
+    context.scale = dataclasses.replace(context.scale, retrain_seeds=1)
     monkeypatch.setattr(bert_diet, "EPOCHS", (0.25, 1.0))
-    one_epoch = bench.setup.steps_per_epoch
+    one_epoch = context.setup.steps_per_epoch
 
-    def of_one_class(bench, name, step):
+    def of_one_class(context, name, step):
         early = (labels == 0) * 2.0
-        return np.stack([noise(bench, step, seed) + (early if step < one_epoch else 0) for seed in range(6)])
+        return np.stack(
+            [noise(context, step, seed) + (early if step < one_epoch else 0) for seed in range(6)]
+        )
 
     monkeypatch.setattr(bert_diet, "scores_at", of_one_class)
-    result = done("bert-diet", bench)
+    result = done("bert-diet", context)
     assert outcome_of(result, "choose unbalanced classes") == "holds"
     table = pq.read_table(result.folder / "balance.parquet").to_pylist()
     early = [row for row in table if row["epoch"] < 1 and row["drop"] == 0]
@@ -129,22 +127,22 @@ def test_subsets_that_are_unbalanced_early_and_balanced_later_are_told(bench, do
     assert max(row["evenness"] for row in early) < min(row["evenness"] for row in late)
 
 
-def test_every_subset_has_its_exact_size_and_drops_are_the_hardest(bench, done, monkeypatch) -> None:
+def test_every_subset_has_its_exact_size_and_drops_are_the_hardest(context, done, monkeypatch) -> None:
     trained: list[tuple[str, np.ndarray]] = []
-    original = Workbench.correct
+    original = StudyContext.correct
 
     def watched(self, ids, label=""):
-        if ids is not None:
+        if isinstance(ids, np.ndarray):
             trained.append((label, ids))
         return original(self, ids, label)
 
-    monkeypatch.setattr(Workbench, "correct", watched)
+    monkeypatch.setattr(StudyContext, "correct", watched)
     monkeypatch.setattr(bert_diet, "EPOCHS", (0.0, 1.0))
-    ranked = np.arange(len(bench.setup.examples.train), dtype=np.float64)
-    monkeypatch.setattr(bert_diet, "scores_at", lambda bench, name, step: np.stack([ranked, ranked]))
-    bench.scale = dataclasses.replace(bench.scale, offsets=(0.0, 0.1), keep=0.5)
-    result = done("bert-diet", bench)
-    train, n = bench.setup.examples.train, len(bench.setup.examples.train)
+    ranked = np.arange(len(context.setup.examples.train), dtype=np.float64)
+    monkeypatch.setattr(bert_diet, "scores_at", lambda context, name, step: np.stack([ranked, ranked]))
+    context.scale = dataclasses.replace(context.scale, offsets=(0.0, 0.1), keep=0.5)
+    result = done("bert-diet", context)
+    train, n = context.setup.examples.train, len(context.setup.examples.train)
     for label, ids in trained:
         positions = train.positions_of(ids)
         top = n - round(0.1 * n) if "from 0.1" in label else n
@@ -152,11 +150,11 @@ def test_every_subset_has_its_exact_size_and_drops_are_the_hardest(bench, done, 
     assert {row["n"] for row in result.rows} == {n, round(0.5 * n)}
 
 
-def test_moments_are_shares_of_the_first_epochs_within_the_run(bench) -> None:
-    per_epoch = bench.setup.steps_per_epoch
-    found = bert_diet.moments(bench)
+def test_moments_are_shares_of_the_first_epochs_within_the_run(context) -> None:
+    per_epoch = context.setup.steps_per_epoch
+    found = bert_diet.moments(context)
     assert found == {e: round(e * per_epoch) for e in (0.0, 0.25, 0.5, 1.0, 2.0)}
-    short = bench.with_recipe(epochs=1.0)
+    short = context.with_recipe(epochs=1.0)
     assert max(bert_diet.moments(short)) == 1.0
 
 
@@ -174,50 +172,50 @@ def test_class_balance_is_that_of_a_slow_count() -> None:
 # Pools.
 
 
-def test_the_base_has_its_size_and_every_class_and_the_pool_is_the_rest(bench) -> None:
-    split = split_of(bench)
-    train = bench.setup.examples.train
-    base, picks = sizes(bench)
+def test_the_base_has_its_size_and_every_class_and_the_pool_is_the_rest(context) -> None:
+    split = split_of(context)
+    train = context.setup.examples.train
+    base, picks = sizes(context)
     assert len(split.base) == base == round(0.1 * len(train)) and picks == round(0.1 * len(train))
     assert sorted([*split.base, *split.pool]) == train.ids.tolist()
     counts = np.bincount(train.labels[train.positions_of(split.base)], minlength=3)
     assert counts.min() >= 1 and counts.max() - counts.min() <= 1
-    again = Workbench(bench.setup, bench.scale, seed=5)
+    again = StudyContext(context.setup, context.scale, seed=5)
     assert split_of(again).base.tolist() != split.base.tolist()
-    bench.scale = dataclasses.replace(bench.scale, base_share=0.01)
+    context.scale = dataclasses.replace(context.scale, base_share=0.01)
     with pytest.raises(BadInputError, match="3 classes"):
-        sizes(bench)
+        sizes(context)
 
 
-def made_up(bench: Workbench, ids: np.ndarray, right: np.ndarray, hardness: np.ndarray) -> PoolReading:
+def made_up(context: StudyContext, ids: np.ndarray, right: np.ndarray, hardness: np.ndarray) -> PoolReading:
     """Hypotheses that are right where it says so, else the next class, all equally confident."""
-    train = bench.setup.examples.train
+    train = context.setup.examples.train
     labels = train.labels[train.positions_of(ids)]
-    given = np.where(right, labels, (labels + 1) % bench.setup.examples.num_classes)
+    given = np.where(right, labels, (labels + 1) % context.setup.examples.num_classes)
     scores = dict.fromkeys(pool_selection.SCORES, hardness)
     return PoolReading(ids, scores, np.ones(len(ids)), given, None)
 
 
 @pytest.fixture
-def clear(bench_on, tiny_scale) -> Workbench:
+def clear(context_on, tiny_scale) -> StudyContext:
     """Classes that are easily told, so that only wrong labels cost accuracy."""
     generator = np.random.default_rng(6)
     labels = np.arange(260) % 3
     inputs = (4 * np.eye(3, 5)[labels] + generator.normal(size=(260, 5))).astype(np.float32)
-    bench = bench_on(dd.load((inputs, labels), name="clear"))
-    bench.scale = dataclasses.replace(
+    context = context_on(dd.load((inputs, labels), name="clear"))
+    context.scale = dataclasses.replace(
         tiny_scale, base_share=0.02, pick_share=0.15, retrain_seeds=3, score_seeds=1
     )
-    return bench
+    return context
 
 
 @pytest.mark.parametrize(("sign", "share", "expected"), [(1.0, 0.35, "holds"), (-1.0, 0.65, "fails")])
 def test_picks_beat_random_only_where_their_hypotheses_are_the_right_ones(
     clear, done, monkeypatch, sign, share, expected
 ) -> None:
-    def knowing(bench, run, ids):
+    def knowing(context, run, ids):
         right = np.random.default_rng([3, len(ids)]).random(len(ids)) < share
-        return made_up(bench, ids, right, sign * right)
+        return made_up(context, ids, right, sign * right)
 
     monkeypatch.setattr(pool_selection, "reading_of", knowing)
     monkeypatch.setattr(pool_selection, "SCORES", ("entropy",))
@@ -232,9 +230,9 @@ def test_picks_beat_random_only_where_their_hypotheses_are_the_right_ones(
 
 @pytest.mark.slow
 def test_scores_that_are_noise_pick_no_better_than_random(clear, done, monkeypatch) -> None:
-    def blind(bench, run, ids):
+    def blind(context, run, ids):
         generator = np.random.default_rng([run.seed, len(ids)])
-        return made_up(bench, ids, generator.random(len(ids)) < 0.5, generator.random(len(ids)))
+        return made_up(context, ids, generator.random(len(ids)) < 0.5, generator.random(len(ids)))
 
     monkeypatch.setattr(pool_selection, "reading_of", blind)
     monkeypatch.setattr(pool_selection, "SCORES", ("entropy", "margin"))
@@ -244,8 +242,8 @@ def test_scores_that_are_noise_pick_no_better_than_random(clear, done, monkeypat
 
 
 def test_it_is_the_hypotheses_that_are_trained_on(clear, done, monkeypatch) -> None:
-    def all_wrong(bench, run, ids):
-        return made_up(bench, ids, np.zeros(len(ids), bool), np.arange(len(ids), dtype=float))
+    def all_wrong(context, run, ids):
+        return made_up(context, ids, np.zeros(len(ids), bool), np.arange(len(ids), dtype=float))
 
     monkeypatch.setattr(pool_selection, "reading_of", all_wrong)
     monkeypatch.setattr(pool_selection, "SCORES", ("entropy",))
@@ -260,16 +258,16 @@ def test_it_is_the_hypotheses_that_are_trained_on(clear, done, monkeypatch) -> N
     )
 
 
-def test_a_pool_is_labelled_by_the_base_model_and_the_rest_keeps_its_labels(bench) -> None:
-    split = split_of(bench)
-    run = bench.retrain(split.base, 0, weights=True)
-    reading = pool_selection.reading_of(bench, run, split.pool)
-    found = pool_selection.believed(bench, reading)
+def test_a_pool_is_labelled_by_the_base_model_and_the_rest_keeps_its_labels(context) -> None:
+    split = split_of(context)
+    run = context.retrain(split.base, 0, weights=True)
+    reading = pool_selection.reading_of(context, run, split.pool)
+    found = pool_selection.confident_part(context, reading)
     assert len(found.ids) == round(0.5 * len(split.pool))
     bound = np.sort(reading.confidence)[-len(found.ids)]
     assert (reading.confidence[reading.rows_of(found.ids)] >= bound).all()
-    beside = pool_selection.labelled_pool(bench, found, 0)
-    train, new = bench.setup.examples.train, beside.setup.examples.train
+    beside = pool_selection.labelled_pool(context, found, 0)
+    train, new = context.setup.examples.train, beside.setup.examples.train
     places = train.positions_of(found.ids)
     assert new.labels[places].tolist() == reading.labels[reading.rows_of(found.ids)].tolist()
     others = np.setdiff1d(np.arange(len(train)), places)
@@ -278,24 +276,24 @@ def test_a_pool_is_labelled_by_the_base_model_and_the_rest_keeps_its_labels(benc
 
 
 def test_all_arms_have_the_same_size_and_random_picks_their_own_draw_each_seed(
-    bench, done, monkeypatch
+    context, done, monkeypatch
 ) -> None:
     trained: dict[str, np.ndarray] = {}
-    original = Workbench.retrain
+    original = StudyContext.retrain
 
     def watched(self, ids, index, label="", *, weights=False):
         trained[label] = ids
         return original(self, ids, index, label, weights=weights)
 
-    monkeypatch.setattr(Workbench, "retrain", watched)
-    result = done("pool-selection", bench)
-    base, picks = sizes(bench)
+    monkeypatch.setattr(StudyContext, "retrain", watched)
+    result = done("pool-selection", context)
+    base, picks = sizes(context)
     assert {row["n"] for row in result.rows} == {base, base + picks}
     assert all(len(ids) == base + picks for label, ids in trained.items() if not label.startswith("base"))
     seeds = [trained[f"random random, hypotheses labels, seed {seed}"] for seed in (1, 2)]
     assert seeds[0].tolist() != seeds[1].tolist()
     ends = [trained[f"entropy {end}, hypotheses labels, seed 1"] for end in ("hardest", "easiest")]
-    assert set(ends[0]) & set(ends[1]) == set(split_of(bench).base)
+    assert set(ends[0]) & set(ends[1]) == set(split_of(context).base)
 
 
 def test_domains_are_given_or_told_from_names() -> None:
@@ -308,14 +306,10 @@ def test_domains_are_given_or_told_from_names() -> None:
         domains_of(names, {"music.play": "a", "music.stop": "a"})
 
 
-def test_domain_errors_are_counted_by_a_given_map(bench, tmp_path, monkeypatch) -> None:
-    from datadiet.studies.toolbox.study import carry_out
-
-    monkeypatch.setattr("datadiet.studies.toolbox.study.as_png", lambda figure: b"PNG")
-    monkeypatch.setattr("datadiet.studies.toolbox.study.as_svg", lambda figure: b"<svg")
+def test_domain_errors_are_counted_by_a_given_map(context, done, monkeypatch) -> None:
     monkeypatch.setattr(pool_selection, "SCORES", ("entropy",))
-    study = pool_selection.study({"0": "even", "1": "odd", "2": "even"})
-    result = carry_out(study, bench, tmp_path / "domains")
+    context.domains = {"0": "even", "1": "odd", "2": "even"}
+    result = done("pool-selection", context)
     assert any("wrong domain" in finding.claim.sentence for finding in result.findings)
     for row in result.rows:
         # Without slots, a domain is wrong at most where the intent is, and that is all that can be wrong.
@@ -327,20 +321,20 @@ def test_domain_errors_are_counted_by_a_given_map(bench, tmp_path, monkeypatch) 
 # Active learning.
 
 
-def test_each_round_adds_its_exact_number_from_the_rest_of_the_pool(bench, done, monkeypatch) -> None:
+def test_each_round_adds_its_exact_number_from_the_rest_of_the_pool(context, done, monkeypatch) -> None:
     trained: dict[str, np.ndarray] = {}
-    original = Workbench.retrain
+    original = StudyContext.retrain
 
     def watched(self, ids, index, label="", *, weights=False):
         trained[label] = ids
         return original(self, ids, index, label, weights=weights)
 
-    monkeypatch.setattr(Workbench, "retrain", watched)
-    bench.scale = dataclasses.replace(bench.scale, pick_share=0.11, rounds=3)
-    counts = active_learning.per_round(bench)
-    picks = sizes(bench)[1]
+    monkeypatch.setattr(StudyContext, "retrain", watched)
+    context.scale = dataclasses.replace(context.scale, pick_share=0.11, rounds=3)
+    counts = active_learning.per_round(context)
+    picks = sizes(context)[1]
     assert sum(counts) == picks and max(counts) - min(counts) <= 1
-    done("active-learning", bench)
+    done("active-learning", context)
     for strategy in active_learning.STRATEGIES:
         for seed in (1, 2):
             before = trained[f"base, seed {seed}"]
@@ -354,11 +348,11 @@ def test_each_round_adds_its_exact_number_from_the_rest_of_the_pool(bench, done,
 
 @pytest.mark.slow
 def test_labels_that_are_worth_more_win_and_noise_wins_nothing(half_wrong, done, monkeypatch) -> None:
-    bench, right = half_wrong
-    train = bench.setup.examples.train
+    context, right = half_wrong
+    train = context.setup.examples.train
 
     def reading(values):
-        return lambda bench, run, ids: PoolReading(
+        return lambda context, run, ids: PoolReading(
             ids,
             {name: values(train.positions_of(ids), run) for name in active_learning.STRATEGIES},
             np.ones(len(ids)),
@@ -367,11 +361,11 @@ def test_labels_that_are_worth_more_win_and_noise_wins_nothing(half_wrong, done,
         )
 
     monkeypatch.setattr(active_learning, "reading_of", reading(lambda rows, run: right[rows].astype(float)))
-    result = done("active-learning", bench)
+    result = done("active-learning", context)
     for said in ("entropy", "probability margin", "least confidence"):
         assert outcome_of(result, f"least sure of by {said}") == "holds"
     blind = reading(lambda rows, run: np.random.default_rng([run.seed, len(rows)]).random(len(rows)))
     monkeypatch.setattr(active_learning, "reading_of", blind)
-    result = done("active-learning", bench)
+    result = done("active-learning", context)
     for said in ("entropy", "probability margin", "least confidence"):
         assert outcome_of(result, f"least sure of by {said}") != "holds"

@@ -15,6 +15,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 from scipy import stats
+from small_contexts import outcome_of
 
 import datadiet as dd
 from datadiet.data import corrupt
@@ -23,26 +24,21 @@ from datadiet.engine.setup import prepare
 from datadiet.engine.training.recipe import Recipe
 from datadiet.foundation.errors import BadInputError
 from datadiet.studies.early_features import POINTS
-from datadiet.studies.label_noise import told_apart
+from datadiet.studies.label_noise import auc_and_precision
 from datadiet.studies.seeds import agreement, gain, group
 from datadiet.studies.toolbox.accuracy import rank_correlation, shared_hardest
-from datadiet.studies.toolbox.context import Workbench
-from datadiet.studies.toolbox.study import carry_out, plan_of, study_named
+from datadiet.studies.toolbox.context import StudyContext
+from datadiet.studies.toolbox.study import STUDIES, carry_out, plan_of
 from datadiet.studies.transfer import other_model
 from datadiet.studies.window import best_offsets
 
-STUDIES = {
+FIGURES = {
     "seeds": {"rank-agreement", "accuracy"},
     "window": {"window"},
     "label-noise": {"histograms", "auc"},
     "transfer": {"transfer"},
     "early-features": {"settling", "training-pass"},
 }
-
-
-def outcome_of(result, words: str) -> str:
-    (finding,) = [found for found in result.findings if words in found.claim.sentence]
-    return finding.outcome
 
 
 def checked_figure(path: Path) -> None:
@@ -54,23 +50,23 @@ def checked_figure(path: Path) -> None:
     assert path.with_suffix(".svg").read_bytes().startswith(b"<svg")
 
 
-@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("name", FIGURES)
 def test_a_study_trains_what_it_plans_and_writes_figures_tables_and_claims(
-    bench, done, name, monkeypatch
+    context, done, name, monkeypatch
 ) -> None:
     drawn: list[Figure] = []
-    study = study_named(name)
+    study = STUDIES[name]
 
     def watched(on, rows, kept):
         conclusion = study.conclude(on, rows, kept)
         drawn.extend(conclusion.figures.values())
         return conclusion
 
-    monkeypatch.setattr("datadiet.studies.toolbox.study._STUDIES", {name: _replaced(study, watched)})
-    planned = plan_of(study, bench)
-    result = done(name, bench, render=True)
+    monkeypatch.setitem(STUDIES._cards, name, dataclasses.replace(study, conclude=watched))
+    planned = plan_of(study, context)
+    result = done(name, context, render=True)
     assert sum(item.runs for item in planned) == result.trained
-    assert {path.stem for path in result.folder.glob("*.png")} == STUDIES[name]
+    assert {path.stem for path in result.folder.glob("*.png")} == FIGURES[name]
     for path in result.folder.glob("*.png"):
         checked_figure(path)
     for figure in drawn:
@@ -82,23 +78,19 @@ def test_a_study_trains_what_it_plans_and_writes_figures_tables_and_claims(
     assert pq.read_table(result.folder / "results.parquet").num_rows == len(result.rows)
 
 
-def _replaced(study, conclude):
-    return dataclasses.replace(study, conclude=conclude)
-
-
 # Scores that say nothing, and data that has no effect to find: what is claimed must not hold.
 
 
-class Blind(Workbench):
-    """A bench whose scores are noise."""
+class Blind(StudyContext):
+    """A context whose scores are noise."""
 
     def per_seed(self, name: str, step: int, seeds: int | None = None) -> np.ndarray:
         n, count = len(self.setup.examples.train), self.scale.score_seeds if seeds is None else seeds
         return np.random.default_rng([step, count, *name.encode()]).random((count, n))
 
 
-class Knowing(Workbench):
-    """A bench whose scores know which labels are right, and call these the hardest."""
+class Knowing(StudyContext):
+    """A context whose scores know which labels are right, and call these the hardest."""
 
     right: np.ndarray
 
@@ -135,20 +127,22 @@ def test_better_than_random_holds_for_scores_that_know_and_not_for_scores_that_a
     assert outcome_of(done(name, blind), words) != "holds"
 
 
-def test_scores_that_are_noise_gain_nothing_by_averaging_and_settle_never(shared_bench, done) -> None:
-    bench = Blind(shared_bench.setup, dataclasses.replace(shared_bench.scale, score_seeds=4, retrain_seeds=1))
-    seeds = done("seeds", bench)
+def test_scores_that_are_noise_gain_nothing_by_averaging_and_settle_never(shared_context, done) -> None:
+    context = Blind(
+        shared_context.setup, dataclasses.replace(shared_context.scale, score_seeds=4, retrain_seeds=1)
+    )
+    seeds = done("seeds", context)
     assert outcome_of(seeds, "foretells how a further model") != "holds"
-    early = done("early-features", bench)
+    early = done("early-features", context)
     assert outcome_of(early, "is useful after very few epochs") == "fails"
     assert outcome_of(early, "rank alike") == "fails"
 
 
-def test_where_labels_mean_nothing_wrong_ones_cannot_be_told(bench_on, tiny_scale, done) -> None:
+def test_where_labels_mean_nothing_wrong_ones_cannot_be_told(context_on, tiny_scale, done) -> None:
     generator = np.random.default_rng(5)
     inputs = generator.normal(size=(400, 5)).astype(np.float32)
     meaningless = dd.load((inputs, generator.integers(0, 3, 400)), name="meaningless")
-    result = done("label-noise", bench_on(meaningless))
+    result = done("label-noise", context_on(meaningless))
     assert outcome_of(result, "Wrong labels move to the top") != "holds"
     found = [
         row["auc"]
@@ -158,12 +152,12 @@ def test_where_labels_mean_nothing_wrong_ones_cannot_be_told(bench_on, tiny_scal
     assert np.mean(found) < 0.75
 
 
-def test_where_classes_are_clear_wrong_labels_are_told_and_belong_to_the_top(bench_on, done) -> None:
+def test_where_classes_are_clear_wrong_labels_are_told_and_belong_to_the_top(context_on, done) -> None:
     generator = np.random.default_rng(6)
     labels = np.arange(240) % 3
     inputs = (8 * np.eye(3, 5)[labels] + generator.normal(size=(240, 5))).astype(np.float32)
-    bench = bench_on(dd.load((inputs, labels), name="clear"))
-    result = done("label-noise", bench)
+    context = context_on(dd.load((inputs, labels), name="clear"))
+    result = done("label-noise", context)
     assert outcome_of(result, "Wrong labels move to the top") == "holds"
     last = max(row["epoch"] for row in result.rows)
     after = [
@@ -173,13 +167,14 @@ def test_where_classes_are_clear_wrong_labels_are_told_and_belong_to_the_top(ben
     ]
     assert min(after) > 0.95
     assert any(
-        "labels" in note.lower() and f"of {len(bench.setup.examples.train)}" in note for note in bench.notes
+        "labels" in note.lower() and f"of {len(context.setup.examples.train)}" in note
+        for note in context.notes
     )
 
 
-def test_too_little_data_for_a_wrong_label_is_refused(bench_on, done, tiny_scale) -> None:
+def test_too_little_data_for_a_wrong_label_is_refused(context_on, done, tiny_scale) -> None:
     generator = np.random.default_rng(0)
-    small = bench_on(
+    small = context_on(
         dd.load((generator.normal(size=(30, 4)).astype(np.float32), np.arange(30) % 2), name="few")
     )
     small.scale = dataclasses.replace(tiny_scale, noise=0.01)
@@ -195,11 +190,11 @@ def test_area_and_precision_are_those_of_all_pairs_and_of_the_sorted_list() -> N
     wrong, hardness = generator.random(60) < 0.3, np.round(generator.random(60), 1)
     pairs = list(itertools.product(hardness[wrong], hardness[~wrong]))
     area = np.mean([1.0 if left > right else 0.5 if left == right else 0.0 for left, right in pairs])
-    found = told_apart(wrong, hardness)
+    found = auc_and_precision(wrong, hardness)
     assert found["auc"] == pytest.approx(area)
     order = sorted(range(60), key=lambda place: (-hardness[place], place))[: int(wrong.sum())]
     assert found["precision"] == pytest.approx(np.mean([wrong[place] for place in order]))
-    assert told_apart(np.zeros(4, bool), np.arange(4.0)) == {"auc": None, "precision": None}
+    assert auc_and_precision(np.zeros(4, bool), np.arange(4.0)) == {"auc": None, "precision": None}
 
 
 def test_rank_correlation_is_pearsons_of_mean_ranks_and_skips_what_is_unknown() -> None:
@@ -242,13 +237,13 @@ def test_averaging_models_with_independent_errors_gains_what_theory_says() -> No
     assert same is not None and same.estimate == pytest.approx(0.0, abs=1e-6)
 
 
-def test_models_that_are_all_the_same_leave_no_room_for_averaging(shared_bench, done) -> None:
-    class Same(Workbench):
+def test_models_that_are_all_the_same_leave_no_room_for_averaging(shared_context, done) -> None:
+    class Same(StudyContext):
         def per_seed(self, name: str, step: int, seeds: int | None = None) -> np.ndarray:
             count = self.scale.score_seeds if seeds is None else seeds
             return np.repeat(super().per_seed(name, step, 1), count, axis=0)
 
-    result = done("seeds", Same(shared_bench.setup, shared_bench.scale))
+    result = done("seeds", Same(shared_context.setup, shared_context.scale))
     assert outcome_of(result, "is no settled ranking") == "fails"
 
 
@@ -273,19 +268,19 @@ def test_chances_of_the_best_agree_with_resampling_one_by_one() -> None:
     assert np.all(np.abs(fast - slow) < 4.5 * error + 1e-9)
 
 
-def test_windows_that_would_overhang_the_easy_end_are_left_out(bench, tiny_scale) -> None:
+def test_windows_that_would_overhang_the_easy_end_are_left_out(context, tiny_scale) -> None:
     from datadiet.studies.window import offsets
 
-    bench.scale = dataclasses.replace(tiny_scale, offsets=(0.0, 0.5, 0.6, 0.7), window_keep=0.4)
-    assert offsets(bench) == [0.0, 0.5, 0.6]
+    context.scale = dataclasses.replace(tiny_scale, offsets=(0.0, 0.5, 0.6, 0.7), window_keep=0.4)
+    assert offsets(context) == [0.0, 0.5, 0.6]
 
 
 @pytest.mark.slow
-def test_leaving_out_wrong_labels_pays_where_they_are_known(bench_on, done) -> None:
+def test_leaving_out_wrong_labels_pays_where_they_are_known(context_on, done) -> None:
     generator = np.random.default_rng(7)
     labels = np.arange(300) % 3
     inputs = (3 * np.eye(3, 5)[labels] + generator.normal(size=(300, 5))).astype(np.float32)
-    result = done("window", bench_on(dd.load((inputs, labels), name="clear")))
+    result = done("window", context_on(dd.load((inputs, labels), name="clear")))
     at = {
         row["offset"]: row["accuracy"]
         for row in result.rows
@@ -312,28 +307,28 @@ def test_the_second_model_of_vectors_has_other_layers(vectors, options) -> None:
     assert changes["model"] == "mlp" and changes["model_options"] != options
 
 
-def test_transfer_trains_each_model_on_either_ones_hardest(shared_bench, done) -> None:
-    bench = shared_bench
-    result = done("transfer", bench)
+def test_transfer_trains_each_model_on_either_ones_hardest(shared_context, done) -> None:
+    context = shared_context
+    result = done("transfer", context)
     table = {(row["source"], row["target"]): row for row in result.rows if row["what"] == "accuracy"}
     models = {target for _, target in table}
     assert models == {"mlp hidden=[12]", "mlp hidden=[64]"}
     assert set(table) == set(itertools.product({"full", "random", *models}, models))
     (agreed,) = [row for row in result.rows if row["what"] == "agreement"]
-    other = bench.with_recipe(**other_model(bench.setup.recipe, bench.setup.examples))
-    means = [here.hardness("el2n", bench.score_step) for here in (bench, other)]
+    other = context.with_recipe(**other_model(context.setup.recipe, context.setup.examples))
+    means = [here.hardness("el2n", context.score_step) for here in (context, other)]
     assert agreed["spearman"] == pytest.approx(stats.spearmanr(*means).statistic)
 
 
-def test_the_training_pass_is_held_against_evaluation_of_the_same_epoch(shared_bench, done) -> None:
-    bench = shared_bench
-    result = done("early-features", bench)
-    last = bench.epoch_of(bench.total_steps)
-    run = bench.scoring_run(1)
+def test_the_training_pass_is_held_against_evaluation_of_the_same_epoch(shared_context, done) -> None:
+    context = shared_context
+    result = done("early-features", context)
+    last = context.epoch_of(context.total_steps)
+    run = context.scoring_run(1)
     recorded = run.trace().of_epoch(2, "el2n")
-    step = bench.score_step
-    assert bench.epoch_of(step) == 2
-    expected = stats.spearmanr(recorded, bench.per_seed("el2n", step)[1]).statistic
+    step = context.score_step
+    assert context.epoch_of(step) == 2
+    expected = stats.spearmanr(recorded, context.per_seed("el2n", step)[1]).statistic
     (row,) = [
         row
         for row in result.rows
@@ -346,30 +341,30 @@ def test_the_training_pass_is_held_against_evaluation_of_the_same_epoch(shared_b
 
 
 def test_pictures_of_extremes_show_the_least_and_most_difficult_of_each_class(
-    bench_on, done, tmp_path
+    context_on, done, tmp_path
 ) -> None:
     generator = np.random.default_rng(9)
     labels = np.arange(90) % 2
     images = (generator.integers(0, 120, (90, 8, 8)) + 120 * labels[:, None, None]).astype(np.uint8)
-    bench = bench_on(dd.load((images, labels), name="shades"))
-    assert bench.setup.examples.kind == "image"
-    result = done("label-noise", bench, render=True)
+    context = context_on(dd.load((images, labels), name="shades"))
+    assert context.setup.examples.kind == "image"
+    result = done("label-noise", context, render=True)
     checked_figure(result.folder / "extremes.png")
     table = pq.read_table(result.folder / "extremes.parquet").to_pylist()
-    hardness = bench.hardness("el2n", bench.score_step)
-    train = bench.setup.examples.train
-    for label, name in enumerate(bench.setup.examples.class_names):
+    hardness = context.hardness("el2n", context.score_step)
+    train = context.setup.examples.train
+    for label, name in enumerate(context.setup.examples.class_names):
         own = np.flatnonzero(train.labels == label)
         hardest = max(own, key=lambda place: hardness[place])
         (row,) = [r for r in table if (r["class"], r["end"], r["place"]) == (name, "hardest", 1)]
         assert row["el2n"] == pytest.approx(hardness[hardest]) and row["id"] in train.ids[own]
 
 
-def test_the_study_that_the_docs_show_runs_as_it_stands(shared_bench, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("datadiet.studies.toolbox.study._STUDIES", {})
+def test_the_study_that_the_docs_show_runs_as_it_stands(shared_context, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(STUDIES, "_cards", {})
     page = (Path(__file__).parents[2] / "docs" / "studies.md").read_text(encoding="utf-8")
-    (code,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "add_study" in block]
+    (code,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "@study(" in block]
     exec(compile(code, "docs/studies.md", "exec"), {})
-    result = carry_out(study_named("easiest-half"), shared_bench, tmp_path / "study")
+    result = carry_out(STUDIES["easiest-half"], shared_context, tmp_path / "study")
     assert len(result.rows) == 2 and len(result.findings) == 1
     assert {path.suffix for path in result.folder.iterdir()} >= {".json", ".csv", ".parquet"}

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from small_benches import assert_drawn, bench_on, outcomes
+from small_contexts import assert_drawn, outcomes, small_context
 from torch import nn
 
 import datadiet as dd
-from datadiet.studies import study_named
+from datadiet.studies import STUDIES
 from datadiet.studies.init_correlation import spearman
-from datadiet.studies.toolbox.context import Workbench
-from datadiet.studies.toolbox.influence import changes_of_a_step, logit_gradients
+from datadiet.studies.toolbox.context import StudyContext
 from datadiet.studies.toolbox.study import StudyResult, carry_out
+from datadiet.studies.why_el2n import changes_of_a_step, logit_gradients
 
 
 def directions(lengths: str) -> dd.Examples:
@@ -36,8 +36,8 @@ def test_grand_at_initialisation_follows_norms_that_vary_and_not_those_that_are_
 ) -> None:
     found, recipe = {}, tiny_recipe.replace(model_options={"hidden": ()})
     for lengths in ("varied", "equal"):
-        bench = bench_on(directions(lengths), recipe, tmp_path / lengths)
-        result = carry_out(study_named("init-correlation"), bench, tmp_path / lengths / "out")
+        context = small_context(directions(lengths), recipe, tmp_path / lengths)
+        result = carry_out(STUDIES["init-correlation"], context, tmp_path / lengths / "out")
         found[lengths] = outcomes(result)[0]
     assert found == {"varied": "holds", "equal": "fails"}
 
@@ -46,11 +46,11 @@ def test_grand_at_initialisation_follows_norms_that_vary_and_not_those_that_are_
 def test_the_correlations_are_those_of_the_scores_beside_them(vectors, tiny_recipe, tmp_path) -> None:
     import pyarrow.parquet as pq
 
-    bench = bench_on(vectors, tiny_recipe, tmp_path)
-    result = carry_out(study_named("init-correlation"), bench, tmp_path / "out")
+    context = small_context(vectors, tiny_recipe, tmp_path)
+    result = carry_out(STUDIES["init-correlation"], context, tmp_path / "out")
     assert_drawn(result, ["init-correlation", "init-correlation-scatter"])
     table = pq.read_table(result.folder / "scores.parquet").to_pandas()
-    assert table["id"].tolist() == bench.setup.examples.train.ids.tolist()
+    assert table["id"].tolist() == context.setup.examples.train.ids.tolist()
     ranks = table.drop(columns="id").rank()
     assert len(result.rows) == 10
     for row in result.rows:
@@ -58,14 +58,14 @@ def test_the_correlations_are_those_of_the_scores_beside_them(vectors, tiny_reci
         assert row["spearman_of_means"] == pytest.approx(expected, abs=1e-9)
         models = 5 if {row["first"], row["second"]} == {"grand_init", "input_norm"} else 4
         assert row["models"] == models
-    conclusion = study_named("init-correlation").conclude(bench, result.rows, {"scores": _scores(bench)})
+    conclusion = STUDIES["init-correlation"].conclude(context, result.rows, {"scores": _scores(context)})
     for figure in conclusion.figures.values():
         assert all(axes.get_ylabel() for axes in figure.axes)
 
 
-def _scores(bench: Workbench) -> dict[str, np.ndarray]:
+def _scores(context: StudyContext) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
-    count = len(bench.setup.examples.train)
+    count = len(context.setup.examples.train)
     return {n: rng.random((4, count)) for n in ("grand_init", "input_norm", "grand", "el2n", "forgetting")}
 
 
@@ -159,7 +159,7 @@ def why(vectors, tmp_path_factory) -> StudyResult:
         memory_format="contiguous",
     )
     folder = tmp_path_factory.mktemp("why")
-    return carry_out(study_named("why-el2n"), bench_on(vectors, recipe, folder), folder / "out")
+    return carry_out(STUDIES["why-el2n"], small_context(vectors, recipe, folder), folder / "out")
 
 
 def test_every_pair_keeps_the_bound_and_a_linear_model_has_orthogonal_logits(why) -> None:
@@ -192,7 +192,7 @@ class OneDirection(nn.Module):
 def test_parallel_logit_gradients_of_unequal_size_make_the_claims_fail(
     vectors, tiny_recipe, tmp_path, monkeypatch
 ) -> None:
-    bench = bench_on(vectors, tiny_recipe.replace(lr=0.001), tmp_path)
+    context = small_context(vectors, tiny_recipe.replace(lr=0.001), tmp_path)
 
     def build(seed: int) -> nn.Module:
         generator, model = torch.Generator().manual_seed(seed), OneDirection()
@@ -201,13 +201,13 @@ def test_parallel_logit_gradients_of_unequal_size_make_the_claims_fail(
                 parameter.copy_(torch.randn(parameter.shape, generator=generator))
         return model
 
-    monkeypatch.setattr(bench.setup, "build", build)
-    result = carry_out(study_named("why-el2n"), bench, tmp_path / "out")
+    monkeypatch.setattr(context.setup, "build", build)
+    result = carry_out(STUDIES["why-el2n"], context, tmp_path / "out")
     assert all(row["cosine"] == pytest.approx(1, abs=1e-5) for row in result.rows)
     assert outcomes(result)[2:4] == ["fails", "fails"]
 
 
 def test_the_figure_of_the_reasoning_names_its_axes(vectors, tiny_recipe, tmp_path, why) -> None:
-    conclusion = study_named("why-el2n").conclude(bench_on(vectors, tiny_recipe, tmp_path), why.rows, {})
+    conclusion = STUDIES["why-el2n"].conclude(small_context(vectors, tiny_recipe, tmp_path), why.rows, {})
     for axes in conclusion.figures["why-el2n"].axes:
         assert axes.get_xlabel() and axes.get_ylabel()

@@ -7,20 +7,31 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_contexts import outcome_of
 
 import datadiet as dd
 from datadiet.engine.setup import prepare
-from datadiet.studies import lottery_ticket, ticket_connectivity
-from datadiet.studies.lottery_ticket import RANDOM_MASK, lottery_ticket_study
-from datadiet.studies.ticket_connectivity import correlations, ticket_connectivity_study
+from datadiet.studies import ticket_connectivity
+from datadiet.studies.lottery_ticket import RANDOM_MASK
+from datadiet.studies.ticket_connectivity import correlations
 from datadiet.studies.toolbox import tickets
 from datadiet.studies.toolbox.claims import judge
-from datadiet.studies.toolbox.context import Workbench
-from datadiet.studies.toolbox.scale import SCALES
-from datadiet.studies.toolbox.study import StudyResult, carry_out, plan_of
-from datadiet.studies.toolbox.tickets import SIZES, Pretraining, Sizes, pretrainings, subset_of
+from datadiet.studies.toolbox.context import StudyContext
+from datadiet.studies.toolbox.scale import SCALES, TicketSizes
+from datadiet.studies.toolbox.study import STUDIES, StudyResult, carry_out, plan_of
+from datadiet.studies.toolbox.tickets import Pretraining, pretrainings, subset_of
 
-TINY = Sizes(2, 0.5, (0.1, 0.3), (0.2,), crossed=False, connected_level=1)
+TINY = TicketSizes(2, 0.5, (0.1, 0.3), (0.2,), crossed=False, connected_level=1)
+
+
+@pytest.fixture
+def context(context) -> StudyContext:
+    return with_tickets(context, TINY)
+
+
+def with_tickets(context: StudyContext, sizes: TicketSizes) -> StudyContext:
+    context.scale = dataclasses.replace(context.scale, tickets=sizes)
+    return context
 
 
 @pytest.fixture(autouse=True)
@@ -30,8 +41,8 @@ def nothing_rendered(monkeypatch) -> None:
 
 
 @pytest.fixture
-def done_tickets(bench, tmp_path) -> StudyResult:
-    return carry_out(lottery_ticket_study(TINY), bench, tmp_path / "tickets")
+def done_tickets(context, tmp_path) -> StudyResult:
+    return carry_out(STUDIES["lottery-ticket"], context, tmp_path / "tickets")
 
 
 def test_rows_have_every_kind_and_level_with_exact_counts(done_tickets) -> None:
@@ -44,53 +55,53 @@ def test_rows_have_every_kind_and_level_with_exact_counts(done_tickets) -> None:
     assert {row["level"] for row in done_tickets.rows if row["kind"] == RANDOM_MASK} == {1, 2}
 
 
-def test_the_plan_counts_the_runs_that_are_trained(bench, tmp_path) -> None:
-    study = lottery_ticket_study(TINY)
-    planned = [item for item in plan_of(study, bench) if not item.what.startswith("pre-trainings")]
-    result = carry_out(study, bench, tmp_path / "tickets")
+def test_the_plan_counts_the_runs_that_are_trained(context, tmp_path) -> None:
+    study = STUDIES["lottery-ticket"]
+    planned = [item for item in plan_of(study, context) if not item.what.startswith("pre-trainings")]
+    result = carry_out(study, context, tmp_path / "tickets")
     assert result.trained == sum(item.runs for item in planned) and result.reused == 0
 
 
-def test_a_second_study_finds_the_levels_of_the_first(done_tickets, bench, tmp_path) -> None:
-    result = carry_out(ticket_connectivity_study(TINY), bench, tmp_path / "connectivity")
-    kinds = len(pretrainings(bench, TINY))
+def test_a_second_study_finds_the_levels_of_the_first(done_tickets, context, tmp_path) -> None:
+    result = carry_out(STUDIES["ticket-connectivity"], context, tmp_path / "connectivity")
+    kinds = len(pretrainings(context))
     assert result.trained == kinds * 2 * 2 and result.reused == kinds * 2 * 2 + 2
-    again = carry_out(lottery_ticket_study(TINY), bench, tmp_path / "again")
+    again = carry_out(STUDIES["lottery-ticket"], context, tmp_path / "again")
     assert again.trained == 0 and again.rows == done_tickets.rows
 
 
-def test_crossed_sizes_have_every_kind_with_every_label_step_and_size(bench) -> None:
+def test_crossed_sizes_have_every_kind_with_every_label_step_and_size(context) -> None:
     sizes = dataclasses.replace(TINY, crossed=True, labels=("clean", "random"), subsets=(0.2, 0.5))
-    found = pretrainings(bench, sizes)
+    found = pretrainings(with_tickets(context, sizes))
     assert len(found) == len(set(found)) == 1 + 2 * 2 + 3 * 2 * 2 * 2
     assert len({how.title for how in found}) == len(found)
     assert {how.size for how in found if how.kind == "hardest"} == {24, 60}
 
 
-def test_shuffled_labels_are_for_pre_training_only(bench) -> None:
+def test_shuffled_labels_are_for_pre_training_only(context) -> None:
     how = Pretraining("all", "random", 5, 120)
-    point = tickets.point_of(bench, how, 0)
-    clean = tickets.point_of(bench, Pretraining("all", "clean", 5, 120), 0)
+    point = tickets.point_of(context, how, 0)
+    clean = tickets.point_of(context, Pretraining("all", "clean", 5, 120), 0)
     assert point.weights != clean.weights
-    (dense,) = tickets.levels_of(bench, how, 0, TINY, through=0)
-    assert dense.run.folder.description["data"] == bench.setup.examples.fingerprint
+    (dense,) = tickets.levels_of(context, how, 0, through=0)
+    assert dense.run.folder.description["data"] == context.setup.examples.fingerprint
 
 
-def test_subsets_are_the_easiest_and_hardest_by_el2n_and_random_ones_of_each_seed(bench) -> None:
+def test_subsets_are_the_easiest_and_hardest_by_el2n_and_random_ones_of_each_seed(context) -> None:
     hardness = dict(
-        zip(bench.setup.examples.train.ids, bench.hardness("el2n", bench.score_step), strict=True)
+        zip(context.setup.examples.train.ids, context.hardness("el2n", context.score_step), strict=True)
     )
-    easiest, hardest = (subset_of(bench, Pretraining(k, "clean", 5, 24), 0) for k in ("easiest", "hardest"))
+    easiest, hardest = (subset_of(context, Pretraining(k, "clean", 5, 24), 0) for k in ("easiest", "hardest"))
     assert max(hardness[i] for i in easiest) <= sorted(hardness.values())[24]
     assert min(hardness[i] for i in hardest) >= sorted(hardness.values())[-24]
-    one, two = (subset_of(bench, Pretraining("random", "clean", 5, 24), i) for i in (0, 1))
+    one, two = (subset_of(context, Pretraining("random", "clean", 5, 24), i) for i in (0, 1))
     assert len(set(one)) == len(set(two)) == 24 and set(one) != set(two)
 
 
-def test_subsets_below_a_batch_become_a_batch_and_it_is_said(bench) -> None:
-    found = pretrainings(bench, dataclasses.replace(TINY, subsets=(0.01,)))
+def test_subsets_below_a_batch_become_a_batch_and_it_is_said(context) -> None:
+    found = pretrainings(with_tickets(context, dataclasses.replace(TINY, subsets=(0.01,))))
     assert {how.size for how in found if how.kind == "random"} == {16}
-    assert bench.notes == ["A pre-training subset has 16 examples, a batch, in place of 1."]
+    assert context.notes == ["A pre-training subset has 16 examples, a batch, in place of 1."]
 
 
 @pytest.mark.parametrize(
@@ -102,25 +113,24 @@ def test_subsets_below_a_batch_become_a_batch_and_it_is_said(bench) -> None:
         ({"subsets": (0.0,)}, "subsets are shares"),
     ],
 )
-def test_sizes_that_cannot_be_met_are_refused_at_the_plan(bench, wrong, message) -> None:
+def test_sizes_that_cannot_be_met_are_refused_at_the_plan(context, wrong, message) -> None:
     with pytest.raises(dd.BadInputError, match=message):
-        plan_of(lottery_ticket_study(dataclasses.replace(TINY, **wrong)), bench)
+        plan_of(STUDIES["lottery-ticket"], with_tickets(context, dataclasses.replace(TINY, **wrong)))
 
 
 def test_data_of_less_than_a_batch_is_refused(vectors, tiny_recipe, tmp_path) -> None:
     setup = prepare(vectors, tiny_recipe.replace(batch_size=200), workspace=tmp_path, device="cpu")
     with pytest.raises(dd.BadInputError, match="smaller --batch-size"):
-        plan_of(lottery_ticket_study(TINY), Workbench(setup, SCALES["smoke"]))
+        plan_of(STUDIES["lottery-ticket"], with_tickets(StudyContext(setup, SCALES["smoke"]), TINY))
 
 
-def test_every_scale_has_sizes_that_make_a_plan(bench) -> None:
-    assert set(SIZES) == set(SCALES)
+def test_every_scale_has_sizes_that_make_a_plan(context) -> None:
     for name in SCALES:
-        bench.scale = dataclasses.replace(
+        context.scale = dataclasses.replace(
             SCALES[name], score_seeds=2, score_shares=(0.0, 0.5, 1.0), score_share=0.5
         )
-        for study in (lottery_ticket.STUDY, ticket_connectivity.STUDY):
-            assert sum(item.runs for item in plan_of(study, bench)) > 0
+        for study in (STUDIES["lottery-ticket"], STUDIES["ticket-connectivity"]):
+            assert sum(item.runs for item in plan_of(study, context)) > 0
 
 
 def constant_half() -> dd.Examples:
@@ -134,52 +144,50 @@ def constant_half() -> dd.Examples:
 
 
 @pytest.fixture
-def constant_bench(tiny_recipe, tmp_path) -> Workbench:
+def constant_context(tiny_recipe, tmp_path) -> StudyContext:
     recipe = tiny_recipe.replace(epochs=6, schedule="linear", warmup=0.0)
     setup = prepare(constant_half(), recipe, workspace=tmp_path / "runs", device="cpu")
-    return Workbench(setup, dataclasses.replace(SCALES["smoke"], retrain_seeds=4))
+    return StudyContext(setup, dataclasses.replace(SCALES["smoke"], retrain_seeds=4, tickets=LATE))
 
 
 # The rewinding point so late that what comes before it is most of the training.
-LATE = Sizes(1, 0.5, (0.85, 0.95), (0.2,), kinds=("all", "random", "easiest"), crossed=False)
+LATE = TicketSizes(1, 0.5, (0.85, 0.95), (0.2,), kinds=("all", "random", "easiest"), crossed=False)
 
 
-def outcome(result: StudyResult, words: str) -> str:
-    return next(found.outcome for found in result.findings if words in found.claim.sentence)
+def test_claims_fail_where_the_subsets_are_of_constant_inputs(
+    constant_context, tmp_path, monkeypatch
+) -> None:
+    train = constant_context.setup.examples.train
 
-
-def test_claims_fail_where_the_subsets_are_of_constant_inputs(constant_bench, tmp_path, monkeypatch) -> None:
-    train = constant_bench.setup.examples.train
-
-    def useless(bench: Workbench, how: Pretraining, index: int) -> np.ndarray | None:
+    def useless(context: StudyContext, how: Pretraining, index: int) -> np.ndarray | None:
         return None if how.kind in ("init", "all") else train.ids[train.ids < 120][: how.size]
 
     monkeypatch.setattr(tickets, "subset_of", useless)
-    result = carry_out(lottery_ticket_study(LATE), constant_bench, tmp_path / "out")
-    assert outcome(result, "random examples loses no more") == "fails"
-    assert outcome(result, "easiest examples by EL2N lose no more") == "fails"
+    result = carry_out(STUDIES["lottery-ticket"], constant_context, tmp_path / "out")
+    assert outcome_of(result, "random examples loses no more") == "fails"
+    assert outcome_of(result, "easiest examples by EL2N lose no more") == "fails"
 
 
 @pytest.mark.slow
 def test_the_claim_on_random_subsets_does_not_fail_where_they_are_as_good(
-    constant_bench, tmp_path, monkeypatch
+    constant_context, tmp_path, monkeypatch
 ) -> None:
-    train = constant_bench.setup.examples.train
+    train = constant_context.setup.examples.train
 
-    def useful(bench: Workbench, how: Pretraining, index: int) -> np.ndarray | None:
+    def useful(context: StudyContext, how: Pretraining, index: int) -> np.ndarray | None:
         return None if how.kind in ("init", "all") else train.ids[train.ids >= 120]
 
     monkeypatch.setattr(tickets, "subset_of", useful)
-    result = carry_out(lottery_ticket_study(LATE), constant_bench, tmp_path / "out")
-    assert outcome(result, "random examples loses no more") != "fails"
+    result = carry_out(STUDIES["lottery-ticket"], constant_context, tmp_path / "out")
+    assert outcome_of(result, "random examples loses no more") != "fails"
 
 
-def test_one_seed_decides_nothing(bench, tmp_path) -> None:
-    bench.scale = dataclasses.replace(bench.scale, retrain_seeds=1)
+def test_one_seed_decides_nothing(context, tmp_path) -> None:
     sizes = dataclasses.replace(TINY, levels=1)
+    context.scale = dataclasses.replace(context.scale, retrain_seeds=1, tickets=sizes)
     results = [
-        carry_out(study(sizes), bench, tmp_path / study.__name__)
-        for study in (lottery_ticket_study, ticket_connectivity_study)
+        carry_out(STUDIES[name], context, tmp_path / name)
+        for name in ("lottery-ticket", "ticket-connectivity")
     ]
     assert {found.outcome for result in results for found in result.findings} == {"undecided"}
 
@@ -192,28 +200,28 @@ def connectivity_rows(shares: list[list[float]], accuracies: list[list[float]]) 
 
 
 @pytest.mark.parametrize(("sign", "expected"), [(1, "holds"), (-1, "fails")])
-def test_the_correlation_decides_for_and_against_the_claim(bench, sign, expected) -> None:
+def test_the_correlation_decides_for_and_against_the_claim(context, sign, expected) -> None:
     generator = np.random.default_rng(0)
     shares = np.linspace(0.1, 0.9, 8)[:, None] + 0.05 * generator.normal(size=(8, 5))
     accuracies = 0.5 + sign * 0.3 * shares + 0.01 * generator.normal(size=(8, 5))
     rows = connectivity_rows(shares.tolist(), accuracies.tolist())
-    found = judge(ticket_connectivity.conclude(bench, rows, {}, TINY).claims)
+    found = judge(ticket_connectivity.conclude(context, rows, {}).claims)
     assert [finding.outcome for finding in found] == [expected]
 
 
-def test_no_correlation_is_made_of_two_kinds_or_of_constant_columns(bench) -> None:
+def test_no_correlation_is_made_of_two_kinds_or_of_constant_columns(context) -> None:
     assert correlations(connectivity_rows([[0.1], [0.2]], [[0.5], [0.6]])) == []
     assert correlations(connectivity_rows([[0.1]] * 3, [[0.5], [0.6], [0.7]])) == []
     rows = connectivity_rows([[0.1]] * 3, [[0.5], [0.6], [0.7]])
-    (finding,) = judge(ticket_connectivity.conclude(bench, rows, {}, TINY).claims)
+    (finding,) = judge(ticket_connectivity.conclude(context, rows, {}).claims)
     assert finding.outcome == "undecided" and "could not be measured" in finding.reason
 
 
 def test_networks_without_hidden_layers_are_wholly_connected(vectors, tiny_recipe, tmp_path: Path) -> None:
     recipe = tiny_recipe.replace(model_options={"hidden": ()}, epochs=20)
     setup = prepare(vectors, recipe, workspace=tmp_path / "runs", device="cpu")
-    bench = Workbench(setup, dataclasses.replace(SCALES["smoke"], group=60))
     sizes = dataclasses.replace(TINY, kinds=("init", "all"))
-    for how in pretrainings(bench, sizes):
+    context = StudyContext(setup, dataclasses.replace(SCALES["smoke"], group=60, tickets=sizes))
+    for how in pretrainings(context):
         sample = setup.examples.train.ids[:60]
-        assert ticket_connectivity.connected_share(bench, how, 0, sample, sizes) == 1.0
+        assert ticket_connectivity.connected_share(context, how, 0, sample) == 1.0

@@ -10,11 +10,11 @@ from datadiet.studies.time_accuracy import METHODS, TimedArm, fewer_examples, sa
 
 
 @pytest.fixture
-def result(done, bench):
-    return done("time-accuracy", bench)
+def result(done, context):
+    return done("time-accuracy", context)
 
 
-def test_every_method_stands_beside_its_twin_with_as_many_examples(result, bench) -> None:
+def test_every_method_stands_beside_its_twin_with_as_many_examples(result, context) -> None:
     rows = {(row["method"], row["keep"]): row for row in result.rows}
     assert result.rows[0]["method"] == "full" and rows["full", None]["forwarded"] == 4 * 120
     for method in METHODS:
@@ -29,10 +29,10 @@ def test_every_method_stands_beside_its_twin_with_as_many_examples(result, bench
     assert diet["examples_saved"] == pytest.approx(1 - (300 + 660) / 960)
 
 
-def test_static_scores_are_charged_with_the_trainings_and_passes_they_come_from(result, bench) -> None:
+def test_static_scores_are_charged_with_the_trainings_and_passes_they_come_from(result, context) -> None:
     rows = {(row["method"], row["keep"]): row for row in result.rows}
     hardest, random = rows["el2n hardest", 0.5], rows["random subset", 0.5]
-    step = bench.score_step
+    step = context.score_step
     trained = step // 8 * 120 + step % 8 * 16
     assert random["backwarded"] == 4 * 60
     assert hardest["backwarded"] == 4 * 60 + 2 * trained
@@ -45,13 +45,13 @@ def test_claims_compare_with_full_data_and_with_the_twin(result) -> None:
     assert len(sentences) == 6 + len(METHODS)
     for method in METHODS:
         assert any(s.startswith(method) and "chance with epochs of the same sizes" in s for s in sentences)
-    assert all(finding.evidence is not None for finding in result.findings)
+    assert all(finding.claim.measurement is not None for finding in result.findings)
     for name in ("processor-time", "wall-time", "examples"):
         assert (result.folder / f"accuracy-against-{name}.svg").exists()
 
 
-def test_a_second_time_nothing_is_trained(result, done, bench) -> None:
-    assert done("time-accuracy", bench).trained == 0
+def test_a_second_time_nothing_is_trained(result, done, context) -> None:
+    assert done("time-accuracy", context).trained == 0
 
 
 def test_selectors_take_other_options_than_the_studys(tiny) -> None:

@@ -104,13 +104,15 @@ def explain_selectors() -> None:
 
 def print_studies(as_json: bool) -> None:
     """Every study, one line each."""
-    from datadiet.studies import studies
+    from datadiet.studies import STUDIES
 
     if as_json:
-        print_json({"studies": [{"name": s.name, "title": s.title, "source": s.source} for s in studies()]})
+        print_json(
+            {"studies": [{"name": s.name, "title": s.title, "source": s.source} for s in STUDIES.cards()]}
+        )
         return
-    width = max(len(found.name) for found in studies())
-    for found in studies():
+    width = max(map(len, STUDIES))
+    for found in STUDIES.cards():
         typer.echo(f"{found.name:<{width}}  {found.title}")
 
 

@@ -49,10 +49,10 @@ def study(
         raise BadInputError(
             "Give a study and the data, such as: datadiet study keep-fraction digits; or --list."
         )
-    from datadiet.studies import open_bench, plan_of, run_study, study_named
+    from datadiet.studies import STUDIES, open_context, plan_of, run_study
     from datadiet.studies.toolbox.study import with_cost
 
-    chosen = study_named(name)
+    chosen = STUDIES[name]
     options = {
         "scale": scale,
         "seed": seed,
@@ -63,9 +63,9 @@ def study(
     }
     with display() as shown:
         if plan:
-            bench = open_bench(source, display=shown, **options)
-            planned = with_cost(plan_of(chosen, bench), bench)
-            bench.setup.close()
+            context = open_context(source, display=shown, **options)
+            planned = with_cost(plan_of(chosen, context), context)
+            context.setup.close()
             print_plan(name, planned, as_json)
             return
         result = run_study(

@@ -6,47 +6,36 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
+from datadiet.engine.runs import Run
 from datadiet.engine.training.seeding import derive_seed
-from datadiet.foundation.statistics import accuracy_interval
-from datadiet.jobs.pool.hypotheses import POOL_SCORES, POOL_TASKS
-from datadiet.studies.toolbox.accuracy import title_of
-from datadiet.studies.toolbox.claims import Claim, Measured
-from datadiet.studies.toolbox.context import Workbench
+from datadiet.jobs.pool.hypotheses import POOL_SCORES, POOL_TASKS, measured_without_labels
+from datadiet.selection import select
+from datadiet.studies.toolbox.accuracy import accuracy_columns, difference, in_percent, title_of
+from datadiet.studies.toolbox.claims import Claim
+from datadiet.studies.toolbox.context import StudyContext, correct_of
 from datadiet.studies.toolbox.figures import caption, lines
-from datadiet.studies.toolbox.pools import (
-    Arm,
-    Trained,
-    metrics_of,
-    picked,
-    reading_of,
-    sizes,
-    split_of,
-    summary,
-)
-from datadiet.studies.toolbox.study import Conclusion, Planned, Row, Study, add_study
+from datadiet.studies.toolbox.pools import means_of_arms, metrics_of, reading_of, sizes, split_of, stacked
+from datadiet.studies.toolbox.study import Conclusion, Planned, Row, study
 
 SOURCE = "Settles 2009, Active Learning Literature Survey, section 3.1"
 STRATEGIES = ("entropy", "margin", "least_confidence", "random")
 TITLES = {"margin": "probability margin", "least_confidence": "least confidence"}
 
 
-def per_round(bench: Workbench) -> list[int]:
+def per_round(context: StudyContext) -> list[int]:
     """How many examples each round adds: the scale's picks, the first rounds one more where they do not divide."""
-    _, picks = sizes(bench)
-    rounds = min(bench.scale.rounds, picks)
+    _, picks = sizes(context)
+    rounds = min(context.scale.rounds, picks)
     return [len(part) for part in np.array_split(np.arange(picks), rounds)]
 
 
-def strategies(bench: Workbench) -> tuple[str, ...]:
+def strategies(context: StudyContext) -> tuple[str, ...]:
     """The strategies that the task has; label sets and tags may lack a margin."""
-    if bench.setup.task.single_label:
+    if context.setup.task.single_label:
         return STRATEGIES
-    import torch
-
-    from datadiet.jobs.pool.hypotheses import measured_without_labels
-
-    setup = bench.setup
+    setup = context.setup
     batch = next(iter(setup.train.epoch(setup.examples.train.ids[:2], batch_size=2, device="cpu")))
     with torch.inference_mode():
         found, _ = measured_without_labels(
@@ -55,130 +44,94 @@ def strategies(bench: Workbench) -> tuple[str, ...]:
     return tuple(name for name in STRATEGIES if name == "random" or POOL_SCORES[name][0] in found)
 
 
-def plan(bench: Workbench) -> Sequence[Planned]:
+def plan(context: StudyContext) -> Sequence[Planned]:
     """The base once a seed, then every strategy every round."""
-    base, seeds, counts = sizes(bench)[0], bench.scale.retrain_seeds, per_round(bench)
-    n = len(bench.setup.examples.train)
-    ends = base + np.cumsum(counts)
+    base, counts, n = sizes(context)[0], per_round(context), len(context.setup.examples.train)
+    seeds = context.scale.retrain_seeds
+    arms = len(strategies(context)) * seeds
     return [
-        Planned("trainings on the base", seeds, bench.planned_steps(base / n)),
+        Planned("trainings on the base", seeds, context.planned_steps(base / n)),
         *(
-            Planned(
-                f"trainings on {size:,} examples",
-                len(strategies(bench)) * seeds,
-                bench.planned_steps(size / n),
-            )
-            for size in ends.tolist()
+            Planned(f"trainings on {size:,} examples", arms, context.planned_steps(size / n))
+            for size in (base + np.cumsum(counts)).tolist()
         ),
     ]
 
 
-def measure(bench: Workbench, kept: dict[str, Any]) -> Iterator[Row]:
+def measure(context: StudyContext, kept: dict[Any, Any]) -> Iterator[Row]:
     """Seed by seed: the base, then each strategy's rounds, each with the labels of what it picked."""
-    trained, split, counts = Trained.of(kept), split_of(bench), per_round(bench)
-    for index in range(bench.scale.retrain_seeds):
-        first = bench.retrain(split.base, index, f"base, seed {index + 1}", weights=True)
-        for strategy in strategies(bench):
+    split, counts = split_of(context), per_round(context)
+    for index in range(context.scale.retrain_seeds):
+        first = context.retrain(split.base, index, f"base, seed {index + 1}", weights=True)
+        for strategy in strategies(context):
             labelled, run = split.base, first
-            yield _row(trained, strategy, 0, index, labelled, run)
+            yield _row(kept, strategy, 0, index, labelled, run)
             for number, count in enumerate(counts, start=1):
-                rest = np.setdiff1d(bench.setup.examples.train.ids, labelled, assume_unique=True)
-                hardness = None
+                rest = np.setdiff1d(context.setup.examples.train.ids, labelled, assume_unique=True)
+                drawn = derive_seed(context.seed, "labelled at random", index, number) % 2**32
+                hardness, rule = None, "random"
                 if strategy != "random":
-                    hardness = reading_of(bench, run, rest).hardness[strategy]
-                drawn = derive_seed(bench.seed, "labelled at random", index, number) % 2**32
-                chosen = picked(rest, hardness, count, end="hardest", seed=drawn)
+                    hardness, rule = reading_of(context, run, rest).hardness[strategy], "hardest"
+                chosen = select(rest, hardness, count, rule=rule, seed=drawn)
                 labelled = np.union1d(labelled, chosen)
                 said = f"{strategy}, round {number}, seed {index + 1}"
-                run = bench.retrain(labelled, index, said, weights=number < len(counts))
-                yield _row(trained, strategy, number, index, labelled, run)
+                run = context.retrain(labelled, index, said, weights=number < len(counts))
+                yield _row(kept, strategy, number, index, labelled, run)
 
 
-def _row(trained: Trained, strategy: str, number: int, index: int, labelled: np.ndarray, run: Any) -> Row:
-    row = {
-        "strategy": strategy,
-        "round": number,
-        "seed": index,
-        "n": len(labelled),
-        **metrics_of(run),
-    }
-    trained.add((strategy, number), run.test_predictions()["correct"].astype(bool), row)
-    return row
+def _row(kept: dict[Any, Any], strategy: str, number: int, index: int, labelled: np.ndarray, run: Run) -> Row:
+    kept.setdefault((strategy, number, len(labelled)), []).append(correct_of(run))
+    return {"strategy": strategy, "round": number, "seed": index, "n": len(labelled), **metrics_of(run)}
 
 
-def conclude(bench: Workbench, rows: Sequence[Row], kept: Mapping[str, Any]) -> Conclusion:
+@study(
+    "active-learning",
+    "Which examples of an unlabelled pool to have labelled next: accuracy by round, beside random picks.",
+    "active learning by uncertainty; Settles 2009",
+    plan=plan,
+    measure=measure,
+    tasks=POOL_TASKS,
+)
+def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]) -> Conclusion:
     """Accuracy by how many examples have labels; claims that each strategy gains over random picks."""
-    trained: Trained = kept["trained"]
-    base, counts = sizes(bench)[0], per_round(bench)
+    correct = stacked(kept)
+    base, counts = sizes(context)[0], per_round(context)
     at = [base, *(base + np.cumsum(counts)).tolist()]
-    last = len(counts)
-    claims: list[tuple[Claim, Measured | None]] = []
-    for strategy in strategies(bench):
-        if strategy == "random":
-            continue
-        said = TITLES.get(strategy, strategy)
-        claims.append(
-            (
-                Claim(
-                    f"Labels for the examples that the model is least sure of by {said} are worth more than labels "
-                    f"for random ones: higher accuracy with {at[-1]:,} labels.",
-                    SOURCE,
-                    "accuracy minus random's",
-                ),
-                trained.difference((strategy, last), ("random", last)),
-            )
+    last = (len(counts), at[-1])
+    claims = [
+        Claim(
+            "Labels for the examples that the model is least sure of by "
+            f"{TITLES.get(strategy, strategy)} are worth more than labels for random ones: higher accuracy with "
+            f"{at[-1]:,} labels.",
+            SOURCE,
+            "accuracy minus random's",
+            difference(correct, (strategy, *last), ("random", *last)),
         )
+        for strategy in strategies(context)
+        if strategy != "random"
+    ]
     claims.append(
-        (
-            Claim(
-                f"More labels help at all: with {at[-1]:,} random ones accuracy is higher than with {base:,}.",
-                "a check of the room that there is",
-                "accuracy minus that of the base",
-            ),
-            trained.difference(("random", last), ("random", 0)),
+        Claim(
+            f"More labels help at all: with {at[-1]:,} random ones accuracy is higher than with {base:,}.",
+            "a check of the room that there is",
+            "accuracy minus that of the base",
+            difference(correct, ("random", *last), ("random", 0, base)),
         )
     )
     series = {
         TITLES.get(strategy, title_of(strategy)): [
-            trained.point((strategy, number), n)
+            in_percent(n, accuracy_columns(correct[strategy, number, n]))
             for number, n in enumerate(at)
-            if (strategy, number) in trained.correct
+            if (strategy, number, n) in correct
         ]
-        for strategy in strategies(bench)
+        for strategy in strategies(context)
     }
+    more = f"a base of {base:,}, labels added in {len(counts)} rounds; same {context.setup.recipe.budget}"
     figure = lines(
-        {name: points for name, points in series.items() if points},
+        series,
         x="examples with labels",
         y="test accuracy, %",
-        title=caption(
-            bench,
-            bench.scale.retrain_seeds,
-            f"a base of {base:,}, labels added in {last} rounds; same {bench.setup.recipe.budget}",
-            called="seeds",
-        ),
+        title=caption(context, context.scale.retrain_seeds, more, called="seeds"),
     )
-    table = [row | _bounds(trained, (row["strategy"], row["round"])) for row in _means(rows)]
+    table = means_of_arms(rows, ("strategy", "round", "n"), correct)
     return Conclusion(claims, {"active-learning": figure}, {"rounds": table})
-
-
-def _means(rows: Sequence[Row]) -> list[Row]:
-    numbers = [name for name in rows[0] if name not in ("strategy", "round", "seed", "n")] if rows else []
-    return summary(rows, ("strategy", "round", "n"), numbers)
-
-
-def _bounds(trained: Trained, arm: Arm) -> Row:
-    found = accuracy_interval(np.stack(trained.correct[arm]))
-    return {"low": found.low, "high": found.high}
-
-
-STUDY = add_study(
-    Study(
-        name="active-learning",
-        title="Which examples of an unlabelled pool to have labelled next: accuracy by round, beside random picks.",
-        source="active learning by uncertainty; Settles 2009",
-        plan=plan,
-        measure=measure,
-        conclude=conclude,
-        tasks=POOL_TASKS,
-    )
-)

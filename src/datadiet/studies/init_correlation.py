@@ -7,16 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from matplotlib.figure import Figure
 from scipy import stats
 
 from datadiet.engine.points import compute_grand
 from datadiet.pages.report.canvas import LIGHT, dress, new_figure
-from datadiet.studies.toolbox.claims import Claim, Measured, mean_correlation
-from datadiet.studies.toolbox.context import Workbench
-from datadiet.studies.toolbox.figures import caption, in_epochs, write_below
-from datadiet.studies.toolbox.study import Conclusion, Planned, Row, Study, add_study
+from datadiet.studies.toolbox.claims import Claim, Measurement, mean_correlation
+from datadiet.studies.toolbox.context import StudyContext
+from datadiet.studies.toolbox.figures import caption, in_epochs, label, panel, write_below
+from datadiet.studies.toolbox.study import Conclusion, Planned, Row, study
 
 REPRODUCTION = "Kirsch 2023, the figure and table of correlations"
 MODELS = 4  # at least: with fewer, no interval is short enough to decide anything
@@ -32,42 +33,43 @@ PUBLISHED = {
     ("grand", "forgetting"): 0.868,
     ("el2n", "forgetting"): 0.894,
 }
+SCATTERED = (("input_norm", "grand_init"), ("grand_init", "grand"), ("el2n", "grand"), ("el2n", "forgetting"))
 
 
-def plan(bench: Workbench) -> Sequence[Planned]:
+def plan(context: StudyContext) -> Sequence[Planned]:
     """The scoring runs; more initialisations take no training."""
-    return [Planned("scoring runs", models(bench), bench.total_steps)]
+    return [Planned("scoring runs", models(context), context.total_steps)]
 
 
-def models(bench: Workbench) -> int:
+def models(context: StudyContext) -> int:
     """How many scoring runs."""
-    return max(MODELS, bench.scale.score_seeds)
+    return max(MODELS, context.scale.score_seeds)
 
 
-def measure(bench: Workbench, kept: dict[str, Any]) -> Iterator[Row]:
+def measure(context: StudyContext, kept: dict[Any, Any]) -> Iterator[Row]:
     """The scores of all models, then a row a pair of scores."""
-    step = bench.score_step
+    step = context.score_step
     scores = {
-        "grand_init": at_initialisation(bench),
-        "input_norm": bench.per_seed("input_norm", step, 1),
-        "grand": bench.per_seed("grand", step, models(bench)),
-        "el2n": bench.per_seed("el2n", step, models(bench)),
-        "forgetting": bench.per_seed("forgetting", bench.total_steps, models(bench)),
+        "grand_init": at_initialisation(context),
+        "input_norm": context.per_seed("input_norm", step, 1),
+        "grand": context.per_seed("grand", step, models(context)),
+        "el2n": context.per_seed("el2n", step, models(context)),
+        "forgetting": context.per_seed("forgetting", context.total_steps, models(context)),
     }
     kept["scores"] = scores
     for first, second in itertools.combinations(NAMES, 2):
         yield correlation_row(first, second, scores)
 
 
-def at_initialisation(bench: Workbench) -> np.ndarray:
+def at_initialisation(context: StudyContext) -> np.ndarray:
     """GraNd of untrained models: those of the scoring runs, and more until there are enough; (models, n)."""
-    of_runs = bench.per_seed("grand", 0, models(bench))
+    of_runs = context.per_seed("grand", 0, models(context))
     more = []
     for index in range(len(of_runs), INITIALISATIONS):
-        model = bench.setup.build(bench.seed + index).to(bench.setup.accelerator.device).eval()
-        if bench.setup.recipe.memory_format == "channels_last":
+        model = context.setup.build(context.seed + index).to(context.setup.accelerator.device).eval()
+        if context.setup.recipe.memory_format == "channels_last":
             model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        more.append(compute_grand(bench.setup, model)["grand"].double().numpy())
+        more.append(compute_grand(context.setup, model)["grand"].double().numpy())
     return np.stack([*of_runs, *more])
 
 
@@ -81,12 +83,13 @@ def correlation_row(first: str, second: str, scores: Mapping[str, np.ndarray]) -
     count = max(len(one), len(other)) if 1 in (len(one), len(other)) else min(len(one), len(other))
     own = [spearman(one[index % len(one)], other[index % len(other)]) for index in range(count)]
     found = [value for value in own if value is not None]
-    low, high = mean_correlation(found, "models").interval(0.95) if found else (None, None)
+    mean = mean_correlation(found, "models") if found else None
+    low, high = (None, None) if mean is None else mean.interval(0.95)
     return {
         "first": first,
         "second": second,
         "spearman_of_means": spearman(one.mean(axis=0), other.mean(axis=0)),
-        "spearman": mean_correlation(found, "models").estimate if found else None,
+        "spearman": None if mean is None else mean.estimate,
         "low": low,
         "high": high,
         "models": len(found),
@@ -108,56 +111,52 @@ def spearman(one: np.ndarray, other: np.ndarray) -> float | None:
     return round(float(np.corrcoef(first, second)[0, 1]), 12)
 
 
-def conclude(bench: Workbench, rows: Sequence[Row], kept: Mapping[str, Any]) -> Conclusion:
+@study(
+    "init-correlation",
+    "Rank correlations of GraNd at initialisation, input norm, later GraNd and EL2N, and forgetting.",
+    'Kirsch 2023, "Does Deep Learning on a Data Diet reproduce?"',
+    plan=plan,
+    measure=measure,
+    kinds=("image", "vector"),
+)
+def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]) -> Conclusion:
     """The matrix, scatter plots of its main pairs, and four claims of the reproduction."""
-    epoch = bench.epoch_of(bench.score_step)
+    epoch = context.score_epoch
     pairs = {(row["first"], row["second"]): row for row in rows}
 
-    def of(first: str, second: str) -> Measured | None:
+    def of(first: str, second: str) -> Measurement | None:
         values = pairs[first, second]["per_model"]
         return mean_correlation(values, "models") if values else None
 
     quantity = "Spearman correlation of one model's scores, mean over models"
     claims = [
-        (
-            Claim(
-                "GraNd at initialisation mostly measures the norm of the input (published: 0.963).",
-                REPRODUCTION,
-                quantity,
-                "above",
-                0.5,
-            ),
+        Claim(
+            "GraNd at initialisation mostly measures the norm of the input (published: 0.963).",
+            REPRODUCTION,
+            quantity,
             of("grand_init", "input_norm"),
+            above=0.5,
         ),
-        (
-            Claim(
-                f"GraNd at initialisation says little about GraNd after {in_epochs(epoch)} (published: -0.024).",
-                REPRODUCTION,
-                quantity,
-                "below",
-                0.5,
-            ),
+        Claim(
+            f"GraNd at initialisation says little about GraNd after {in_epochs(epoch)} (published: -0.024).",
+            REPRODUCTION,
+            quantity,
             of("grand_init", "grand"),
+            below=0.5,
         ),
-        (
-            Claim(
-                f"After {in_epochs(epoch)} GraNd and EL2N order examples alike (published: 0.985).",
-                REPRODUCTION,
-                quantity,
-                "above",
-                0.8,
-            ),
+        Claim(
+            f"After {in_epochs(epoch)} GraNd and EL2N order examples alike (published: 0.985).",
+            REPRODUCTION,
+            quantity,
             of("grand", "el2n"),
+            above=0.8,
         ),
-        (
-            Claim(
-                f"EL2N after {in_epochs(epoch)} goes with forgetting over the whole run (published: 0.894).",
-                REPRODUCTION,
-                quantity,
-                "above",
-                0.5,
-            ),
+        Claim(
+            f"EL2N after {in_epochs(epoch)} goes with forgetting over the whole run (published: 0.894).",
+            REPRODUCTION,
+            quantity,
             of("el2n", "forgetting"),
+            above=0.5,
         ),
     ]
     scores = kept["scores"]
@@ -169,20 +168,16 @@ def conclude(bench: Workbench, rows: Sequence[Row], kept: Mapping[str, Any]) -> 
         "forgetting": "forgetting, whole run",
     }
     count = len(scores["grand_init"])
-    title = caption(bench, models(bench), f"means of their scores; GraNd at initialisation of {count}")
+    title = caption(context, models(context), f"means of their scores; GraNd at initialisation of {count}")
     means = {name: values.mean(axis=0) for name, values in scores.items()}
-    table = {"id": bench.setup.examples.train.ids, **means}
-    listed = [
-        dict(zip(table, values, strict=True))
-        for values in zip(*(c.tolist() for c in table.values()), strict=True)
-    ]
+    table = pa.table({"id": context.setup.examples.train.ids, **means}).to_pylist()
     return Conclusion(
         claims,
         {
             "init-correlation": matrix(pairs, said, title),
-            "init-correlation-scatter": scatter(pairs, means, said, title, bench.seed),
+            "init-correlation-scatter": scatter(pairs, means, said, title, context.seed),
         },
-        {"scores": listed},
+        {"scores": table},
     )
 
 
@@ -193,8 +188,7 @@ def matrix(pairs: Mapping[tuple[str, str], Row], said: Mapping[str, str], title:
         found = row["spearman_of_means"]
         place = NAMES.index(first), NAMES.index(second)
         values[place] = values[place[::-1]] = np.nan if found is None else found
-    figure = new_figure(LIGHT, 6.4, 5.2)
-    axes = figure.add_subplot()
+    figure, axes = panel(6.4, 5.2)
     shown = axes.imshow(values, vmin=-1, vmax=1, cmap="PuOr")
     labels = [said[name].replace(", ", ",\n") for name in NAMES]
     axes.set_xticks(range(len(NAMES)), labels=labels, fontsize=8)
@@ -210,9 +204,6 @@ def matrix(pairs: Mapping[tuple[str, str], Row], said: Mapping[str, str], title:
     figure.colorbar(shown, label="Spearman correlation", shrink=0.8)
     write_below(figure, title)
     return figure
-
-
-SCATTERED = (("input_norm", "grand_init"), ("grand_init", "grand"), ("el2n", "grand"), ("el2n", "forgetting"))
 
 
 def scatter(
@@ -243,22 +234,6 @@ def scatter(
         row = pairs.get((x, y)) or pairs[y, x]
         found = row["spearman_of_means"]
         told = "no correlation: one is constant" if found is None else f"Spearman {found:.3f}"
-        axes.set_title(told, fontsize=9, color=LIGHT.ink, loc="left")
-        axes.set_xlabel(said[x])
-        axes.set_ylabel(said[y])
-        dress(axes, LIGHT)
+        label(axes, said[x], said[y], told)
     write_below(figure, title)
     return figure
-
-
-STUDY = add_study(
-    Study(
-        name="init-correlation",
-        title="Rank correlations of GraNd at initialisation, input norm, later GraNd and EL2N, and forgetting.",
-        source='Kirsch 2023, "Does Deep Learning on a Data Diet reproduce?"',
-        plan=plan,
-        measure=measure,
-        conclude=conclude,
-        kinds=("image", "vector"),
-    )
-)

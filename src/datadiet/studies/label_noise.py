@@ -12,15 +12,15 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from datadiet.jobs.report import gallery
-from datadiet.pages.report.canvas import LIGHT, dress, new_figure
+from datadiet.pages.report.canvas import LIGHT, new_figure
 from datadiet.pages.report.contents import Gallery
 from datadiet.pages.text import printable
 from datadiet.scores import ScoreTable
-from datadiet.studies.toolbox.accuracy import title_of
-from datadiet.studies.toolbox.claims import LEVEL, Claim, Measured, mean_within
-from datadiet.studies.toolbox.context import Workbench, with_wrong_labels
-from datadiet.studies.toolbox.figures import caption, finish, lines, write_below
-from datadiet.studies.toolbox.study import Conclusion, Planned, Row, Study, add_study
+from datadiet.studies.toolbox.accuracy import points_by_epoch, seed_values, title_of
+from datadiet.studies.toolbox.claims import Claim, Measurement, mean_difference, mean_within
+from datadiet.studies.toolbox.context import StudyContext, with_wrong_labels
+from datadiet.studies.toolbox.figures import Point, caption, finish, label, lines, write_below
+from datadiet.studies.toolbox.study import Conclusion, Planned, Row, study
 
 DATA_DIET = "Paul, Ganguli, Dziugaite 2021, section 4.3"
 OURS = "the paper shows histograms; the bound is ours"
@@ -33,17 +33,17 @@ CLASSES = 10  # that the picture of extremes has room for
 SHOWN = 5  # examples at each end of a class
 
 
-def plan(bench: Workbench) -> Sequence[Planned]:
+def plan(context: StudyContext) -> Sequence[Planned]:
     """Scoring runs on labels as they are and on wrong ones; nothing is retrained."""
-    return [Planned("scoring runs", 2 * bench.scale.score_seeds, bench.total_steps)]
+    return [Planned("scoring runs", 2 * context.scale.score_seeds, context.total_steps)]
 
 
-def measure(bench: Workbench, kept: dict[str, Any]) -> Iterator[Row]:
+def measure(context: StudyContext, kept: dict[Any, Any]) -> Iterator[Row]:
     """How well each score tells wrong labels, before they are wrong (one moment) and after (all moments)."""
-    noisy, corrupted = with_wrong_labels(bench)
-    at = bench.score_step
+    noisy, corrupted = with_wrong_labels(context)
+    at = context.score_step
     kept["mask"] = corrupted.mask
-    for when, here, steps in ((BEFORE, bench, [at]), (AFTER, noisy, list(bench.score_steps.values()))):
+    for when, here, steps in ((BEFORE, context, [at]), (AFTER, noisy, list(context.score_steps.values()))):
         for score in SCORES:
             for step in steps:
                 if step == 0 and score in FROM_TRACE:
@@ -55,17 +55,17 @@ def measure(bench: Workbench, kept: dict[str, Any]) -> Iterator[Row]:
                     yield {
                         "labels": when,
                         "score": score,
-                        "epoch": bench.epoch_of(step),
+                        "epoch": context.epoch_of(step),
                         "seed": seed,
-                        **told_apart(corrupted.mask, hardness),
+                        **auc_and_precision(corrupted.mask, hardness),
                     }
 
 
-def told_apart(wrong: np.ndarray, hardness: np.ndarray) -> dict[str, float | None]:
+def auc_and_precision(wrong: np.ndarray, hardness: np.ndarray) -> dict[str, float | None]:
     """How well a score tells wrong labels: area under the ROC curve, and precision among as many hardest.
 
     Example:
-        >>> told_apart(np.array([True, False, False, True]), np.array([0.9, 0.1, 0.5, 0.4]))
+        >>> auc_and_precision(np.array([True, False, False, True]), np.array([0.9, 0.1, 0.5, 0.4]))
         {'auc': 0.75, 'precision': 0.5}
     """
     known = np.isfinite(hardness)
@@ -77,112 +77,85 @@ def told_apart(wrong: np.ndarray, hardness: np.ndarray) -> dict[str, float | Non
     return {"auc": float(roc_auc_score(wrong, hardness)), "precision": float(wrong[hardest].mean())}
 
 
-def conclude(bench: Workbench, rows: Sequence[Row], kept: Mapping[str, Any]) -> Conclusion:
+@study(
+    "label-noise",
+    "Where scores put examples with wrong labels: histograms, AUC, and the extremes of each class.",
+    "Deep Learning on a Data Diet, study 4",
+    plan=plan,
+    measure=measure,
+)
+def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]) -> Conclusion:
     """Histograms before and after, AUC by epoch, the extremes of each class; claims on where wrong labels go."""
-    at = bench.epoch_of(bench.score_step)
+    at, noise = context.score_epoch, context.scale.noise
 
     def areas(labels: str, score: str, epoch: float) -> np.ndarray | None:
-        found = [
-            row["auc"]
-            for row in rows
-            if (row["labels"], row["score"], row["epoch"]) == (labels, score, epoch)
-            and row["auc"] is not None
-        ]
-        return np.asarray(found) if len(found) == bench.scale.score_seeds else None
+        return seed_values(rows, "auc", context.scale.score_seeds, labels=labels, score=score, epoch=epoch)
 
-    def mean(values: np.ndarray | None) -> Measured | None:
+    def mean(values: np.ndarray | None) -> Measurement | None:
         return None if values is None else mean_within(values.tolist(), UNIT, 0.0, 1.0)
 
-    def rise(values: np.ndarray | None, less: np.ndarray | None) -> Measured | None:
-        return (
-            None if values is None or less is None else mean_within((values - less).tolist(), UNIT, -1.0, 1.0)
-        )
+    def line(score: str) -> list[Point]:
+        return points_by_epoch(rows, lambda epoch: mean(areas(AFTER, score, epoch)))
 
     area = "area under the ROC curve of wrong against right labels"
     after, before = areas(AFTER, "el2n", at), areas(BEFORE, "el2n", at)
     claims = [
-        (
-            Claim(
-                f"Wrong labels move to the top of EL2N: at epoch {at:g} it ranks them above right ones with an "
-                f"area of more than {CLEARLY:g}.",
-                f"{DATA_DIET}; {OURS}",
-                area,
-                "above",
-                CLEARLY,
-            ),
+        Claim(
+            f"Wrong labels move to the top of EL2N: at epoch {at:g} it ranks them above right ones with an "
+            f"area of more than {CLEARLY:g}.",
+            f"{DATA_DIET}; {OURS}",
+            area,
             mean(after),
+            above=CLEARLY,
         ),
-        (
-            Claim(
-                "It is the label that moves them: the same examples ranked lower before their labels were changed.",
-                DATA_DIET,
-                f"{area}, after minus before",
-            ),
-            rise(after, before),
+        Claim(
+            "It is the label that moves them: the same examples ranked lower before their labels were changed.",
+            DATA_DIET,
+            f"{area}, after minus before",
+            mean_difference(after, before, UNIT, -1.0, 1.0),
         ),
-        (
-            Claim(
-                "Before, these examples were no harder than others: an area below 0.6.",
-                f"a check of the drawing; {OURS}",
-                area,
-                "below",
-                0.6,
-            ),
+        Claim(
+            "Before, these examples were no harder than others: an area below 0.6.",
+            f"a check of the drawing; {OURS}",
+            area,
             mean(before),
+            below=0.6,
         ),
-        (
-            Claim(
-                f"EL2N tells wrong labels better at epoch {at:g} than at initialisation.",
-                DATA_DIET,
-                f"{area}, minus that at initialisation",
-            ),
-            rise(after, areas(AFTER, "el2n", 0.0)),
+        Claim(
+            f"EL2N tells wrong labels better at epoch {at:g} than at initialisation.",
+            DATA_DIET,
+            f"{area}, minus that at initialisation",
+            mean_difference(after, areas(AFTER, "el2n", 0.0), UNIT, -1.0, 1.0),
         ),
-        (
-            Claim(
-                f"GraNd at epoch {at:g} ranks wrong labels above right ones with an area of more than {CLEARLY:g}.",
-                f"{DATA_DIET}; {OURS}",
-                area,
-                "above",
-                CLEARLY,
-            ),
+        Claim(
+            f"GraNd at epoch {at:g} ranks wrong labels above right ones with an area of more than {CLEARLY:g}.",
+            f"{DATA_DIET}; {OURS}",
+            area,
             mean(areas(AFTER, "grand", at)),
+            above=CLEARLY,
         ),
     ]
-    shown = _gallery(bench, kept[BEFORE])
-    figures = {"histograms": _histograms(bench, kept), "auc": _areas(bench, rows, areas)}
-    if bench.setup.examples.kind == "image":
-        figures["extremes"] = _pictures(bench, shown)
+    by_epoch = lines(
+        {title_of(score): line(score) for score in SCORES},
+        x="epoch of the score",
+        y="area under the ROC curve",
+        title=caption(context, context.scale.score_seeds, f"{noise:g} wrong labels, told from right ones"),
+        levels={"chance": 0.5},
+    )
+    shown = _gallery(context, kept[BEFORE])
+    figures = {"histograms": _histograms(context, kept), "auc": by_epoch}
+    if context.setup.examples.kind == "image":
+        figures["extremes"] = _pictures(context, shown)
     return Conclusion(claims, figures, {"extremes": _extremes(shown)})
 
 
-def _areas(bench: Workbench, rows: Sequence[Row], areas: Any) -> Figure:
-    series: dict[str, list[tuple[float, float, float, float]]] = {}
-    for score in SCORES:
-        for epoch in sorted({row["epoch"] for row in rows if row["labels"] == AFTER}):
-            found = areas(AFTER, score, epoch)
-            if found is not None:
-                measured = mean_within(found.tolist(), UNIT, 0.0, 1.0)
-                point = (epoch, measured.estimate, *measured.interval(LEVEL))
-                series.setdefault(title_of(score), []).append(point)
-    return lines(
-        series,
-        x="epoch of the score",
-        y="area under the ROC curve",
-        title=caption(
-            bench, bench.scale.score_seeds, f"{bench.scale.noise:g} wrong labels, told from right ones"
-        ),
-        level_line=("chance", 0.5),
-    )
-
-
-def _histograms(bench: Workbench, kept: Mapping[str, Any]) -> Figure:
+def _histograms(context: StudyContext, kept: Mapping[Any, Any]) -> Figure:
     """EL2N of examples whose labels are made wrong and of all others, each a density; before and after."""
     figure = new_figure(LIGHT, 8.0, 3.6)
     mask = kept["mask"]
     edges = np.linspace(0, max(float(kept[BEFORE].max()), float(kept[AFTER].max())) or 1.0, 41)
     panels = figure.subplots(1, 2, sharex=True)
-    titles = ("before: labels as they are", f"after: {bench.scale.noise:g} of the labels made wrong")
+    titles = ("before: labels as they are", f"after: {context.scale.noise:g} of the labels made wrong")
     for axes, when, title in zip(panels, (BEFORE, AFTER), titles, strict=True):
         for chosen, name, colour in (
             (~mask, "labels never changed", LIGHT.series[0]),
@@ -193,15 +166,13 @@ def _histograms(bench: Workbench, kept: Mapping[str, Any]) -> Figure:
             axes.hist(values, edges, weights=share, histtype="stepfilled", color=colour, alpha=0.25)
             axes.hist(values, edges, weights=share, histtype="step", color=colour, label=name, linewidth=1.4)
         axes.set_title(title, fontsize=10, color=LIGHT.ink)
-        axes.set_xlabel(f"{title_of('el2n')} at epoch {bench.epoch_of(bench.score_step):g}, mean of models")
-        axes.set_ylabel("share of the group, %")
-        dress(axes, LIGHT)
-    finish(figure, panels[0], caption(bench, bench.scale.score_seeds), columns=2)
-    return figure
+        x = f"{title_of('el2n')} at epoch {context.score_epoch:g}, mean of models"
+        label(axes, x, "share of the group, %")
+    return finish(figure, panels[0], caption(context, context.scale.score_seeds))
 
 
-def _gallery(bench: Workbench, hardness: np.ndarray) -> Gallery:
-    examples = bench.setup.examples
+def _gallery(context: StudyContext, hardness: np.ndarray) -> Gallery:
+    examples = context.setup.examples
     columns = {"el2n": hardness.astype(np.float64)}
     table = ScoreTable(examples.train.ids, examples.train.labels, examples.class_names, columns)
     return gallery(examples, table, "el2n")
@@ -222,14 +193,14 @@ def _extremes(shown: Gallery) -> list[Row]:
     return rows
 
 
-def _pictures(bench: Workbench, shown: Gallery) -> Figure:
+def _pictures(context: StudyContext, shown: Gallery) -> Figure:
     """A row a class: its least difficult images on the left, its most difficult on the right."""
     classes = list(shown.by_class.items())[:CLASSES]
-    left_out = bench.setup.examples.num_classes - len(classes)
+    left_out = context.setup.examples.num_classes - len(classes)
     if left_out > 0:
-        said = f"The picture of extremes shows the first {len(classes)} classes; {left_out} are left out."
-        if said not in bench.notes:
-            bench.notes.append(said)
+        context.note(
+            f"The picture of extremes shows the first {len(classes)} classes; {left_out} are left out."
+        )
     figure = new_figure(LIGHT, 8.0, 0.72 * len(classes) + 1.0)
     axes = figure.subplots(len(classes), 2 * SHOWN, squeeze=False)
     for row, (name, (easiest, hardest)) in zip(axes, classes, strict=True):
@@ -244,21 +215,11 @@ def _pictures(bench: Workbench, shown: Gallery) -> Figure:
                 shown_here = side[place].image if place < len(side) else None
                 if shown_here is not None:
                     panel.imshow(np.asarray(Image.open(io.BytesIO(shown_here)).convert("RGB")))
-    at = f"EL2N at epoch {bench.epoch_of(bench.score_step):g}"
+    at = f"EL2N at epoch {context.score_epoch:g}"
     axes[-1][0].set_xlabel("least difficult", color=LIGHT.muted, fontsize=9)
     axes[-1][-1].set_xlabel("most difficult", color=LIGHT.muted, fontsize=9)
-    title = f"{bench.setup.examples.name}, labels as they are; least to most difficult of each class by {at}"
+    title = (
+        f"{context.setup.examples.name}, labels as they are; least to most difficult of each class by {at}"
+    )
     write_below(figure, title)
     return figure
-
-
-STUDY = add_study(
-    Study(
-        name="label-noise",
-        title="Where scores put examples with wrong labels: histograms, AUC, and the extremes of each class.",
-        source="Deep Learning on a Data Diet, study 4",
-        plan=plan,
-        measure=measure,
-        conclude=conclude,
-    )
-)

@@ -9,16 +9,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from datadiet.data import Batch
 from datadiet.engine.points import load_weights
 from datadiet.engine.runs import Run
 from datadiet.foundation.errors import BadInputError
 from datadiet.landscape import Barrier, error_barrier
-from datadiet.pages.report.canvas import LIGHT, dress, new_figure
-from datadiet.studies.toolbox.claims import Claim, Measured, mean_within
-from datadiet.studies.toolbox.context import Workbench, groups_by_hardness
-from datadiet.studies.toolbox.figures import caption, draw_lines, finish, in_epochs, spread_of
-from datadiet.studies.toolbox.study import Conclusion, Planned, Row, Study, add_study
+from datadiet.studies.toolbox.claims import Claim, Measurement, mean_difference, mean_within
+from datadiet.studies.toolbox.context import StudyContext
+from datadiet.studies.toolbox.figures import caption, in_epochs, lines
+from datadiet.studies.toolbox.study import Conclusion, Planned, Row, study
 
 DATA_DIET = "Paul, Ganguli, Dziugaite 2021, section on linear mode connectivity"
 GROUPS = ("easiest", "random", "hardest")
@@ -29,70 +27,69 @@ LEAST = 4  # examples a group
 PARENTS = 3  # at least: with fewer, no interval is short enough to decide anything
 
 
-def moments(bench: Workbench) -> list[int]:
+def moments(context: StudyContext) -> list[int]:
     """Steps t* at which children leave their parent: not the last one, where there is nothing left to train."""
-    return [step for step in bench.score_steps.values() if step < bench.total_steps]
+    return [step for step in context.score_steps.values() if step < context.total_steps]
 
 
-def parents(bench: Workbench) -> int:
+def parents(context: StudyContext) -> int:
     """How many scoring runs are parents: as many as there would be retrainings, three at least."""
-    return max(PARENTS, bench.scale.retrain_seeds)
+    return max(PARENTS, context.scale.retrain_seeds)
 
 
-def group_size(bench: Workbench) -> int:
+def group_size(context: StudyContext) -> int:
     """Examples in each group: so few that easiest and hardest are apart; less than asked is noted.
 
     Raises:
         BadInputError: too few examples for any group.
     """
-    have, wanted = len(bench.setup.examples.train), bench.scale.group
+    have, wanted = len(context.setup.examples.train), context.scale.group
     size = min(wanted, have // 4)
     if size < LEAST:
         raise BadInputError(
             f"mode-connectivity compares groups of a quarter of the data at most; {have} training examples are "
             f"too few, it takes {4 * LEAST}."
         )
-    note = f"The groups have {size:,} examples in place of {wanted:,}: a quarter of {have:,}."
-    if size < wanted and note not in bench.notes:
-        bench.notes.append(note)
+    if size < wanted:
+        context.note(f"The groups have {size:,} examples in place of {wanted:,}: a quarter of {have:,}.")
     return size
 
 
-def plan(bench: Workbench) -> Sequence[Planned]:
+def plan(context: StudyContext) -> Sequence[Planned]:
     """Scoring runs, and two children a parent and moment."""
-    group_size(bench)
-    count = 2 * parents(bench)
+    group_size(context)
+    count = 2 * parents(context)
     return [
-        Planned("scoring runs", max(bench.scale.score_seeds, parents(bench)), bench.total_steps),
+        Planned("scoring runs", max(context.scale.score_seeds, parents(context)), context.total_steps),
         *(
-            Planned(f"children from epoch {bench.epoch_of(step):g} on", count, bench.total_steps - step)
-            for step in moments(bench)
+            Planned(f"children from epoch {context.epoch_of(step):g} on", count, context.total_steps - step)
+            for step in moments(context)
         ),
     ]
 
 
-def measure(bench: Workbench, kept: dict[str, Any]) -> Iterator[Row]:
+def measure(context: StudyContext, kept: dict[Any, Any]) -> Iterator[Row]:
     """A row a moment and group: barriers of all parents' pairs of children."""
-    ids = bench.setup.examples.train.ids
-    hardness = bench.hardness("el2n", bench.score_step)
-    groups = {
-        name: ids[at] for name, at in groups_by_hardness(hardness, group_size(bench), bench.seed).items()
-    }
+    ids = context.setup.examples.train.ids
+    hardness = context.hardness("el2n", context.score_step)
+    places = groups_by_hardness(hardness, group_size(context), context.seed)
+    groups = {name: ids[place] for name, place in places.items()}
     paths = kept.setdefault("paths", [])
-    for step in moments(bench):
-        found = [between_children(bench, bench.scoring_run(i), step, groups) for i in range(parents(bench))]
+    for step in moments(context):
+        found = [
+            between_children(context, context.scoring_run(i), step, groups) for i in range(parents(context))
+        ]
         for name in GROUPS:
             parts = [line.of(groups[name]) for line in found]
             barriers = [part.barrier for part in parts]
-            _, least, largest = spread_of(barriers)
             yield {
-                "epoch": bench.epoch_of(step),
+                "epoch": context.epoch_of(step),
                 "step": step,
                 "group": name,
                 "n": len(groups[name]),
                 "barrier": float(np.mean(barriers)),
-                "least": least,
-                "largest": largest,
+                "least": min(barriers),
+                "largest": max(barriers),
                 "parents": len(barriers),
                 "barriers": barriers,
                 "loss_barrier": float(np.mean([part.loss_barrier for part in parts])),
@@ -100,95 +97,94 @@ def measure(bench: Workbench, kept: dict[str, Any]) -> Iterator[Row]:
                 "batchnorm": parts[0].batchnorm,
             }
             for parent, part in enumerate(parts):
+                place = {"epoch": context.epoch_of(step), "parent": parent, "group": name}
                 points = zip(part.alphas.tolist(), part.error.tolist(), part.loss.tolist(), strict=True)
-                for alpha, error, loss in points:
-                    place = {"epoch": bench.epoch_of(step), "parent": parent, "group": name}
-                    paths.append({**place, "alpha": alpha, "error": error, "loss": loss})
+                paths += [
+                    place | {"alpha": alpha, "error": error, "loss": loss} for alpha, error, loss in points
+                ]
 
 
-def between_children(bench: Workbench, parent: Run, step: int, groups: Mapping[str, np.ndarray]) -> Barrier:
+def groups_by_hardness(hardness: np.ndarray, size: int, seed: int) -> dict[str, np.ndarray]:
+    """Positions of the easiest, the hardest and of random examples, `size` each.
+
+    Example:
+        >>> found = groups_by_hardness(np.array([0.3, 0.1, 0.9, 0.5]), 1, seed=0)
+        >>> found["easiest"].tolist(), found["hardest"].tolist()
+        ([1], [2])
+    """
+    order = np.lexsort((np.arange(len(hardness)), hardness))
+    drawn = np.random.default_rng([seed, 0x67]).choice(len(hardness), size=size, replace=False)
+    return {"easiest": np.sort(order[:size]), "hardest": np.sort(order[-size:]), "random": np.sort(drawn)}
+
+
+def between_children(
+    context: StudyContext, parent: Run, step: int, groups: Mapping[str, np.ndarray]
+) -> Barrier:
     """The line between two children of a parent, evaluated on all groups at once."""
-    setup = bench.setup
-    ends = []
-    for index in range(2):
-        child = bench.child(parent, step, index)
-        ends.append(load_weights(setup, child, child.total_steps)[0])
-    return line_between(bench, ends, np.unique(np.concatenate(list(groups.values()))))
+    children = (context.child(parent, step, index) for index in range(2))
+    ends = [load_weights(context.setup, child, child.total_steps)[0] for child in children]
+    return line_between(context, ends, np.unique(np.concatenate(list(groups.values()))))
 
 
-def line_between(bench: Workbench, ends: Sequence[nn.Module], examples: np.ndarray) -> Barrier:
+def line_between(context: StudyContext, ends: Sequence[nn.Module], examples: np.ndarray) -> Barrier:
     """The line between two networks, evaluated on some training examples; statistics are re-estimated on it."""
-    setup = bench.setup
-    generator = np.random.default_rng([bench.seed, 0xB2])
+    setup = context.setup
+    generator = np.random.default_rng([context.seed, 0xB2])
     everything = setup.examples.train.ids
     sample = np.sort(generator.choice(everything, min(len(everything), ESTIMATED_ON), replace=False))
-
-    def batches(ids: np.ndarray) -> Iterator[Batch]:
-        channels_last = setup.recipe.memory_format == "channels_last"
-        return setup.train.epoch(
-            ids,
-            batch_size=256,
-            device=setup.accelerator.device,
-            memory_format=torch.channels_last if channels_last else torch.contiguous_format,
-        )
-
     return error_barrier(
         ends[0],
         ends[1],
-        lambda: batches(examples),
+        lambda: context.batches(examples, 256),
         ALPHAS,
         batchnorm="reestimated",
-        estimate_on=lambda: batches(sample),
+        estimate_on=lambda: context.batches(sample, 256),
         task=setup.task,
         autocast=torch.bfloat16 if setup.recipe.precision == "bfloat16" else None,
     )
 
 
-def conclude(bench: Workbench, rows: Sequence[Row], kept: Mapping[str, Any]) -> Conclusion:
+@study(
+    "mode-connectivity",
+    "Training-error barrier between children spawned at t*, on the easiest, hardest and random examples.",
+    "Deep Learning on a Data Diet, study 6",
+    plan=plan,
+    measure=measure,
+)
+def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]) -> Conclusion:
     """Barriers by t* as a figure; claims on the first moment after initialisation and on the last."""
     barriers = {(row["step"], row["group"]): row["barriers"] for row in rows}
-    steps = moments(bench)
+    steps = moments(context)
     early = next((step for step in steps if step), None)
 
-    def difference(first: tuple[int, str], second: tuple[int, str]) -> Measured | None:
-        if first not in barriers or second not in barriers:
-            return None
-        pairs = zip(barriers[first], barriers[second], strict=True)
-        return mean_within([one - other for one, other in pairs], "parents", -1, 1)
+    def change(first: tuple[int, str], second: tuple[int, str]) -> Measurement | None:
+        return mean_difference(barriers.get(first), barriers.get(second), "parents", -1, 1)
 
-    claims: list[tuple[Claim, Measured | None]] = []
+    claims: list[Claim] = []
     if early is not None:
-        at = in_epochs(bench.epoch_of(early))
+        easiest = barriers.get((early, "easiest"))
+        at = in_epochs(context.epoch_of(early))
         claims = [
-            (
-                Claim(
-                    f"Children that part after {at} have a higher barrier on the hardest examples than on the easiest.",
-                    DATA_DIET,
-                    "error barrier on the hardest minus on the easiest, share of examples",
-                ),
-                difference((early, "hardest"), (early, "easiest")),
+            Claim(
+                f"Children that part after {at} have a higher barrier on the hardest examples than on the easiest.",
+                DATA_DIET,
+                "error barrier on the hardest minus on the easiest, share of examples",
+                change((early, "hardest"), (early, "easiest")),
             ),
-            (
-                Claim(
-                    f"On the easiest examples, children that part after {at} are connected (barrier under 2 points).",
-                    DATA_DIET,
-                    "error barrier on the easiest, share of examples",
-                    "below",
-                    CONNECTED,
-                ),
-                mean_within(barriers[early, "easiest"], "parents", 0, 1)
-                if (early, "easiest") in barriers
-                else None,
+            Claim(
+                f"On the easiest examples, children that part after {at} are connected (barrier under 2 points).",
+                DATA_DIET,
+                "error barrier on the easiest, share of examples",
+                mean_within(easiest, "parents", 0, 1) if easiest else None,
+                below=CONNECTED,
             ),
-            (
-                Claim(
-                    "On the hardest examples the barrier falls the later the children part: "
-                    f"after {in_epochs(bench.epoch_of(steps[-1]))} it is lower than from initialisation.",
-                    DATA_DIET,
-                    "error barrier on the hardest from the last t* minus from initialisation",
-                    "below",
-                ),
-                difference((steps[-1], "hardest"), (0, "hardest")),
+            Claim(
+                "On the hardest examples the barrier falls the later the children part: "
+                f"after {in_epochs(context.epoch_of(steps[-1]))} it is lower than from initialisation.",
+                DATA_DIET,
+                "error barrier on the hardest from the last t* minus from initialisation",
+                change((steps[-1], "hardest"), (0, "hardest")),
+                below=0.0,
             ),
         ]
     series = {
@@ -199,24 +195,12 @@ def conclude(bench: Workbench, rows: Sequence[Row], kept: Mapping[str, Any]) -> 
         ]
         for name in GROUPS
     }
-    figure = new_figure(LIGHT, 6.4, 4.2)
-    axes = figure.add_subplot()
-    draw_lines(axes, {name: points for name, points in series.items() if points})
-    axes.set_xlabel("epoch t* at which two children part")
-    axes.set_ylabel("training error barrier, points")
-    dress(axes, LIGHT)
     more = f"groups of {rows[0]['n']:,}; bars span parents"
-    finish(figure, axes, caption(bench, parents(bench), more, called="parents"))
-    return Conclusion(claims, {"mode-connectivity": figure}, {"paths": kept.get("paths", [])})
-
-
-STUDY = add_study(
-    Study(
-        name="mode-connectivity",
-        title="Training-error barrier between children spawned at t*, on the easiest, hardest and random examples.",
-        source="Deep Learning on a Data Diet, study 6",
-        plan=plan,
-        measure=measure,
-        conclude=conclude,
+    figure = lines(
+        series,
+        x="epoch t* at which two children part",
+        y="training error barrier, points",
+        title=caption(context, parents(context), more, called="parents"),
+        height=4.2,
     )
-)
+    return Conclusion(claims, {"mode-connectivity": figure}, {"paths": kept.get("paths", [])})

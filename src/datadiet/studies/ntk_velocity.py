@@ -15,11 +15,11 @@ from datadiet.engine.points import load_weights
 from datadiet.engine.runs import Run
 from datadiet.foundation.errors import BadInputError
 from datadiet.landscape import kernel_distance, ntk_gram
-from datadiet.pages.report.canvas import LIGHT, dress, new_figure
-from datadiet.studies.toolbox.claims import Claim, Measured, mean_correlation, mean_of
-from datadiet.studies.toolbox.context import Workbench
-from datadiet.studies.toolbox.figures import caption, draw_lines, finish, plain_log, spread_of
-from datadiet.studies.toolbox.study import Conclusion, Planned, Row, Study, add_study
+from datadiet.pages.report.canvas import LIGHT, new_figure
+from datadiet.studies.toolbox.claims import Claim, Measurement, mean_correlation, mean_of
+from datadiet.studies.toolbox.context import StudyContext
+from datadiet.studies.toolbox.figures import caption, draw_lines, finish, label, plain_log, spread_of
+from datadiet.studies.toolbox.study import Conclusion, Planned, Row, study
 
 DATA_DIET = "Paul, Ganguli, Dziugaite 2021, section on the data-dependent kernel"
 OFFSETS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)  # from the easiest to the hardest group
@@ -29,60 +29,59 @@ LEAST = 2  # examples of one kernel
 MODELS = 3  # at least: with fewer, no interval is short enough to decide anything
 
 
-def neighbours(bench: Workbench) -> int:
+def neighbours(context: StudyContext) -> int:
     """Examples of one kernel: so few that the groups do not meet and the matrix fits; less than asked is noted.
 
     Raises:
         BadInputError: too few examples, or too many classes, for any kernel.
     """
-    have, wanted = len(bench.setup.examples.train), bench.scale.neighbours
-    classes = bench.setup.examples.num_classes
+    have, wanted = len(context.setup.examples.train), context.scale.neighbours
+    classes = context.setup.examples.num_classes
     size = min(wanted, have // 20, MOST_ROWS // classes)
     if size < LEAST:
         raise BadInputError(
             f"ntk-velocity takes kernels of a twentieth of the data at most and {MOST_ROWS:,} logits; with "
             f"{have:,} training examples of {classes:,} classes that is less than {LEAST} examples."
         )
-    note = (
-        f"Kernels are of {size} examples in place of {wanted}: a twentieth of {have:,} examples at most, and "
-        f"{MOST_ROWS:,} logits."
-    )
-    if size < wanted and note not in bench.notes:
-        bench.notes.append(note)
+    if size < wanted:
+        context.note(
+            f"Kernels are of {size} examples in place of {wanted}: a twentieth of {have:,} examples at most, and "
+            f"{MOST_ROWS:,} logits."
+        )
     return size
 
 
-def epochs(bench: Workbench) -> list[int]:
+def epochs(context: StudyContext) -> list[int]:
     """Epochs whose end a velocity is taken from, to the end of the next: those near the moments of scores."""
-    per_epoch = bench.setup.steps_per_epoch
-    last = bench.total_steps // per_epoch - 1
-    return sorted({min(step // per_epoch, last) for step in bench.score_steps.values() if last >= 0})
+    per_epoch = context.setup.steps_per_epoch
+    last = context.total_steps // per_epoch - 1
+    return sorted({min(step // per_epoch, last) for step in context.score_steps.values() if last >= 0})
 
 
-def models(bench: Workbench) -> int:
+def models(context: StudyContext) -> int:
     """How many runs kernels are taken of: as many as there would be retrainings, three at least."""
-    return max(MODELS, bench.scale.retrain_seeds)
+    return max(MODELS, context.scale.retrain_seeds)
 
 
-def plan(bench: Workbench) -> Sequence[Planned]:
+def plan(context: StudyContext) -> Sequence[Planned]:
     """Scoring runs on clean and on noisy labels, and runs that keep weights at ends of following epochs."""
-    neighbours(bench)
-    if not epochs(bench):
+    neighbours(context)
+    if not epochs(context):
         raise BadInputError("ntk-velocity compares ends of epochs; train for one epoch at least.")
     return [
-        Planned("scoring runs, clean and noisy", 2 * bench.scale.score_seeds, bench.total_steps),
-        Planned("runs epoch by epoch, clean and noisy", 2 * models(bench), bench.total_steps),
+        Planned("scoring runs, clean and noisy", 2 * context.scale.score_seeds, context.total_steps),
+        Planned("runs epoch by epoch, clean and noisy", 2 * models(context), context.total_steps),
     ]
 
 
-def measure(bench: Workbench, kept: dict[str, Any]) -> Iterator[Row]:
+def measure(context: StudyContext, kept: dict[Any, Any]) -> Iterator[Row]:
     """A row for each data set, place in the order of scores, and epoch."""
-    corrupted = corrupt(bench.setup.examples, bench.scale.noise, seed=bench.seed)
+    corrupted = corrupt(context.setup.examples, context.scale.noise, seed=context.seed)
     for labels, wrong in (("clean", np.zeros_like(corrupted.mask)), ("noisy", corrupted.mask)):
-        there = bench if labels == "clean" else bench.on(corrupted.examples)
+        there = context if labels == "clean" else context.on(corrupted.examples)
         hardness = there.hardness("el2n", there.score_step)
-        groups = in_order(hardness, neighbours(bench))
-        found = [velocities(there, there.epochs_run(i, ends(there)), groups) for i in range(models(bench))]
+        groups = groups_in_order(hardness, neighbours(context))
+        found = [velocities(there, there.epochs_run(i, ends(there)), groups) for i in range(models(context))]
         for offset, positions in groups.items():
             for epoch in epochs(there):
                 values = [model[offset, epoch] for model in found]
@@ -101,11 +100,11 @@ def measure(bench: Workbench, kept: dict[str, Any]) -> Iterator[Row]:
                 }
 
 
-def in_order(hardness: np.ndarray, size: int) -> dict[float, np.ndarray]:
+def groups_in_order(hardness: np.ndarray, size: int) -> dict[float, np.ndarray]:
     """Positions of `size` neighbours in the order of scores at each offset.
 
     Example:
-        >>> found = in_order(np.arange(100.0), 5)
+        >>> found = groups_in_order(np.arange(100.0), 5)
         >>> found[0.0].tolist(), found[1.0].tolist()
         ([0, 1, 2, 3, 4], [95, 96, 97, 98, 99])
     """
@@ -114,76 +113,70 @@ def in_order(hardness: np.ndarray, size: int) -> dict[float, np.ndarray]:
     return {offset: np.sort(order[begin : begin + size]) for offset, begin in begins.items()}
 
 
-def ends(bench: Workbench) -> list[int]:
+def ends(context: StudyContext) -> list[int]:
     """Steps whose weights the kernels need."""
-    found = {epoch + more for epoch in epochs(bench) for more in (0, 1)}
-    return [epoch * bench.setup.steps_per_epoch for epoch in sorted(found)]
+    found = {epoch + more for epoch in epochs(context) for more in (0, 1)}
+    return [epoch * context.setup.steps_per_epoch for epoch in sorted(found)]
 
 
 def velocities(
-    bench: Workbench, run: Run, groups: Mapping[float, np.ndarray]
+    context: StudyContext, run: Run, groups: Mapping[float, np.ndarray]
 ) -> dict[tuple[float, int], float]:
     """Kernel distance from the end of an epoch to that of the next: (offset, epoch) -> velocity."""
-    setup, per_epoch = bench.setup, bench.setup.steps_per_epoch
-    channels_last = setup.recipe.memory_format == "channels_last"
-    inputs = {}
-    for offset, positions in groups.items():
-        ids = setup.examples.train.ids[positions]
-        batches = setup.train.epoch(
-            ids,
-            batch_size=len(ids),
-            device=setup.accelerator.device,
-            memory_format=torch.channels_last if channels_last else torch.contiguous_format,
-        )
-        inputs[offset] = next(iter(batches)).inputs
-    kernels: dict[int, dict[float, torch.Tensor]] = {}
-    found = {}
-    total = len(ends(bench)) * len(groups)
+    setup, per_epoch = context.setup, context.setup.steps_per_epoch
+    ids = setup.examples.train.ids
+    inputs = {
+        offset: next(context.batches(ids[positions], len(positions))).inputs
+        for offset, positions in groups.items()
+    }
+    before: dict[float, torch.Tensor] = {}  # kernels at the last of the ends
+    found: dict[tuple[float, int], float] = {}
+    total = len(ends(context)) * len(groups)
     with setup.display.step("kernels", total, unit="kernels/s") as advance:
-        for step in ends(bench):
+        for step in ends(context):
             model, _ = load_weights(setup, run, step)
             now = {}
             for offset, batch in inputs.items():
                 now[offset] = ntk_gram(model, batch)
                 advance(1)
-            epoch = step // per_epoch
-            kernels = {epoch: now, **{e: k for e, k in kernels.items() if e == epoch - 1}}
-            if epoch - 1 in kernels and epoch - 1 in epochs(bench):
-                for offset in groups:
-                    distance = kernel_distance(kernels[epoch - 1][offset], now[offset])
-                    found[offset, epoch - 1] = distance
+            epoch = step // per_epoch - 1
+            if epoch in epochs(context):
+                found |= {(offset, epoch): kernel_distance(before[offset], now[offset]) for offset in groups}
+            before = now
     return found
 
 
-def conclude(bench: Workbench, rows: Sequence[Row], kept: Mapping[str, Any]) -> Conclusion:
+@study(
+    "ntk-velocity",
+    "How fast the tangent kernel of neighbours in the order of EL2N turns, clean and noisy.",
+    "Deep Learning on a Data Diet, study 5",
+    plan=plan,
+    measure=measure,
+)
+def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]) -> Conclusion:
     """Velocity by score and epoch as a figure; claims on clean and noisy labels."""
-    source = DATA_DIET
-    trend = "Spearman correlation of velocity with the place in the order of scores, mean over epochs"
-    ratio = "log2 of the hardest group's velocity over that of the group at three quarters of the order"
     claims = [
-        (
-            Claim("On clean labels, the kernel turns faster on examples of higher score.", source, trend),
+        Claim(
+            "On clean labels, the kernel turns faster on examples of higher score.",
+            DATA_DIET,
+            "Spearman correlation of velocity with the place in the order of scores, mean over epochs",
             per_model(rows, "clean", _trend, mean_correlation),
         ),
-        (
-            Claim(
-                "On clean labels, it turns faster on the hardest examples than on the easiest.",
-                source,
-                "log2 of the hardest group's velocity over the easiest group's",
-            ),
+        Claim(
+            "On clean labels, it turns faster on the hardest examples than on the easiest.",
+            DATA_DIET,
+            "log2 of the hardest group's velocity over the easiest group's",
             per_model(rows, "clean", lambda values: log_ratio(values, OFFSETS[-1], OFFSETS[0])),
         ),
-        (
-            Claim(
-                f"With {bench.scale.noise:.0%} wrong labels, the velocity collapses for the very highest scores.",
-                source,
-                ratio,
-                "below",
-            ),
+        Claim(
+            f"With {context.scale.noise:.0%} wrong labels, the velocity collapses for the very highest scores.",
+            DATA_DIET,
+            "log2 of the hardest group's velocity over that of the group at three quarters of the order",
             per_model(rows, "noisy", lambda values: log_ratio(values, OFFSETS[-1], BELOW_NOISE)),
+            below=0.0,
         ),
     ]
-    return Conclusion(claims, {"ntk-velocity": drawn(bench, rows)})
+    return Conclusion(claims, {"ntk-velocity": _figure(context, rows)})
 
 
 def _trend(velocities: Mapping[float, float]) -> float:
@@ -207,8 +200,8 @@ def per_model(
     rows: Sequence[Row],
     labels: str,
     quantity: Callable[[Mapping[float, float]], float],
-    mean: Callable[[Sequence[float], str], Measured] = mean_of,
-) -> Measured | None:
+    mean: Callable[[Sequence[float], str], Measurement] = mean_of,
+) -> Measurement | None:
     """A quantity of velocities by offset: its mean over epochs after the first, for each model, then over models.
 
     The first epoch starts from initialisation, where scores mean nothing yet.
@@ -225,7 +218,7 @@ def per_model(
     return mean(found, "models")
 
 
-def drawn(bench: Workbench, rows: Sequence[Row]) -> Figure:
+def _figure(context: StudyContext, rows: Sequence[Row]) -> Figure:
     """Velocity against the place in the order of scores, a line an epoch; clean and noisy side by side."""
     figure = new_figure(LIGHT, 8.4, 4.3)
     first = None
@@ -243,25 +236,14 @@ def drawn(bench: Workbench, rows: Sequence[Row]) -> Figure:
         draw_lines(axes, series)
         if any(row["velocity"] > 0 for row in chosen):
             plain_log(axes, "y")
-        axes.set_xlabel("place in the order of EL2N: 1 is hardest")
-        axes.set_ylabel("kernel distance from one epoch to the next")
-        share = "" if labels == "clean" else f" ({bench.scale.noise:.0%} of them wrong)"
-        axes.set_title(f"{labels} labels{share}", fontsize=9, color=LIGHT.ink, loc="left")
-        dress(axes, LIGHT)
+        share = "" if labels == "clean" else f" ({context.scale.noise:.0%} of them wrong)"
+        label(
+            axes,
+            "place in the order of EL2N: 1 is hardest",
+            "kernel distance from one epoch to the next",
+            f"{labels} labels{share}",
+        )
         first = first or axes
     more = f"{rows[0]['examples']} neighbours a kernel; bars span models"
     assert first is not None
-    finish(figure, first, caption(bench, models(bench), more))
-    return figure
-
-
-STUDY = add_study(
-    Study(
-        name="ntk-velocity",
-        title="How fast the tangent kernel of neighbours in the order of EL2N turns, clean and noisy.",
-        source="Deep Learning on a Data Diet, study 5",
-        plan=plan,
-        measure=measure,
-        conclude=conclude,
-    )
-)
+    return finish(figure, first, caption(context, models(context), more), columns=4)

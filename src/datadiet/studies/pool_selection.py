@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,30 +11,27 @@ from matplotlib.figure import Figure
 
 from datadiet.engine.runs import Run
 from datadiet.engine.training.seeding import derive_seed
-from datadiet.foundation.statistics import accuracy_interval
 from datadiet.jobs.pool.hypotheses import POOL_TASKS, PoolReading, with_labels
-from datadiet.pages.report.canvas import LIGHT, dress, new_figure, series_style
-from datadiet.selection import hardest_rows
-from datadiet.studies.toolbox.accuracy import title_of
-from datadiet.studies.toolbox.claims import Claim, Measured, mean_of
-from datadiet.studies.toolbox.context import Workbench
-from datadiet.studies.toolbox.figures import caption, finish, legend_columns
+from datadiet.selection import hardest_rows, select
+from datadiet.studies.toolbox.accuracy import accuracy_columns, difference, in_percent, seed_values, title_of
+from datadiet.studies.toolbox.claims import Claim, mean_difference
+from datadiet.studies.toolbox.context import StudyContext
+from datadiet.studies.toolbox.figures import caption, draw_groups, draw_level, finish, label, panel
 from datadiet.studies.toolbox.pools import (
-    Trained,
     domains_of,
+    means_of_arms,
     metrics_of,
-    picked,
     reading_of,
     sizes,
     split_of,
-    summary,
+    stacked,
 )
-from datadiet.studies.toolbox.study import Conclusion, Planned, Row, Study, add_study
+from datadiet.studies.toolbox.study import Conclusion, Planned, Row, study
 
 SOURCE = "entropy and margin based scoring metrics in industrial NLU, 2023"
 SCORES = ("entropy", "el2n", "margin", "logit_margin")
 TITLES = {"margin": "probability margin"}
-CONFIDENT = 0.5  # share of the pool, the most confident of it, whose hypotheses are believed
+CONFIDENT = 0.5  # share of the pool, the most confident of it, whose hypotheses are taken as labels
 WINDOW = 0.25  # where the window in the middle of the order begins; it has as many picks as each end
 ENDS = ("hardest", "window", "easiest")
 RANDOM, BASE = ("random", "random", "hypotheses"), ("base", "", "true")
@@ -48,22 +44,22 @@ def choices(scores: Sequence[str] = SCORES) -> list[Choice]:
     return [RANDOM, *by_score, ("random", "random", "true"), (scores[0], "hardest", "true")]
 
 
-def plan(bench: Workbench) -> Sequence[Planned]:
+def plan(context: StudyContext) -> Sequence[Planned]:
     """The base, whose models also label the pool, then a training a way to pick and a seed."""
-    base, picks = sizes(bench)
-    n, seeds = len(bench.setup.examples.train), bench.scale.retrain_seeds
+    base, picks = sizes(context)
+    n, seeds = len(context.setup.examples.train), context.scale.retrain_seeds
     return [
-        Planned("trainings on the base", seeds, bench.planned_steps(base / n)),
+        Planned("trainings on the base", seeds, context.planned_steps(base / n)),
         Planned(
             f"trainings on {base + picks:,} examples",
             len(choices()) * seeds,
-            bench.planned_steps((base + picks) / n),
+            context.planned_steps((base + picks) / n),
         ),
     ]
 
 
 @dataclass(frozen=True)
-class Believed:
+class LabelledPool:
     """A pool as one model labels it.
 
     Args:
@@ -77,91 +73,87 @@ class Believed:
     right: np.ndarray
 
     def hardness(self, score: str) -> np.ndarray:
-        """How unsure the model is of each believed example."""
+        """How unsure the model is of each of these examples."""
         return np.asarray(self.reading.hardness[score][self.reading.rows_of(self.ids)])
 
 
-def believed(bench: Workbench, reading: PoolReading) -> Believed:
+def confident_part(context: StudyContext, reading: PoolReading) -> LabelledPool:
     """The more confident part of a pool; a tie goes to the lower id."""
     size = round(CONFIDENT * len(reading.ids))
     rows = hardest_rows(reading.confidence, size)
     ids = reading.ids[rows]
-    train = bench.setup.examples.train
+    train = context.setup.examples.train
     places = train.positions_of(ids)
     right = np.ones(len(ids), dtype=bool)
-    if bench.setup.examples.task in ("classification", "intent_slots"):
+    if context.setup.examples.task in ("classification", "intent_slots"):
         right = reading.labels[rows] == train.labels[places]
     if reading.targets is not None and train.targets is not None:
         found, true = reading.targets.take(rows).rows(), train.targets.take(places).rows()
         right &= np.array([bool(np.array_equal(f, t)) for f, t in zip(found, true, strict=True)])
-    return Believed(reading, ids, right)
+    return LabelledPool(reading, ids, right)
 
 
-def labelled_pool(bench: Workbench, pool: Believed, index: int) -> Workbench:
-    """A bench whose believed pool examples have the model's hypotheses as labels."""
+def labelled_pool(context: StudyContext, pool: LabelledPool, index: int) -> StudyContext:
+    """A context in which the confident pool examples have the model's hypotheses as labels."""
     rows = pool.reading.rows_of(pool.ids)
     targets = None if pool.reading.targets is None else pool.reading.targets.take(rows)
     said = f"hypotheses of base model {index + 1}"
-    return bench.on(
-        with_labels(bench.setup.examples, pool.ids, pool.reading.labels[rows], targets, said=said)
+    return context.on(
+        with_labels(context.setup.examples, pool.ids, pool.reading.labels[rows], targets, said=said)
     )
 
 
-def measure(
-    bench: Workbench, kept: dict[str, Any], *, domains: Mapping[str, str] | None = None
-) -> Iterator[Row]:
+def measure(context: StudyContext, kept: dict[Any, Any]) -> Iterator[Row]:
     """Seed by seed: a base model labels and scores the pool, then every way to pick is trained."""
-    examples, split = bench.setup.examples, split_of(bench)
-    picks = sizes(bench)[1]
+    examples, split = context.setup.examples, split_of(context)
+    picks = sizes(context)[1]
     has_intents = examples.task in ("classification", "intent_slots")
-    numbers = domains_of(examples.class_names, domains) if has_intents else None
-    for index in range(bench.scale.retrain_seeds):
-        first = bench.retrain(split.base, index, f"base, seed {index + 1}", weights=True)
-        yield _row(bench, kept, BASE, index, first, numbers, len(split.base), None)
-        pool = believed(bench, reading_of(bench, first, split.pool))
+    numbers = domains_of(examples.class_names, context.domains) if has_intents else None
+    for index in range(context.scale.retrain_seeds):
+        first = context.retrain(split.base, index, f"base, seed {index + 1}", weights=True)
+        yield _row(context, kept, BASE, index, first, numbers, len(split.base), None)
+        pool = confident_part(context, reading_of(context, first, split.pool))
         if len(pool.ids) < 2 * picks:
             picks = max(1, len(pool.ids) // 2)
-            bench.notes.append(
-                f"Only {picks} are picked: the confident part of the pool has {len(pool.ids)}."
-            )
+            context.note(f"Only {picks} are picked: the confident part of the pool has {len(pool.ids)}.")
         scores = [score for score in SCORES if score in pool.reading.hardness]
-        drawn = derive_seed(bench.seed, "picked at random", index) % 2**32
-        beside = labelled_pool(bench, pool, index)
+        drawn = derive_seed(context.seed, "picked at random", index) % 2**32
+        beside = labelled_pool(context, pool, index)
         for choice in choices(scores):
             score, end, labels = choice
             hardness = None if score == "random" else pool.hardness(score)
-            options = {"start": WINDOW} if end == "window" else {}
-            chosen = picked(pool.ids, hardness, picks, end=end, seed=drawn, **options)
-            here = beside if labels == "hypotheses" else bench
+            options: dict[str, Any] = {"start": WINDOW} if end == "window" else {}
+            chosen = select(pool.ids, hardness, picks, rule=end, seed=drawn, **options)
+            here = beside if labels == "hypotheses" else context
             said = f"{score} {end}, {labels} labels, seed {index + 1}"
             run = here.retrain(np.union1d(split.base, chosen), index, said)
             right = float(pool.right[np.searchsorted(pool.ids, chosen)].mean())
-            yield _row(bench, kept, choice, index, run, numbers, len(split.base) + len(chosen), right)
-        bench.leave(beside)
+            yield _row(context, kept, choice, index, run, numbers, len(split.base) + len(chosen), right)
+        context.leave(beside)
 
 
 def _row(
-    bench: Workbench,
-    kept: dict[str, Any],
+    context: StudyContext,
+    kept: dict[Any, Any],
     choice: Choice,
     index: int,
     run: Run,
     domains: np.ndarray | None,
     n: int,
-    believable: float | None,
+    right: float | None,
 ) -> Row:
-    examples, found = bench.setup.examples, run.test_predictions()
-    measured = metrics_of(run)
+    examples, found = context.setup.examples, run.test_predictions()
+    metrics = metrics_of(run)
     if examples.task in ("classification", "intent_slots"):
-        right = float((found["prediction"] == examples.test.labels).mean())
-        measured["intent_accuracy"] = right
+        of_intents = float((found["prediction"] == examples.test.labels).mean())
+        metrics["intent_accuracy"] = of_intents
         # Without slots an utterance has one thing to be wrong: its intent.
-        measured.setdefault("semantic_error_rate", 1 - right)
+        metrics.setdefault("semantic_error_rate", 1 - of_intents)
     if domains is not None:
         wrong = domains[found["prediction"].astype(np.int64)] != domains[examples.test.labels]
-        measured["domain_error"] = float(wrong.mean())
-        kept.setdefault("domains", Trained()).add(choice, wrong, measured)
-    Trained.of(kept).add(choice, found["correct"].astype(bool), measured)
+        metrics["domain_error"] = float(wrong.mean())
+        kept.setdefault("wrong domain", {}).setdefault(choice, []).append(wrong)
+    kept.setdefault("correct", {}).setdefault(choice, []).append(found["correct"].astype(bool))
     score, end, labels = choice
     return {
         "score": score,
@@ -169,166 +161,111 @@ def _row(
         "labels": labels,
         "seed": index,
         "n": n,
-        "hypotheses_right": believable,
-        **measured,
+        "hypotheses_right": right,
+        **metrics,
     }
 
 
-def conclude(bench: Workbench, rows: Sequence[Row], kept: Mapping[str, Any]) -> Conclusion:
+@study(
+    "pool-selection",
+    "What to add to a small labelled set from a pool that a model has labelled: scores, ends and windows.",
+    "Entropy and margin based scoring in industrial NLU",
+    plan=plan,
+    measure=measure,
+    tasks=POOL_TASKS,
+)
+def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]) -> Conclusion:
     """Every way to pick beside random picks, as a table and a figure; claims that scores pick better."""
-    trained: Trained = kept["trained"]
-    domains: Trained = kept.get("domains", Trained())
+    correct, wrong_domain = stacked(kept["correct"]), stacked(kept.get("wrong domain", {}))
     entropy: Choice = ("entropy", "hardest", "hypotheses")
-    claims: list[tuple[Claim, Measured | None]] = [
-        (
-            Claim(
-                "Hypotheses are worth adding at all: the base with random picks is better than the base alone.",
-                SOURCE,
-                "accuracy minus that of the base",
-            ),
-            trained.difference(RANDOM, BASE),
+    claims = [
+        Claim(
+            "Hypotheses are worth adding at all: the base with random picks is better than the base alone.",
+            SOURCE,
+            "accuracy minus that of the base",
+            difference(correct, RANDOM, BASE),
         )
     ]
     for score in SCORES:
         choice = (score, "hardest", "hypotheses")
-        if choice in trained.correct:
+        if choice in correct:
             said = TITLES.get(score, title_of(score))
             claims.append(
-                (
-                    Claim(
-                        f"Of the confident part of the pool the least sure by {said} are better picks than random "
-                        "ones.",
-                        f"{SOURCE}; which end it takes is not public",
-                        "accuracy minus random's",
-                    ),
-                    trained.difference(choice, RANDOM),
+                Claim(
+                    f"Of the confident part of the pool the least sure by {said} are better picks than random "
+                    "ones.",
+                    f"{SOURCE}; which end it takes is not public",
+                    "accuracy minus random's",
+                    difference(correct, choice, RANDOM),
                 )
             )
-    if domains.correct:
+    if wrong_domain:
         claims.append(
-            (
-                Claim(
-                    "Picks by entropy put fewer utterances into a wrong domain than random picks.",
-                    SOURCE,
-                    "domain error minus random's",
-                    "below",
-                ),
-                domains.difference(entropy, RANDOM),
+            Claim(
+                "Picks by entropy put fewer utterances into a wrong domain than random picks.",
+                SOURCE,
+                "domain error minus random's",
+                difference(wrong_domain, entropy, RANDOM),
+                below=0.0,
             )
         )
-    if bench.setup.examples.task == "intent_slots":
+    if context.setup.examples.task == "intent_slots":
+        seeds = context.scale.retrain_seeds
+        picked, at_random = (
+            seed_values(rows, "semantic_error_rate", seeds, score=score, end=end, labels=labels)
+            for score, end, labels in (entropy, RANDOM)
+        )
         claims.append(
-            (
-                Claim(
-                    "Picks by entropy have a lower semantic error rate than random picks.",
-                    SOURCE,
-                    "semantic error rate minus random's",
-                    "below",
-                ),
-                _change(trained, entropy, RANDOM, "semantic_error_rate"),
+            Claim(
+                "Picks by entropy have a lower semantic error rate than random picks.",
+                SOURCE,
+                "semantic error rate minus random's",
+                mean_difference(picked, at_random, "seeds"),
+                below=0.0,
             )
         )
     claims.append(
-        (
-            Claim(
-                "Wrong hypotheses cost something: random picks with their true labels are better.",
-                "a check of the room that there is",
-                "accuracy minus that with hypotheses",
-            ),
-            trained.difference(("random", "random", "true"), RANDOM),
+        Claim(
+            "Wrong hypotheses cost something: random picks with their true labels are better.",
+            "a check of the room that there is",
+            "accuracy minus that with hypotheses",
+            difference(correct, ("random", "random", "true"), RANDOM),
         )
     )
-    return Conclusion(claims, {"pool-selection": _figure(bench, trained)}, {"choices": _table(trained, rows)})
+    return Conclusion(
+        claims, {"pool-selection": _figure(context, correct)}, {"choices": _table(correct, rows)}
+    )
 
 
-def _change(trained: Trained, choice: Choice, reference: Choice, name: str) -> Measured | None:
-    """A metric of one choice minus another's, seed by seed: both have the same base model and pool."""
-    values, others = trained.values(choice, name), trained.values(reference, name)
-    if values is None or others is None:
-        return None
-    return mean_of((values - others).tolist(), "seeds")
-
-
-def _table(trained: Trained, rows: Sequence[Row]) -> list[Row]:
-    """A way to pick a row: means over seeds, the interval of accuracy, and each metric relative to random picks."""
+def _table(correct: Mapping[Choice, np.ndarray], rows: Sequence[Row]) -> list[Row]:
+    """A way to pick a row: means over seeds, the interval of accuracy, and error rates relative to random picks."""
     by = ("score", "end", "labels")
-    names = [
-        name for name in dict.fromkeys(name for row in rows for name in row) if name not in (*by, "seed")
-    ]
-    table = summary(rows, by, names)
+    table = means_of_arms(rows, by, correct)
     reference = next((row for row in table if tuple(row[name] for name in by) == RANDOM), {})
     for row in table:
-        choice = (row["score"], row["end"], row["labels"])
-        found = accuracy_interval(np.stack(trained.correct[choice]))
-        row |= {"low": found.low, "high": found.high}
         for name in ("domain_error", "semantic_error_rate"):
             if row.get(name) is not None and reference.get(name):
                 row[f"{name}_against_random"] = row[name] / reference[name] - 1
     return table
 
 
-def _figure(bench: Workbench, trained: Trained) -> Figure:
+def _figure(context: StudyContext, correct: Mapping[Choice, np.ndarray]) -> Figure:
     """Accuracy of every way to pick: a place on the axis a score, a colour a place in the order."""
-    figure = new_figure(LIGHT, 7.2, 4.2)
-    axes = figure.add_subplot()
-    scores = [score for score in SCORES if (score, "hardest", "hypotheses") in trained.correct]
-    for position, end in enumerate(ENDS):
-        colour, marker = series_style(position, LIGHT)
-        points = [
-            trained.point(choice, place + 0.16 * (position - 1))
+    figure, axes = panel(7.2, 4.2)
+    scores = [score for score in SCORES if (score, "hardest", "hypotheses") in correct]
+    series = {
+        f"window from {WINDOW:g}" if end == "window" else end: [
+            in_percent(place, accuracy_columns(correct[choice]))
             for place, score in enumerate(scores)
-            if (choice := (score, end, "hypotheses")) in trained.correct
+            if (choice := (score, end, "hypotheses")) in correct
         ]
-        if points:
-            x, middle, low, high = (np.asarray(column) for column in zip(*points, strict=True))
-            axes.errorbar(
-                x,
-                middle,
-                yerr=[middle - low, high - middle],
-                color=colour,
-                marker=marker,
-                linestyle="none",
-                markersize=6,
-                capsize=2,
-                label=end if end != "window" else f"window from {WINDOW:g}",
-            )
+        for end in ENDS
+    }
+    draw_groups(axes, series, [TITLES.get(score, title_of(score)) for score in scores], apart=0.16)
     for name, choice, style in (("random picks", RANDOM, "--"), ("base alone", BASE, ":")):
-        if choice in trained.correct:
-            height = trained.point(choice, 0.0)[1]
-            axes.axhline(height, color=LIGHT.muted, linestyle=style, linewidth=1.2, label=name)
-    axes.set_xticks(range(len(scores)), labels=[TITLES.get(score, title_of(score)) for score in scores])
-    axes.set_xlim(-0.5, len(scores) - 0.5)
-    axes.set_xlabel("score that picks")
-    axes.set_ylabel("test accuracy, %")
-    dress(axes, LIGHT)
-    base, picks = sizes(bench)
-    more = (
-        f"a base of {base:,} and {picks:,} picks with hypotheses as labels; same {bench.setup.recipe.budget}"
-    )
-    said = caption(bench, bench.scale.retrain_seeds, more, called="seeds")
-    finish(figure, axes, said, columns=legend_columns(axes, 7.2))
-    return figure
-
-
-def study(domains: Mapping[str, str] | None = None) -> Study:
-    """The study with a map of intents to domains; without one they are told from the intents' names.
-
-    Args:
-        domains: intent -> domain.
-
-    Example:
-        >>> study({"play": "music"}).name
-        'pool-selection'
-    """
-    return Study(
-        name="pool-selection",
-        title="What to add to a small labelled set from a pool that a model has labelled: scores, ends and windows.",
-        source="Entropy and margin based scoring in industrial NLU",
-        plan=plan,
-        measure=partial(measure, domains=domains),
-        conclude=conclude,
-        tasks=POOL_TASKS,
-    )
-
-
-STUDY = add_study(study())
+        if choice in correct:
+            draw_level(axes, name, 100 * accuracy_columns(correct[choice])["accuracy"], style)
+    label(axes, "score that picks", "test accuracy, %")
+    base, picks = sizes(context)
+    more = f"a base of {base:,} and {picks:,} picks with hypotheses as labels; same {context.setup.recipe.budget}"
+    return finish(figure, axes, caption(context, context.scale.retrain_seeds, more, called="seeds"))

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from datadiet.foundation.statistics import accuracy_interval
 from datadiet.studies.toolbox.accuracy import (
-    ARMS,
+    accuracy_columns,
+    accuracy_row,
     difference,
-    fixed,
-    measured_arm,
+    in_percent,
+    level_lines,
     rank_correlation,
     title_of,
 )
-from datadiet.studies.toolbox.claims import LEVEL, Claim, Measured, mean_correlation, mean_of
-from datadiet.studies.toolbox.context import Workbench
-from datadiet.studies.toolbox.figures import lines
-from datadiet.studies.toolbox.study import Conclusion, Planned, Row, Study, add_study
+from datadiet.studies.toolbox.claims import LEVEL, Claim, Measurement, mean_correlation, mean_of
+from datadiet.studies.toolbox.context import StudyContext
+from datadiet.studies.toolbox.figures import Point, data_caption, lines, retraining_caption
+from datadiet.studies.toolbox.study import Conclusion, Planned, Row, retraining_plan, study
 
 DATA_DIET = "Paul, Ganguli, Dziugaite 2021, section 2"
 SCORES = ("el2n", "grand")
@@ -27,14 +28,14 @@ MOST = 10  # models, as in the paper
 ROOM = 0.9  # rank correlation of two models under which there is something to gain by averaging
 
 
-def models(bench: Workbench) -> int:
+def models(context: StudyContext) -> int:
     """How many models are trained: twice the scale's, up to ten."""
-    return min(MOST, 2 * bench.scale.score_seeds)
+    return min(MOST, 2 * context.scale.score_seeds)
 
 
-def retrained_at(bench: Workbench) -> list[int]:
+def retrained_at(context: StudyContext) -> list[int]:
     """The numbers of models whose subsets are trained on: powers of two, and all."""
-    all_of_them = models(bench)
+    all_of_them = models(context)
     return sorted({2**power for power in range(10) if 2**power <= all_of_them} | {all_of_them})
 
 
@@ -48,52 +49,33 @@ def group(index: int, size: int, count: int) -> np.ndarray:
     return (index * size + np.arange(size)) % count
 
 
-def plan(bench: Workbench) -> Sequence[Planned]:
+def plan(context: StudyContext) -> Sequence[Planned]:
     """Scoring runs, full data, random, and a retraining a number of models and seed."""
-    seeds, keep = bench.scale.retrain_seeds, bench.scale.keep
-    return [
-        Planned("scoring runs", models(bench), bench.total_steps),
-        Planned("trainings on full data", seeds, bench.planned_steps()),
-        Planned(
-            f"retrainings on {keep:g}", (len(retrained_at(bench)) + 1) * seeds, bench.planned_steps(keep)
-        ),
-    ]
+    subsets = len(retrained_at(context)) + 1
+    return retraining_plan(context, {context.scale.keep: subsets}, models=models(context))
 
 
-def measure(bench: Workbench, kept: dict[str, Any]) -> Iterator[Row]:
+def measure(context: StudyContext, kept: dict[Any, Any]) -> Iterator[Row]:
     """Rank agreement for every number of models, then accuracies; each retraining has its own group of models."""
-    count, fraction, step = models(bench), bench.scale.keep, bench.score_step
+    count, fraction, step = models(context), context.scale.keep, context.score_step
     if count < MOST:
-        bench.notes.append(f"At this scale {count} models are averaged at most, not {MOST}.")
-    epoch = bench.epoch_of(step)
+        context.note(f"At this scale {count} models are averaged at most, not {MOST}.")
+    epoch = context.epoch_of(step)
     for score in SCORES:
-        per_seed = bench.per_seed(score, step, seeds=count)
-        kept[score] = per_seed
+        kept[score] = context.per_seed(score, step, seeds=count)
         for size in range(1, count + 1):
-            yield agreement(per_seed, size, score)
-    yield {"what": "accuracy", **measured_arm(bench, kept, ("full", epoch, 1.0), None)}
-    yield {"what": "accuracy", **measured_arm(bench, kept, ("random", epoch, fraction), None)}
-    for size in retrained_at(bench):
-        rows = []
-        for index in range(bench.scale.retrain_seeds):
-            ids = bench.keep(kept["el2n"][group(index, size, count)].mean(axis=0), fraction)
-            run = bench.retrain(ids, index, f"EL2N of {size} models, seed {index + 1}")
-            rows.append(run.test_predictions()["correct"].astype(bool))
-        correct = np.stack(rows)
-        kept[ARMS][arm(size, epoch, fraction)] = correct
-        found = accuracy_interval(correct)
-        yield {
-            "what": "accuracy",
-            "score": "el2n",
-            "models": size,
-            "epoch": epoch,
-            "keep": fraction,
-            "seeds": len(correct),
-            "accuracy": found.mean,
-            "low": found.low,
-            "high": found.high,
-            "accuracies": correct.mean(axis=1).tolist(),
-        }
+            yield agreement(kept[score], size, score)
+    yield {"what": "accuracy", **accuracy_row(context, kept, ("full", epoch, 1.0), None)}
+    yield {"what": "accuracy", **accuracy_row(context, kept, ("random", epoch, fraction), None)}
+    for size in retrained_at(context):
+
+        def of_group(index: int, size: int = size) -> np.ndarray:
+            return context.keep(kept["el2n"][group(index, size, count)].mean(axis=0), fraction)
+
+        key = arm(size, epoch, fraction)
+        kept[key] = context.correct(of_group, f"EL2N of {size} models")
+        row = {"what": "accuracy", "score": "el2n", "models": size, "epoch": epoch, "keep": fraction}
+        yield row | accuracy_columns(kept[key])
 
 
 def arm(size: int, epoch: float, fraction: float) -> tuple[str, float, float]:
@@ -115,10 +97,10 @@ def agreement(per_seed: np.ndarray, size: int, score: str) -> Row:
     count = len(per_seed)
     groups = [per_seed[group(index, size, count)].mean(axis=0) for index in range(count // size)]
     of_all = per_seed.mean(axis=0)
-    single = mean_correlation(list(pairs(list(per_seed))), "pairs").estimate if count > 1 else np.nan
+    single = mean_correlation(pairs(list(per_seed)), "pairs").estimate if count > 1 else np.nan
     with_all = mean_correlation([rank_correlation(each, of_all) for each in groups], "groups")
     low, high = with_all.interval(LEVEL)
-    between = list(pairs(groups))
+    between = pairs(groups)
     return {
         "what": "agreement",
         "score": score,
@@ -132,20 +114,18 @@ def agreement(per_seed: np.ndarray, size: int, score: str) -> Row:
     }
 
 
-def pairs(groups: Sequence[np.ndarray]) -> Iterator[float]:
+def pairs(groups: Sequence[np.ndarray]) -> list[float]:
     """Rank correlations of all pairs."""
-    for index, first in enumerate(groups):
-        for second in groups[index + 1 :]:
-            yield rank_correlation(first, second)
+    return [rank_correlation(first, second) for first, second in itertools.combinations(groups, 2)]
 
 
-def neighbours(per_seed: np.ndarray) -> Measured:
+def pair_agreement(per_seed: np.ndarray) -> Measurement:
     """Rank correlation of two models, over pairs that share no model."""
     found = [rank_correlation(*per_seed[start : start + 2]) for start in range(0, len(per_seed) - 1, 2)]
     return mean_correlation(found, "pairs of models")
 
 
-def gain(per_seed: np.ndarray) -> Measured | None:
+def gain(per_seed: np.ndarray) -> Measurement | None:
     """How much better the mean of all other models foretells a model's ranking than another model does."""
     if len(per_seed) < 3:
         return None
@@ -157,44 +137,42 @@ def gain(per_seed: np.ndarray) -> Measured | None:
     return mean_of(gains, "models")
 
 
-def conclude(bench: Workbench, rows: Sequence[Row], kept: Mapping[str, Any]) -> Conclusion:
+@study(
+    "seeds",
+    "Rank agreement and subset accuracy against the number of models that a score is averaged over.",
+    "Deep Learning on a Data Diet, section 2 and appendix",
+    plan=plan,
+    measure=measure,
+)
+def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]) -> Conclusion:
     """Agreement and accuracy by number of models; claims that averaging is worth it."""
-    count, fraction, epoch = models(bench), bench.scale.keep, bench.epoch_of(bench.score_step)
+    count, fraction, epoch = models(context), context.scale.keep, context.score_epoch
     per_seed = kept["el2n"]
     claims = [
-        (
-            Claim(
-                "One model's EL2N is no settled ranking: two models agree with a rank correlation below "
-                f"{ROOM:g}.",
-                f"{DATA_DIET} (one model against ten: about 0.75); the bound is ours",
-                "Spearman's rho of two models",
-                "below",
-                ROOM,
-            ),
-            neighbours(per_seed),
+        Claim(
+            "One model's EL2N is no settled ranking: two models agree with a rank correlation below "
+            f"{ROOM:g}.",
+            f"{DATA_DIET} (one model against ten: about 0.75); the bound is ours",
+            "Spearman's rho of two models",
+            pair_agreement(per_seed),
+            below=ROOM,
         ),
-        (
-            Claim(
-                f"The mean of {count - 1} models foretells how a further model ranks better than one model does.",
-                DATA_DIET,
-                "Spearman's rho of the mean of the others with a model, minus that of one other",
-            ),
+        Claim(
+            f"The mean of {count - 1} models foretells how a further model ranks better than one model does.",
+            DATA_DIET,
+            "Spearman's rho of the mean of the others with a model, minus that of one other",
             gain(per_seed),
         ),
-        (
-            Claim(
-                f"The hardest {fraction:g} by {count} models train better than by one.",
-                DATA_DIET,
-                "accuracy minus that of one model's subset",
-            ),
+        Claim(
+            f"The hardest {fraction:g} by {count} models train better than by one.",
+            DATA_DIET,
+            "accuracy minus that of one model's subset",
             difference(kept, arm(count, epoch, fraction), arm(1, epoch, fraction)),
         ),
-        (
-            Claim(
-                f"The hardest {fraction:g} by one model are better than random.",
-                DATA_DIET,
-                "accuracy minus random's",
-            ),
+        Claim(
+            f"The hardest {fraction:g} by one model are better than random.",
+            DATA_DIET,
+            "accuracy minus random's",
             difference(kept, arm(1, epoch, fraction), ("random", epoch, fraction)),
         ),
     ]
@@ -202,70 +180,51 @@ def conclude(bench: Workbench, rows: Sequence[Row], kept: Mapping[str, Any]) -> 
         what: [{k: v for k, v in row.items() if k != "what"} for row in rows if row["what"] == what]
         for what in ("agreement", "accuracy")
     }
-    figures = {"rank-agreement": _agreement_figure(bench, tables["agreement"])}
+    figures = {"rank-agreement": _agreement_figure(context, tables["agreement"])}
     if any("models" in row for row in tables["accuracy"]):
-        figures["accuracy"] = _accuracy_figure(bench, tables["accuracy"])
+        figures["accuracy"] = _accuracy_figure(context, tables["accuracy"])
     return Conclusion(claims, figures, tables)
 
 
-def _agreement_figure(bench: Workbench, rows: Sequence[Row]) -> Any:
-    series: dict[str, list[tuple[float, float, float, float]]] = {}
+def _agreement_figure(context: StudyContext, rows: Sequence[Row]) -> Any:
+    series: dict[str, list[Point]] = {}
     for score in SCORES:
         for row in (row for row in rows if row["score"] == score):
             size, middle = row["models"], row["with_all"]
-            if size < models(bench):  # all agree with all
+            if size < models(context):  # all agree with all
                 low, high = row["with_all_low"], row["with_all_high"]
                 point = (size, middle, middle if low is None else low, middle if high is None else high)
                 series.setdefault(f"{title_of(score)}, with the mean of all", []).append(point)
-            if row["with_other_groups"] is not None:
-                between = row["with_other_groups"]
-                series.setdefault(f"{title_of(score)}, of two groups", []).append((size, *[between] * 3))
-            if row["predicted"] is not None and score == "el2n":
-                expected = row["predicted"]
-                series.setdefault(f"{title_of(score)}, of two, predicted", []).append((size, *[expected] * 3))
-    said = f"{bench.setup.examples.name}: {len(bench.setup.examples.train):,} training examples"
+            for name, column in (("of two groups", "with_other_groups"), ("of two, predicted", "predicted")):
+                if row[column] is not None and (column != "predicted" or score == "el2n"):
+                    point = (size, *[row[column]] * 3)
+                    series.setdefault(f"{title_of(score)}, {name}", []).append(point)
     figure = lines(
         series,
         x="models averaged",
         y="Spearman's rank correlation",
-        title=f"{said}; {bench.setup.recipe.model}; scores at epoch {bench.epoch_of(bench.score_step):g}",
+        title=data_caption(context, f"scores at epoch {context.score_epoch:g}"),
         width=7.2,
         height=4.4,
     )
-    figure.axes[0].set_xticks(range(1, models(bench) + 1))
+    figure.axes[0].set_xticks(range(1, models(context) + 1))
     return figure
 
 
-def _accuracy_figure(bench: Workbench, rows: Sequence[Row]) -> Any:
-    def height(row: Row) -> tuple[float, float, float]:
-        return 100 * row["accuracy"], 100 * row["low"], 100 * row["high"]
-
-    series = {title_of("el2n"): [(row["models"], *height(row)) for row in rows if "models" in row]}
-    ends = (1, models(bench))
+def _accuracy_figure(context: StudyContext, rows: Sequence[Row]) -> Any:
+    series = {title_of("el2n"): [in_percent(row["models"], row) for row in rows if "models" in row]}
+    ends = (1, models(context))
     for row in rows:
         if row["score"] == "random":
-            series[title_of("random")] = [(end, *height(row)) for end in ends]
-    full = next((row for row in rows if row["score"] == "full"), None)
+            series[title_of("random")] = [in_percent(end, row) for end in ends]
     figure = lines(
         series,
         x="models averaged",
         y="test accuracy, %",
-        title=fixed(
-            bench, f"keep {bench.scale.keep:g}, scores at epoch {bench.epoch_of(bench.score_step):g}"
+        title=retraining_caption(
+            context, f"keep {context.scale.keep:g}, scores at epoch {context.score_epoch:g}"
         ),
-        level_line=None if full is None else (title_of("full"), 100 * full["accuracy"]),
+        levels=level_lines(rows, "full"),
     )
-    figure.axes[0].set_xticks(retrained_at(bench))
+    figure.axes[0].set_xticks(retrained_at(context))
     return figure
-
-
-STUDY = add_study(
-    Study(
-        name="seeds",
-        title="Rank agreement and subset accuracy against the number of models that a score is averaged over.",
-        source="Deep Learning on a Data Diet, section 2 and appendix",
-        plan=plan,
-        measure=measure,
-        conclude=conclude,
-    )
-)

@@ -15,15 +15,20 @@ from datadiet.engine.runs import Run
 from datadiet.engine.setup import Setup
 from datadiet.engine.training.dynamic import dynamic_epochs
 from datadiet.engine.training.ledger import method_cost
-from datadiet.engine.training.seeding import derive_seed
-from datadiet.foundation.statistics import accuracy_interval
+from datadiet.jobs.compare import random_arm
 from datadiet.jobs.dynamic_run import twin_of, with_dynamic
 from datadiet.selection import kept_size, select
-from datadiet.studies.toolbox.claims import Claim, Measured, accuracy_difference, share_saved
-from datadiet.studies.toolbox.context import Workbench
-from datadiet.studies.toolbox.figures import lines
-from datadiet.studies.toolbox.study import Conclusion, Planned, Row, Study, add_study
+from datadiet.studies.toolbox.accuracy import accuracy_columns, difference, in_percent
+from datadiet.studies.toolbox.claims import LEVEL, TOLERANCE, Claim, Measurement, finite_or_none, share_saved
+from datadiet.studies.toolbox.context import StudyContext, correct_of
+from datadiet.studies.toolbox.figures import Point, lines
+from datadiet.studies.toolbox.study import Conclusion, Planned, Row, study
 
+NLU = "Attendu and Corbeil 2023"
+INFOBATCH = "Qin et al., ICLR 2024"
+METHODS = ("nlu-data-diet", "infobatch", "uncertainty", "curriculum")
+HARDEST, RANDOM = "el2n hardest", "random subset"
+ArmName = tuple[str, float | None]  # method, kept share
 Clock = str  # "seconds" on the wall or "processor_seconds"
 
 
@@ -54,18 +59,22 @@ class TimedArm:
         """One a run."""
         return [run.result["ledger"] for run in self.runs if run.result is not None]
 
+    def mean(self, key: str) -> float:
+        """A count of the ledgers, mean over the seeds."""
+        return float(np.mean([ledger[key] for ledger in self.ledgers]))
+
     def correct(self) -> np.ndarray:
         """Which test examples are right: bool (seeds, test examples)."""
-        return np.stack([run.test_predictions()["correct"].astype(bool) for run in self.runs])
+        return np.stack([correct_of(run) for run in self.runs])
 
     def costs(self, clock: Clock = "seconds", *, with_scoring: bool = True) -> np.ndarray:
         """Seconds of each seed's training, with what came before it."""
         before = sum(method_cost(ledger, clock) for ledger in self.scoring) if with_scoring else 0.0
         return np.array([method_cost(ledger, clock) + before for ledger in self.ledgers])
 
-    def examples(self, *, with_scoring: bool = True) -> np.ndarray:
+    def examples(self) -> np.ndarray:
         """Examples that each seed processed: those sent forward and those sent backward, added up."""
-        before = sum(_processed(ledger) for ledger in self.scoring) if with_scoring else 0
+        before = sum(_processed(ledger) for ledger in self.scoring)
         return np.array([_processed(ledger) + before for ledger in self.ledgers], dtype=np.float64)
 
 
@@ -73,94 +82,70 @@ def _processed(ledger: Mapping[str, Any]) -> int:
     return int(ledger["forwarded"] + ledger["backwarded"])
 
 
-def scores_with_cost(
-    setup: Setup, runs: Sequence[Run], step: int, name: str = "el2n"
+def el2n_with_cost(
+    setup: Setup, runs: Sequence[Run], step: int
 ) -> tuple[np.ndarray, list[Mapping[str, Any]]]:
-    """A point score's mean over runs, and the ledgers of these runs up to that step and of the scoring passes.
+    """EL2N, the mean over runs, and the ledgers of these runs up to that step and of the scoring passes.
 
     Args:
         setup: of the runs.
         runs: each keeps its weights at `step`.
         step: of the weights.
-        name: of the score.
     """
     columns, ledgers = [], []
     for run in runs:
-        points = measure_points(setup, run, step, [name])
-        columns.append(points.columns[name].astype(np.float64))
+        points = measure_points(setup, run, step, ["el2n"])
+        columns.append(points.columns["el2n"].astype(np.float64))
         ledgers += [run.weights(step)[1]["ledger"], points.ledger]
     return np.mean(columns, axis=0), ledgers
 
 
-def saved(arm: TimedArm, full: TimedArm, clock: Clock = "seconds", *, with_scoring: bool = True) -> Measured:
+def saved(
+    arm: TimedArm, full: TimedArm, clock: Clock = "seconds", *, with_scoring: bool = True
+) -> Measurement:
     """Share of full data's time that an arm saves, seed against the same seed."""
     return share_saved(list(arm.costs(clock, with_scoring=with_scoring) / full.costs(clock)), "seeds")
 
 
-def fewer_examples(arm: TimedArm, full: TimedArm) -> Measured:
+def fewer_examples(arm: TimedArm, full: TimedArm) -> Measurement:
     """Share of full data's processed examples that an arm saves; scoring counted."""
     return share_saved(list(arm.examples() / full.examples()), "seeds")
 
 
-def row_of(arm: TimedArm, full: TimedArm) -> dict[str, Any]:
+def row_of(arm: TimedArm, full: TimedArm) -> Row:
     """An arm as a row of a table: accuracy, cost, and savings against full data with 95 % intervals.
 
     `seconds` and `processor_seconds` are means over seeds and count scoring; `trained` is the share of full data's
     examples that were trained on.
     """
-    accuracy = accuracy_interval(arm.correct())
-    row: dict[str, Any] = {
+    row: Row = {
         "method": arm.method,
         "keep": arm.keep,
-        "seeds": len(arm.runs),
-        "accuracy": accuracy.mean,
-        "low": accuracy.low,
-        "high": accuracy.high,
-        "accuracies": [float(run.result["accuracy"]) for run in arm.runs if run.result is not None],
-        "trained": float(np.mean([ledger["backwarded"] for ledger in arm.ledgers]))
-        / float(np.mean([ledger["backwarded"] for ledger in full.ledgers])),
-        "forwarded": _mean(arm, "forwarded"),
-        "backwarded": _mean(arm, "backwarded"),
+        **accuracy_columns(arm.correct()),
+        "trained": arm.mean("backwarded") / full.mean("backwarded"),
     }
+    for name in ("forwarded", "backwarded"):
+        row[name] = arm.mean(name) + sum(int(ledger[name]) for ledger in arm.scoring)
     for clock in ("seconds", "processor_seconds"):
         alone = arm.costs(clock, with_scoring=False)
         inside = np.array([ledger[clock]["scoring"] for ledger in arm.ledgers])
         row[clock] = float(arm.costs(clock).mean())
         row[f"scoring_{clock}"] = float((arm.costs(clock) - alone + inside).mean())
         for name, with_scoring in (("saved", True), ("saved_without_scoring", False)):
-            found = saved(arm, full, clock, with_scoring=with_scoring)
-            low, high = found.interval(0.95)
-            row |= {f"{clock}_{name}": found.estimate}
-            row |= {f"{clock}_{name}_low": _finite(low), f"{clock}_{name}_high": _finite(high)}
-    found = fewer_examples(arm, full)
-    low, high = found.interval(0.95)
-    row |= {"examples_saved": found.estimate, "examples_saved_low": _finite(low)}
-    row["examples_saved_high"] = _finite(high)
+            row |= _interval_columns(f"{clock}_{name}", saved(arm, full, clock, with_scoring=with_scoring))
+    row |= _interval_columns("examples_saved", fewer_examples(arm, full))
     row["examples"] = float(arm.examples().mean())
     return row
 
 
-def _mean(arm: TimedArm, key: str) -> float:
-    before = sum(int(ledger[key]) for ledger in arm.scoring)
-    return float(np.mean([ledger[key] for ledger in arm.ledgers])) + before
+def _interval_columns(name: str, found: Measurement) -> Row:
+    low, high = (finite_or_none(bound) for bound in found.interval(LEVEL))
+    return {name: found.estimate, f"{name}_low": low, f"{name}_high": high}
 
 
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
-NLU = "Attendu and Corbeil 2023"
-INFOBATCH = "Qin et al., ICLR 2024"
-ARMS = "arms"
-METHODS = ("nlu-data-diet", "infobatch", "uncertainty", "curriculum")
-HARDEST, RANDOM = "el2n hardest", "random subset"
-SHARES = {"smoke": (0.5, 0.2)}
-ALL_SHARES = (0.7, 0.5, 0.3, 0.2)
-
-
-def shares_of(bench: Workbench) -> tuple[float, ...]:
+def shares_of(context: StudyContext) -> tuple[float, ...]:
     """Kept shares; 0.5 and 0.2 are those that the papers name."""
-    return SHARES.get(bench.scale.name, ALL_SHARES)
+    return (0.5, 0.2) if context.scale.name == "smoke" else (0.7, 0.5, 0.3, 0.2)
 
 
 def same_epochs(setup: Setup) -> Setup:
@@ -189,13 +174,12 @@ def dynamic_pairs(methods: Sequence[str], shares: Sequence[float]) -> list[tuple
     ]
 
 
-def plan(bench: Workbench) -> Sequence[Planned]:
+def plan(context: StudyContext) -> Sequence[Planned]:
     """Scoring runs, full data, static subsets, and each dynamic method with its twin."""
-    seeds, shares = bench.scale.retrain_seeds, shares_of(bench)
-    total = bench.total_steps
+    seeds, shares, total = context.scale.retrain_seeds, shares_of(context), context.total_steps
     pairs = dynamic_pairs(METHODS, shares)
     return [
-        Planned("scoring runs", bench.scale.score_seeds, total),
+        Planned("scoring runs", context.scale.score_seeds, total),
         Planned("trainings on full data", seeds, total),
         *(
             Planned(f"retrainings on {share:g}, same epochs", 2 * seeds, max(1, round(share * total)))
@@ -205,20 +189,18 @@ def plan(bench: Workbench) -> Sequence[Planned]:
     ]
 
 
-def measure(bench: Workbench, kept: dict[str, Any]) -> Iterator[Row]:
+def measure(context: StudyContext, kept: dict[Any, Any]) -> Iterator[Row]:
     """Full data, static subsets at the same epochs, then every dynamic method beside its random twin."""
-    seeds, shares = bench.scale.retrain_seeds, shares_of(bench)
-    arms: dict[tuple[str, float | None], TimedArm] = kept.setdefault(ARMS, {})
-    step = bench.score_step
-    runs = [bench.scoring_run(index) for index in range(bench.scale.score_seeds)]
-    hardness, scoring = scores_with_cost(bench.setup, runs, step)
+    seeds, shares = context.scale.retrain_seeds, shares_of(context)
+    runs = [context.scoring_run(index) for index in range(context.scale.score_seeds)]
+    hardness, scoring = el2n_with_cost(context.setup, runs, context.score_step)
 
     def retrain(setup: Setup, index: int, ids: Any, label: str) -> Any:
-        return bench.retrain(ids, index, f"{label}, seed {index + 1}", setup=setup)
+        return context.retrain(ids, index, f"{label}, seed {index + 1}", setup=setup)
 
-    for arm in timed_arms(bench.setup, METHODS, shares, seeds, bench.seed, hardness, scoring, retrain):
-        arms[arm.method, arm.keep] = arm
-        yield row_of(arm, arms["full", None])
+    for arm in timed_arms(context.setup, METHODS, shares, seeds, context.seed, hardness, scoring, retrain):
+        kept[arm.method, arm.keep] = arm
+        yield row_of(arm, kept["full", None])
 
 
 def timed_arms(
@@ -254,12 +236,10 @@ def timed_arms(
             ids = select(train.ids, hardness, share, rule="hardest", labels=train.labels, seed=seed)
             hardest = [retrain(short, index, ids, f"{HARDEST} {share:g}") for index in range(seeds)]
             yield TimedArm(HARDEST, share, hardest, scoring)
-        size, drawn = kept_size(len(train), share), []
-        for index in range(seeds):
-            # The same draws as those of `datadiet run`, so that runs are shared with it where the lengths agree.
-            chosen = derive_seed(seed, "random subset", size, index) % 2**32
-            ids = select(train.ids, None, size, rule="random", labels=train.labels, seed=chosen)
-            drawn.append(retrain(short, index, ids, f"{RANDOM} {share:g}"))
+        random = random_arm(setup, share, kept_size(len(train), share), seed)
+        drawn = [
+            retrain(short, index, random.ids_for(index), f"{RANDOM} {share:g}") for index in range(seeds)
+        ]
         yield TimedArm(RANDOM, share, drawn)
     for method, keep in dynamic_pairs(methods, shares):
         wanted = dynamic_options(setup, method, keep) | dict((options or {}).get(method, {}))
@@ -273,65 +253,64 @@ def timed_arms(
         yield TimedArm(f"random twin of {method}", keep, twins)
 
 
-def conclude(bench: Workbench, rows: Sequence[Row], kept: Mapping[str, Any]) -> Conclusion:
+@study(
+    "time-accuracy",
+    "Accuracy against time and examples: full data, static subsets, dynamic selectors, their random twins.",
+    "NLU on Data Diets, section 4; InfoBatch, section 3",
+    plan=plan,
+    measure=measure,
+)
+def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]) -> Conclusion:
     """Claims on accuracy and time; three figures."""
-    arms: Mapping[tuple[str, float | None], TimedArm] = kept.get(ARMS, {})
-    clock = "processor_seconds" if bench.setup.accelerator.device.type == "cpu" else "seconds"
+    clock = "processor_seconds" if context.setup.accelerator.device.type == "cpu" else "seconds"
     clock_name = "processor time" if clock == "processor_seconds" else "time"
-
-    def accuracy(arm: tuple[str, float | None], other: tuple[str, float | None]) -> Measured | None:
-        if arm not in arms or other not in arms:
-            return None
-        return accuracy_difference(arms[arm].correct(), arms[other].correct())
-
-    def time_saved(arm: tuple[str, float | None]) -> Measured | None:
-        if arm not in arms or ("full", None) not in arms:
-            return None
-        return saved(arms[arm], arms["full", None], clock)
-
     full = ("full", None)
-    minus_full, share_saved = (
-        "accuracy minus full data's",
-        f"share of full data's {clock_name} saved, scoring counted",
-    )
-    claims: list[tuple[Claim, Measured | None]] = []
+    correct = {name: arm.correct() for name, arm in kept.items()}
 
-    def claim(sentence: str, source: str, quantity: str, threshold: float, found: Measured | None) -> None:
-        claims.append((Claim(sentence, source, quantity, "above", threshold), found))
+    def loses_little(sentence: str, source: str, arm: ArmName, bound: float = TOLERANCE) -> Claim:
+        return Claim(
+            sentence, source, "accuracy minus full data's", difference(correct, arm, full), above=-bound
+        )
 
-    half, fifth = ("nlu-data-diet", 0.5), ("nlu-data-diet", 0.2)
-    claim(
-        "Training on the half that nlu-data-diet chooses loses no more than half a point against full data.",
-        f"{NLU}; the bound is ours", minus_full, -0.005, accuracy(half, full),
-    )  # fmt: skip
-    claim(
-        "With half of the data nlu-data-diet takes 41 % less time.", NLU, share_saved, 0.41, time_saved(half)
-    )
-    claim(
-        "With a fifth of the data nlu-data-diet loses no more than one point against full data.",
-        NLU, minus_full, -0.01, accuracy(fifth, full),
-    )  # fmt: skip
-    claim(
-        "With a fifth of the data nlu-data-diet takes 66 % less time.",
-        NLU,
-        share_saved,
-        0.66,
-        time_saved(fifth),
-    )
-    claim(
-        "infobatch loses no more than half a point against full data.",
-        f"{INFOBATCH}; the bound is ours", minus_full, -0.005, accuracy(("infobatch", None), full),
-    )  # fmt: skip
-    claim("infobatch takes a fifth less time.", INFOBATCH, share_saved, 0.2, time_saved(("infobatch", None)))
+    def takes_less(sentence: str, source: str, arm: ArmName, share: float) -> Claim:
+        quantity = f"share of full data's {clock_name} saved, scoring counted"
+        found = saved(kept[arm], kept[full], clock) if arm in kept and full in kept else None
+        return Claim(sentence, source, quantity, found, above=share)
+
+    half, fifth, infobatch = ("nlu-data-diet", 0.5), ("nlu-data-diet", 0.2), ("infobatch", None)
+    claims = [
+        loses_little(
+            "Training on the half that nlu-data-diet chooses loses no more than half a point against full data.",
+            f"{NLU}; the bound is ours",
+            half,
+        ),
+        takes_less("With half of the data nlu-data-diet takes 41 % less time.", NLU, half, 0.41),
+        loses_little(
+            "With a fifth of the data nlu-data-diet loses no more than one point against full data.",
+            NLU,
+            fifth,
+            0.01,
+        ),
+        takes_less("With a fifth of the data nlu-data-diet takes 66 % less time.", NLU, fifth, 0.66),
+        loses_little(
+            "infobatch loses no more than half a point against full data.",
+            f"{INFOBATCH}; the bound is ours",
+            infobatch,
+        ),
+        takes_less("infobatch takes a fifth less time.", INFOBATCH, infobatch, 0.2),
+    ]
     for method in METHODS:
         keep = 0.5 if "keep" in selector_card(method).options else None
         at = "" if keep is None else f" at {keep:g}"
-        claim(
-            f"{method}{at} is more accurate than chance with epochs of the same sizes.",
-            "implied by the papers, which do not test it", "accuracy minus its random twin's", 0.0,
-            accuracy((method, keep), (f"random twin of {method}", keep)),
-        )  # fmt: skip
-    return Conclusion(claims, figures_of(bench.setup, rows))
+        claims.append(
+            Claim(
+                f"{method}{at} is more accurate than chance with epochs of the same sizes.",
+                "implied by the papers, which do not test it",
+                "accuracy minus its random twin's",
+                difference(correct, (method, keep), (f"random twin of {method}", keep)),
+            )
+        )
+    return Conclusion(claims, figures_of(context.setup, rows))
 
 
 def figures_of(setup: Setup, rows: Sequence[Row]) -> dict[str, Any]:
@@ -351,30 +330,17 @@ def figures_of(setup: Setup, rows: Sequence[Row]) -> dict[str, Any]:
     }
     figures = {}
     for name, (key, called) in axes.items():
-        series: dict[str, list[tuple[float, float, float, float]]] = {}
+        series: dict[str, list[Point]] = {}
         for row in rows:
             if row is not full:
-                point = (row[key] / full[key], 100 * row["accuracy"], 100 * row["low"], 100 * row["high"])
-                series.setdefault(row["method"], []).append(point)
+                series.setdefault(row["method"], []).append(in_percent(row[key] / full[key], row))
         figures[f"accuracy-against-{name}"] = lines(
             {method: sorted(points) for method, points in series.items()},
             x=f"{called}, as a share of full data's",
             y="test accuracy, %",
             title=title,
-            level_line=("full data", 100 * full["accuracy"]),
+            levels={"full data": 100 * full["accuracy"]},
             width=8.0,
             height=5.0,
         )
     return figures
-
-
-STUDY = add_study(
-    Study(
-        name="time-accuracy",
-        title="Accuracy against time and examples: full data, static subsets, dynamic selectors, their random twins.",
-        source="NLU on Data Diets, section 4; InfoBatch, section 3",
-        plan=plan,
-        measure=measure,
-        conclude=conclude,
-    )
-)

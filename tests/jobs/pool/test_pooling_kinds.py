@@ -217,9 +217,9 @@ def test_the_study_of_pools_reports_all_metrics_of_utterances(tmp_path, monkeypa
 
     from datadiet.engine.setup import prepare
     from datadiet.studies import pool_selection
-    from datadiet.studies.toolbox.context import Workbench
+    from datadiet.studies.toolbox.context import StudyContext
     from datadiet.studies.toolbox.scale import SCALES
-    from datadiet.studies.toolbox.study import carry_out
+    from datadiet.studies.toolbox.study import STUDIES, carry_out
 
     monkeypatch.setattr("datadiet.studies.toolbox.study.as_png", lambda figure: b"PNG")
     monkeypatch.setattr("datadiet.studies.toolbox.study.as_svg", lambda figure: b"<svg")
@@ -229,8 +229,8 @@ def test_the_study_of_pools_reports_all_metrics_of_utterances(tmp_path, monkeypa
     examples = dd.load(datasets.Dataset.from_dict(rows), name="utterances")
     recipe = JOINT["recipe"].replace(epochs=2.0)
     setup = prepare(examples, recipe, workspace=tmp_path / "runs", device="cpu")
-    bench = Workbench(setup, dataclasses.replace(SCALES["smoke"], base_share=0.2, retrain_seeds=1))
-    result = carry_out(pool_selection.STUDY, bench, tmp_path / "study")
+    context = StudyContext(setup, dataclasses.replace(SCALES["smoke"], base_share=0.2, retrain_seeds=1))
+    result = carry_out(STUDIES["pool-selection"], context, tmp_path / "study")
     for row in result.rows:
         assert row["intent_accuracy"] >= row["accuracy"]
         assert row["domain_error"] <= 1 - row["intent_accuracy"] + 1e-9

@@ -1,8 +1,8 @@
-"""What studies measure of subsets: accuracies with intervals, rank agreement of scores, evenness over classes."""
+"""What studies measure of subsets: accuracies as rows and points, rank agreement of scores, evenness over classes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,36 +11,37 @@ from scipy import stats
 from datadiet.foundation.statistics import accuracy_interval
 from datadiet.pages.report.plain import score_title
 from datadiet.selection import hardest_rows, kept_size
-from datadiet.studies.toolbox.claims import Measured, accuracy_difference
-from datadiet.studies.toolbox.context import Workbench
+from datadiet.studies.toolbox.claims import LEVEL, Measurement, accuracy_difference
+from datadiet.studies.toolbox.context import StudyContext
+from datadiet.studies.toolbox.figures import Point
+from datadiet.studies.toolbox.study import Row
 
-ARMS = "correct"  # where studies keep their arms: key -> bool (seeds, test examples)
 Key = tuple[str, float, float]  # score, epoch of the score, kept fraction
 
 
-def measured_arm(bench: Workbench, kept: dict[str, Any], key: Key, ids: np.ndarray | None) -> dict[str, Any]:
+def accuracy_row(context: StudyContext, arms: dict[Any, np.ndarray], key: Key, ids: np.ndarray | None) -> Row:
     """Retrain on ids with all seeds; the row of the table, and the arm remembered for the claims.
 
     Args:
-        bench: what the study works with.
-        kept: the study's own dictionary.
+        context: what the study works with.
+        arms: where the arm is remembered: key -> bool (seeds, test examples).
         key: score, epoch of the score and kept fraction.
         ids: the ids that stay; None for all, or for random subsets when the score is "random".
     """
     score, epoch, fraction = key
+    have = len(context.setup.examples.train)
     if score == "random":
-        correct = bench.correct_on_random(fraction)
+        arms[key], size = context.correct_on_random(fraction), kept_size(have, fraction)
     else:
-        correct = bench.correct(ids, f"{score} {fraction:g}" if ids is not None else "full")
-    kept.setdefault(ARMS, {})[key] = correct
+        arms[key] = context.correct(ids, "full" if ids is None else f"{score} {fraction:g}")
+        size = have if ids is None else len(ids)
+    return {"score": score, "epoch": epoch, "keep": fraction, "n": size, **accuracy_columns(arms[key])}
+
+
+def accuracy_columns(correct: np.ndarray) -> Row:
+    """The columns of a table that say how accurate an arm is, of bool (seeds, test examples)."""
     found = accuracy_interval(correct)
     return {
-        "score": score,
-        "epoch": epoch,
-        "keep": fraction,
-        "n": len(bench.setup.examples.train)
-        if ids is None and score == "full"
-        else _size(bench, fraction, ids),
         "seeds": len(correct),
         "accuracy": found.mean,
         "low": found.low,
@@ -49,40 +50,47 @@ def measured_arm(bench: Workbench, kept: dict[str, Any], key: Key, ids: np.ndarr
     }
 
 
-def _size(bench: Workbench, fraction: float, ids: np.ndarray | None) -> int:
-    return len(ids) if ids is not None else kept_size(len(bench.setup.examples.train), fraction)
-
-
-def difference(kept: Mapping[str, Any], arm: Key, reference: Key) -> Measured | None:
-    """Accuracy of one arm minus another's; None where one of them was not measured."""
-    arms = kept.get(ARMS, {})
+def difference(arms: Mapping[Any, np.ndarray], arm: Any, reference: Any) -> Measurement | None:
+    """Accuracy of one arm minus another's; None where one of them was not trained."""
     if arm not in arms or reference not in arms:
         return None
     return accuracy_difference(arms[arm], arms[reference])
 
 
-def points(
-    rows: Sequence[Mapping[str, Any]], score: str, along: str
-) -> list[tuple[float, float, float, float]]:
+def in_percent(x: float, row: Mapping[str, Any]) -> Point:
+    """A row's accuracy and its interval as a point of a figure."""
+    return x, 100 * row["accuracy"], 100 * row["low"], 100 * row["high"]
+
+
+def points(rows: Sequence[Mapping[str, Any]], score: str, along: str) -> list[Point]:
     """A score's rows as (x, accuracy, low, high) in percent, in the order of x."""
     chosen = sorted((row for row in rows if row["score"] == score), key=lambda row: float(row[along]))
-    return [(row[along], 100 * row["accuracy"], 100 * row["low"], 100 * row["high"]) for row in chosen]
+    return [in_percent(row[along], row) for row in chosen]
+
+
+def level_lines(rows: Sequence[Mapping[str, Any]], *scores: str) -> dict[str, float]:
+    """Name -> height in percent of arms that do not depend on x, such as "full" and "random"; those that there are."""
+    found = {row["score"]: 100 * row["accuracy"] for row in reversed(rows)}
+    return {title_of(score): found[score] for score in scores if score in found}
+
+
+def seed_values(rows: Sequence[Row], column: str, seeds: int, **cells: Any) -> np.ndarray | None:
+    """A column of the rows that have these cells, one value a seed; None where a seed has none."""
+    found = [row.get(column) for row in rows if all(row[name] == cell for name, cell in cells.items())]
+    known = [value for value in found if value is not None and np.isfinite(value)]
+    return np.asarray(known) if len(known) == seeds else None
+
+
+def points_by_epoch(rows: Sequence[Row], quantity: Callable[[float], Measurement | None]) -> list[Point]:
+    """A quantity at each epoch of the rows as (epoch, estimate, low, high), where it could be measured."""
+    found = {epoch: quantity(epoch) for epoch in sorted({row["epoch"] for row in rows})}
+    return [(x, m.estimate, *m.interval(LEVEL)) for x, m in found.items() if m is not None]
 
 
 def title_of(score: str) -> str:
     """A score's name in a figure."""
     names = {"random": "random", "full": "full data", "grand_init": "GraNd at initialisation"}
     return names.get(score) or score_title(score)
-
-
-def fixed(bench: Workbench, more: str = "") -> str:
-    """What a figure's title says is held fixed."""
-    recipe, examples = bench.setup.recipe, bench.setup.examples
-    said = (
-        f"{examples.name}: {len(examples.train):,} training, {len(examples.test):,} test examples; {recipe.model}; "
-        f"scores from {bench.scale.score_seeds} models, {bench.scale.retrain_seeds} retrainings; same {recipe.budget}"
-    )
-    return f"{said}; {more}" if more else said
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:

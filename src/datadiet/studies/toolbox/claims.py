@@ -7,144 +7,24 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from datadiet.foundation.statistics import difference_interval
 
 Outcome = Literal["holds", "fails", "undecided"]
-Side = Literal["above", "below"]
 
 LEVEL = 0.95
+TOLERANCE = 0.005  # half a point of accuracy, the tolerance of verdicts
 
 
 @dataclass(frozen=True)
-class Claim:
-    """One sentence of a paper that can fail.
-
-    Args:
-        sentence: what is claimed, so that "fails" makes sense.
-        source: paper and section.
-        quantity: what is measured for it, with its unit.
-        side: the claim says that the quantity lies `above` or `below` the threshold.
-        threshold: in the unit of the quantity.
-        least: seeds (or other independent units) under which nothing is decided.
-    """
-
-    sentence: str
-    source: str
-    quantity: str
-    side: Side = "above"
-    threshold: float = 0.0
-    least: int = 2
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What was measured for a claim: an estimate, and how its interval depends on the level.
-
-    Args:
-        estimate: the measured quantity.
-        low: lower bound at the usual level.
-        high: upper bound.
-        n: how many independent units (seeds, pairs of seeds, examples) it comes from.
-        unit: what n counts.
-        at_level: (low, high) at another level, for claims that are judged together.
-    """
-
-    estimate: float
-    low: float
-    high: float
-    n: int
-    unit: str
-    at_level: dict[float, tuple[float, float]]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A claim beside its evidence.
-
-    Args:
-        claim: what was to be seen.
-        evidence: what was seen; None where it could not be measured.
-        outcome: `holds` where the whole interval is on the claimed side, `fails` where it is on the other,
-            else `undecided`.
-        level: of the interval that decided, after correction for all claims of the study.
-        reason: why nothing could be decided, in words.
-    """
-
-    claim: Claim
-    evidence: Evidence | None
-    outcome: Outcome
-    level: float
-    reason: str | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data, as in `claims.json`."""
-        found = self.evidence
-        bounds = None if found is None else list(found.at_level.get(self.level, (found.low, found.high)))
-        return {
-            "sentence": self.claim.sentence,
-            "source": self.claim.source,
-            "quantity": self.claim.quantity,
-            "claimed": f"{self.claim.side} {self.claim.threshold:g}",
-            "measured": None if found is None else found.estimate,
-            "interval": None if bounds is None else [_finite(value) for value in bounds],
-            "level": self.level,
-            "n": None if found is None else found.n,
-            "unit": None if found is None else found.unit,
-            "outcome": self.outcome,
-            "reason": self.reason,
-        }
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
-def judge(pairs: Sequence[tuple[Claim, Measured | None]]) -> list[Finding]:
-    """Findings of all claims of a study, with intervals that hold together.
-
-    Each interval has the level `1 - 0.05 / m` for m claims (Bonferroni), so that the chance that any of them
-    misses its quantity is at most 5 %.
-
-    Args:
-        pairs: each claim with its measurement; None where it could not be taken.
-
-    Example:
-        >>> claim = Claim("The mean is above zero.", "made up", "mean")
-        >>> judge([(claim, mean_of([1.0, 1.1, 0.9, 1.0], "seeds"))])[0].outcome
-        'holds'
-        >>> judge([(claim, mean_of([1.0], "seeds"))])[0].outcome
-        'undecided'
-    """
-    level = 1 - (1 - LEVEL) / max(1, len(pairs))
-    return [_judged(claim, measured, level) for claim, measured in pairs]
-
-
-def _judged(claim: Claim, measured: Measured | None, level: float) -> Finding:
-    if measured is None:
-        return Finding(claim, None, "undecided", level, "it could not be measured on this data at this scale")
-    usual, strict = measured.interval(LEVEL), measured.interval(level)
-    evidence = Evidence(measured.estimate, usual[0], usual[1], measured.n, measured.unit, {level: strict})
-    if measured.n < claim.least:
-        reason = f"{measured.n} {measured.unit} are too few; it takes {claim.least}"
-        return Finding(claim, evidence, "undecided", level, reason)
-    low, high = strict
-    above, below = low > claim.threshold, high < claim.threshold
-    if claim.side == "below":
-        above, below = below, above
-    if above or below:
-        return Finding(claim, evidence, "holds" if above else "fails", level)
-    return Finding(claim, evidence, "undecided", level, "the interval reaches to both sides of the threshold")
-
-
-@dataclass(frozen=True)
-class Measured:
+class Measurement:
     """A quantity that can say its interval at any level.
 
     Args:
         estimate: the quantity.
-        n: number of independent units.
+        n: number of independent units (seeds, pairs of seeds, examples) that it comes from.
         unit: what they are.
         interval: level -> (low, high).
     """
@@ -155,7 +35,112 @@ class Measured:
     interval: Callable[[float], tuple[float, float]]
 
 
-def mean_of(values: Sequence[float], unit: str) -> Measured:
+@dataclass(frozen=True)
+class Claim:
+    """One sentence of a paper that can fail, and what was measured for it.
+
+    Args:
+        sentence: what is claimed, so that "fails" makes sense.
+        source: paper and section.
+        quantity: what is measured for it, with its unit.
+        measurement: the quantity as it was found here; None where it could not be measured.
+        above: the claim says that the quantity lies above this bound, ...
+        below: ... or, where it is given, below this one.
+        least: seeds (or other independent units) under which nothing is decided.
+
+    Example:
+        >>> claim = Claim("The mean is below two.", "made up", "mean", mean_of([1.0, 1.1, 0.9], "seeds"), below=2)
+        >>> judge([claim])[0].outcome
+        'holds'
+    """
+
+    sentence: str
+    source: str
+    quantity: str
+    measurement: Measurement | None
+    above: float = 0.0
+    below: float | None = None
+    least: int = 2
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A claim and what became of it.
+
+    Args:
+        claim: what was to be seen, and what was.
+        outcome: `holds` where the whole interval is on the claimed side, `fails` where it is on the other,
+            else `undecided`.
+        level: of the interval that decided, after correction for all claims of the study.
+        interval: of the quantity at that level; None where it could not be measured.
+        reason: why nothing could be decided, in words.
+    """
+
+    claim: Claim
+    outcome: Outcome
+    level: float
+    interval: tuple[float, float] | None = None
+    reason: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, as in `claims.json`."""
+        claim, found = self.claim, self.claim.measurement
+        return {
+            "sentence": claim.sentence,
+            "source": claim.source,
+            "quantity": claim.quantity,
+            "claimed": f"above {claim.above:g}" if claim.below is None else f"below {claim.below:g}",
+            "measured": None if found is None else found.estimate,
+            "interval": None if self.interval is None else [finite_or_none(bound) for bound in self.interval],
+            "level": self.level,
+            "n": None if found is None else found.n,
+            "unit": None if found is None else found.unit,
+            "outcome": self.outcome,
+            "reason": self.reason,
+        }
+
+
+def finite_or_none(value: float) -> float | None:
+    """A number as JSON has it; None for those that it lacks."""
+    return float(value) if np.isfinite(value) else None
+
+
+def judge(claims: Sequence[Claim]) -> list[Finding]:
+    """Findings of all claims of a study, with intervals that hold together.
+
+    Each interval has the level `1 - 0.05 / m` for m claims (Bonferroni), so that the chance that any of them
+    misses its quantity is at most 5 %.
+
+    Example:
+        >>> values = [1.0, 1.1, 0.9, 1.0]
+        >>> judge([Claim("The mean is above zero.", "made up", "mean", mean_of(values, "seeds"))])[0].outcome
+        'holds'
+        >>> judge([Claim("The mean is above zero.", "made up", "mean", mean_of([1.0], "seeds"))])[0].outcome
+        'undecided'
+    """
+    level = 1 - (1 - LEVEL) / max(1, len(claims))
+    return [_judged(claim, level) for claim in claims]
+
+
+def _judged(claim: Claim, level: float) -> Finding:
+    found = claim.measurement
+    if found is None:
+        missing = "it could not be measured on this data at this scale"
+        return Finding(claim, "undecided", level, reason=missing)
+    low, high = interval = found.interval(level)
+    if found.n < claim.least:
+        few = f"{found.n} {found.unit} are too few; it takes {claim.least}"
+        return Finding(claim, "undecided", level, interval, few)
+    if claim.below is None:
+        holds, fails = low > claim.above, high < claim.above
+    else:
+        holds, fails = high < claim.below, low > claim.below
+    if holds or fails:
+        return Finding(claim, "holds" if holds else "fails", level, interval)
+    return Finding(claim, "undecided", level, interval, "the interval reaches to both sides of the threshold")
+
+
+def mean_of(values: Sequence[float], unit: str) -> Measurement:
     """The mean of independent values, with Student's t interval.
 
     Example:
@@ -175,10 +160,10 @@ def mean_of(values: Sequence[float], unit: str) -> Measured:
         low, high = stats.t.interval(level, count - 1, loc=mean, scale=error)
         return float(low), float(high)
 
-    return Measured(mean, count, unit, interval)
+    return Measurement(mean, count, unit, interval)
 
 
-def mean_correlation(values: Sequence[float], unit: str) -> Measured:
+def mean_correlation(values: Sequence[float], unit: str) -> Measurement:
     """The mean of independent correlations, averaged and bounded on Fisher's z scale.
 
     Example:
@@ -193,10 +178,10 @@ def mean_correlation(values: Sequence[float], unit: str) -> Measured:
         low, high = scaled.interval(level)
         return float(np.tanh(low)), float(np.tanh(high))
 
-    return Measured(float(np.tanh(scaled.estimate)), scaled.n, unit, interval)
+    return Measurement(float(np.tanh(scaled.estimate)), scaled.n, unit, interval)
 
 
-def share_saved(ratios: Sequence[float], unit: str) -> Measured:
+def share_saved(ratios: Sequence[float], unit: str) -> Measurement:
     """The share that is saved, from independent ratios of a cost to the whole cost, averaged on a logarithmic scale.
 
     Example:
@@ -212,10 +197,10 @@ def share_saved(ratios: Sequence[float], unit: str) -> Measured:
             return -np.inf, np.inf
         return float(-np.expm1(high)), float(-np.expm1(low))
 
-    return Measured(float(-np.expm1(scaled.estimate)), scaled.n, unit, interval)
+    return Measurement(float(-np.expm1(scaled.estimate)), scaled.n, unit, interval)
 
 
-def accuracy_difference(arm: np.ndarray, reference: np.ndarray) -> Measured:
+def accuracy_difference(arm: np.ndarray, reference: np.ndarray) -> Measurement:
     """Mean accuracy of one arm minus another's, on the same test examples.
 
     Args:
@@ -230,10 +215,10 @@ def accuracy_difference(arm: np.ndarray, reference: np.ndarray) -> Measured:
         found = difference_interval(arm, reference, level=level)
         return found.low, found.high
 
-    return Measured(mean, min(len(arm), len(reference)), "seeds", interval)
+    return Measurement(mean, min(len(arm), len(reference)), "seeds", interval)
 
 
-def mean_within(values: Sequence[float], unit: str, low: float, high: float) -> Measured:
+def mean_within(values: Sequence[float], unit: str, low: float, high: float) -> Measurement:
     """The mean of independent values in [low, high]: Student's t interval, cut to that range.
 
     Args:
@@ -253,4 +238,19 @@ def mean_within(values: Sequence[float], unit: str, low: float, high: float) -> 
         below, above = free.interval(level)
         return max(low, below), min(high, above)
 
-    return Measured(free.estimate, free.n, unit, interval)
+    return Measurement(free.estimate, free.n, unit, interval)
+
+
+def mean_difference(
+    values: ArrayLike | None, others: ArrayLike | None, unit: str, low: float = -np.inf, high: float = np.inf
+) -> Measurement | None:
+    """The mean of paired differences, which are in [low, high]; None where one side was not measured.
+
+    Example:
+        >>> found = mean_difference([1.0, 2.0], [0.5, 1.0], "seeds")
+        >>> found.estimate, found.n, mean_difference(None, [1.0], "seeds")
+        (0.75, 2, None)
+    """
+    if values is None or others is None:
+        return None
+    return mean_within(np.subtract(values, others).tolist(), unit, low, high)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 
-from datadiet.data import Examples, corrupt
+from datadiet.data import Batch, Examples, corrupt
 from datadiet.data.corruption import Corrupted
 from datadiet.engine.points import measure_grand, measure_points
 from datadiet.engine.runs import Run, describe, train_child, train_run
 from datadiet.engine.setup import Setup, prepare
 from datadiet.engine.training.recipe import Recipe
-from datadiet.engine.training.seeding import derive_seed
 from datadiet.foundation.errors import BadInputError
-from datadiet.jobs.compare import FRESH_SEEDS
+from datadiet.jobs.compare import FRESH_SEEDS, random_arm
 from datadiet.scores import card
 from datadiet.selection import kept_size, select
 from datadiet.studies.toolbox.scale import Scale
@@ -24,8 +24,8 @@ from datadiet.tracking import scores_from_trace
 
 
 @dataclass
-class Workbench:
-    """Data, recipe, machine, scale, and a count of what was trained and what was there already.
+class StudyContext:
+    """What a study works with: data, recipe, machine, scale, and a count of what was trained and what was there.
 
     Scoring runs are always trained to the end, recorded, with weights kept at the same moments, whichever
     study asks first: so no study makes another's run again. Retraining seeds are those of `datadiet run`.
@@ -37,7 +37,8 @@ class Workbench:
         notes: sentences on what was scaled down or left out, for the result.
         trained: addresses of runs that were trained by this study.
         reused: addresses of runs that were there already.
-        machine: arguments of `datadiet.engine.setup.prepare` on memory and workers, for benches made from this one.
+        machine: arguments of `datadiet.engine.setup.prepare` on memory and workers, for contexts made from this one.
+        domains: intent -> domain, for studies of pools; None to tell domains from the intents' names.
     """
 
     setup: Setup
@@ -47,17 +48,18 @@ class Workbench:
     trained: set[str] = field(default_factory=set)
     reused: set[str] = field(default_factory=set)
     machine: Mapping[str, Any] = field(default_factory=dict)
+    domains: Mapping[str, str] | None = None
     _opened: list[Setup] = field(default_factory=list, init=False, repr=False)
 
-    def on(self, examples: Examples) -> Workbench:
-        """A bench on other data, such as the same with wrong labels: recipe, workspace and counts are shared."""
+    def on(self, examples: Examples) -> StudyContext:
+        """A context on other data, such as the same with wrong labels: recipe, workspace and counts are shared."""
         return self._beside(examples, self.setup.recipe)
 
-    def with_recipe(self, **changes: Any) -> Workbench:
-        """A bench with other fields of the recipe, such as another model: data, workspace and counts are shared."""
+    def with_recipe(self, **changes: Any) -> StudyContext:
+        """A context with other fields of the recipe, such as another model: data, workspace and counts are shared."""
         return self._beside(self.setup.examples, self.setup.recipe.replace(**changes))
 
-    def _beside(self, examples: Examples, recipe: Recipe) -> Workbench:
+    def _beside(self, examples: Examples, recipe: Recipe) -> StudyContext:
         setup = prepare(
             examples,
             recipe,  # resolved already, so nothing is measured anew
@@ -67,23 +69,28 @@ class Workbench:
             checkpoint_every=self.setup.checkpoint_every,
             **self.machine,
         )
-        beside = Workbench(
+        beside = StudyContext(
             setup, self.scale, self.seed, self.notes, self.trained, self.reused, machine=self.machine
         )
         beside._opened = self._opened
         self._opened.append(setup)
         return beside
 
-    def leave(self, beside: Workbench) -> None:
-        """Let a bench that was made from this one go before all the others, with the data that it holds."""
+    def leave(self, beside: StudyContext) -> None:
+        """Let a context that was made from this one go before all the others, with the data that it holds."""
         beside.setup.close()
         self._opened[:] = [setup for setup in self._opened if setup is not beside.setup]
 
     def close(self) -> None:
-        """Let workers of all stores go, also of benches made from this one."""
+        """Let workers of all stores go, also of contexts made from this one."""
         for setup in (self.setup, *self._opened):
             setup.close()
         self._opened.clear()
+
+    def note(self, sentence: str) -> None:
+        """Say once in the result what was scaled down or left out."""
+        if sentence not in self.notes:
+            self.notes.append(sentence)
 
     @property
     def total_steps(self) -> int:
@@ -111,20 +118,21 @@ class Workbench:
         wanted = self.scale.score_share * self.total_steps
         return min((step for step in self.score_steps.values() if step), key=lambda step: abs(step - wanted))
 
+    @property
+    def score_epoch(self) -> float:
+        """The epoch at the end of that step."""
+        return self.epoch_of(self.score_step)
+
     def epoch_of(self, step: int) -> float:
         """The epoch at the end of a step, over all data."""
         return step / self.setup.steps_per_epoch
 
     def scoring_run(self, index: int) -> Run:
         """The index-th scoring run, whole, with its trace and its weights at `score_steps`."""
-        run = train_run(
-            self.setup,
-            self.seed + index,
-            record=True,
-            weights_at=list(self.score_steps.values()),
-            label=f"scoring run {index + 1}",
+        steps, label = list(self.score_steps.values()), f"scoring run {index + 1}"
+        return self.count(
+            train_run(self.setup, self.seed + index, record=True, weights_at=steps, label=label)
         )
-        return self._counted(run)
 
     def retrain(
         self,
@@ -141,31 +149,26 @@ class Workbench:
             ids: to train on.
             index: of the seed.
             label: what the progress bar calls it.
-            setup: another one than the bench's, such as one with another recipe.
+            setup: another one than the context's, such as one with another recipe.
             weights: keep those of the end.
         """
         chosen = None if ids is None else np.sort(np.asarray(ids, dtype=np.int64))
         used, seed = setup or self.setup, self.seed + FRESH_SEEDS + index
         last = (int(describe(used, seed, chosen, False)["total_steps"]),) if weights else ()
-        return self._counted(train_run(used, seed, ids=chosen, weights_at=last, label=label))
+        return self.count(train_run(used, seed, ids=chosen, weights_at=last, label=label))
 
     def epochs_run(self, index: int, steps: Sequence[int]) -> Run:
         """The index-th scoring run over again, without its trace, with its weights at moments of a study's own."""
-        run = train_run(
-            self.setup, self.seed + index, weights_at=steps, label=f"run {index + 1} epoch by epoch"
-        )
-        return self._counted(run)
+        label = f"run {index + 1} epoch by epoch"
+        return self.count(train_run(self.setup, self.seed + index, weights_at=steps, label=label))
 
     def child(self, parent: Run, step: int, index: int) -> Run:
         """The index-th training that goes on from a run's weights at a step with SGD noise of its own."""
         label = f"child {index + 1} of seed {parent.seed} from step {step}"
-        return self._counted(train_child(self.setup, parent, step, index, label=label), begins=step)
+        return self.count(train_child(self.setup, parent, step, index, label=label), begins=step)
 
     def count(self, run: Run, begins: int = 0) -> Run:
         """Take a run into the counts of what was trained and what was there; `begins` is its first step."""
-        return self._counted(run, begins)
-
-    def _counted(self, run: Run, begins: int = 0) -> Run:
         name = run.folder.path.name
         if run.trained:
             self.trained.add(name)
@@ -174,29 +177,26 @@ class Workbench:
             self.reused.add(name)
         return run
 
-    def correct(self, ids: np.ndarray | None, label: str = "") -> np.ndarray:
-        """Which test examples are right after training on some ids: bool (retraining seeds, test examples)."""
-        return np.stack(
-            [
-                self.retrain(ids, index, f"{label}, seed {index + 1}")
-                .test_predictions()["correct"]
-                .astype(bool)
-                for index in range(self.scale.retrain_seeds)
-            ]
-        )
+    def correct(
+        self, ids: np.ndarray | Callable[[int], np.ndarray | None] | None, label: str = ""
+    ) -> np.ndarray:
+        """Which test examples are right after training on some ids: bool (retraining seeds, test examples).
 
-    def correct_on_random(self, fraction: float) -> np.ndarray:
-        """The same for random subsets, every seed its own: the baseline of every study."""
-        train = self.setup.examples.train
-        size = kept_size(len(train), fraction)
+        Args:
+            ids: to train on; None for all; a function of the seed's index where each seed has its own.
+            label: what the progress bar calls it.
+        """
         rows = []
         for index in range(self.scale.retrain_seeds):
-            # The same draws as those of `datadiet run`, so that these runs are shared with it.
-            drawn = derive_seed(self.seed, "random subset", size, index) % 2**32
-            ids = select(train.ids, None, size, rule="random", labels=train.labels, seed=drawn)
-            run = self.retrain(ids, index, f"random {fraction:g}, seed {index + 1}")
-            rows.append(run.test_predictions()["correct"].astype(bool))
+            chosen = ids(index) if callable(ids) else ids
+            rows.append(correct_of(self.retrain(chosen, index, f"{label}, seed {index + 1}")))
         return np.stack(rows)
+
+    def correct_on_random(self, fraction: float) -> np.ndarray:
+        """The same for random subsets, every seed its own: the baseline of every study, shared with `datadiet run`."""
+        size = kept_size(len(self.setup.examples.train), fraction)
+        arm = random_arm(self.setup, fraction, size, self.seed)
+        return self.correct(arm.ids_for, f"random {fraction:g}")
 
     def per_seed(self, name: str, step: int, seeds: int | None = None) -> np.ndarray:
         """A score of every training example, higher = harder, from each scoring run: (seeds, n).
@@ -222,22 +222,23 @@ class Workbench:
 
     def hardness(self, name: str, step: int) -> np.ndarray:
         """The mean over the scoring runs of a score, higher = harder: (n,)."""
-        mean: np.ndarray = self.per_seed(name, step).mean(axis=0)
-        return mean
+        return np.asarray(self.per_seed(name, step).mean(axis=0))
 
     def keep(
-        self, hardness: np.ndarray, fraction: float, rule: str = "hardest", **options: object
+        self, hardness: np.ndarray, fraction: float, rule: str = "hardest", **options: Any
     ) -> np.ndarray:
         """Ids that stay by a hardness, at a fraction."""
-        train = self.setup.examples.train
-        return select(
-            train.ids,
-            hardness,
-            fraction,
-            rule=rule,
-            labels=train.labels,
-            seed=self.seed,
-            **options,  # type: ignore[arg-type]
+        train, seed = self.setup.examples.train, self.seed
+        return select(train.ids, hardness, fraction, rule=rule, labels=train.labels, seed=seed, **options)
+
+    def batches(self, ids: np.ndarray, size: int) -> Iterator[Batch]:
+        """Training examples in the order of their ids, on the device, in the recipe's memory format."""
+        channels_last = self.setup.recipe.memory_format == "channels_last"
+        return self.setup.train.epoch(
+            ids,
+            batch_size=size,
+            device=self.setup.accelerator.device,
+            memory_format=torch.channels_last if channels_last else torch.contiguous_format,
         )
 
     def planned_steps(self, fraction: float = 1.0) -> int:
@@ -247,35 +248,25 @@ class Workbench:
         return int(describe(self.setup, 0, train.ids[:size], False)["total_steps"])
 
 
-def groups_by_hardness(hardness: np.ndarray, size: int, seed: int) -> dict[str, np.ndarray]:
-    """Positions of the easiest, the hardest and of random examples, `size` each.
-
-    Example:
-        >>> found = groups_by_hardness(np.array([0.3, 0.1, 0.9, 0.5]), 1, seed=0)
-        >>> found["easiest"].tolist(), found["hardest"].tolist()
-        ([1], [2])
-    """
-    order = np.lexsort((np.arange(len(hardness)), hardness))
-    drawn = np.random.default_rng([seed, 0x67]).choice(len(hardness), size=size, replace=False)
-    return {"easiest": np.sort(order[:size]), "hardest": np.sort(order[-size:]), "random": np.sort(drawn)}
+def correct_of(run: Run) -> np.ndarray:
+    """Which test examples a finished run is right on, bool (test examples,)."""
+    return np.asarray(run.test_predictions()["correct"].astype(bool))
 
 
-def with_wrong_labels(bench: Workbench) -> tuple[Workbench, Corrupted]:
-    """A bench on the data with the scale's share of training labels made wrong, and which they are.
+def with_wrong_labels(context: StudyContext) -> tuple[StudyContext, Corrupted]:
+    """A context on the data with the scale's share of training labels made wrong, and which they are.
 
-    Every study draws the same wrong labels (symmetric, by the bench's seed), so that they share the runs.
+    Every study draws the same wrong labels (symmetric, by the context's seed), so that they share the runs.
 
     Raises:
         BadInputError: there are too few examples for a single wrong label.
     """
-    corrupted = corrupt(bench.setup.examples, bench.scale.noise, "symmetric", seed=bench.seed)
+    corrupted = corrupt(context.setup.examples, context.scale.noise, "symmetric", seed=context.seed)
     count, size = int(corrupted.mask.sum()), len(corrupted.mask)
     if not 0 < count < size:
         raise BadInputError(
-            f"{bench.scale.noise:g} of {size} training labels are {count}: no wrong labels beside right ones; "
+            f"{context.scale.noise:g} of {size} training labels are {count}: no wrong labels beside right ones; "
             "use more data."
         )
-    said = f"Wrong labels: {count:,} of {size:,}, drawn once, evenly over examples and other classes."
-    if said not in bench.notes:
-        bench.notes.append(said)
-    return bench.on(corrupted.examples), corrupted
+    context.note(f"Wrong labels: {count:,} of {size:,}, drawn once, evenly over examples and other classes.")
+    return context.on(corrupted.examples), corrupted

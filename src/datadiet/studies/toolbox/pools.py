@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,10 @@ from datadiet.engine.points import load_weights
 from datadiet.engine.runs import Run
 from datadiet.engine.training.seeding import derive_seed
 from datadiet.foundation.errors import BadInputError
-from datadiet.foundation.statistics import accuracy_interval
 from datadiet.jobs.pool.hypotheses import PoolReading, read_pool
 from datadiet.selection import kept_size, select
-from datadiet.studies.toolbox.claims import Measured, accuracy_difference
-from datadiet.studies.toolbox.context import Workbench
+from datadiet.studies.toolbox.accuracy import accuracy_columns
+from datadiet.studies.toolbox.context import StudyContext
 from datadiet.studies.toolbox.study import Row
 
 _SEPARATOR = re.compile(r"[._/#:+ -]")
@@ -61,9 +60,6 @@ def domains_of(names: Sequence[str], given: Mapping[str, str] | None = None) -> 
     return numbers.reshape(-1).astype(np.int64)
 
 
-Arm = tuple[Any, ...]
-
-
 @dataclass(frozen=True)
 class Split:
     """The training part in two.
@@ -77,18 +73,18 @@ class Split:
     pool: np.ndarray
 
 
-def sizes(bench: Workbench) -> tuple[int, int]:
+def sizes(context: StudyContext) -> tuple[int, int]:
     """How many examples the base has, and how many are added to it.
 
     Raises:
         BadInputError: too few for one of each class, or a pool that would not leave a choice.
     """
-    train = bench.setup.examples.train
-    base, picks = (kept_size(len(train), s) for s in (bench.scale.base_share, bench.scale.pick_share))
+    train = context.setup.examples.train
+    base, picks = (kept_size(len(train), s) for s in (context.scale.base_share, context.scale.pick_share))
     present = len(np.unique(train.labels))
     if base < present:
         raise BadInputError(
-            f"A base of {bench.scale.base_share:g} of {len(train)} examples has {base}, fewer than the {present} "
+            f"A base of {context.scale.base_share:g} of {len(train)} examples has {base}, fewer than the {present} "
             "classes; use more data, or a scale with a larger base."
         )
     if base + 2 * picks > len(train):
@@ -96,70 +92,26 @@ def sizes(bench: Workbench) -> tuple[int, int]:
     return base, picks
 
 
-def split_of(bench: Workbench) -> Split:
+def split_of(context: StudyContext) -> Split:
     """The base, in which every class has its share and at least one example, and the pool; drawn once a seed."""
-    size, _ = sizes(bench)
-    train = bench.setup.examples.train
-    drawn = derive_seed(bench.seed, "pool base", size) % 2**32
+    size, _ = sizes(context)
+    train = context.setup.examples.train
+    drawn = derive_seed(context.seed, "pool base", size) % 2**32
     base = select(
         train.ids, None, size, rule="random", labels=train.labels, per_class=True, floor=1, seed=drawn
     )
     return Split(base, np.setdiff1d(train.ids, base, assume_unique=True))
 
 
-def reading_of(bench: Workbench, run: Run, ids: np.ndarray) -> PoolReading:
+def reading_of(context: StudyContext, run: Run, ids: np.ndarray) -> PoolReading:
     """What the model at the end of a run says of some training examples, without their labels."""
-    model, _ = load_weights(bench.setup, run, run.total_steps)
-    return read_pool(bench.setup, model, bench.setup.train, ids)
+    model, _ = load_weights(context.setup, run, run.total_steps)
+    return read_pool(context.setup, model, context.setup.train, ids)
 
 
-def picked(
-    ids: np.ndarray, hardness: np.ndarray | None, count: int, *, end: str, seed: int, **options: float
-) -> np.ndarray:
-    """`count` of some ids: from one end of the order, from a window in it, or at random where there is no order."""
-    rule = "random" if hardness is None else end
-    more: dict[str, Any] = dict(options)
-    return select(ids, hardness, count, rule=rule, seed=seed, **more)
-
-
-@dataclass
-class Trained:
-    """What was measured of each arm, one entry a seed.
-
-    Args:
-        correct: arm -> bool (test examples,) a seed.
-        numbers: arm -> the numbers of its row a seed.
-    """
-
-    correct: dict[Arm, list[np.ndarray]] = field(default_factory=dict)
-    numbers: dict[Arm, list[Mapping[str, Any]]] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, kept: dict[str, Any]) -> Trained:
-        """The one that a study keeps."""
-        found: Trained = kept.setdefault("trained", cls())
-        return found
-
-    def add(self, arm: Arm, correct: np.ndarray, numbers: Mapping[str, Any]) -> None:
-        """Remember one training of an arm."""
-        self.correct.setdefault(arm, []).append(correct)
-        self.numbers.setdefault(arm, []).append(numbers)
-
-    def difference(self, arm: Arm, reference: Arm) -> Measured | None:
-        """Mean of `correct` of one arm minus another's; None where one was not measured."""
-        if arm not in self.correct or reference not in self.correct:
-            return None
-        return accuracy_difference(np.stack(self.correct[arm]), np.stack(self.correct[reference]))
-
-    def values(self, arm: Arm, name: str) -> np.ndarray | None:
-        """A number of an arm, one a seed; None where it has none."""
-        found = [row.get(name) for row in self.numbers.get(arm, [])]
-        return None if not found or any(value is None for value in found) else np.asarray(found, np.float64)
-
-    def point(self, arm: Arm, x: float) -> tuple[float, float, float, float]:
-        """(x, accuracy, low, high) in percent."""
-        found = accuracy_interval(np.stack(self.correct[arm]))
-        return x, 100 * found.mean, 100 * found.low, 100 * found.high
+def stacked(correct: Mapping[Any, Sequence[np.ndarray]]) -> dict[Any, np.ndarray]:
+    """Arms that were trained seed by seed: key -> bool (seeds, test examples)."""
+    return {arm: np.stack(rows) for arm, rows in correct.items()}
 
 
 def metrics_of(run: Run) -> dict[str, float | None]:
@@ -168,18 +120,27 @@ def metrics_of(run: Run) -> dict[str, float | None]:
     return {"accuracy": float(run.result["accuracy"]), **run.result.get("metrics", {})}
 
 
-def summary(rows: Sequence[Row], by: Sequence[str], names: Sequence[str]) -> list[Row]:
-    """Means over seeds of the rows that agree in some columns, in the order of their first."""
+def means_of_arms(rows: Sequence[Row], by: Sequence[str], correct: Mapping[Any, np.ndarray]) -> list[Row]:
+    """Means over seeds of the rows that agree in some columns, in the order of their first, and bounds of accuracy.
+
+    Args:
+        rows: one a training.
+        by: the columns.
+        correct: bool (seeds, test examples) by the values of these columns.
+    """
+    names = [
+        name for name in dict.fromkeys(name for row in rows for name in row) if name not in (*by, "seed")
+    ]
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
         groups.setdefault(tuple(row.get(name) for name in by), []).append(row)
     table = []
     for key, members in groups.items():
-        found: Row = dict(zip(by, key, strict=True))
-        found["seeds"] = len(members)
+        found: Row = dict(zip(by, key, strict=True)) | {"seeds": len(members)}
         for name in names:
             values = [row[name] for row in members if row.get(name) is not None]
             if values:
                 found[name] = float(np.mean(values))
-        table.append(found)
+        accuracy = accuracy_columns(correct[key])
+        table.append(found | {"low": accuracy["low"], "high": accuracy["high"]})
     return table

@@ -3,8 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.registry import Registry
+
+Kind = Literal["init", "all", "random", "easiest", "hardest"]
+Labels = Literal["clean", "random"]
+
+
+@dataclass(frozen=True)
+class TicketSizes:
+    """How large the ticket studies are.
+
+    Args:
+        levels: how often weights are pruned.
+        rate: share of what is left that a level removes.
+        rewinds: rewinding points as shares of the training.
+        subsets: sizes of pre-training subsets as shares of the data, at least a batch.
+        kinds: kinds of pre-training data.
+        labels: labels of pre-training.
+        crossed: every kind at every rewinding point; else easiest only at the first one and the others only at
+            the last one, which is what the claims look at.
+        all_random_masks: the random-mask baseline at every level; else at the last one.
+        connected_level: level whose tickets `ticket-connectivity` looks at.
+        children: dense children of a rewinding point, each pair of which makes a line.
+    """
+
+    levels: int = 6
+    rate: float = 0.4
+    rewinds: tuple[float, ...] = (0.02, 0.06)
+    subsets: tuple[float, ...] = (0.02,)
+    kinds: tuple[Kind, ...] = ("init", "all", "random", "easiest", "hardest")
+    labels: tuple[Labels, ...] = ("clean",)
+    crossed: bool = True
+    all_random_masks: bool = True
+    connected_level: int = 4
+    children: int = 2
 
 
 @dataclass(frozen=True)
@@ -28,86 +62,77 @@ class Scale:
         base_share: labelled share that studies of pools begin with.
         pick_share: share that they add to it, all at once or in rounds.
         rounds: in how many rounds examples are chosen for labelling.
+        tickets: levels, rewinding points and subsets of the studies of lottery tickets.
     """
 
     name: str
     score_seeds: int
     retrain_seeds: int
     score_shares: tuple[float, ...]
-    score_share: float
     fractions: tuple[float, ...]
-    keep: float
-    window_keep: float
     offsets: tuple[float, ...]
-    noise: float
-    neighbours: int
-    group: int
+    score_share: float = 0.4
+    keep: float = 0.5
+    window_keep: float = 0.4
+    noise: float = 0.1
+    neighbours: int = 100
+    group: int = 1000
     base_share: float = 0.05
     pick_share: float = 0.1
     rounds: int = 4
+    tickets: TicketSizes = TicketSizes()
 
 
-SCALES = {
-    scale.name: scale
-    for scale in (
-        Scale(
-            "smoke",
-            score_seeds=2,
-            retrain_seeds=2,
-            score_shares=(0.0, 0.125, 0.4, 1.0),
-            score_share=0.4,
-            fractions=(0.7, 0.3),
-            keep=0.5,
-            window_keep=0.4,
-            offsets=(0.0, 0.1, 0.3),
-            noise=0.1,
-            neighbours=20,
-            group=200,
-            base_share=0.1,
-            rounds=2,
+SCALES: Registry[Scale] = Registry("scale")
+for _scale in (
+    Scale(
+        "smoke",
+        score_seeds=2,
+        retrain_seeds=2,
+        score_shares=(0.0, 0.125, 0.4, 1.0),
+        fractions=(0.7, 0.3),
+        offsets=(0.0, 0.1, 0.3),
+        neighbours=20,
+        group=200,
+        base_share=0.1,
+        rounds=2,
+        tickets=TicketSizes(
+            levels=2,
+            rate=0.8,
+            rewinds=(0.05, 0.15),
+            subsets=(0.1,),
+            kinds=("init", "all", "random", "easiest"),
+            crossed=False,
+            all_random_masks=False,
+            connected_level=1,
         ),
-        Scale(
-            "fast",
-            score_seeds=3,
-            retrain_seeds=3,
-            score_shares=(0.0, 0.1, 0.2, 0.4, 0.7, 1.0),
-            score_share=0.4,
-            fractions=(0.9, 0.7, 0.5, 0.3, 0.1),
-            keep=0.5,
-            window_keep=0.4,
-            offsets=(0.0, 0.02, 0.05, 0.1, 0.2, 0.4),
-            noise=0.1,
-            neighbours=100,
-            group=1000,
+    ),
+    Scale(
+        "fast",
+        score_seeds=3,
+        retrain_seeds=3,
+        score_shares=(0.0, 0.1, 0.2, 0.4, 0.7, 1.0),
+        fractions=(0.9, 0.7, 0.5, 0.3, 0.1),
+        offsets=(0.0, 0.02, 0.05, 0.1, 0.2, 0.4),
+    ),
+    Scale(
+        "paper",
+        score_seeds=10,
+        retrain_seeds=4,
+        score_shares=(0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0),
+        score_share=0.1,
+        fractions=(0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1),
+        offsets=(0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6),
+        # 200 and 400 of 62,400 steps, 256 to 25,600 of 50,000 examples, 16 levels of 20 %, level 12 shown.
+        tickets=TicketSizes(
+            levels=16,
+            rate=0.2,
+            rewinds=(200 / 62_400, 400 / 62_400),
+            subsets=(0.00512, 0.0512, 0.512),
+            labels=("clean", "random"),
+            connected_level=12,
+            children=3,
         ),
-        Scale(
-            "paper",
-            score_seeds=10,
-            retrain_seeds=4,
-            score_shares=(0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0),
-            score_share=0.1,
-            fractions=(0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1),
-            keep=0.5,
-            window_keep=0.4,
-            offsets=(0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6),
-            noise=0.1,
-            neighbours=100,
-            group=1000,
-        ),
-    )
-}
-
-
-def scale_named(name: str) -> Scale:
-    """The scale of that name.
-
-    Raises:
-        BadInputError: there is none.
-
-    Example:
-        >>> scale_named("smoke").retrain_seeds
-        2
-    """
-    if name not in SCALES:
-        raise BadInputError(f"There is no scale {name!r}; use {', '.join(SCALES)}.")
-    return SCALES[name]
+    ),
+):
+    SCALES.add(_scale.name, _scale)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,14 +22,16 @@ from datadiet.engine.training.loop import TrainingLoop
 from datadiet.engine.training.recipe import Recipe
 from datadiet.foundation.atomic import atomic_file, atomic_path, write_json
 from datadiet.foundation.errors import BadInputError, DataDietError
+from datadiet.foundation.registry import Registry
 from datadiet.jobs.checks import check_folder
 from datadiet.jobs.export.rows import neutralised
 from datadiet.pages.report.canvas import as_png, as_svg, drawing_style
-from datadiet.studies.toolbox.claims import Claim, Finding, Measured, judge
-from datadiet.studies.toolbox.context import Workbench
-from datadiet.studies.toolbox.scale import scale_named
+from datadiet.studies.toolbox.claims import Claim, Finding, judge
+from datadiet.studies.toolbox.context import StudyContext
+from datadiet.studies.toolbox.scale import SCALES
 
 Row = dict[str, Any]
+TRIED_STEPS = 5  # of the first run, to estimate what a study will take
 
 
 @dataclass(frozen=True)
@@ -53,14 +54,19 @@ class Conclusion:
     """What a study makes of its rows.
 
     Args:
-        claims: each claim with its measurement, None where it could not be taken.
+        claims: what is judged, each with its measurement.
         figures: name -> figure; written as PNG and SVG.
         tables: name -> rows; written as Parquet and CSV, beside the study's own rows.
     """
 
-    claims: Sequence[tuple[Claim, Measured | None]] = ()
+    claims: Sequence[Claim] = ()
     figures: Mapping[str, Figure] = field(default_factory=dict)
     tables: Mapping[str, Sequence[Row]] = field(default_factory=dict)
+
+
+Plan = Callable[[StudyContext], Sequence[Planned]]
+Measure = Callable[[StudyContext, dict[Any, Any]], Iterator[Row]]
+Conclude = Callable[[StudyContext, Sequence[Row], Mapping[Any, Any]], Conclusion]
 
 
 @dataclass(frozen=True)
@@ -72,8 +78,8 @@ class Study:
         title: one line: what it shows.
         source: paper and section.
         plan: the runs it needs, before any is started.
-        measure: yields one row after the other; runs that are there already are not trained again. May keep
-            arrays that are no table rows in the dictionary it is given.
+        measure: yields one row after the other; runs that are there already are not trained again. What `conclude`
+            needs beside the rows, such as which test examples each arm is right on, goes into the dictionary.
         conclude: claims, figures and tables of the rows; also called with the rows so far of a study that was
             interrupted.
         kinds: kinds of data that it can be done on.
@@ -83,9 +89,9 @@ class Study:
     name: str
     title: str
     source: str
-    plan: Callable[[Workbench], Sequence[Planned]]
-    measure: Callable[[Workbench, dict[str, Any]], Iterator[Row]]
-    conclude: Callable[[Workbench, Sequence[Row], Mapping[str, Any]], Conclusion]
+    plan: Plan
+    measure: Measure
+    conclude: Conclude
     kinds: tuple[str, ...] = ("image", "text", "vector")
     tasks: tuple[str, ...] = ("classification",)
 
@@ -101,7 +107,6 @@ class StudyResult:
         findings: the claims with their evidence.
         trained: how many runs were trained for it.
         reused: how many were there already.
-        partial: whether it was interrupted.
     """
 
     name: str
@@ -110,37 +115,46 @@ class StudyResult:
     findings: Sequence[Finding]
     trained: int
     reused: int
-    partial: bool = False
 
 
-_STUDIES: dict[str, Study] = {}
+STUDIES: Registry[Study] = Registry("study")
 
 
-def add_study(study: Study) -> Study:
-    """Register a study by its name; returns it."""
-    _STUDIES[study.name] = study
-    return study
+def study(
+    name: str, title: str, source: str, *, plan: Plan, measure: Measure, **further: tuple[str, ...]
+) -> Callable[[Conclude], Conclude]:
+    """Register a study by a decorator on the function that concludes; the arguments are those of `Study`."""
+
+    def register(conclude: Conclude) -> Conclude:
+        STUDIES.add(name, Study(name, title, source, plan, measure, conclude, **further))
+        return conclude
+
+    return register
 
 
-def studies() -> tuple[Study, ...]:
-    """All studies, in the order of registration."""
-    return tuple(_STUDIES.values())
+def retraining_plan(
+    context: StudyContext, subsets: Mapping[float, int], *, models: int | None = None, times: int = 1
+) -> list[Planned]:
+    """The runs of a study that retrains on subsets: scoring runs, full data, and every subset with every seed.
 
-
-def study_named(name: str) -> Study:
-    """The study of that name.
-
-    Raises:
-        BadInputError: there is none; the nearest is suggested.
+    Args:
+        context: what the study works with.
+        subsets: kept fraction -> how many subsets of that size, random ones included.
+        models: scoring runs; the scale's by default.
+        times: over how many data sets or models all of it is done.
     """
-    if name not in _STUDIES:
-        near = difflib.get_close_matches(name, _STUDIES, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(_STUDIES)}."
-        raise BadInputError(f"There is no study {name!r}; {hint}")
-    return _STUDIES[name]
+    seeds = times * context.scale.retrain_seeds
+    return [
+        Planned("scoring runs", times * (models or context.scale.score_seeds), context.total_steps),
+        Planned("trainings on full data", seeds, context.planned_steps()),
+        *(
+            Planned(f"retrainings on {keep:g}", count * seeds, context.planned_steps(keep))
+            for keep, count in subsets.items()
+        ),
+    ]
 
 
-def open_bench(
+def open_context(
     source: Any,
     *,
     scale: str = "fast",
@@ -149,7 +163,7 @@ def open_bench(
     workspace: str | Path = "runs",
     load_options: Mapping[str, Any] | None = None,
     **options: Any,
-) -> Workbench:
+) -> StudyContext:
     """Everything a study works with.
 
     Args:
@@ -161,13 +175,13 @@ def open_bench(
         load_options: further arguments of `datadiet.load`.
         options: further arguments of `datadiet.engine.setup.prepare`.
     """
-    chosen = scale_named(scale)
+    chosen = SCALES[scale]
     examples = read_examples(source, load_options, options.get("display"))
     named = recipe if recipe is not None else ("paper" if scale == "paper" else "fast")
     machine: dict[str, Any] = {key: options[key] for key in ("memory_limit", "num_workers") if key in options}
     setup = prepare(examples, named, workspace=workspace, **options)
     refuse_dynamic(setup.recipe, "Studies begin with")
-    return Workbench(setup, chosen, seed, machine=machine)
+    return StudyContext(setup, chosen, seed, machine=machine)
 
 
 def run_study(
@@ -182,98 +196,93 @@ def run_study(
     """Carry out a study: plan, train what is missing, measure, draw, judge the claims.
 
     Args:
-        name: of the study, see `studies`.
+        name: of the study, see `STUDIES`.
         source: anything that `datadiet.load` takes, or `Examples`.
         out: folder of the results; None for `workspace/studies/<name>`.
         workspace: where runs live.
         command: the command line that asked for it, for the record.
-        options: further arguments of `open_bench`.
+        options: further arguments of `open_context`.
 
     Raises:
         BadInputError: no such study, or data that it cannot be done on.
         KeyboardInterrupt: passed on after what was measured so far was written, marked as partial.
     """
-    study = study_named(name)
+    chosen = STUDIES[name]
     folder = Path(out) if out is not None else Path(workspace) / "studies" / name
     check_folder(folder)
-    bench = open_bench(source, workspace=workspace, **options)
+    context = open_context(source, workspace=workspace, **options)
     try:
-        return carry_out(study, bench, folder, command)
+        return carry_out(chosen, context, folder, command)
     finally:
-        bench.close()
+        context.close()
 
 
-def plan_of(study: Study, bench: Workbench) -> list[Planned]:
-    """The runs of a study, those of no length left out."""
-    if bench.setup.examples.kind not in study.kinds:
+def plan_of(study: Study, context: StudyContext) -> list[Planned]:
+    """The runs of a study, those of no length left out.
+
+    Raises:
+        BadInputError: the study cannot be done on this kind of data or this task.
+    """
+    examples = context.setup.examples
+    if examples.kind not in study.kinds:
         raise BadInputError(
-            f"The study {study.name!r} needs {' or '.join(study.kinds)} data, not {bench.setup.examples.kind} data."
+            f"The study {study.name!r} needs {' or '.join(study.kinds)} data, not {examples.kind} data."
         )
-    if bench.setup.examples.task not in study.tasks:
+    if examples.task not in study.tasks:
         raise BadInputError(
-            f"The study {study.name!r} is for {' or '.join(study.tasks)}, and '{bench.setup.examples.name}' is of "
-            f"the task '{bench.setup.examples.task}'."
+            f"The study {study.name!r} is for {' or '.join(study.tasks)}, and '{examples.name}' is of "
+            f"the task '{examples.task}'."
         )
-    return [planned for planned in study.plan(bench) if planned.runs]
+    return [planned for planned in study.plan(context) if planned.runs]
 
 
-def carry_out(study: Study, bench: Workbench, folder: Path, command: str | None = None) -> StudyResult:
-    """Measure and write a study on a bench that is open already; see `run_study`."""
-    planned = plan_of(study, bench)
-    bench.trained.clear()
-    bench.reused.clear()
-    bench.setup.display.plan(sum(item.runs * item.steps for item in planned), study.name)
+def carry_out(study: Study, context: StudyContext, folder: Path, command: str | None = None) -> StudyResult:
+    """Measure and write a study in a context that is open already; see `run_study`."""
+    planned = plan_of(study, context)
+    context.trained.clear()
+    context.reused.clear()
+    context.setup.display.plan(sum(item.runs * item.steps for item in planned), study.name)
     before = time.perf_counter()
     rows: list[Row] = []
-    kept: dict[str, Any] = {}
+    kept: dict[Any, Any] = {}
+
+    def conclude_and_write(*, partial: bool) -> list[Finding]:
+        if not context.setup.accelerator.is_main_process:
+            return []
+        about = {"seconds": time.perf_counter() - before, "partial": partial}
+        folder.mkdir(parents=True, exist_ok=True)
+        write_table(folder / "results", rows)
+        try:
+            with drawing_style():
+                conclusion = study.conclude(context, rows, kept)
+        except (LookupError, ValueError):
+            if not partial:
+                raise
+            conclusion = Conclusion()  # too little was measured to conclude anything
+        findings = [] if partial else judge(conclusion.claims)
+        for name, table in conclusion.tables.items():
+            write_table(folder / name, table)
+        for name, figure in conclusion.figures.items():
+            _write_figure(folder / name, figure, partial)
+        record = _about(study, context) | about | {"notes": context.notes, "command": command}
+        write_json(folder / "study.json", record)
+        write_json(folder / "claims.json", [finding.as_dict() for finding in findings])
+        return findings
+
     try:
-        for row in study.measure(bench, kept):
+        for row in study.measure(context, kept):
             rows.append(row)
     except (KeyboardInterrupt, DataDietError):
-        if rows and bench.setup.accelerator.is_main_process:
-            _write(study, bench, folder, rows, kept, time.perf_counter() - before, command, partial=True)
+        if rows:
+            conclude_and_write(partial=True)
         raise
-    findings: list[Finding] = []
-    if bench.setup.accelerator.is_main_process:
-        findings = _write(
-            study, bench, folder, rows, kept, time.perf_counter() - before, command, partial=False
-        )
-    return StudyResult(study.name, folder, rows, findings, len(bench.trained), len(bench.reused))
+    findings = conclude_and_write(partial=False)
+    return StudyResult(study.name, folder, rows, findings, len(context.trained), len(context.reused))
 
 
-def _write(
-    study: Study,
-    bench: Workbench,
-    folder: Path,
-    rows: Sequence[Row],
-    kept: Mapping[str, Any],
-    seconds: float,
-    command: str | None,
-    *,
-    partial: bool,
-) -> list[Finding]:
-    folder.mkdir(parents=True, exist_ok=True)
-    write_table(folder / "results", rows)
-    try:
-        with drawing_style():
-            conclusion = study.conclude(bench, rows, kept)
-    except (LookupError, ValueError):
-        if not partial:
-            raise
-        conclusion = Conclusion()  # too little was measured to conclude anything
-    findings = [] if partial else judge(conclusion.claims)
-    for name, table in conclusion.tables.items():
-        write_table(folder / name, table)
-    for name, figure in conclusion.figures.items():
-        if partial:
-            figure.text(
-                0.99, 0.01, "partial: interrupted", ha="right", va="bottom", color="#b00020", fontsize=9
-            )
-        for suffix, data in ((".png", as_png(figure)), (".svg", as_svg(figure))):
-            with atomic_file(folder / f"{name}{suffix}") as file:
-                file.write(data)
-    examples = bench.setup.examples
-    about = {
+def _about(study: Study, context: StudyContext) -> dict[str, Any]:
+    examples, recipe, scale = context.setup.examples, context.setup.recipe, context.scale
+    return {
         "study": study.name,
         "title": study.title,
         "source_paper": study.source,
@@ -281,22 +290,24 @@ def _write(
         "fingerprint": examples.fingerprint,
         "n_train": len(examples.train),
         "n_test": len(examples.test),
-        "scale": bench.scale.name,
-        "score_seeds": bench.scale.score_seeds,
-        "retrain_seeds": bench.scale.retrain_seeds,
-        "seed": bench.seed,
-        "recipe": bench.setup.recipe.to_dict(),
-        "budget": f"same {bench.setup.recipe.budget}",
-        "runs_trained": len(bench.trained),
-        "runs_reused": len(bench.reused),
-        "seconds": seconds,
-        "partial": partial,
-        "notes": bench.notes,
-        "command": command,
+        "scale": scale.name,
+        "score_seeds": scale.score_seeds,
+        "retrain_seeds": scale.retrain_seeds,
+        "seed": context.seed,
+        "recipe": recipe.to_dict(),
+        "budget": f"same {recipe.budget}",
+        "runs_trained": len(context.trained),
+        "runs_reused": len(context.reused),
     }
-    write_json(folder / "study.json", about)
-    write_json(folder / "claims.json", [finding.as_dict() for finding in findings])
-    return findings
+
+
+def _write_figure(path: Path, figure: Figure, partial: bool) -> None:
+    """A figure as PNG and SVG, with a mark where it is of an interrupted study."""
+    if partial:
+        figure.text(0.99, 0.01, "partial: interrupted", ha="right", va="bottom", color="#b00020", fontsize=9)
+    for suffix, data in ((".png", as_png(figure)), (".svg", as_svg(figure))):
+        with atomic_file(path.with_name(f"{path.name}{suffix}")) as file:
+            file.write(data)
 
 
 def write_table(path: Path, rows: Iterable[Row]) -> None:
@@ -319,9 +330,6 @@ def _plain(value: Any) -> Any:
     return neutralised(value) if isinstance(value, str) else value
 
 
-TRIED_STEPS = 5
-
-
 @dataclass(frozen=True)
 class Costed:
     """A group of planned runs and the seconds that they will take at most, were none there already.
@@ -335,15 +343,15 @@ class Costed:
     seconds: float
 
 
-def with_cost(planned: Sequence[Planned], bench: Workbench) -> list[Costed]:
+def with_cost(planned: Sequence[Planned], context: StudyContext) -> list[Costed]:
     """Each group with its estimated seconds; the estimate knows nothing of runs that are there already."""
-    each = seconds_of_a_step(bench)
+    each = seconds_of_a_step(context)
     return [Costed(item, item.runs * item.steps * each) for item in planned]
 
 
-def seconds_of_a_step(bench: Workbench) -> float:
+def seconds_of_a_step(context: StudyContext) -> float:
     """The median over a few steps of the first run, on a model that is thrown away."""
-    setup = bench.setup
+    setup = context.setup
     loop = TrainingLoop(
         setup.recipe,
         setup.build(0),
@@ -351,12 +359,12 @@ def seconds_of_a_step(bench: Workbench) -> float:
         setup.train,
         ids=None,
         seed=0,
-        total_steps=bench.total_steps,
+        total_steps=context.total_steps,
         accelerator=setup.accelerator,
         augmentation=setup.augmentation,
     )
     times = []
-    for step in range(1, min(TRIED_STEPS, bench.total_steps) + 1):
+    for step in range(1, min(TRIED_STEPS, context.total_steps) + 1):
         before = time.perf_counter()
         loop.run(step)
         times.append(time.perf_counter() - before)

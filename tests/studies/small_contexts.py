@@ -1,4 +1,4 @@
-"""Benches that take seconds, and looks at what a study on them came to."""
+"""Contexts that take seconds, and looks at what a study in them came to."""
 
 from __future__ import annotations
 
@@ -10,19 +10,24 @@ from matplotlib.image import imread
 
 import datadiet as dd
 from datadiet.engine.setup import prepare
-from datadiet.studies.toolbox.context import Workbench
+from datadiet.studies.toolbox.context import StudyContext
 from datadiet.studies.toolbox.scale import SCALES
 from datadiet.studies.toolbox.study import StudyResult
 
 TINY = dataclasses.replace(SCALES["smoke"], score_seeds=2, retrain_seeds=2, neighbours=6, group=30)
 
 
-def bench_on(examples: dd.Examples, recipe: dd.Recipe, folder: Path) -> Workbench:
-    return Workbench(prepare(examples, recipe, workspace=folder / "runs", device="cpu"), TINY)
+def small_context(examples: dd.Examples, recipe: dd.Recipe, folder: Path) -> StudyContext:
+    return StudyContext(prepare(examples, recipe, workspace=folder / "runs", device="cpu"), TINY)
 
 
 def outcomes(result: StudyResult) -> list[str]:
     return [finding.outcome for finding in result.findings]
+
+
+def outcome_of(result: StudyResult, words: str) -> str:
+    (finding,) = [found for found in result.findings if words in found.claim.sentence]
+    return finding.outcome
 
 
 def assert_drawn(result: StudyResult, names: list[str]) -> None:
