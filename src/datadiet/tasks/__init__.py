@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
+import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
-from datadiet.foundation.errors import BadInputError
-from datadiet.tasks.base import IGNORED, Task
+from datadiet.tasks.base import IGNORED, TASKS, Task
 from datadiet.tasks.classification import Classification
 from datadiet.tasks.intent_slots import IntentSlots
 from datadiet.tasks.multilabel import MultiLabel
@@ -38,10 +38,6 @@ __all__ = [
 ]
 
 
-#: The names of all tasks.
-TASKS = ("classification", "intent_slots", "token_classification", "multilabel", "regression")
-
-
 def task_for(
     name: str,
     *,
@@ -68,16 +64,13 @@ def task_for(
         >>> task_for("multilabel").name
         'multilabel'
     """
-    if name == "classification":
-        return Classification(label_smoothing=label_smoothing)
-    if name == "intent_slots":
-        return IntentSlots(tuple(tag_names), intent_weight=intent_weight, label_smoothing=label_smoothing)
-    if name == "token_classification":
-        return TokenClassification(tuple(tag_names), label_smoothing=label_smoothing)
-    if name == "multilabel":
-        return MultiLabel(label_smoothing=label_smoothing)
-    if name == "regression":
-        return Regression(target_scale=target_scale, target_mean=target_mean)
-    near = difflib.get_close_matches(name, TASKS, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise BadInputError(f"There is no task {name!r}; {hint}Known are {', '.join(TASKS)}.")
+    options = {
+        "label_smoothing": label_smoothing,
+        "tag_names": tuple(tag_names),
+        "intent_weight": intent_weight,
+        "target_scale": target_scale,
+        "target_mean": target_mean,
+    }
+    task: Any = TASKS[name]
+    taken: Task = task(**{field.name: options[field.name] for field in dataclasses.fields(task)})
+    return taken

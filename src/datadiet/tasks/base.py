@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
+
+from datadiet.foundation.registry import Registry
 
 #: Target of a position that has none: special tokens, padding, and all but the first sub-token of a word.
 IGNORED = -100
@@ -16,17 +18,15 @@ class Task(Protocol):
 
     Every method but `metrics` returns one row an example and never mixes examples, so that a score cannot
     depend on the batch that an example happened to be in, nor on how far that batch was padded.
+
+    Attributes:
+        name: what the task is called: one of `datadiet.tasks.TASKS`.
+        single_label: whether outputs are logits (batch, classes) with one class an example, as `datadiet.scores` has
+            it; the measures of every other task come from `measures`.
     """
 
-    @property
-    def name(self) -> str:
-        """What the task is called: one of `datadiet.tasks.TASKS`."""
-        ...
-
-    @property
-    def single_label(self) -> bool:
-        """Whether outputs are logits (batch, classes) with one class an example, as `datadiet.scores` has it."""
-        ...
+    name: ClassVar[str]
+    single_label: ClassVar[bool] = False
 
     def loss(self, outputs: Any, targets: Any) -> torch.Tensor:
         """Loss of each example that is trained on, shape (batch,)."""
@@ -60,6 +60,17 @@ class Task(Protocol):
         Batches may be of any size and padded to any length. "accuracy" (the mean of `correct`) is always there.
         """
         ...
+
+
+#: Every task by its name, in the order in which they are defined.
+TASKS: Registry[type[Task]] = Registry("task")
+TaskClass = TypeVar("TaskClass", bound=type[Task])
+
+
+def register_task(task: TaskClass) -> TaskClass:
+    """Make a dataclass known as a task by its `name`; its fields are the options of `task_for` that it takes."""
+    TASKS.add(task.name, task)
+    return task
 
 
 def wide(outputs: torch.Tensor) -> torch.Tensor:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 
-from datadiet.tasks.base import IGNORED, on_cpu, share, wide
+from datadiet.tasks.base import IGNORED, Task, on_cpu, register_task, share, wide
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,9 @@ def per_word(values: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
     return total / real.sum(1).clamp(min=1)
 
 
+@register_task
 @dataclass(frozen=True)
-class Classification:
+class Classification(Task):
     """Softmax cross-entropy over `(batch, classes)` logits and int64 targets `(batch,)`.
 
     Args:
@@ -133,13 +135,9 @@ class Classification:
         [True, False]
     """
 
+    name: ClassVar[str] = "classification"
+    single_label: ClassVar[bool] = True
     label_smoothing: float = 0.0
-    name: str = "classification"
-
-    @property
-    def single_label(self) -> bool:
-        """True: its measures are those of `datadiet.scores.outputs`."""
-        return True
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Cross-entropy of each example in float32 or wider, shape (batch,)."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 
-from datadiet.tasks.base import norm_of_rows, on_cpu, share, wide
+from datadiet.tasks.base import Task, norm_of_rows, on_cpu, register_task, share, wide
 
 
+@register_task
 @dataclass(frozen=True)
-class MultiLabel:
+class MultiLabel(Task):
     """Each of the labels is there or not: logits `(batch, labels)`, targets 0 or 1 `(batch, labels)`, float32.
 
     Args:
@@ -24,13 +26,8 @@ class MultiLabel:
         [True, False]
     """
 
+    name: ClassVar[str] = "multilabel"
     label_smoothing: float = 0.0
-    name: str = "multilabel"
-
-    @property
-    def single_label(self) -> bool:
-        """False: measures come from `measures`."""
-        return False
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Mean over the labels of the binary cross-entropy, shape (batch,)."""

@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
 from datadiet.foundation.errors import BadInputError
-from datadiet.tasks.base import share, wide
+from datadiet.tasks.base import Task, register_task, share, wide
 
 #: An example counts as predicted right within this many standard deviations of the training targets; our choice.
 TOLERANCE = 0.5
 
 
+@register_task
 @dataclass(frozen=True)
-class Regression:
+class Regression(Task):
     """A real target: outputs `(batch,)` or `(batch, 1)`, targets float `(batch,)` in their own unit.
 
     The model works in standard deviations: its prediction is `target_mean + target_scale * output`, so that a
@@ -35,9 +37,9 @@ class Regression:
         tensor([2.])
     """
 
+    name: ClassVar[str] = "regression"
     target_scale: float = 1.0
     target_mean: float = 0.0
-    name: str = "regression"
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.target_scale) and self.target_scale > 0):
@@ -47,11 +49,6 @@ class Regression:
             )
         if not math.isfinite(self.target_mean):
             raise BadInputError(f"The mean of the targets must be a number, not {self.target_mean}.")
-
-    @property
-    def single_label(self) -> bool:
-        """False: measures come from `measures`."""
-        return False
 
     def _residual(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         values = wide(outputs)
