@@ -155,7 +155,7 @@ def test_a_training_state_survives_its_file(tmp_path) -> None:
     optimizer = torch.optim.AdamW([parameter], lr=0.1)
     parameter.sum().backward()
     optimizer.step()
-    state = TrainingState(7, 1.5, {"w": parameter.detach()}, optimizer.state_dict(), {"x": torch.arange(3)})
+    state = TrainingState(7, {"w": parameter.detach()}, 1.5, optimizer.state_dict(), {"x": torch.arange(3)})
     state.write(tmp_path / "state.safetensors")
     back = TrainingState.read(tmp_path / "state.safetensors")
     assert (back.step, back.seconds) == (7, 1.5)

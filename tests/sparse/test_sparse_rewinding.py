@@ -71,8 +71,8 @@ def test_a_rewound_run_begins_with_the_exact_weights_and_statistics_of_the_point
     seen = []
     load_state = TrainingLoop.load_state
 
-    def watched(self: TrainingLoop, **state) -> None:
-        load_state(self, **state)
+    def watched(self: TrainingLoop, state: TrainingState) -> None:
+        load_state(self, state)
         seen.append({name: value.clone() for name, value in self.bare_model.state_dict().items()})
 
     monkeypatch.setattr(TrainingLoop, "load_state", watched)

@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from datadiet.data import Augmentation, Batch, Store
+from datadiet.engine.training.checkpoint import TrainingState
 from datadiet.engine.training.devices import deterministic_kernels
 from datadiet.engine.training.ledger import Ledger
 from datadiet.engine.training.recipe import Recipe
@@ -277,27 +278,26 @@ class TrainingLoop:
         """The model's state on the CPU, without wrappers."""
         return {name: tensor.detach().cpu() for name, tensor in self.bare_model.state_dict().items()}
 
-    def optimizer_state(self) -> dict[str, Any]:
-        """The optimiser's state, as its own `state_dict` gives it."""
-        return self.optimizer.state_dict()
+    def training_state(self) -> TrainingState:
+        """Where the loop stands, but for what observers keep."""
+        return TrainingState(
+            self.step,
+            self.model_state(),
+            self.seconds,
+            self.optimizer.state_dict(),
+            ledger=self.ledger.as_dict(),
+            selection=self.selection_state(),
+        )
 
-    def load_state(
-        self,
-        *,
-        step: int,
-        seconds: float,
-        model: dict[str, torch.Tensor],
-        optimizer: dict[str, Any],
-        ledger: dict[str, Any] | None = None,
-        selection: dict[str, torch.Tensor] | None = None,
-    ) -> None:
+    def load_state(self, state: TrainingState) -> None:
         """Go on from a checkpoint, to the same bits as without the interruption; the ledger goes on as well."""
-        self.bare_model.load_state_dict(model)
-        self.optimizer.load_state_dict(optimizer)
-        self.step = step
-        self.ledger = Ledger.from_dict(ledger or {"seconds": {"training": seconds}})
-        if selection:
-            self.load_selection(selection)
+        self.bare_model.load_state_dict(state.model)
+        if state.optimizer is not None:
+            self.optimizer.load_state_dict(state.optimizer)
+        self.step = state.step
+        self.ledger = Ledger.from_dict(state.ledger or {"seconds": {"training": state.seconds}})
+        if state.selection:
+            self.load_selection(state.selection)
 
 
 def detached(outputs: Any) -> Any:

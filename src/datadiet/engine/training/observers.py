@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from datadiet.data import Batch
-from datadiet.engine.training.checkpoint import TrainingState
 from datadiet.engine.training.loop import Observer, TrainingLoop
 from datadiet.foundation.progress import Advance
 from datadiet.tracking import Recorder
@@ -56,15 +55,10 @@ class Checkpointing(Observer):
 
     def write(self, loop: TrainingLoop) -> None:
         """Write the state now."""
-        TrainingState(
-            step=loop.step,
-            seconds=loop.seconds,
-            model=loop.model_state(),
-            optimizer=loop.optimizer_state(),
-            recorder=self.recorder.state_dict() if self.recorder is not None else {},
-            ledger=loop.ledger.as_dict(),
-            selection=loop.selection_state(),
-        ).write(self.path)
+        state = loop.training_state()
+        if self.recorder is not None:
+            state.recorder = self.recorder.state_dict()
+        state.write(self.path)
         self._last = time.monotonic()
 
 
