@@ -1,19 +1,21 @@
 """Small, named model factories; anything else by "package.module:factory" or a Hugging Face folder."""
 
 from datadiet.models import resnet, small
-from datadiet.models.context import ModelContext, check_vocabulary
+from datadiet.models.pretrained import check_vocabulary
 from datadiet.models.registry import (
     DEFAULTS,
+    MODELS,
     ModelCard,
+    ModelContext,
     build_model,
     check_model,
     is_pretrained,
     model,
-    model_cards,
 )
 
 __all__ = [
     "DEFAULTS",
+    "MODELS",
     "ModelCard",
     "ModelContext",
     "build_model",
@@ -21,7 +23,6 @@ __all__ = [
     "check_vocabulary",
     "is_pretrained",
     "model",
-    "model_cards",
     "resnet",
     "small",
 ]
