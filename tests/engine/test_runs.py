@@ -97,6 +97,13 @@ def test_a_run_trained_in_part_is_extended_to_the_same_bits(vectors, tiny_recipe
     assert everything_of(train_run(parts, 1, record=True)) == expected
 
 
+def test_weights_are_kept_at_the_very_step_where_a_run_was_left(tiny) -> None:
+    train_run(tiny, 0, until=tiny.step_of(1))
+    run = train_run(tiny, 0, until=tiny.step_of(1), weights_at=[tiny.step_of(1)])
+    assert run.weights(tiny.step_of(1))[1]["step"] == tiny.step_of(1)
+    assert not train_run(tiny, 0, until=tiny.step_of(1), weights_at=[tiny.step_of(1)]).trained
+
+
 def test_weights_that_were_not_kept_are_trained_again_to_the_same_bits(tiny) -> None:
     run = train_run(tiny, 0)
     early = train_run(tiny, 0, until=tiny.step_of(1), weights_at=[0, tiny.step_of(1)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,46 +133,37 @@ def iterative_magnitude_pruning(
     if pretrain_labels not in ("clean", "random"):
         raise BadInputError(f"pretrain_labels is {pretrain_labels!r}; it must be 'clean' or 'random'.")
     examples = load(source)
-    opened: list[Setup] = []
-    try:
+    with contextlib.ExitStack() as stack:
         setup = prepare(examples, recipe, workspace=workspace, **options)
-        opened.append(setup)
+        stack.callback(setup.close)
         chosen = checked_ids(setup, ids)
         first = chosen if pretrain_ids is None else checked_ids(setup, pretrain_ids)
-        size = len(examples.train) if chosen is None else len(chosen)
-        total = setup.recipe.total_steps(size, len(examples.train))
+        total = setup.recipe.total_steps(
+            len(examples.train.ids if chosen is None else chosen), len(examples.train)
+        )
         step = rewinding_step(total) if rewind_step is None else rewind_step
         check_rewinding_step(step, total)
         before = setup
         if pretrain_labels == "random":
-            before = prepare(
-                with_random_labels(examples, seed), setup.recipe, workspace=setup.workspace, **options
-            )
-            opened.append(before)
+            shuffled = with_random_labels(examples, seed)
+            before = prepare(shuffled, setup.recipe, workspace=setup.workspace, **options)
+            stack.callback(before.close)
         setup.display.plan(step + (total - step) * len(planned), "pruning")
         point = pretrain(before, seed, step, ids=first, total=total)
-        prune: dict[str, Any] = {
-            "scope": scope,
-            "biases": biases,
-            "norms": norms,
-            "head": head,
-            "include": include,
-        }
-        found = list(
-            tickets(
-                setup,
-                point,
-                planned,
-                ids=chosen,
-                optimizer=rewind_optimizer,
-                allow_empty_layer=allow_empty_layer,
-                **prune,
-            )
+        found = tickets(
+            setup,
+            point,
+            planned,
+            ids=chosen,
+            optimizer=rewind_optimizer,
+            allow_empty_layer=allow_empty_layer,
+            scope=scope,
+            biases=biases,
+            norms=norms,
+            head=head,
+            include=include,
         )
-    finally:
-        for one in opened:
-            one.close()
-    return Tickets(point, found)
+        return Tickets(point, list(found))
 
 
 def tickets(
@@ -204,13 +196,9 @@ def tickets(
     mask, run = full_mask(model, **prune), None
     for level, sparsity in enumerate(sparsities):
         if run is not None:
+            last = trained(model, run)
             mask = magnitude_mask(
-                trained(model, run),
-                sparsity,
-                scope,
-                within=mask,
-                allow_empty_layer=allow_empty_layer,
-                **prune,
+                last, sparsity, scope, within=mask, allow_empty_layer=allow_empty_layer, **prune
             )
             if mask.emptied:
                 setup.display.say(f"Level {level} leaves no weight of {', '.join(mask.emptied)}.")

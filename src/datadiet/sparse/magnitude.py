@@ -17,6 +17,8 @@ from torch.nn.modules.conv import _ConvNd
 from datadiet.foundation.errors import BadInputError
 from datadiet.sparse.mask import Mask
 
+Scope = Literal["global", "layer"]
+_LAYERS = (nn.Linear, _ConvNd)
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
 
 
@@ -57,34 +59,22 @@ def prunable_weights(
                 raise BadInputError(f"No trained parameter matches {pattern!r}{hint}")
         chosen = [name for name in trained if any(fnmatchcase(name, pattern) for pattern in include)]
     else:
-        layers = {
-            name: module for name, module in model.named_modules() if isinstance(module, nn.Linear | _ConvNd)
-        }
+        layers = {name: module for name, module in model.named_modules() if isinstance(module, _LAYERS)}
         linears = [name for name, module in layers.items() if isinstance(module, nn.Linear)]
         if not head and linears:
             del layers[linears[-1]]
-        wanted = [f"{name}.weight" for name in layers]
-        if biases:
-            wanted += [f"{name}.bias" for name in layers]
+        pruned = [*layers]
         if norms:
-            parts = ("weight", "bias") if biases else ("weight",)
-            wanted += [
-                f"{name}.{part}"
-                for name, module in model.named_modules()
-                if isinstance(module, _NORMS)
-                for part in parts
-            ]
-        open_to_it = {name.removeprefix(".") for name in wanted}
-        chosen = [name for name in trained if name in open_to_it]
+            pruned += [name for name, module in model.named_modules() if isinstance(module, _NORMS)]
+        parts = ("weight", "bias") if biases else ("weight",)
+        wanted = {f"{name}.{part}".removeprefix(".") for name in pruned for part in parts}
+        chosen = [name for name in trained if name in wanted]
     if not chosen:
         raise BadInputError(
             "This model has no weights to prune: no linear or convolutional layer that is trained; name "
             "parameters with include=."
         )
     return {name: trained[name] for name in sorted(chosen)}
-
-
-Scope = Literal["global", "layer"]
 
 
 def magnitude_mask(
@@ -193,12 +183,8 @@ def random_mask(like: Mask, seed: int) -> Mask:
 
 def full_mask(model: nn.Module, **which: Any) -> Mask:
     """The mask that removes nothing; `which` as for `prunable_weights`."""
-    return Mask(
-        {
-            name: torch.ones(weight.shape, dtype=torch.bool)
-            for name, weight in prunable_weights(model, **which).items()
-        }
-    )
+    weights = prunable_weights(model, **which)
+    return Mask({name: torch.ones(weight.shape, dtype=torch.bool) for name, weight in weights.items()})
 
 
 def check_sparsity(sparsity: float) -> None:

@@ -54,10 +54,6 @@ class Mask:
         """Parameters of which no weight stays."""
         return tuple(name for name, part in self.parts.items() if not bool(part.any()))
 
-    def layers(self) -> list[dict[str, Any]]:
-        """One row a parameter: `name`, `total`, `kept`."""
-        return [{"name": n, "total": p.numel(), "kept": int(p.sum())} for n, p in self.parts.items()]
-
     def digest(self) -> str:
         """SHA-256 over names, shapes and bits, 64 hexadecimal digits."""
         return weights_hash(self.parts)
@@ -142,36 +138,29 @@ def apply_mask(
     # Layers that keep everything cost nothing.
     chosen = {name: part for name, part in mask.parts.items() if not bool(part.all())}
     weights: list[torch.Tensor] = [parameters[name] for name in chosen]
-    if not weights:
-        return SparseTraining([])
     removed = [~part.to(weight.device) for weight, part in zip(weights, chosen.values(), strict=True)]
-    with torch.no_grad():
-        for weight, gone in zip(weights, removed, strict=True):
-            weight.masked_fill_(gone, 0.0)
-    if optimizer is None:
-        return SparseTraining([])
     inner = getattr(optimizer, "optimizer", optimizer)
     for weight, gone in zip(weights, removed, strict=True):
-        for value in inner.state.get(weight, {}).values():
+        weight.detach().masked_fill_(gone, 0.0)
+        for value in inner.state.get(weight, {}).values() if inner is not None else ():
             if isinstance(value, torch.Tensor) and value.shape == weight.shape:
                 value.masked_fill_(gone, 0.0)
-    factors = [_factor(weight, gone) for weight, gone in zip(weights, removed, strict=True)]
+    if inner is None or not weights:
+        return SparseTraining([])
+    # Ones and zeros in each weight's type and memory layout, so that the product is one pass.
+    factors = [
+        torch.empty_like(weight, requires_grad=False).copy_(~gone)
+        for weight, gone in zip(weights, removed, strict=True)
+    ]
 
     @torch.no_grad()
     def before(*_: Any) -> None:
         pairs = [(w.grad, f) for w, f in zip(weights, factors, strict=True) if w.grad is not None]
         if pairs:
-            grads, kept = [grad for grad, _ in pairs], [factor for _, factor in pairs]
-            torch._foreach_mul_(grads, kept)
+            torch._foreach_mul_([grad for grad, _ in pairs], [factor for _, factor in pairs])
 
     @torch.no_grad()
     def after(*_: Any) -> None:
         torch._foreach_mul_(weights, factors)
 
     return SparseTraining([inner.register_step_pre_hook(before), inner.register_step_post_hook(after)])
-
-
-def _factor(weight: torch.Tensor, gone: torch.Tensor) -> torch.Tensor:
-    """Ones and zeros in the weight's type and memory layout, so that the product is one pass."""
-    factor = torch.empty_like(weight, requires_grad=False)
-    return factor.copy_(~gone)
