@@ -22,8 +22,7 @@ import torch.nn.functional as F
 
 import datadiet as dd
 from datadiet.engine.setup import Setup, prepare
-from datadiet.engine.training.loop import Observer, TrainingLoop
-from datadiet.engine.training.observers import Recording
+from datadiet.engine.training.loop import Observer, Recording, TrainingLoop
 from datadiet.tracking import Recorder
 
 

@@ -20,7 +20,7 @@ from datadiet.engine.points import compute_grand, compute_outputs, load_weights
 from datadiet.engine.runs import train_run
 from datadiet.engine.setup import Setup, prepare
 from datadiet.engine.training.checkpoint import read_tensors
-from datadiet.engine.training.observers import Showing
+from datadiet.engine.training.loop import Showing
 
 pytest.importorskip("transformers")
 datasets = pytest.importorskip("datasets")

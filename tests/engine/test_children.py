@@ -11,8 +11,7 @@ from datadiet.engine.points import load_weights
 from datadiet.engine.runs import Run, train_child, train_run
 from datadiet.engine.setup import Setup, prepare
 from datadiet.engine.training.checkpoint import read_tensors, weights_hash, write_tensors
-from datadiet.engine.training.loop import Observer, TrainingLoop, learning_rate
-from datadiet.engine.training.observers import Showing
+from datadiet.engine.training.loop import Observer, Showing, TrainingLoop, learning_rate
 from datadiet.engine.training.seeding import derive_seed
 
 

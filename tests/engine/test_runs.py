@@ -14,8 +14,7 @@ from datadiet.engine.points import load_weights
 from datadiet.engine.runs import Run, train_run
 from datadiet.engine.setup import prepare
 from datadiet.engine.training.checkpoint import TrainingState, read_tensors, weights_hash, write_tensors
-from datadiet.engine.training.loop import Observer, TrainingLoop
-from datadiet.engine.training.observers import Showing
+from datadiet.engine.training.loop import Observer, Showing, TrainingLoop
 
 
 class Killed(Exception):

@@ -12,8 +12,7 @@ import datadiet as dd
 from datadiet.engine.runs import Run, describe, train_run
 from datadiet.engine.setup import Setup, prepare
 from datadiet.engine.training.checkpoint import TrainingState, read_tensors, weights_hash
-from datadiet.engine.training.loop import Observer, TrainingLoop
-from datadiet.engine.training.observers import Showing
+from datadiet.engine.training.loop import Observer, Showing, TrainingLoop
 from datadiet.engine.workspace import content_address
 from datadiet.sparse import (
     Mask,

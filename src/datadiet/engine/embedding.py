@@ -14,11 +14,12 @@ from torch import nn
 from datadiet.data import Batch, ImageEncoding, TokenEncoding, open_store
 from datadiet.engine.points import FullColumns, HeadInputs, remembered
 from datadiet.engine.runs import Run
-from datadiet.engine.setup import Setup
+from datadiet.engine.setup import Setup, image_encoding
 from datadiet.engine.training.checkpoint import read_tensors, write_tensors
 from datadiet.engine.training.evaluation import evaluate
 from datadiet.engine.workspace import content_address
 from datadiet.foundation.errors import BadInputError, RunFailedError
+from datadiet.models.pretrained import build_encoder
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,21 +194,17 @@ def encode(setup: Setup, encoder: str) -> np.ndarray:
 
 def _files_of(encoder: str) -> list[tuple[str, int, int]]:
     """Names, sizes and times of a local encoder's files, so that one trained anew is another; none of a hub id."""
-    stats = [(path.name, path.stat()) for path in sorted(Path(encoder).glob("*")) if path.is_file()]
-    return [(name, found.st_size, found.st_mtime_ns) for name, found in stats]
+    files = [path for path in sorted(Path(encoder).glob("*")) if path.is_file()]
+    return [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
 
 
 def _encoded(setup: Setup, encoder: str) -> torch.Tensor:
-    from datadiet.models.pretrained import build_encoder, image_processing
-
     encoding: ImageEncoding | TokenEncoding
     if setup.examples.kind == "text":
         kept = str(setup.workspace.path / "tokens")
         encoding = TokenEncoding(encoder, max_length=setup.recipe.max_length, cache_dir=kept)
     else:
-        wanted = image_processing(encoder)
-        fitted = ImageEncoding.fit(setup.examples, size=wanted.get("size"))
-        encoding = fitted.for_model(wanted)
+        encoding = image_encoding(setup.examples, encoder)
     device = setup.accelerator.device
     model = build_encoder(encoder).eval().to(device)
     store = open_store(setup.examples.train, encoding, device=str(device))

@@ -18,8 +18,7 @@ from datadiet.engine.setup import Setup
 from datadiet.engine.training.checkpoint import TrainingState, read_tensors, weights_hash, write_tensors
 from datadiet.engine.training.dynamic import DynamicLoop, refuse_dynamic
 from datadiet.engine.training.evaluation import evaluate
-from datadiet.engine.training.loop import Observer, TrainingLoop
-from datadiet.engine.training.observers import Checkpointing, Recording, Showing
+from datadiet.engine.training.loop import Checkpointing, Observer, Recording, Showing, TrainingLoop
 from datadiet.engine.training.seeding import derive_seed
 from datadiet.engine.workspace import RunFolder, ids_digest
 from datadiet.foundation.errors import BadInputError, RunFailedError

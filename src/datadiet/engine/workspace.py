@@ -98,17 +98,13 @@ class RunFolder:
                 on_wait()
             lock.acquire()
         try:
-            self._sweep()
+            for leftover in self.path.rglob("*.tmp"):  # what a killed process was writing
+                leftover.unlink(missing_ok=True)
             if not (self.path / "description.json").exists():
                 write_json(self.path / "description.json", self.description)
             yield
         finally:
             lock.release()
-
-    def _sweep(self) -> None:
-        """Remove what a killed process was writing."""
-        for leftover in self.path.rglob("*.tmp"):
-            leftover.unlink(missing_ok=True)
 
     @property
     def state_path(self) -> Path:

@@ -13,8 +13,7 @@ from datadiet.engine.runs import describe, train_run
 from datadiet.engine.setup import prepare
 from datadiet.engine.training.checkpoint import TrainingState, read_tensors
 from datadiet.engine.training.dynamic import DynamicLoop
-from datadiet.engine.training.loop import Observer, learning_rate
-from datadiet.engine.training.observers import Checkpointing
+from datadiet.engine.training.loop import Checkpointing, Observer, learning_rate
 from datadiet.engine.training.seeding import derive_seed
 from datadiet.engine.workspace import content_address
 from datadiet.jobs.dynamic_run import trained_share, twin_of, with_dynamic

@@ -20,6 +20,7 @@ from datadiet.engine.training.recipe import Recipe
 from datadiet.engine.training.seeding import derive_seed
 from datadiet.foundation.errors import BadInputError
 
+SCORING_BATCHES = 4  # a pass that only scores takes batches that many times as large: it keeps no gradients
 # Shares of a run that are on everything at its end, where the paper has it so.
 FULL_TAILS = {"infobatch": 0.125}
 _SCHEDULE_OPTIONS = ("warmup", "every", "full_tail")
@@ -126,9 +127,6 @@ def refuse_dynamic(recipe: Recipe, what: str) -> None:
         )
 
 
-SCORING_BATCHES = 4  # a pass that only scores takes batches that many times as large: it keeps no gradients
-
-
 class DynamicLoop(TrainingLoop):
     """Trains for the recipe's epochs of a `DynamicSampler`, which are as long as what was chosen for them.
 
@@ -150,9 +148,7 @@ class DynamicLoop(TrainingLoop):
         lengths = self.store.lengths() if self.recipe.bucket_by_length else None
         if lengths is not None:
             lengths = lengths[self.store.part.positions_of(self.ids)]
-        self.sampler: DynamicSampler = sampler_for(
-            self.recipe, self.ids, derive_seed(self.seed, "order"), lengths
-        )
+        self.sampler = sampler_for(self.recipe, self.ids, derive_seed(self.seed, "order"), lengths)
         self._epoch_steps = 0  # of the epoch under way
         self._done = 0  # of these
         self._weights: torch.Tensor | None = None  # of the batch under way, this process's share
@@ -190,16 +186,14 @@ class DynamicLoop(TrainingLoop):
             device=self.device,
             memory_format=self.memory_format,
         )
-        weighted = sampler.is_weighted
         for index, (whole, share) in enumerate(zip(dealt, shares, strict=True), first):
             if self.step >= until:
                 return
             batch = next(batches)
             self._done = index
             self._weights = None
-            if weighted and len(share):
-                weights = sampler.weights(torch.from_numpy(share))
-                self._weights = weights.to(self.device, non_blocking=True)
+            if sampler.is_weighted and len(share):
+                self._weights = sampler.weights(torch.from_numpy(share)).to(self.device, non_blocking=True)
             yield batch, len(whole)
 
     def _weighed(self, losses: torch.Tensor) -> torch.Tensor:

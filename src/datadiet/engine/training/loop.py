@@ -1,9 +1,11 @@
-"""The one training loop, and its learning rate as a pure function of the step."""
+"""The one training loop, its learning rate as a pure function of the step, and what observes every run."""
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,12 +15,17 @@ from torch import nn
 
 from datadiet.data import Augmentation, Batch, Store
 from datadiet.engine.training.checkpoint import TrainingState
-from datadiet.engine.training.devices import deterministic_kernels
+from datadiet.engine.training.devices import autocast, deterministic_kernels, memory_format_of, on_device
+from datadiet.engine.training.evaluation import map_tensors
 from datadiet.engine.training.ledger import Ledger
 from datadiet.engine.training.recipe import Recipe
 from datadiet.engine.training.seeding import derive_seed, local_randomness, seed_generators
 from datadiet.foundation.errors import RunFailedError
+from datadiet.foundation.progress import Advance
 from datadiet.tasks import Task
+from datadiet.tracking import Recorder
+
+LOSS_CHECK_EVERY = 50  # steps between looks at the loss where looking makes the device wait
 
 
 def learning_rate(recipe: Recipe, step: int, total_steps: int) -> float:
@@ -39,14 +46,10 @@ def learning_rate(recipe: Recipe, step: int, total_steps: int) -> float:
         return float(recipe.lr * (step + 1) / math.ceil(recipe.warmup * total_steps))
     if recipe.schedule == "constant":
         return recipe.lr
-    left = (total_steps - step) / (total_steps - math.ceil(recipe.warmup * total_steps) or 1)
-    left = min(1.0, left)
+    left = min(1.0, (total_steps - step) / (total_steps - math.ceil(recipe.warmup * total_steps) or 1))
     if recipe.schedule == "cosine":
         return float(recipe.lr * 0.5 * (1 - math.cos(math.pi * left)))
     return float(recipe.lr * left)
-
-
-LOSS_CHECK_EVERY = 50  # steps between looks at the loss where looking makes the device wait
 
 
 class Observer:
@@ -113,12 +116,8 @@ class TrainingLoop:
         self.observers = list(observers)
         self.step = 0
         self.ledger = Ledger()
-        self.memory_format = (
-            torch.channels_last if recipe.memory_format == "channels_last" else torch.contiguous_format
-        )
-        model = model.to(self.device)
-        if recipe.memory_format == "channels_last":
-            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.memory_format = memory_format_of(recipe)
+        model = on_device(recipe, model, self.device)
         # Precision and clipping are this loop's, so the optimiser needs no wrapper, which costs time at every step.
         self.optimizer = make_optimizer(recipe, model, self.device)
         self.model = accelerator.prepare(model)
@@ -232,7 +231,7 @@ class TrainingLoop:
         if self.device.type == "cpu" or self.step % LOSS_CHECK_EVERY == 0:
             self._check_loss()
         if len(batch):
-            outputs, losses = detached(outputs), losses.detach()
+            outputs, losses = map_tensors(torch.Tensor.detach, outputs), losses.detach()
             for observer in self.observers:
                 observer.on_batch(self, batch, outputs, losses)
             self._tell(batch, outputs, losses)
@@ -300,13 +299,6 @@ class TrainingLoop:
             self.load_selection(state.selection)
 
 
-def detached(outputs: Any) -> Any:
-    """A model's outputs, a tensor or a dict of tensors, without their history."""
-    if isinstance(outputs, dict):
-        return {name: part.detach() for name, part in outputs.items()}
-    return outputs.detach()
-
-
 def make_optimizer(recipe: Recipe, model: nn.Module, device: torch.device) -> torch.optim.Optimizer:
     """The recipe's optimiser over the parameters that take gradients."""
     parameters = _decayed_and_not(model, recipe)
@@ -341,6 +333,66 @@ def _decayed_and_not(model: nn.Module, recipe: Recipe) -> list[Any]:
     return [group for group in groups if group["params"]]
 
 
-def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
-    """The recipe's precision as a context for the forward pass."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=recipe.precision == "bfloat16")
+class Recording(Observer):
+    """Feeds a `Recorder`, and merges at the end of each epoch what the processes saw."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+
+    def on_batch(self, loop: TrainingLoop, batch: Batch, outputs: Any, losses: torch.Tensor) -> None:
+        """Record the batch as the training pass saw it."""
+        self.recorder.update(batch.ids, outputs, batch.targets)
+
+    def on_epoch(self, loop: TrainingLoop) -> None:
+        """Close the epoch."""
+        if loop.accelerator.num_processes > 1:
+            accelerator = loop.accelerator
+            self.recorder.reduce(lambda column: accelerator.reduce(column.to(accelerator.device), "sum"))
+        self.recorder.end_epoch(write=loop.accelerator.is_main_process)
+
+
+class Checkpointing(Observer):
+    """Writes the state every so many seconds; with several processes, at ends of epochs, where they agree.
+
+    Args:
+        path: where the latest state is kept.
+        recorder: whose state goes along; None when nothing is recorded.
+        every: seconds between two checkpoints.
+    """
+
+    def __init__(self, path: Path, recorder: Recorder | None, every: float) -> None:
+        self.path, self.recorder, self.every = path, recorder, every
+        self._last = time.monotonic()
+
+    def on_step(self, loop: TrainingLoop) -> None:
+        """Write, if it is time and this is the process that writes."""
+        if not loop.accelerator.is_main_process or time.monotonic() - self._last < self.every:
+            return
+        if loop.accelerator.num_processes > 1 and loop.step % loop.steps_per_epoch:
+            return
+        self.write(loop)
+
+    def write(self, loop: TrainingLoop) -> None:
+        """Write the state now."""
+        state = loop.training_state()
+        if self.recorder is not None:
+            state.recorder = self.recorder.state_dict()
+        state.write(self.path)
+        self._last = time.monotonic()
+
+
+class Showing(Observer):
+    """Moves a progress bar a step at a time; a step of a dynamic loop may be worth several."""
+
+    def __init__(self, advance: Advance) -> None:
+        self.advance = advance
+        self._shown = 0
+
+    def on_begin(self, loop: TrainingLoop) -> None:
+        """From where the loop stands."""
+        self._shown = loop.step
+
+    def on_step(self, loop: TrainingLoop) -> None:
+        """One step further."""
+        self.advance(loop.step - self._shown)
+        self._shown = loop.step
