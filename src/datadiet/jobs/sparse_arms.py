@@ -10,8 +10,7 @@ from datadiet.engine.runs import Run
 from datadiet.foundation.statistics import accuracy_interval, difference_interval
 from datadiet.jobs.compare import Arm, Comparison
 from datadiet.sparse.iterative import rewinding_step, trained
-from datadiet.sparse.magnitude import magnitude_mask
-from datadiet.sparse.mask import Mask
+from datadiet.sparse.masks import Mask, magnitude_mask
 from datadiet.sparse.rewinding import rewinding_point, train_from
 
 

@@ -16,8 +16,7 @@ from datadiet.engine.runs import Run
 from datadiet.engine.setup import Setup, prepare
 from datadiet.engine.training.recipe import Recipe
 from datadiet.foundation.errors import BadInputError
-from datadiet.sparse.magnitude import Scope, full_mask, magnitude_mask, schedule_to, sparsity_schedule
-from datadiet.sparse.mask import Mask
+from datadiet.sparse.masks import Mask, Scope, full_mask, magnitude_mask, schedule_to, sparsity_schedule
 from datadiet.sparse.rewinding import (
     RewindingPoint,
     check_rewinding_step,

@@ -20,7 +20,7 @@ from datadiet.engine.training.loop import TrainingLoop
 from datadiet.engine.training.seeding import derive_seed
 from datadiet.engine.workspace import RunFolder
 from datadiet.foundation.errors import BadInputError
-from datadiet.sparse.mask import Mask, apply_mask
+from datadiet.sparse.masks import Mask, apply_mask
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ import numpy as np
 from datadiet.engine.training.seeding import derive_seed
 from datadiet.foundation.statistics import accuracy_interval
 from datadiet.pages.report.canvas import LIGHT, dress, new_figure
-from datadiet.sparse.magnitude import random_mask
+from datadiet.sparse.masks import random_mask
 from datadiet.sparse.rewinding import train_from
 from datadiet.studies.toolbox.claims import Claim, Measured, accuracy_difference
 from datadiet.studies.toolbox.context import Workbench

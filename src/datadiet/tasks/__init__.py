@@ -6,36 +6,19 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from datadiet.tasks.base import IGNORED, TASKS, Task
-from datadiet.tasks.classification import Classification
-from datadiet.tasks.intent_slots import IntentSlots
-from datadiet.tasks.multilabel import MultiLabel
-from datadiet.tasks.regression import Regression
-from datadiet.tasks.token_classification import (
-    TokenClassification,
-    entities,
-    group_error,
-    semantic_error_rate,
-    slot_errors,
-    slot_f1,
-)
-
-__all__ = [
-    "IGNORED",
-    "TASKS",
-    "Classification",
-    "IntentSlots",
-    "MultiLabel",
-    "Regression",
-    "Task",
-    "TokenClassification",
-    "entities",
-    "group_error",
-    "semantic_error_rate",
-    "slot_errors",
-    "slot_f1",
-    "task_for",
-]
+from datadiet.tasks.base import IGNORED as IGNORED
+from datadiet.tasks.base import TASKS as TASKS
+from datadiet.tasks.base import Task as Task
+from datadiet.tasks.classification import Classification as Classification
+from datadiet.tasks.intent_slots import IntentSlots as IntentSlots
+from datadiet.tasks.multilabel import MultiLabel as MultiLabel
+from datadiet.tasks.regression import Regression as Regression
+from datadiet.tasks.token_classification import TokenClassification as TokenClassification
+from datadiet.tasks.token_classification import entities as entities
+from datadiet.tasks.token_classification import group_error as group_error
+from datadiet.tasks.token_classification import semantic_error_rate as semantic_error_rate
+from datadiet.tasks.token_classification import slot_errors as slot_errors
+from datadiet.tasks.token_classification import slot_f1 as slot_f1
 
 
 def task_for(
