@@ -111,6 +111,9 @@ class Embeddings:
 def embeddings_of(setup: Setup, run: Run, step: int, encoder: str | None = None) -> Embeddings:
     """Embeddings of the training part: of a run's model at a step, or of an encoder.
 
+    Those of a model are what goes into the linear layer that the logits come out of, taken in evaluation mode, and
+    read back where they were taken before.
+
     Args:
         setup: data and machine.
         run: whose model is taken where there is no encoder.
@@ -120,26 +123,13 @@ def embeddings_of(setup: Setup, run: Run, step: int, encoder: str | None = None)
     Raises:
         BadInputError: a model whose logits do not come out of one linear layer; an encoder that cannot be had.
     """
-    about = {"fingerprint": setup.examples.fingerprint, "source": setup.examples.source}
+    about: dict[str, Any] = {"fingerprint": setup.examples.fingerprint, "source": setup.examples.source}
     ids = setup.examples.train.ids
     if encoder is not None:
         return Embeddings(ids, encode(setup, encoder), {**about, "encoder": encoder})
-    values, weights = measure_embeddings(setup, run, step)
-    return Embeddings(ids, values, {**about, "model": setup.recipe.model, "step": step, "weights": weights})
-
-
-def measure_embeddings(setup: Setup, run: Run, step: int) -> tuple[np.ndarray, str]:
-    """What goes into the linear layer that the logits come out of, with the weights of a step.
-
-    Returns:
-        (n, d) float32 in id order, taken in evaluation mode and read back where they were taken before; and
-        the hash of the weights.
-
-    Raises:
-        BadInputError: the model has no such layer.
-    """
     points = remembered(setup, run, step, "embeddings", lambda model: _penultimate(setup, model))
-    return points.columns["embeddings"], points.weights
+    about |= {"model": setup.recipe.model, "step": step, "weights": points.weights}
+    return Embeddings(ids, points.columns["embeddings"], about)
 
 
 def _penultimate(setup: Setup, model: nn.Module) -> dict[str, torch.Tensor]:
@@ -176,9 +166,11 @@ def encode(setup: Setup, encoder: str) -> np.ndarray:
     """
     if setup.examples.kind == "vector":
         raise BadInputError("Vectors need no encoder; leave --encoder out.")
+    # Names, sizes and times of a local encoder's files, so that one trained anew is another; none of a hub id.
+    files = [path for path in sorted(Path(encoder).glob("*")) if path.is_file()]
     question = {
         "encoder": encoder,
-        "files": _files_of(encoder),
+        "files": [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files],
         "data": setup.examples.fingerprint,
         "max_length": setup.recipe.max_length,
     }
@@ -190,12 +182,6 @@ def encode(setup: Setup, encoder: str) -> np.ndarray:
             write_tensors(path, {"embeddings": values}, question)
         setup.accelerator.wait_for_everyone()
     return np.asarray(read_tensors(path)[0]["embeddings"].numpy())
-
-
-def _files_of(encoder: str) -> list[tuple[str, int, int]]:
-    """Names, sizes and times of a local encoder's files, so that one trained anew is another; none of a hub id."""
-    files = [path for path in sorted(Path(encoder).glob("*")) if path.is_file()]
-    return [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
 
 
 def _encoded(setup: Setup, encoder: str) -> torch.Tensor:

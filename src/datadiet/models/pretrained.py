@@ -75,17 +75,9 @@ def only_looks_back(encoder: nn.Module) -> bool:
 
 def _dropout_of(config: Any) -> float:
     """The dropout before a classifier, by the names that configurations give it; 0.1 where none does."""
-    for name in (
-        "classifier_dropout",
-        "seq_classif_dropout",
-        "hidden_dropout_prob",
-        "hidden_dropout",
-        "dropout",
-    ):
-        value = getattr(config, name, None)
-        if isinstance(value, int | float):
-            return float(value)
-    return 0.1
+    names = ("classifier_dropout", "seq_classif_dropout", "hidden_dropout_prob", "hidden_dropout", "dropout")
+    values = [getattr(config, name, None) for name in names]
+    return next((float(value) for value in values if isinstance(value, int | float)), 0.1)
 
 
 class LogitsOf(nn.Module):
@@ -190,6 +182,10 @@ def _input_embeddings(module: nn.Module) -> nn.Embedding | None:
     return table if isinstance(table, nn.Embedding) else None
 
 
+def _config(name: str) -> Any:
+    return _load("model configuration", name, import_transformers().AutoConfig)
+
+
 def image_processing(name: str) -> dict[str, Any]:
     """Size, mean and standard deviation that an image classifier was trained with.
 
@@ -197,7 +193,7 @@ def image_processing(name: str) -> dict[str, Any]:
         {"size": int, "channels": int, "mean": tuple, "std": tuple}, as far as the folder says them.
     """
     transformers = import_transformers()
-    config = _load("model configuration", name, transformers.AutoConfig)
+    config = _config(name)
     found: dict[str, Any] = {}
     for key, field in (("size", "image_size"), ("channels", "num_channels")):
         if isinstance(getattr(config, field, None), int):
@@ -237,7 +233,12 @@ def build_pretrained(name: str, context: ModelContext, **options: Any) -> nn.Mod
     if context.task in WORD_TASKS and context.kind != "text":
         raise BadInputError(f"The task {context.task!r} is for texts, not for {context.kind} data.")
     if context.task == "intent_slots":
-        return IntentSlotModel(_loaded_encoder(name, **options), context.num_outputs, context.num_tags)
+        # The encoder without its pooler, whose weights the heads of tokens would leave without a gradient.
+        kind = transformers.MODEL_MAPPING.get(type(_config(name)), None)
+        if kind is not None and "add_pooling_layer" in inspect.signature(kind.__init__).parameters:
+            options = {"add_pooling_layer": False, **options}
+        encoder = _load("encoder", name, transformers.AutoModel, **options)
+        return IntentSlotModel(encoder, context.num_outputs, context.num_tags)
     tokens = context.task == "token_classification"
     what = "Image" if context.kind == "image" else "Token" if tokens else "Sequence"
     loader = getattr(transformers, f"AutoModelFor{what}Classification")
@@ -256,16 +257,6 @@ def build_encoder(name: str) -> PooledEncoder:
         BadInputError: no model there, or no network.
     """
     return PooledEncoder(_load("model", name, import_transformers().AutoModel))
-
-
-def _loaded_encoder(name: str, **options: Any) -> nn.Module:
-    """The encoder without its pooler, whose weights the heads of tokens would leave without a gradient."""
-    transformers = import_transformers()
-    config = _load("model configuration", name, transformers.AutoConfig)
-    kind = transformers.MODEL_MAPPING.get(type(config), None)
-    if kind is not None and "add_pooling_layer" in inspect.signature(kind.__init__).parameters:
-        options = {"add_pooling_layer": False, **options}
-    return _load("encoder", name, transformers.AutoModel, **options)  # type: ignore[no-any-return]
 
 
 @contextlib.contextmanager

@@ -205,13 +205,8 @@ def magnitude_mask(
             raise BadInputError(
                 "The mask to prune further was made over other parameters than are open to pruning now."
             )
-    return mask_of(
-        {name: weight.detach() for name, weight in weights.items()},
-        sparsity,
-        scope,
-        within=None if within is None else within.parts,
-        allow_empty_layer=allow_empty_layer,
-    )
+    before = None if within is None else within.parts
+    return mask_of(weights, sparsity, scope, within=before, allow_empty_layer=allow_empty_layer)
 
 
 def mask_of(

@@ -149,15 +149,10 @@ def train_from(
     description = describe(setup, point.seed, ids, False)
     total = int(description["total_steps"])
     check_rewinding_step(point.step, total)
-    # At step 0 the optimiser is at rest either way.
-    restored = point.optimizer if optimizer and point.step else None
-    description |= {
-        "rewound_to": {
-            "step": point.step,
-            "weights": point.weights,
-            "optimizer": None if restored is None else _state_digest(restored),
-        }
-    }
+    # At step 0 the optimiser is at rest either way. A copy: it takes loaded tensors as its own and changes them.
+    state = copy.deepcopy(dict(point.optimizer or {})) if optimizer and point.step else None
+    digest = None if state is None else _state_digest(state)
+    description["rewound_to"] = {"step": point.step, "weights": point.weights, "optimizer": digest}
     if mask is not None:
         description["mask"] = mask.digest()
     if noise is not None:
@@ -171,8 +166,6 @@ def train_from(
         if setup.accelerator.is_main_process and not path.exists():
             mask.write(path)
 
-    # A copy: an optimiser takes loaded tensors as its own and changes them in place.
-    optimizer_state = None if restored is None else copy.deepcopy(dict(restored))
     return train_described(
         setup,
         description,
@@ -180,7 +173,7 @@ def train_from(
         ids=ids,
         weights_at=[total],
         label=label or f"seed {point.seed} from step {point.step}",
-        start=TrainingState(point.step, dict(point.model), optimizer=optimizer_state),
+        start=TrainingState(point.step, dict(point.model), optimizer=state),
         configure=apply,
     )
 
@@ -207,11 +200,10 @@ def with_random_labels(examples: Examples, seed: int = 0) -> Examples:
 
 
 def _state_digest(optimizer: Mapping[str, Any]) -> str:
-    return weights_hash(
-        {
-            f"{index}/{name}": value
-            for index, values in optimizer["state"].items()
-            for name, value in values.items()
-            if isinstance(value, torch.Tensor)
-        }
-    )
+    tensors = {
+        f"{index}/{name}": value
+        for index, values in optimizer["state"].items()
+        for name, value in values.items()
+        if isinstance(value, torch.Tensor)
+    }
+    return weights_hash(tensors)

@@ -30,15 +30,12 @@ class Task(Protocol):
 
     def loss(self, outputs: Any, targets: Any) -> torch.Tensor:
         """Loss of each example that is trained on, shape (batch,)."""
-        ...
 
     def error(self, outputs: Any, targets: Any) -> torch.Tensor:
         """Gradient of the example's loss with respect to its outputs, shape (batch, any); its norm is EL2N."""
-        ...
 
     def correct(self, outputs: Any, targets: Any) -> torch.Tensor:
         """Whether each example is predicted right: bool, shape (batch,)."""
-        ...
 
     def measures(self, outputs: Any, targets: Any) -> dict[str, torch.Tensor]:
         """What is recorded of each example: names of `datadiet.scores.outputs.MEASURES`, as far as defined.
@@ -46,11 +43,9 @@ class Task(Protocol):
         "probability", "el2n", "loss", "prediction" and "correct" are always there. Real ones are float32 or
         wider and of shape (batch,); "prediction" is int32; "correct" is bool.
         """
-        ...
 
     def predictions(self, outputs: Any, targets: Any) -> dict[str, torch.Tensor]:
         """What has to be kept of a test batch for `metrics`; first dimension (batch,)."""
-        ...
 
     def metrics(
         self, predictions: Sequence[Mapping[str, torch.Tensor]], truths: Sequence[Any]
@@ -59,7 +54,6 @@ class Task(Protocol):
 
         Batches may be of any size and padded to any length. "accuracy" (the mean of `correct`) is always there.
         """
-        ...
 
 
 #: Every task by its name, in the order in which they are defined.

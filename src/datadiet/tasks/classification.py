@@ -153,18 +153,9 @@ class Classification(Task):
 
     def measures(self, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
         """All measures of `datadiet.scores.outputs`, by the formulas there."""
-        rows = softmax_rows(outputs, targets)
-        return {
-            "probability": rows.probability,
-            "el2n": rows.el2n,
-            "l1_error": rows.l1_error,
-            "entropy": rows.entropy,
-            "loss": rows.loss,
-            "margin": rows.margin,
-            "logit_margin": rows.logit_margin,
-            "prediction": rows.prediction.to(torch.int32),
-            "correct": rows.correct,
-        }
+        rows = vars(softmax_rows(outputs, targets))
+        measures = {name: values for name, values in rows.items() if name != "real"}
+        return measures | {"prediction": measures["prediction"].to(torch.int32)}
 
     def predictions(self, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
         """`prediction`: the class of the largest logit, int64 (batch,)."""

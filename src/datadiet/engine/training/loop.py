@@ -193,11 +193,8 @@ class TrainingLoop:
         )
         stop = min(self.steps_per_epoch - start, until - self.step)
         for _, batch in zip(range(stop), batches, strict=False):
-            yield batch, self._global_size(self.step % self.steps_per_epoch)
-
-    def _global_size(self, index: int) -> int:
-        """Examples in the global batch of that index within its epoch."""
-        return min(self.batch_size, self.num_examples - index * self.batch_size)
+            before = self.step % self.steps_per_epoch * self.batch_size
+            yield batch, min(self.batch_size, self.num_examples - before)
 
     def _step(self, batch: Batch, global_size: int) -> None:
         process = self.accelerator.process_index
