@@ -11,7 +11,7 @@ from datadiet.engine.points import load_weights
 from datadiet.engine.runs import Run, train_child, train_run
 from datadiet.engine.setup import Setup, prepare
 from datadiet.engine.training.checkpoint import read_tensors, weights_hash, write_tensors
-from datadiet.engine.training.loop import Observer, Showing, TrainingLoop, learning_rate
+from datadiet.engine.training.loop import Observer, ShowProgress, TrainingLoop, learning_rate
 from datadiet.engine.training.seeding import derive_seed
 
 
@@ -84,7 +84,7 @@ def test_a_child_that_was_killed_ends_with_the_same_bits(
             raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(Showing, "on_step", on_step)
+        patched.setattr(ShowProgress, "on_step", on_step)
         with pytest.raises(Killed):
             train_child(broken, parent, leaves, 1)
     resumed = train_child(broken, parent, leaves, 1)

@@ -14,7 +14,7 @@ from datadiet.engine.points import load_weights
 from datadiet.engine.runs import Run, train_run
 from datadiet.engine.setup import prepare
 from datadiet.engine.training.checkpoint import TrainingState, read_tensors, weights_hash, write_tensors
-from datadiet.engine.training.loop import Observer, Showing, TrainingLoop
+from datadiet.engine.training.loop import Observer, ShowProgress, TrainingLoop
 
 
 class Killed(Exception):
@@ -26,7 +26,7 @@ def kill_at(monkeypatch, step: int) -> None:
         if loop.step == step:
             raise Killed
 
-    monkeypatch.setattr(Showing, "on_step", on_step)
+    monkeypatch.setattr(ShowProgress, "on_step", on_step)
 
 
 def everything_of(run: Run) -> dict[str, bytes]:
@@ -81,7 +81,7 @@ def test_resuming_begins_at_the_checkpoint_not_at_the_start(tiny, monkeypatch) -
         with pytest.raises(Killed):
             train_run(tiny, 0)
     steps = []
-    monkeypatch.setattr(Showing, "on_step", lambda self, loop: steps.append(loop.step))
+    monkeypatch.setattr(ShowProgress, "on_step", lambda self, loop: steps.append(loop.step))
     train_run(tiny, 0)
     assert steps[0] in (20, 21)
 
@@ -200,7 +200,7 @@ def test_models_and_optimisers_of_finished_runs_are_let_go_when_they_get_large(
 ) -> None:
     size = sum(p.numel() * p.element_size() for p in tiny.build(0).parameters())
     built.clear()
-    monkeypatch.setattr("datadiet.engine.setup.MOST_HELD", 2 * size)
+    monkeypatch.setattr("datadiet.engine.setup.MAX_PREPARED_BYTES", 2 * size)
     train_run(tiny, 0)
     gc.collect()
     assert built[0]() is not None  # one alone is not worth collecting garbage for
@@ -211,10 +211,10 @@ def test_models_and_optimisers_of_finished_runs_are_let_go_when_they_get_large(
 
 def test_runs_that_are_only_read_collect_no_garbage(tiny, monkeypatch) -> None:
     train_run(tiny, 0)
-    monkeypatch.setattr("datadiet.engine.setup.MOST_HELD", 0)
+    monkeypatch.setattr("datadiet.engine.setup.MAX_PREPARED_BYTES", 0)
     collected = []
     monkeypatch.setattr(type(tiny.accelerator), "free_memory", lambda *_: collected.append(True))
-    tiny.held_bytes.clear()
+    tiny.prepared_bytes.clear()
     train_run(tiny, 0)
     assert collected == []
     train_run(tiny, 1)

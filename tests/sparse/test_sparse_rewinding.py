@@ -12,7 +12,7 @@ import datadiet as dd
 from datadiet.engine.runs import Run, describe, train_run
 from datadiet.engine.setup import Setup, prepare
 from datadiet.engine.training.checkpoint import TrainingState, read_tensors, weights_hash
-from datadiet.engine.training.loop import Observer, Showing, TrainingLoop
+from datadiet.engine.training.loop import Observer, ShowProgress, TrainingLoop
 from datadiet.engine.workspace import content_address
 from datadiet.sparse import (
     Mask,
@@ -151,7 +151,7 @@ def test_zeros_are_exactly_zero_in_every_checkpoint(
     def _masked(path) -> bool:
         return (path.parent / "mask.safetensors").exists()
 
-    monkeypatch.setattr(Showing, "on_step", look)
+    monkeypatch.setattr(ShowProgress, "on_step", look)
     run = train_from(setup, point, mask)
     assert seen == list(range(6, run.total_steps + 1))
     assert Mask.read(run.folder.path / "mask.safetensors").digest() == mask.digest()
@@ -175,7 +175,7 @@ def test_a_level_that_was_killed_ends_with_the_same_bits(
             raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(Showing, "on_step", on_step)
+        patch.setattr(ShowProgress, "on_step", on_step)
         with pytest.raises(Killed):
             train_from(broken, point, mask, optimizer=True)
     run = train_from(broken, point, mask, optimizer=True)

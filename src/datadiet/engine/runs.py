@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate.utils import gather_object, send_to_device
-from torch import nn
 
 from datadiet.data import Batch
 from datadiet.engine.setup import Setup
 from datadiet.engine.training.checkpoint import TrainingState, read_tensors, weights_hash, write_tensors
 from datadiet.engine.training.dynamic import DynamicLoop, refuse_dynamic
 from datadiet.engine.training.evaluation import evaluate
-from datadiet.engine.training.loop import Checkpointing, Observer, Recording, Showing, TrainingLoop
+from datadiet.engine.training.loop import Observer, RecordTrace, SaveCheckpoints, ShowProgress, TrainingLoop
 from datadiet.engine.training.seeding import derive_seed
 from datadiet.engine.workspace import RunFolder, ids_digest
 from datadiet.foundation.errors import BadInputError, RunFailedError
@@ -185,7 +184,7 @@ def train_described(
                 _run_loop(setup, folder, loop, recorder, until, missing, label or f"seed {seed}")
             accelerator.wait_for_everyone()
     finally:
-        setup.let_go()
+        setup.free_memory()
     return Run(folder, seed, size, total, setup.recipe.steps_per_epoch(size), folder.result(), trained)
 
 
@@ -226,7 +225,7 @@ def _training_loop(setup: Setup, seed: int, ids: np.ndarray | None, total_steps:
         accelerator=setup.accelerator,
         augmentation=setup.augmentation,
     )
-    setup.held_bytes.append(sum(p.numel() * p.element_size() for p in loop.model.parameters()))
+    setup.prepared_bytes.append(sum(p.numel() * p.element_size() for p in loop.model.parameters()))
     return loop
 
 
@@ -241,10 +240,10 @@ def _run_loop(
 ) -> None:
     """Train to a step, keep weights on the way and the state or the result at the end."""
     main = setup.accelerator.is_main_process
-    checkpoints = Checkpointing(folder.state_path, recorder, setup.checkpoint_every)
+    checkpoints = SaveCheckpoints(folder.state_path, recorder, setup.checkpoint_every)
     with setup.display.step(label, until, done=loop.step) as advance:
-        watching: list[Observer] = [Recording(recorder)] if recorder is not None else []
-        loop.observers = [*watching, checkpoints, Showing(advance)]
+        watching: list[Observer] = [RecordTrace(recorder)] if recorder is not None else []
+        loop.observers = [*watching, checkpoints, ShowProgress(advance)]
         for stop in sorted({*weights_at, until}):
             loop.run(stop)
             if stop in weights_at and main:
@@ -265,18 +264,37 @@ def _run_loop(
 
 
 def _test(setup: Setup, folder: RunFolder, loop: TrainingLoop) -> dict[str, Any]:
-    """Predict the test part, write the predictions, return the run's result."""
+    """Predict the test part in evaluation mode, every process its share, and write it; returns the run's result.
+
+    Written are, in id order, `prediction` int64 (n,), as the task's measures have it (classes, intents), and `correct`
+    bool (n,). Metrics beside accuracy are None where they are not defined; single-label classification has none.
+    """
     loop.ledger.start()
-    part = setup.examples.test
-    prediction, correct, metrics = predict_test_part(setup, loop.bare_model)
+    part, task, accelerator = setup.examples.test, setup.plain_task, setup.accelerator
+    seen: list[tuple[np.ndarray, dict[str, torch.Tensor], dict[str, torch.Tensor], Any]] = []
+
+    def visit(batch: Batch, outputs: Any) -> None:
+        found = task.measures(outputs, batch.targets), task.predictions(outputs, batch.targets), batch.targets
+        seen.append((part.positions_of(batch.ids.cpu().numpy()), *send_to_device(found, "cpu")))
+
+    evaluate(loop.bare_model, setup.test, setup.recipe, accelerator, visit)
+    if accelerator.num_processes > 1:
+        seen = gather_object(seen)
+    prediction = torch.zeros(len(part), dtype=torch.int64)
+    correct = torch.zeros(len(part), dtype=torch.bool)
+    for places, measures, _, _ in seen:
+        prediction[torch.from_numpy(places)] = measures["prediction"].long()
+        correct[torch.from_numpy(places)] = measures["correct"]
+    metrics = task.metrics([found for _, _, found, _ in seen], [targets for _, _, _, targets in seen])
+    further = {k: v if math.isfinite(v) else None for k, v in metrics.items() if k != "accuracy"}
     test_seconds = loop.ledger.lap("evaluation")
     loop.ledger.evaluated += len(part)
-    if setup.accelerator.is_main_process:
+    if accelerator.is_main_process:
         tensors = {"ids": torch.from_numpy(part.ids), "prediction": prediction, "correct": correct}
         write_tensors(folder.test_path, tensors, {"step": loop.step})
     return {
         "accuracy": float(correct.double().mean()),
-        **({"metrics": metrics} if metrics else {}),
+        **({"metrics": further} if further else {}),
         "seconds": loop.seconds,
         "test_seconds": test_seconds,
         "steps": loop.steps_taken,
@@ -284,36 +302,6 @@ def _test(setup: Setup, folder: RunFolder, loop: TrainingLoop) -> dict[str, Any]
         "weights": weights_hash(loop.model_state()),
         "ledger": loop.ledger.as_dict(),
     }
-
-
-def predict_test_part(
-    setup: Setup, model: nn.Module
-) -> tuple[torch.Tensor, torch.Tensor, dict[str, float | None]]:
-    """Predict the test part in evaluation mode, on every process its share.
-
-    Returns:
-        In id order `prediction` int64 (n,), as the task's measures have it (classes, intents), and `correct` bool
-        (n,); and the task's metrics beside accuracy by name, None where one is not defined: none for single-label
-        classification.
-    """
-    ids, task = setup.examples.test.ids, setup.plain_task
-    prediction = torch.zeros(len(ids), dtype=torch.int64)
-    correct = torch.zeros(len(ids), dtype=torch.bool)
-    seen: list[tuple[np.ndarray, dict[str, torch.Tensor], dict[str, torch.Tensor], Any]] = []
-
-    def visit(batch: Batch, outputs: Any) -> None:
-        found = task.measures(outputs, batch.targets), task.predictions(outputs, batch.targets), batch.targets
-        seen.append((np.searchsorted(ids, batch.ids.cpu().numpy()), *send_to_device(found, "cpu")))
-
-    evaluate(model, setup.test, setup.recipe, setup.accelerator, visit)
-    if setup.accelerator.num_processes > 1:
-        seen = gather_object(seen)
-    for places, measures, _, _ in seen:
-        prediction[torch.from_numpy(places)] = measures["prediction"].long()
-        correct[torch.from_numpy(places)] = measures["correct"]
-    metrics = task.metrics([found for _, _, found, _ in seen], [targets for _, _, _, targets in seen])
-    metrics.pop("accuracy")
-    return prediction, correct, {k: v if math.isfinite(v) else None for k, v in metrics.items()}
 
 
 def train_child(

@@ -38,7 +38,7 @@ from datadiet.tasks import Task, task_for
 
 Encoding = ImageEncoding | VectorEncoding | NgramEncoding | TokenEncoding
 TRAINS_ITS_TOKENIZER = "tiny-bert"
-MOST_HELD = 32 * 2**20  # bytes of parameters of finished runs
+MAX_PREPARED_BYTES = 32 * 2**20  # bytes of parameters of finished runs
 SAMPLE_SIZE = 2_000  # training examples that data-dependent initialisation may look at
 
 
@@ -58,7 +58,7 @@ class Setup:
     display: ProgressDisplay
     checkpoint_every: float = 30.0
     cut_texts: dict[str, int] = field(default_factory=dict)
-    held_bytes: list[int] = field(default_factory=list)  # of the models that Accelerate still holds on to
+    prepared_bytes: list[int] = field(default_factory=list)  # of the models that Accelerate still holds on to
 
     @property
     def steps_per_epoch(self) -> int:
@@ -88,14 +88,14 @@ class Setup:
         """The step at the end of an epoch, which may be a fraction."""
         return round(epoch * self.steps_per_epoch)
 
-    def let_go(self) -> None:
+    def free_memory(self) -> None:
         """Have Accelerate drop models and optimisers of finished runs, once they are large enough to matter.
 
         It holds on to every one that it prepared; dropping them collects garbage, a third of a second each time.
         """
-        if self.held_bytes and sum(self.held_bytes) >= MOST_HELD:
+        if self.prepared_bytes and sum(self.prepared_bytes) >= MAX_PREPARED_BYTES:
             self.accelerator.free_memory()
-            self.held_bytes.clear()
+            self.prepared_bytes.clear()
 
     def close(self) -> None:
         """Let workers of the stores go."""

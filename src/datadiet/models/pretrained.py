@@ -35,7 +35,7 @@ class IntentSlotModel(nn.Module):
         super().__init__()
         config: Any = encoder.config
         self.encoder = encoder
-        self.looks_back = only_looks_back(encoder)
+        self.causal = is_causal(encoder)
         self.dropout = nn.Dropout(_dropout_of(config))
         self.intent_head = nn.Linear(config.hidden_size, num_intents)
         self.slot_head = nn.Linear(config.hidden_size, num_tags)
@@ -47,7 +47,7 @@ class IntentSlotModel(nn.Module):
         """Token tensors (batch, tokens) -> {"intent": (batch, intents), "slots": (batch, tokens, tags)}."""
         hidden = self.encoder(**inputs).last_hidden_state
         whole = hidden[:, 0]
-        if self.looks_back:
+        if self.causal:
             last = inputs["attention_mask"].sum(dim=1).clamp(min=1) - 1
             whole = hidden[torch.arange(len(hidden), device=hidden.device), last]
         return {
@@ -56,7 +56,7 @@ class IntentSlotModel(nn.Module):
         }
 
 
-def only_looks_back(encoder: nn.Module) -> bool:
+def is_causal(encoder: nn.Module) -> bool:
     """Whether what an encoder says of the first token stays the same whatever comes after it.
 
     Found by trying: two texts of three tokens that differ in the last one. Its mode stays what it was.
@@ -133,7 +133,7 @@ def import_transformers() -> Any:
 
 def _load(what: str, name: str, loader: Any, **options: Any) -> Any:
     try:
-        with _quietly():
+        with _without_warnings():
             return loader.from_pretrained(name, **options)
     except TypeError as error:
         raise BadInputError(
@@ -260,7 +260,7 @@ def build_encoder(name: str) -> PooledEncoder:
 
 
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
+def _without_warnings() -> Iterator[None]:
     """A fresh head is meant, and one that is left out too: no warning about it with every seed."""
     logging = import_transformers().logging
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

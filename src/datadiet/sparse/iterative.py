@@ -195,7 +195,7 @@ def tickets(
     mask, run = full_mask(model, **prune), None
     for level, sparsity in enumerate(sparsities):
         if run is not None:
-            last = trained(model, run)
+            last = load_last_weights(model, run)
             mask = magnitude_mask(
                 last, sparsity, scope, within=mask, allow_empty_layer=allow_empty_layer, **prune
             )
@@ -211,7 +211,7 @@ def tickets(
         yield Ticket(level, sparsity, mask, run, float(run.result["accuracy"]))
 
 
-def trained(model: nn.Module, run: Run) -> nn.Module:
+def load_last_weights(model: nn.Module, run: Run) -> nn.Module:
     """The model with a run's last weights."""
     model.load_state_dict(run.weights(run.total_steps)[0])
     return model

@@ -67,7 +67,7 @@ def register_task(task: TaskClass) -> TaskClass:
     return task
 
 
-def wide(outputs: torch.Tensor) -> torch.Tensor:
+def at_least_float32(outputs: torch.Tensor) -> torch.Tensor:
     """The outputs in float32, or as they are in float64."""
     return outputs.float() if outputs.dtype in (torch.float16, torch.bfloat16) else outputs
 
@@ -97,7 +97,7 @@ def on_cpu(batches: Sequence[Any]) -> list[Any]:
     ]
 
 
-def share(right: Sequence[torch.Tensor]) -> float:
+def mean_of(right: Sequence[torch.Tensor]) -> float:
     """Mean of bool tensors taken together; NaN where there is nothing."""
     count = sum(len(part) for part in right)
     return sum(int(part.sum()) for part in right) / count if count else float("nan")

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 
-from datadiet.tasks.base import IGNORED, Task, on_cpu, register_task, share, wide
+from datadiet.tasks.base import IGNORED, Task, at_least_float32, mean_of, on_cpu, register_task
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def softmax_rows(logits: torch.Tensor, targets: torch.Tensor) -> SoftmaxRows:
     """
     real = targets != IGNORED
     index = torch.where(real, targets, torch.zeros_like(targets)).unsqueeze(-1)
-    values = wide(logits.detach())
+    values = at_least_float32(logits.detach())
     label = values.gather(-1, index).squeeze(-1)
     others = values.scatter(-1, index, float("-inf"))
     largest_other = others.amax(-1).clamp(min=torch.finfo(values.dtype).min)
@@ -96,7 +96,7 @@ def softmax_rows(logits: torch.Tensor, targets: torch.Tensor) -> SoftmaxRows:
 def cross_entropies(logits: torch.Tensor, targets: torch.Tensor, label_smoothing: float) -> torch.Tensor:
     """Cross-entropy of each row of `(..., classes)` logits, with gradients; 0 where there is no target."""
     flat = F.cross_entropy(
-        wide(logits).reshape(-1, logits.shape[-1]),
+        at_least_float32(logits).reshape(-1, logits.shape[-1]),
         targets.reshape(-1),
         reduction="none",
         ignore_index=IGNORED,
@@ -109,7 +109,7 @@ def softmax_errors(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """`softmax - one_hot` of each row, shape (..., classes); 0 in rows without a target."""
     real = (targets != IGNORED).unsqueeze(-1)
     index = torch.where(targets != IGNORED, targets, torch.zeros_like(targets)).unsqueeze(-1)
-    errors = torch.softmax(wide(logits), dim=-1)
+    errors = torch.softmax(at_least_float32(logits), dim=-1)
     errors = errors - torch.zeros_like(errors).scatter(-1, index, 1.0)
     return torch.where(real, errors, torch.zeros_like(errors))
 
@@ -166,4 +166,4 @@ class Classification(Task):
     ) -> dict[str, float]:
         """`accuracy` over all batches."""
         pairs = zip(on_cpu(predictions), on_cpu(truths), strict=True)
-        return {"accuracy": share([found["prediction"] == truth for found, truth in pairs])}
+        return {"accuracy": mean_of([found["prediction"] == truth for found, truth in pairs])}

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 
 from datadiet.foundation.errors import BadInputError
-from datadiet.tasks.base import IGNORED, Task, norm_of_rows, on_cpu, register_task, share
+from datadiet.tasks.base import IGNORED, Task, mean_of, norm_of_rows, on_cpu, register_task
 from datadiet.tasks.classification import cross_entropies, per_word, softmax_errors, softmax_rows
 from datadiet.tasks.token_classification import (
     best_tags,
@@ -145,12 +145,12 @@ class IntentSlots(Task):
         """
         sides = on_cpu(predictions), on_cpu(truths)
         pairs = list(zip(*sides, strict=True))
-        whole = share([self._right(found, truth) for found, truth in pairs])
+        whole = mean_of([self._right(found, truth) for found, truth in pairs])
         found_tags, true_tags = (tags_of_words([b["slots"] for b in side], self.tag_names) for side in sides)
         found, true = ([intent for b in side for intent in b["intent"].tolist()] for side in sides)
         metrics = {
             "accuracy": whole,
-            "intent_accuracy": share([found["intent"] == truth["intent"] for found, truth in pairs]),
+            "intent_accuracy": mean_of([found["intent"] == truth["intent"] for found, truth in pairs]),
             "slot_f1": slot_f1(found_tags, true_tags, self.tag_names),
             "full_sequence_accuracy": whole,
             "semantic_error_rate": semantic_error_rate(found_tags, true_tags, found, true, self.tag_names),

@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 
 from datadiet.foundation.errors import BadInputError
-from datadiet.tasks.base import Task, register_task, share, wide
+from datadiet.tasks.base import Task, at_least_float32, mean_of, register_task
 
 #: An example counts as predicted right within this many standard deviations of the training targets; our choice.
 TOLERANCE = 0.5
@@ -51,7 +51,7 @@ class Regression(Task):
             raise BadInputError(f"The mean of the targets must be a number, not {self.target_mean}.")
 
     def _residual(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        values = wide(outputs)
+        values = at_least_float32(outputs)
         # Centred in the targets' own precision: 1e6 and 1e6 + 1 stay apart.
         wanted = (targets - self.target_mean) / self.target_scale
         return self._flat(values, targets) - wanted.to(values.dtype)
@@ -100,7 +100,9 @@ class Regression(Task):
 
     def predictions(self, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
         """`value` (batch,): predictions in the targets' own unit."""
-        return {"value": self._flat(wide(outputs), targets) * self.target_scale + self.target_mean}
+        return {
+            "value": self._flat(at_least_float32(outputs), targets) * self.target_scale + self.target_mean
+        }
 
     def metrics(
         self, predictions: Sequence[Mapping[str, torch.Tensor]], truths: Sequence[torch.Tensor]
@@ -119,7 +121,7 @@ class Regression(Task):
         residual = found - true
         around_mean = (true - true.mean()).square().sum()
         return {
-            "accuracy": share([residual.abs() <= TOLERANCE * self.target_scale]),
+            "accuracy": mean_of([residual.abs() <= TOLERANCE * self.target_scale]),
             "rmse": float(residual.square().mean().sqrt()),
             "mae": float(residual.abs().mean()),
             "r2": float(1 - residual.square().sum() / around_mean) if around_mean > 0 else float("nan"),

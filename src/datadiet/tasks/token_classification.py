@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 
 from datadiet.foundation.errors import BadInputError
-from datadiet.tasks.base import IGNORED, Task, norm_of_rows, on_cpu, register_task, share
+from datadiet.tasks.base import IGNORED, Task, mean_of, norm_of_rows, on_cpu, register_task
 from datadiet.tasks.classification import cross_entropies, per_word, softmax_errors, softmax_rows
 
 Entity = tuple[str, int, int]
@@ -309,8 +309,8 @@ class TokenClassification(Task):
         found, truths = [batch["tags"] for batch in on_cpu(predictions)], on_cpu(truths)
         pairs = list(zip(found, truths, strict=True))
         return {
-            "accuracy": share([(tags == truth).all(dim=1) for tags, truth in pairs]),
-            "token_accuracy": share([(tags == truth)[truth != IGNORED] for tags, truth in pairs]),
+            "accuracy": mean_of([(tags == truth).all(dim=1) for tags, truth in pairs]),
+            "token_accuracy": mean_of([(tags == truth)[truth != IGNORED] for tags, truth in pairs]),
             "token_f1": slot_f1(
                 tags_of_words(found, self.tag_names), tags_of_words(truths, self.tag_names), self.tag_names
             ),

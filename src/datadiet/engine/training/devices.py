@@ -23,8 +23,8 @@ from datadiet.foundation.errors import BadInputError
 from datadiet.tasks import Task
 
 # A choice must be this much faster than plain float32 to be taken, so that noise decides nothing.
-WORTH_IT = 1.15
-HOPELESS = 2.0  # a first step this much slower is not tried again
+MIN_SPEEDUP = 1.15
+MAX_SLOWDOWN = 2.0  # a first step this much slower is not tried again
 
 
 def accelerator_for(device: str = "auto") -> Accelerator:
@@ -132,14 +132,14 @@ def fastest_precision(
             steps[precision, layout] = _timed_step(fixed, build(), batch, task, device)
         first = {choice: step() for choice, step in steps.items()}
         first = {choice: min(first[choice], steps[choice]()) for choice in steps}
-        hopeful = [c for c in steps if first[c] <= HOPELESS * first[candidates[0]]]
+        hopeful = [c for c in steps if first[c] <= MAX_SLOWDOWN * first[candidates[0]]]
         times: dict[tuple[str, str], list[float]] = {c: [] for c in hopeful}
         for _ in range(rounds):
             for choice in hopeful:
                 times[choice].append(steps[choice]())
     medians = {choice: statistics.median(values) for choice, values in times.items()}
     best = min(medians, key=medians.__getitem__)
-    return best if medians[candidates[0]] > WORTH_IT * medians[best] else candidates[0]
+    return best if medians[candidates[0]] > MIN_SPEEDUP * medians[best] else candidates[0]
 
 
 def _has_bfloat16(device: torch.device) -> bool:

@@ -196,7 +196,7 @@ class DynamicLoop(TrainingLoop):
                 self._weights = sampler.weights(torch.from_numpy(share)).to(self.device, non_blocking=True)
             yield batch, len(whole)
 
-    def _weighed(self, losses: torch.Tensor) -> torch.Tensor:
+    def _weighted(self, losses: torch.Tensor) -> torch.Tensor:
         # Where this process stands in for an empty share there are no weights, and the loss counts for nothing anyway.
         return losses if self._weights is None else losses * self._weights
 
@@ -210,10 +210,10 @@ class DynamicLoop(TrainingLoop):
     def _epoch_is_over(self) -> bool:
         return self._done == self._epoch_steps
 
-    def _tell(self, batch: Batch, outputs: torch.Tensor, losses: torch.Tensor) -> None:
+    def _report(self, batch: Batch, outputs: torch.Tensor, losses: torch.Tensor) -> None:
         selector = self.sampler.selector
         if selector.needs_reports:
-            measured = losses if selector.measure == "loss" else self._measured(outputs, batch.targets)
+            measured = losses if selector.measure == "loss" else self._measure(outputs, batch.targets)
             self.sampler.update(batch.ids, measured=measured)
 
     def _end_epoch(self) -> None:
@@ -228,7 +228,7 @@ class DynamicLoop(TrainingLoop):
         self.ledger.lap("loading")
 
         def visit(batch: Batch, outputs: torch.Tensor) -> None:
-            sampler.update(batch.ids, measured=self._measured(outputs, batch.targets))
+            sampler.update(batch.ids, measured=self._measure(outputs, batch.targets))
 
         sampler.begin_scoring()
         try:
@@ -249,7 +249,7 @@ class DynamicLoop(TrainingLoop):
         sampler.end_scoring(self.ledger.lap("scoring"))
         self.ledger.forwarded += self.num_examples
 
-    def _measured(self, outputs: Any, targets: Any) -> torch.Tensor:
+    def _measure(self, outputs: Any, targets: Any) -> torch.Tensor:
         """The selector's number of each example: of logits by their own definition, else by the task's."""
         measure = self.sampler.selector.measure
         plain = isinstance(outputs, torch.Tensor) and isinstance(targets, torch.Tensor)

@@ -76,10 +76,8 @@ class Ledger:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Ledger:
         """What `as_dict` gave."""
-        known = {**data, "epoch_sizes": list(data.get("epoch_sizes", ()))}
-        for clock in ("seconds", "processor_seconds"):
-            known[clock] = {**_zeros(), **data.get(clock, {})}
-        return cls(**known)
+        clocks = {c: {**_zeros(), **data.get(c, {})} for c in ("seconds", "processor_seconds")}
+        return cls(**{**data, "epoch_sizes": list(data.get("epoch_sizes", ())), **clocks})
 
 
 def method_cost(ledger: Mapping[str, Any], clock: str = "seconds") -> float:

@@ -121,19 +121,14 @@ class TrainingLoop:
         # Precision and clipping are this loop's, so the optimiser needs no wrapper, which costs time at every step.
         self.optimizer = make_optimizer(recipe, model, self.device)
         self.model = accelerator.prepare(model)
-        self._learnt = [p for p in self.model.parameters() if p.requires_grad]
-        self._stand_in: Batch | None = None
+        self._trainable = [p for p in self.model.parameters() if p.requires_grad]
+        self._last_batch: Batch | None = None
         self._bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
 
     @property
     def bare_model(self) -> nn.Module:
         """The model without the wrapper of distributed training."""
         return self.accelerator.unwrap_model(self.model)  # type: ignore[no-any-return]
-
-    @property
-    def epoch(self) -> int:
-        """Whole epochs done."""
-        return self.step // self.steps_per_epoch
 
     @property
     def seconds(self) -> float:
@@ -202,7 +197,7 @@ class TrainingLoop:
         rate = learning_rate(self.recipe, self.step, self.total_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        shown = batch if len(batch) else self._stand_in
+        shown = batch if len(batch) else self._last_batch
         if shown is None:
             raise RunFailedError(
                 f"There are fewer examples ({self.num_examples}) than processes "
@@ -212,15 +207,15 @@ class TrainingLoop:
             outputs = self.model(shown.inputs)
         losses = self.task.loss(outputs, shown.targets)
         share = self.accelerator.num_processes / global_size if len(batch) else 0.0
-        loss = self._weighed(losses).sum() * share
+        loss = self._weighted(losses).sum() * share
         loss.backward()  # type: ignore[no-untyped-call]
         if self.recipe.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self._learnt, self.recipe.clip_norm)
+            torch.nn.utils.clip_grad_norm_(self._trainable, self.recipe.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         first_bad = (~torch.isfinite(loss.detach())) & (self._bad_step < 0)
         self._bad_step.masked_fill_(first_bad, self.step)
-        self._stand_in = shown  # what a device without a share of a tiny last batch runs, at weight zero
+        self._last_batch = shown  # what a device without a share of a tiny last batch runs, at weight zero
         self._advance()
         self.ledger.steps += 1
         self.ledger.forwarded += global_size
@@ -231,11 +226,11 @@ class TrainingLoop:
             outputs, losses = map_tensors(torch.Tensor.detach, outputs), losses.detach()
             for observer in self.observers:
                 observer.on_batch(self, batch, outputs, losses)
-            self._tell(batch, outputs, losses)
+            self._report(batch, outputs, losses)
 
     # What a loop does otherwise whose epochs are not all on the same examples.
 
-    def _weighed(self, losses: torch.Tensor) -> torch.Tensor:
+    def _weighted(self, losses: torch.Tensor) -> torch.Tensor:
         return losses
 
     def _advance(self) -> None:
@@ -244,7 +239,7 @@ class TrainingLoop:
     def _epoch_is_over(self) -> bool:
         return self.step % self.steps_per_epoch == 0
 
-    def _tell(self, batch: Batch, outputs: torch.Tensor, losses: torch.Tensor) -> None:
+    def _report(self, batch: Batch, outputs: torch.Tensor, losses: torch.Tensor) -> None:
         """After the observers, what this process's share of the batch came to."""
 
     def _end_epoch(self) -> None:
@@ -330,7 +325,7 @@ def _decayed_and_not(model: nn.Module, recipe: Recipe) -> list[Any]:
     return [group for group in groups if group["params"]]
 
 
-class Recording(Observer):
+class RecordTrace(Observer):
     """Feeds a `Recorder`, and merges at the end of each epoch what the processes saw."""
 
     def __init__(self, recorder: Recorder) -> None:
@@ -348,7 +343,7 @@ class Recording(Observer):
         self.recorder.end_epoch(write=loop.accelerator.is_main_process)
 
 
-class Checkpointing(Observer):
+class SaveCheckpoints(Observer):
     """Writes the state every so many seconds; with several processes, at ends of epochs, where they agree.
 
     Args:
@@ -378,7 +373,7 @@ class Checkpointing(Observer):
         self._last = time.monotonic()
 
 
-class Showing(Observer):
+class ShowProgress(Observer):
     """Moves a progress bar a step at a time; a step of a dynamic loop may be worth several."""
 
     def __init__(self, advance: Advance) -> None:
