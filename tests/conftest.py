@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import torch
 
 import datadiet as dd
 from datadiet.engine.setup import Setup, prepare
+from datadiet.engine.training.loop import Observer, ShowProgress, TrainingLoop
 
 collect_ignore_glob = ["conftest.py", "*/conftest.py"]  # no doctests in these; their names would clash
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -50,3 +53,25 @@ def tiny_recipe() -> dd.Recipe:
 @pytest.fixture
 def tiny(vectors: dd.Examples, tiny_recipe: dd.Recipe, tmp_path: Path) -> Setup:
     return prepare(vectors, tiny_recipe, workspace=tmp_path / "runs", device="cpu")
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.fixture
+def killed_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], AbstractContextManager[None]]:
+    """`with killed_at(step):` a training in it ends after that step, as if its process was killed."""
+
+    @contextmanager
+    def killed(step: int) -> Iterator[None]:
+        def on_step(self: Observer, loop: TrainingLoop) -> None:
+            if loop.step == step:
+                raise Killed
+
+        with monkeypatch.context() as patched:
+            patched.setattr(ShowProgress, "on_step", on_step)
+            with pytest.raises(Killed):
+                yield
+
+    return killed

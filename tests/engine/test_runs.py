@@ -14,19 +14,7 @@ from datadiet.engine.points import load_weights
 from datadiet.engine.runs import Run, train_run
 from datadiet.engine.setup import prepare
 from datadiet.engine.training.checkpoint import TrainingState, read_tensors, weights_hash, write_tensors
-from datadiet.engine.training.loop import Observer, ShowProgress, TrainingLoop
-
-
-class Killed(Exception):
-    """Stands for the end of the process."""
-
-
-def kill_at(monkeypatch, step: int) -> None:
-    def on_step(self: Observer, loop: TrainingLoop) -> None:
-        if loop.step == step:
-            raise Killed
-
-    monkeypatch.setattr(ShowProgress, "on_step", on_step)
+from datadiet.engine.training.loop import ShowProgress, TrainingLoop
 
 
 def everything_of(run: Run) -> dict[str, bytes]:
@@ -60,26 +48,24 @@ def test_the_result_is_the_accuracy_of_the_final_weights(tiny) -> None:
 
 @pytest.mark.parametrize("step", [1, 8, 11, 17, 31])
 def test_a_run_that_was_killed_at_any_step_ends_with_the_same_bits(
-    vectors, tiny_recipe, tmp_path, monkeypatch, step
+    vectors, tiny_recipe, tmp_path, killed_at, step
 ) -> None:
     whole = prepare(vectors, tiny_recipe, workspace=tmp_path / "whole", device="cpu")
     kept_at = [whole.step_of(1), whole.step_of(4)]
     expected = everything_of(train_run(whole, 5, record=True, weights_at=kept_at))
-    broken = prepare(vectors, tiny_recipe, workspace=tmp_path / "broken", device="cpu", checkpoint_every=0.0)
-    with monkeypatch.context() as patched:
-        kill_at(patched, step)
-        with pytest.raises(Killed):
-            train_run(broken, 5, record=True, weights_at=kept_at)
-    resumed = train_run(broken, 5, record=True, weights_at=kept_at)
+    interrupted = prepare(
+        vectors, tiny_recipe, workspace=tmp_path / "interrupted", device="cpu", checkpoint_every=0.0
+    )
+    with killed_at(step):
+        train_run(interrupted, 5, record=True, weights_at=kept_at)
+    resumed = train_run(interrupted, 5, record=True, weights_at=kept_at)
     assert resumed.trained and everything_of(resumed) == expected
 
 
-def test_resuming_begins_at_the_checkpoint_not_at_the_start(tiny, monkeypatch) -> None:
+def test_resuming_begins_at_the_checkpoint_not_at_the_start(tiny, killed_at, monkeypatch) -> None:
     tiny.checkpoint_every = 0.0
-    with monkeypatch.context() as patched:
-        kill_at(patched, 20)
-        with pytest.raises(Killed):
-            train_run(tiny, 0)
+    with killed_at(20):
+        train_run(tiny, 0)
     steps = []
     monkeypatch.setattr(ShowProgress, "on_step", lambda self, loop: steps.append(loop.step))
     train_run(tiny, 0)

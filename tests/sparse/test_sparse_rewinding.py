@@ -25,10 +25,6 @@ from datadiet.sparse import (
 )
 
 
-class Killed(Exception):
-    """Stands for the end of the process."""
-
-
 def last_weights(run: Run) -> dict[str, torch.Tensor]:
     return run.weights(run.total_steps)[0]
 
@@ -162,23 +158,19 @@ def test_zeros_are_exactly_zero_in_every_checkpoint(
 
 @pytest.mark.parametrize("step", [10, 17, 31])
 def test_a_level_that_was_killed_ends_with_the_same_bits(
-    vectors, tiny_recipe, tmp_path, monkeypatch, step
+    vectors, tiny_recipe, tmp_path, killed_at, step
 ) -> None:
     whole = prepare(vectors, tiny_recipe, workspace=tmp_path / "whole", device="cpu")
     mask = half_mask(whole)
     expected = train_from(whole, pretrain(whole, 0, 5), mask, optimizer=True)
-    broken = prepare(vectors, tiny_recipe, workspace=tmp_path / "broken", device="cpu", checkpoint_every=0.0)
-    point = pretrain(broken, 0, 5)
+    interrupted = prepare(
+        vectors, tiny_recipe, workspace=tmp_path / "interrupted", device="cpu", checkpoint_every=0.0
+    )
+    point = pretrain(interrupted, 0, 5)
 
-    def on_step(self: Observer, loop: TrainingLoop) -> None:
-        if loop.step == step:
-            raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ShowProgress, "on_step", on_step)
-        with pytest.raises(Killed):
-            train_from(broken, point, mask, optimizer=True)
-    run = train_from(broken, point, mask, optimizer=True)
+    with killed_at(step):
+        train_from(interrupted, point, mask, optimizer=True)
+    run = train_from(interrupted, point, mask, optimizer=True)
     assert run.trained and run.folder.path.name == expected.folder.path.name
     assert weights_hash(last_weights(run)) == weights_hash(last_weights(expected))
     first, _ = read_tensors(expected.folder.test_path)
