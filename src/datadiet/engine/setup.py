@@ -123,11 +123,8 @@ def resolve_recipe(
     if model == "auto":
         model = TRAINS_ITS_TOKENIZER if examples.tag_names else DEFAULTS[examples.kind]
     if recipe == "fast":
-        chosen = fast_for(
-            "tokens" if model == TRAINS_ITS_TOKENIZER else examples.kind,
-            len(examples.train),
-            pretrained=is_pretrained(model),
-        )
+        kind = "tokens" if model == TRAINS_ITS_TOKENIZER else examples.kind
+        chosen = fast_for(kind, len(examples.train), pretrained=is_pretrained(model))
     chosen = chosen.replace(**{**given, "model": model})
     check_model(chosen.model, examples.kind, examples.task)
     return chosen

@@ -240,8 +240,12 @@ def build_pretrained(name: str, context: ModelContext, **options: Any) -> nn.Mod
         encoder = _load("encoder", name, transformers.AutoModel, **options)
         return IntentSlotModel(encoder, context.num_outputs, context.num_tags)
     tokens = context.task == "token_classification"
-    what = "Image" if context.kind == "image" else "Token" if tokens else "Sequence"
-    loader = getattr(transformers, f"AutoModelFor{what}Classification")
+    if context.kind == "image":
+        loader = transformers.AutoModelForImageClassification
+    elif tokens:
+        loader = transformers.AutoModelForTokenClassification
+    else:
+        loader = transformers.AutoModelForSequenceClassification
     width = context.num_tags if tokens else context.num_outputs
     classifier = _load("classifier", name, loader, num_labels=width, ignore_mismatched_sizes=True, **options)
     if context.padding_token is not None and getattr(classifier.config, "pad_token_id", None) is None:

@@ -203,10 +203,10 @@ def tickets(
                 setup.display.say(f"Level {level} leaves no weight of {', '.join(mask.emptied)}.")
         called = f"{label or f'seed {point.seed}'}, level {level} of {len(sparsities) - 1}"
         run = train_from(setup, point, mask, ids=ids, optimizer=optimizer, label=called)
-        if not run.trained and count is None:
-            setup.display.skip(run.total_steps - point.step)
         if count is not None:
             count(run)
+        elif not run.trained:
+            setup.display.skip(run.total_steps - point.step)
         assert run.result is not None
         yield Ticket(level, sparsity, mask, run, float(run.result["accuracy"]))
 

@@ -9,6 +9,7 @@ from typing import Any
 from datadiet.tasks.base import IGNORED as IGNORED
 from datadiet.tasks.base import TASKS as TASKS
 from datadiet.tasks.base import Task as Task
+from datadiet.tasks.base import register_task as register_task
 from datadiet.tasks.classification import Classification as Classification
 from datadiet.tasks.intent_slots import IntentSlots as IntentSlots
 from datadiet.tasks.multilabel import MultiLabel as MultiLabel

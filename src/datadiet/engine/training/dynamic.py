@@ -172,8 +172,7 @@ class DynamicLoop(TrainingLoop):
         if sampler.needs_scoring_pass:
             self._score_everything()
         self._epoch_steps = len(sampler)
-        sizes = self.ledger.epoch_sizes
-        sizes[sampler.epoch :] = [len(sampler.chosen_ids)]
+        self.ledger.epoch_sizes[sampler.epoch :] = [len(sampler.chosen_ids)]
         self.ledger.lap("scoring")  # the choice was made
         first = sampler.resumed_at
         dealt = [np.asarray(batch, dtype=np.int64) for batch in sampler]
@@ -202,10 +201,8 @@ class DynamicLoop(TrainingLoop):
 
     def _advance(self) -> None:
         self._done += 1
-        whole = self.sampler.epoch * self.steps_per_epoch
-        self.step = min(
-            self.total_steps, whole + self._done * self.steps_per_epoch // max(1, self._epoch_steps)
-        )
+        within = self._done * self.steps_per_epoch // max(1, self._epoch_steps)
+        self.step = min(self.total_steps, self.sampler.epoch * self.steps_per_epoch + within)
 
     def _epoch_is_over(self) -> bool:
         return self._done == self._epoch_steps
