@@ -132,12 +132,9 @@ def fastest_precision(
             steps[precision, layout] = _timed_step(fixed, build(), batch, task, device)
         first = {choice: step() for choice, step in steps.items()}
         first = {choice: min(first[choice], steps[choice]()) for choice in steps}
-        hopeful = [c for c in steps if first[c] <= MAX_SLOWDOWN * first[candidates[0]]]
-        times: dict[tuple[str, str], list[float]] = {c: [] for c in hopeful}
-        for _ in range(rounds):
-            for choice in hopeful:
-                times[choice].append(steps[choice]())
-    medians = {choice: statistics.median(values) for choice, values in times.items()}
+        hopeful = [c for c in candidates if first[c] <= MAX_SLOWDOWN * first[candidates[0]]]
+        times = [{choice: steps[choice]() for choice in hopeful} for _ in range(rounds)]
+    medians = {choice: statistics.median(taken[choice] for taken in times) for choice in hopeful}
     best = min(medians, key=medians.__getitem__)
     return best if medians[candidates[0]] > MIN_SPEEDUP * medians[best] else candidates[0]
 
