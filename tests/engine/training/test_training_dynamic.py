@@ -166,8 +166,8 @@ def test_a_killed_dynamic_run_ends_with_the_same_bits_and_its_ledger_adds_up(
     name, steps, dynamic, monkeypatch
 ) -> None:
     whole = train_run(dynamic(name, "whole"), SEED, weights_at=[10**9])
-    broken = dynamic(name, "broken")
-    broken.checkpoint_every = 0.0
+    interrupted = dynamic(name, "interrupted")
+    interrupted.checkpoint_every = 0.0
     written = []
 
     def on_step(self, loop) -> None:
@@ -179,11 +179,11 @@ def test_a_killed_dynamic_run_ends_with_the_same_bits_and_its_ledger_adds_up(
     with monkeypatch.context() as patched:
         patched.setattr(SaveCheckpoints, "on_step", on_step)
         with pytest.raises(Killed):
-            train_run(broken, SEED, weights_at=[10**9])
-    (state_file,) = (broken.workspace.path / "trainings").glob("*/state.safetensors")
+            train_run(interrupted, SEED, weights_at=[10**9])
+    (state_file,) = (interrupted.workspace.path / "trainings").glob("*/state.safetensors")
     before = TrainingState.read(state_file).ledger
     assert before["steps"] == steps == written[-1]
-    resumed = train_run(broken, SEED, weights_at=[10**9])
+    resumed = train_run(interrupted, SEED, weights_at=[10**9])
     assert everything_of(resumed) == everything_of(whole)
     after = resumed.result["ledger"]
     assert counts_of(after) == counts_of(whole.result["ledger"])
