@@ -22,8 +22,7 @@ import torch.nn.functional as F
 
 import datadiet as dd
 from datadiet.engine.setup import Setup, prepare
-from datadiet.engine.training.loop import Observer, TrainingLoop
-from datadiet.engine.training.observers import Recording
+from datadiet.engine.training.loop import Observer, RecordTrace, TrainingLoop
 from datadiet.tracking import Recorder
 
 
@@ -68,7 +67,7 @@ def our_loop(setup: Setup, steps: int, *, record: bool = False, sparsity: float 
     """Seconds for `steps` steps of the package's loop, with a mask where a sparsity is given."""
     observers: list[Observer] = []
     if record:
-        observers.append(Recording(Recorder(ids=setup.examples.train.ids)))
+        observers.append(RecordTrace(Recorder(ids=setup.examples.train.ids)))
     loop = TrainingLoop(
         setup.recipe.replace(lr=0.01),
         setup.build(0),

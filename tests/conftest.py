@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 
 import datadiet as dd
 from datadiet.engine.setup import Setup, prepare
+from datadiet.engine.training.loop import Observer, ShowProgress, TrainingLoop
 
 collect_ignore_glob = ["conftest.py", "*/conftest.py"]  # no doctests in these; their names would clash
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -76,3 +78,25 @@ def ranks_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], list[
         return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(2)]
 
     return run
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.fixture
+def killed_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], AbstractContextManager[None]]:
+    """`with killed_at(step):` a training in it ends after that step, as if its process was killed."""
+
+    @contextmanager
+    def killed(step: int) -> Iterator[None]:
+        def on_step(self: Observer, loop: TrainingLoop) -> None:
+            if loop.step == step:
+                raise Killed
+
+        with monkeypatch.context() as patched:
+            patched.setattr(ShowProgress, "on_step", on_step)
+            with pytest.raises(Killed):
+                yield
+
+    return killed

@@ -40,7 +40,7 @@ def test_a_kept_fraction_that_leaves_nothing_is_refused(here: Path, points: Path
         (("--scores", "el2m"), ("el2m", "Did you mean 'el2n'")),
         (("--rule", "hardst"), ("hardst", "Did you mean 'hardest'")),
         (("--rule", "el2n"), ("el2n", "score, not a rule")),
-        (("--model", "smalcnn"), ("smalcnn", "did you mean 'smallcnn'")),
+        (("--model", "smalcnn"), ("smalcnn", "Did you mean 'smallcnn'")),
         (("--model", "smallcnn"), ("smallcnn", "image", "vector")),
         (("--recipe", "fats"), ("fats", "fast", "paper")),
         (("--recipe", "nowhere.yaml"), ("nowhere.yaml",)),

@@ -20,7 +20,7 @@ from datadiet.engine.points import compute_grand, compute_outputs, load_weights
 from datadiet.engine.runs import train_run
 from datadiet.engine.setup import Setup, prepare
 from datadiet.engine.training.checkpoint import read_tensors
-from datadiet.engine.training.observers import Showing
+from datadiet.engine.training.loop import ShowProgress
 
 pytest.importorskip("transformers")
 datasets = pytest.importorskip("datasets")
@@ -67,12 +67,12 @@ def test_a_killed_run_in_buckets_of_length_ends_with_the_same_bits(
     broken = setup_of("intent_slots", tmp_path / "broken", **usual)
     broken.checkpoint_every = 0.0
 
-    def kill(self: Showing, loop: object) -> None:
+    def kill(self: ShowProgress, loop: object) -> None:
         if loop.step == step:  # type: ignore[attr-defined]
             raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(Showing, "on_step", kill)
+        patched.setattr(ShowProgress, "on_step", kill)
         with pytest.raises(Killed):
             train_run(broken, 3, record=True, weights_at=[3])
     resumed = train_run(broken, 3, record=True, weights_at=[3])

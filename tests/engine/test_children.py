@@ -11,13 +11,8 @@ from datadiet.engine.points import load_weights
 from datadiet.engine.runs import Run, train_child, train_run
 from datadiet.engine.setup import Setup, prepare
 from datadiet.engine.training.checkpoint import read_tensors, weights_hash, write_tensors
-from datadiet.engine.training.loop import Observer, TrainingLoop, learning_rate
-from datadiet.engine.training.observers import Showing
+from datadiet.engine.training.loop import TrainingLoop, learning_rate
 from datadiet.engine.training.seeding import derive_seed
-
-
-class Killed(Exception):
-    """Stands for the end of the process."""
 
 
 def last_weights(run: Run) -> dict[str, torch.Tensor]:
@@ -72,23 +67,19 @@ def test_children_differ_by_seed_step_and_parent_and_are_trained_once(tiny, monk
 
 @pytest.mark.parametrize("step", [10, 17, 31])
 def test_a_child_that_was_killed_ends_with_the_same_bits(
-    vectors, tiny_recipe, tmp_path, monkeypatch, step
+    vectors, tiny_recipe, tmp_path, killed_at, step
 ) -> None:
     whole = prepare(vectors, tiny_recipe, workspace=tmp_path / "whole", device="cpu")
-    leaves = whole.step_of(1)
-    expected = train_child(whole, parent_of(whole, [leaves]), leaves, 1)
-    broken = prepare(vectors, tiny_recipe, workspace=tmp_path / "broken", device="cpu", checkpoint_every=0.0)
-    parent = parent_of(broken, [leaves])
+    begin = whole.step_of(1)
+    expected = train_child(whole, parent_of(whole, [begin]), begin, 1)
+    interrupted = prepare(
+        vectors, tiny_recipe, workspace=tmp_path / "interrupted", device="cpu", checkpoint_every=0.0
+    )
+    parent = parent_of(interrupted, [begin])
 
-    def on_step(self: Observer, loop: TrainingLoop) -> None:
-        if loop.step == step:
-            raise Killed
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Showing, "on_step", on_step)
-        with pytest.raises(Killed):
-            train_child(broken, parent, leaves, 1)
-    resumed = train_child(broken, parent, leaves, 1)
+    with killed_at(step):
+        train_child(interrupted, parent, begin, 1)
+    resumed = train_child(interrupted, parent, begin, 1)
     assert resumed.trained and weights_hash(last_weights(resumed)) == weights_hash(last_weights(expected))
     assert read_tensors(resumed.folder.test_path)[0].keys() == {"ids", "prediction", "correct"}
     assert (

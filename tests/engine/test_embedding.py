@@ -10,7 +10,7 @@ import torch
 
 import datadiet as dd
 from datadiet.engine import embedding
-from datadiet.engine.embedding import Embeddings, embeddings_of, encode, measure_embeddings
+from datadiet.engine.embedding import Embeddings, embeddings_of, encode
 from datadiet.engine.points import load_weights
 from datadiet.engine.runs import train_run
 from datadiet.engine.setup import prepare
@@ -35,9 +35,9 @@ def by_hand(setup, run, step) -> np.ndarray:
 def test_embeddings_are_the_input_of_the_last_linear_layer_by_id(tiny) -> None:
     step = tiny.step_of(2)
     run = train_run(tiny, 0, record=True, until=step, weights_at=[step])
-    values, weights = measure_embeddings(tiny, run, step)
-    np.testing.assert_allclose(values, by_hand(tiny, run, step), rtol=1e-5, atol=1e-6)
     found = embeddings_of(tiny, run, step)
+    values, weights = found.values, run.weights(step)[1]["hash"]
+    np.testing.assert_allclose(values, by_hand(tiny, run, step), rtol=1e-5, atol=1e-6)
     assert found.about["weights"] == weights and found.about["fingerprint"] == tiny.examples.fingerprint
     ids = tiny.examples.train.ids[[5, 2]]
     np.testing.assert_array_equal(found.of(ids), values[[5, 2]])
@@ -51,7 +51,7 @@ def test_embeddings_do_not_depend_on_the_batch_size(vectors, tiny_recipe, tmp_pa
     for size in (4, 64):
         setup.recipe = tiny_recipe.replace(batch_size=size)
         run.folder.points_path(step, "embeddings").unlink(missing_ok=True)
-        found.append(measure_embeddings(setup, run, step)[0])
+        found.append(embeddings_of(setup, run, step).values)
     np.testing.assert_allclose(found[0], found[1], rtol=1e-5, atol=1e-6)
 
 

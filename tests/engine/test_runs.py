@@ -14,20 +14,7 @@ from datadiet.engine.points import load_weights
 from datadiet.engine.runs import Run, train_run
 from datadiet.engine.setup import prepare
 from datadiet.engine.training.checkpoint import TrainingState, read_tensors, weights_hash, write_tensors
-from datadiet.engine.training.loop import Observer, TrainingLoop
-from datadiet.engine.training.observers import Showing
-
-
-class Killed(Exception):
-    """Stands for the end of the process."""
-
-
-def kill_at(monkeypatch, step: int) -> None:
-    def on_step(self: Observer, loop: TrainingLoop) -> None:
-        if loop.step == step:
-            raise Killed
-
-    monkeypatch.setattr(Showing, "on_step", on_step)
+from datadiet.engine.training.loop import ShowProgress, TrainingLoop
 
 
 def everything_of(run: Run) -> dict[str, bytes]:
@@ -61,28 +48,26 @@ def test_the_result_is_the_accuracy_of_the_final_weights(tiny) -> None:
 
 @pytest.mark.parametrize("step", [1, 8, 11, 17, 31])
 def test_a_run_that_was_killed_at_any_step_ends_with_the_same_bits(
-    vectors, tiny_recipe, tmp_path, monkeypatch, step
+    vectors, tiny_recipe, tmp_path, killed_at, step
 ) -> None:
     whole = prepare(vectors, tiny_recipe, workspace=tmp_path / "whole", device="cpu")
     kept_at = [whole.step_of(1), whole.step_of(4)]
     expected = everything_of(train_run(whole, 5, record=True, weights_at=kept_at))
-    broken = prepare(vectors, tiny_recipe, workspace=tmp_path / "broken", device="cpu", checkpoint_every=0.0)
-    with monkeypatch.context() as patched:
-        kill_at(patched, step)
-        with pytest.raises(Killed):
-            train_run(broken, 5, record=True, weights_at=kept_at)
-    resumed = train_run(broken, 5, record=True, weights_at=kept_at)
+    interrupted = prepare(
+        vectors, tiny_recipe, workspace=tmp_path / "interrupted", device="cpu", checkpoint_every=0.0
+    )
+    with killed_at(step):
+        train_run(interrupted, 5, record=True, weights_at=kept_at)
+    resumed = train_run(interrupted, 5, record=True, weights_at=kept_at)
     assert resumed.trained and everything_of(resumed) == expected
 
 
-def test_resuming_begins_at_the_checkpoint_not_at_the_start(tiny, monkeypatch) -> None:
+def test_resuming_begins_at_the_checkpoint_not_at_the_start(tiny, killed_at, monkeypatch) -> None:
     tiny.checkpoint_every = 0.0
-    with monkeypatch.context() as patched:
-        kill_at(patched, 20)
-        with pytest.raises(Killed):
-            train_run(tiny, 0)
+    with killed_at(20):
+        train_run(tiny, 0)
     steps = []
-    monkeypatch.setattr(Showing, "on_step", lambda self, loop: steps.append(loop.step))
+    monkeypatch.setattr(ShowProgress, "on_step", lambda self, loop: steps.append(loop.step))
     train_run(tiny, 0)
     assert steps[0] in (20, 21)
 
@@ -95,6 +80,13 @@ def test_a_run_trained_in_part_is_extended_to_the_same_bits(vectors, tiny_recipe
     assert first.result is None and first.trace().epochs == (1, 2)
     assert not train_run(parts, 1, record=True, until=parts.step_of(2)).trained
     assert everything_of(train_run(parts, 1, record=True)) == expected
+
+
+def test_weights_are_kept_at_the_very_step_where_a_run_was_left(tiny) -> None:
+    train_run(tiny, 0, until=tiny.step_of(1))
+    run = train_run(tiny, 0, until=tiny.step_of(1), weights_at=[tiny.step_of(1)])
+    assert run.weights(tiny.step_of(1))[1]["step"] == tiny.step_of(1)
+    assert not train_run(tiny, 0, until=tiny.step_of(1), weights_at=[tiny.step_of(1)]).trained
 
 
 def test_weights_that_were_not_kept_are_trained_again_to_the_same_bits(tiny) -> None:
@@ -155,7 +147,7 @@ def test_a_training_state_survives_its_file(tmp_path) -> None:
     optimizer = torch.optim.AdamW([parameter], lr=0.1)
     parameter.sum().backward()
     optimizer.step()
-    state = TrainingState(7, 1.5, {"w": parameter.detach()}, optimizer.state_dict(), {"x": torch.arange(3)})
+    state = TrainingState(7, {"w": parameter.detach()}, 1.5, optimizer.state_dict(), {"x": torch.arange(3)})
     state.write(tmp_path / "state.safetensors")
     back = TrainingState.read(tmp_path / "state.safetensors")
     assert (back.step, back.seconds) == (7, 1.5)
@@ -194,7 +186,7 @@ def test_models_and_optimisers_of_finished_runs_are_let_go_when_they_get_large(
 ) -> None:
     size = sum(p.numel() * p.element_size() for p in tiny.build(0).parameters())
     built.clear()
-    monkeypatch.setattr("datadiet.engine.setup.MOST_HELD", 2 * size)
+    monkeypatch.setattr("datadiet.engine.setup.MAX_PREPARED_BYTES", 2 * size)
     train_run(tiny, 0)
     gc.collect()
     assert built[0]() is not None  # one alone is not worth collecting garbage for
@@ -205,10 +197,10 @@ def test_models_and_optimisers_of_finished_runs_are_let_go_when_they_get_large(
 
 def test_runs_that_are_only_read_collect_no_garbage(tiny, monkeypatch) -> None:
     train_run(tiny, 0)
-    monkeypatch.setattr("datadiet.engine.setup.MOST_HELD", 0)
+    monkeypatch.setattr("datadiet.engine.setup.MAX_PREPARED_BYTES", 0)
     collected = []
     monkeypatch.setattr(type(tiny.accelerator), "free_memory", lambda *_: collected.append(True))
-    tiny.held_bytes.clear()
+    tiny.prepared_bytes.clear()
     train_run(tiny, 0)
     assert collected == []
     train_run(tiny, 1)

@@ -121,9 +121,9 @@ def moody(context) -> nn.Module:
 def moody_model():
     dd.model("moody_test", kinds=("vector",), summary="for this test")(moody)
     yield "moody_test"
-    from datadiet.models import registry
+    from datadiet.models import MODELS
 
-    registry._CARDS.pop("moody_test")
+    MODELS.forget("moody_test")
 
 
 def test_scores_do_not_depend_on_batch_size_workers_or_streaming(

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import datadiet as dd
-from datadiet.models import ModelContext, build_model, check_model, is_pretrained, model_cards
+from datadiet.models import MODELS, ModelContext, build_model, check_model, is_pretrained
 
 IMAGES = ModelContext("image", 5, (3, 16, 16))
 CONTEXTS = {
@@ -27,7 +27,7 @@ def inputs_of(name: str, context: ModelContext) -> torch.Tensor | dict[str, torc
     return torch.randn(4, *context.input_shape)
 
 
-@pytest.mark.parametrize(("name", "kind"), [(n, k) for n, card in model_cards().items() for k in card.kinds])
+@pytest.mark.parametrize(("name", "kind"), [(n, k) for n in MODELS for k in MODELS[n].kinds])
 def test_every_named_model_gives_logits_and_takes_gradients(name, kind) -> None:
     options = {"width": 8} if name.startswith("resnet") and name in ("resnet18", "resnet50") else {}
     model = build_model(name, CONTEXTS[kind], options)
@@ -95,7 +95,7 @@ def test_a_factory_is_found_by_package_and_name(tmp_path, monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("name", "kind", "words"),
     [
-        ("smallcn", "image", "did you mean 'smallcnn'"),
+        ("smallcn", "image", "Did you mean 'smallcnn'\\? Models are .*any 'package.module:factory'"),
         ("resnet18", "text", "of kind 'text'; choose one of ngrams, tiny-bert"),
         ("no_such_package_x:f", "image", "cannot be imported"),
     ],

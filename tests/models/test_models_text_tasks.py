@@ -125,7 +125,7 @@ def test_the_intent_is_read_from_the_first_token_and_tags_from_each(folders) -> 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_the_intent_knows_the_whole_text_and_nothing_of_the_padding(folders, name) -> None:
     model = build_model(folders[name], context_of("intent_slots")).eval()
-    assert model.looks_back == (name in LOOK_BACK)
+    assert model.causal == (name in LOOK_BACK)
     batch = tokens()
     alone = model({key: value[1:2, :4] for key, value in batch.items()})
     torch.testing.assert_close(model(batch)["intent"][1:2], alone["intent"], rtol=1e-4, atol=1e-5)

@@ -12,8 +12,7 @@ import datadiet as dd
 from datadiet.engine.runs import Run, describe, train_run
 from datadiet.engine.setup import Setup, prepare
 from datadiet.engine.training.checkpoint import TrainingState, read_tensors, weights_hash
-from datadiet.engine.training.loop import Observer, TrainingLoop
-from datadiet.engine.training.observers import Showing
+from datadiet.engine.training.loop import Observer, ShowProgress, TrainingLoop
 from datadiet.engine.workspace import content_address
 from datadiet.sparse import (
     Mask,
@@ -24,10 +23,6 @@ from datadiet.sparse import (
     train_from,
     with_random_labels,
 )
-
-
-class Killed(Exception):
-    """Stands for the end of the process."""
 
 
 def last_weights(run: Run) -> dict[str, torch.Tensor]:
@@ -71,8 +66,8 @@ def test_a_rewound_run_begins_with_the_exact_weights_and_statistics_of_the_point
     seen = []
     load_state = TrainingLoop.load_state
 
-    def watched(self: TrainingLoop, **state) -> None:
-        load_state(self, **state)
+    def watched(self: TrainingLoop, state: TrainingState) -> None:
+        load_state(self, state)
         seen.append({name: value.clone() for name, value in self.bare_model.state_dict().items()})
 
     monkeypatch.setattr(TrainingLoop, "load_state", watched)
@@ -152,7 +147,7 @@ def test_zeros_are_exactly_zero_in_every_checkpoint(
     def _masked(path) -> bool:
         return (path.parent / "mask.safetensors").exists()
 
-    monkeypatch.setattr(Showing, "on_step", look)
+    monkeypatch.setattr(ShowProgress, "on_step", look)
     run = train_from(setup, point, mask)
     assert seen == list(range(6, run.total_steps + 1))
     assert Mask.read(run.folder.path / "mask.safetensors").digest() == mask.digest()
@@ -163,23 +158,19 @@ def test_zeros_are_exactly_zero_in_every_checkpoint(
 
 @pytest.mark.parametrize("step", [10, 17, 31])
 def test_a_level_that_was_killed_ends_with_the_same_bits(
-    vectors, tiny_recipe, tmp_path, monkeypatch, step
+    vectors, tiny_recipe, tmp_path, killed_at, step
 ) -> None:
     whole = prepare(vectors, tiny_recipe, workspace=tmp_path / "whole", device="cpu")
     mask = half_mask(whole)
     expected = train_from(whole, pretrain(whole, 0, 5), mask, optimizer=True)
-    broken = prepare(vectors, tiny_recipe, workspace=tmp_path / "broken", device="cpu", checkpoint_every=0.0)
-    point = pretrain(broken, 0, 5)
+    interrupted = prepare(
+        vectors, tiny_recipe, workspace=tmp_path / "interrupted", device="cpu", checkpoint_every=0.0
+    )
+    point = pretrain(interrupted, 0, 5)
 
-    def on_step(self: Observer, loop: TrainingLoop) -> None:
-        if loop.step == step:
-            raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Showing, "on_step", on_step)
-        with pytest.raises(Killed):
-            train_from(broken, point, mask, optimizer=True)
-    run = train_from(broken, point, mask, optimizer=True)
+    with killed_at(step):
+        train_from(interrupted, point, mask, optimizer=True)
+    run = train_from(interrupted, point, mask, optimizer=True)
     assert run.trained and run.folder.path.name == expected.folder.path.name
     assert weights_hash(last_weights(run)) == weights_hash(last_weights(expected))
     first, _ = read_tensors(expected.folder.test_path)

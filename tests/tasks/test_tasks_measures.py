@@ -292,7 +292,7 @@ def test_a_regression_that_has_gone_wrong_is_never_right() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
-        ("intent_slot", {}, "did you mean 'intent_slots'"),
+        ("intent_slot", {}, "Did you mean 'intent_slots'"),
         ("generation", {}, "There is no task 'generation'"),
         ("regression", {"target_scale": 0.0}, "above zero"),
         ("regression", {"target_scale": float("nan")}, "above zero"),

@@ -14,11 +14,12 @@ from torch import nn
 from datadiet.data import Batch, ImageEncoding, TokenEncoding, open_store
 from datadiet.engine.points import FullColumns, HeadInputs, remembered
 from datadiet.engine.runs import Run
-from datadiet.engine.setup import Setup
+from datadiet.engine.setup import Setup, image_encoding
 from datadiet.engine.training.checkpoint import read_tensors, write_tensors
 from datadiet.engine.training.evaluation import evaluate
 from datadiet.engine.workspace import content_address
 from datadiet.foundation.errors import BadInputError, RunFailedError
+from datadiet.models.pretrained import build_encoder
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +111,9 @@ class Embeddings:
 def embeddings_of(setup: Setup, run: Run, step: int, encoder: str | None = None) -> Embeddings:
     """Embeddings of the training part: of a run's model at a step, or of an encoder.
 
+    Those of a model are what goes into the linear layer that the logits come out of, taken in evaluation mode, and
+    read back where they were taken before.
+
     Args:
         setup: data and machine.
         run: whose model is taken where there is no encoder.
@@ -119,26 +123,13 @@ def embeddings_of(setup: Setup, run: Run, step: int, encoder: str | None = None)
     Raises:
         BadInputError: a model whose logits do not come out of one linear layer; an encoder that cannot be had.
     """
-    about = {"fingerprint": setup.examples.fingerprint, "source": setup.examples.source}
+    about: dict[str, Any] = {"fingerprint": setup.examples.fingerprint, "source": setup.examples.source}
     ids = setup.examples.train.ids
     if encoder is not None:
         return Embeddings(ids, encode(setup, encoder), {**about, "encoder": encoder})
-    values, weights = measure_embeddings(setup, run, step)
-    return Embeddings(ids, values, {**about, "model": setup.recipe.model, "step": step, "weights": weights})
-
-
-def measure_embeddings(setup: Setup, run: Run, step: int) -> tuple[np.ndarray, str]:
-    """What goes into the linear layer that the logits come out of, with the weights of a step.
-
-    Returns:
-        (n, d) float32 in id order, taken in evaluation mode and read back where they were taken before; and
-        the hash of the weights.
-
-    Raises:
-        BadInputError: the model has no such layer.
-    """
     points = remembered(setup, run, step, "embeddings", lambda model: _penultimate(setup, model))
-    return points.columns["embeddings"], points.weights
+    about |= {"model": setup.recipe.model, "step": step, "weights": points.weights}
+    return Embeddings(ids, points.columns["embeddings"], about)
 
 
 def _penultimate(setup: Setup, model: nn.Module) -> dict[str, torch.Tensor]:
@@ -175,9 +166,11 @@ def encode(setup: Setup, encoder: str) -> np.ndarray:
     """
     if setup.examples.kind == "vector":
         raise BadInputError("Vectors need no encoder; leave --encoder out.")
+    # Names, sizes and times of a local encoder's files, so that one trained anew is another; none of a hub id.
+    files = [path for path in sorted(Path(encoder).glob("*")) if path.is_file()]
     question = {
         "encoder": encoder,
-        "files": _files_of(encoder),
+        "files": [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files],
         "data": setup.examples.fingerprint,
         "max_length": setup.recipe.max_length,
     }
@@ -191,23 +184,13 @@ def encode(setup: Setup, encoder: str) -> np.ndarray:
     return np.asarray(read_tensors(path)[0]["embeddings"].numpy())
 
 
-def _files_of(encoder: str) -> list[tuple[str, int, int]]:
-    """Names, sizes and times of a local encoder's files, so that one trained anew is another; none of a hub id."""
-    stats = [(path.name, path.stat()) for path in sorted(Path(encoder).glob("*")) if path.is_file()]
-    return [(name, found.st_size, found.st_mtime_ns) for name, found in stats]
-
-
 def _encoded(setup: Setup, encoder: str) -> torch.Tensor:
-    from datadiet.models.pretrained import build_encoder, image_processing
-
     encoding: ImageEncoding | TokenEncoding
     if setup.examples.kind == "text":
         kept = str(setup.workspace.path / "tokens")
         encoding = TokenEncoding(encoder, max_length=setup.recipe.max_length, cache_dir=kept)
     else:
-        wanted = image_processing(encoder)
-        fitted = ImageEncoding.fit(setup.examples, size=wanted.get("size"))
-        encoding = fitted.for_model(wanted)
+        encoding = image_encoding(setup.examples, encoder)
     device = setup.accelerator.device
     model = build_encoder(encoder).eval().to(device)
     store = open_store(setup.examples.train, encoding, device=str(device))

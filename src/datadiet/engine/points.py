@@ -14,7 +14,8 @@ from datadiet.data import Batch
 from datadiet.engine.runs import Run
 from datadiet.engine.setup import Setup
 from datadiet.engine.training.checkpoint import read_tensors, write_tensors
-from datadiet.engine.training.evaluation import evaluate, evaluation_mode, in_float32
+from datadiet.engine.training.devices import on_device
+from datadiet.engine.training.evaluation import evaluate, evaluation_mode, in_float32, share_of
 from datadiet.engine.training.ledger import Ledger
 from datadiet.engine.workspace import content_address
 from datadiet.foundation.errors import BadInputError
@@ -36,14 +37,12 @@ class Points:
         columns: name -> float32 (n,).
         weights: hash of the weights.
         step: the step of these weights.
-        seconds: time of the pass.
         ledger: of the pass, a `Ledger`; its wall seconds alone where the pass is older.
     """
 
     columns: dict[str, np.ndarray]
     weights: str
     step: int
-    seconds: float
     ledger: dict[str, Any] = field(default_factory=dict)
 
 
@@ -71,15 +70,20 @@ def try_grand(setup: Setup, parameters: str) -> None:
     Raises:
         BadInputError: no such parameters, or a model whose examples cannot be told apart.
     """
-    batch = next(iter(setup.train.epoch(setup.examples.train.ids[:2], batch_size=2, device="cpu")))
-    _gradient_norms(setup, setup.build(0).eval(), parameters)(batch.inputs, batch.targets)
+    batch = _two_examples(setup)
+    norms_of = GradientNorms(setup.build(0).eval(), parameters=parameters, task=setup.plain_task)
+    norms_of(batch.inputs, batch.targets)
+
+
+def _two_examples(setup: Setup) -> Batch:
+    return next(iter(setup.train.epoch(setup.examples.train.ids[:2], batch_size=2, device="cpu")))
 
 
 def refuse_scores(setup: Setup, names: Sequence[str]) -> None:
     """Raise `BadInputError` for a score that the task of this data does not have, before anything is trained."""
     if setup.task.single_label:
         return
-    batch = next(iter(setup.train.epoch(setup.examples.train.ids[:2], batch_size=2, device="cpu")))
+    batch = _two_examples(setup)
     with torch.inference_mode():
         there = set(setup.plain_task.measures(in_float32(setup.build(0).eval()(batch.inputs)), batch.targets))
     for name in names:
@@ -111,12 +115,6 @@ def parameters_of_grand(setup: Setup, asked: str | None) -> str:
     return "head"
 
 
-def _gradient_norms(
-    setup: Setup, model: nn.Module, parameters: str, precision: torch.dtype | None = None
-) -> GradientNorms:
-    return GradientNorms(model, parameters=parameters, task=setup.plain_task, autocast=precision)
-
-
 def load_weights(setup: Setup, run: Run, step: int) -> tuple[nn.Module, str]:
     """The model with the weights of a step, on the device and in evaluation mode, and their hash.
 
@@ -126,10 +124,7 @@ def load_weights(setup: Setup, run: Run, step: int) -> tuple[nn.Module, str]:
     state, facts = run.weights(step)
     model = setup.build(run.seed)
     model.load_state_dict(state)
-    model = model.to(setup.accelerator.device).eval()
-    if setup.recipe.memory_format == "channels_last":
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return model, str(facts["hash"])
+    return on_device(setup.recipe, model, setup.accelerator.device).eval(), str(facts["hash"])
 
 
 def remembered(
@@ -158,7 +153,7 @@ def remembered(
     columns, facts = read_tensors(path)
     arrays = {name: column.numpy() for name, column in columns.items()}
     ledger = facts.get("ledger", {"seconds": {"scoring": facts["seconds"]}})
-    return Points(arrays, facts["hash"], facts["step"], facts["seconds"], ledger)
+    return Points(arrays, facts["hash"], facts["step"], ledger)
 
 
 class FullColumns:
@@ -192,31 +187,23 @@ def compute_outputs(
     setup: Setup, model: nn.Module, extra: Sequence[str] = (), *, ids: np.ndarray | None = None
 ) -> dict[str, torch.Tensor]:
     """One forward pass over the training part, or over some sorted ids of it: the columns by name, (n,)."""
-    columns, task = FullColumns(setup, ids), setup.plain_task
+    columns, task, single_label = FullColumns(setup, ids), setup.plain_task, setup.task.single_label
     total = len(columns.ids)
     with setup.display.step("scoring", total, unit="examples/s") as advance, HeadInputs(model) as head:
 
-        def single_label(batch: Batch, logits: torch.Tensor) -> dict[str, torch.Tensor]:
-            assert isinstance(batch.targets, torch.Tensor)
-            measured = measure(logits, batch.targets)
-            values = {name: measured[name] for name in OUTPUT_COLUMNS}
-            for name in extra:
-                function = card(name).function
-                assert function is not None
-                values[name] = function(logits, batch.targets)
-            features = head.features(logits)
-            if features is not None:
-                values["grand_last_layer"] = grand_last_layer(
-                    logits, batch.targets, features.float(), bias=head.has_bias
-                )
-            return values
-
         def visit(batch: Batch, outputs: Any) -> None:
-            if setup.task.single_label:
-                values = single_label(batch, outputs)
-            else:
-                measured = task.measures(outputs, batch.targets)
-                values = {name: measured[name] for name in OUTPUT_COLUMNS if name in measured}
+            targets: Any = batch.targets
+            measured = measure(outputs, targets) if single_label else task.measures(outputs, targets)
+            values = {name: measured[name] for name in OUTPUT_COLUMNS if name in measured}
+            if single_label:
+                for name in extra:
+                    function = card(name).function
+                    assert function is not None
+                    values[name] = function(outputs, targets)
+                features = head.features(outputs)
+                if features is not None:
+                    norms = grand_last_layer(outputs, targets, features.float(), bias=head.has_bias)
+                    values["grand_last_layer"] = norms
             if isinstance(batch.inputs, torch.Tensor) and batch.inputs.is_floating_point():
                 values["input_norm"] = input_norm(batch.inputs)
             columns.put(batch, values)
@@ -230,24 +217,14 @@ def compute_grand(
     setup: Setup, model: nn.Module, parameters: str = "all", *, ids: np.ndarray | None = None
 ) -> dict[str, torch.Tensor]:
     """Gradient norms over the training part, or over some sorted ids of it: column `grand`, (n,)."""
-    columns = FullColumns(setup, ids)
-    accelerator, recipe = setup.accelerator, setup.recipe
+    columns, recipe = FullColumns(setup, ids), setup.recipe
     precision = torch.bfloat16 if recipe.precision == "bfloat16" else None
-    channels_last = recipe.memory_format == "channels_last"
-    norms_of = _gradient_norms(setup, model, parameters, precision)
-    batches = setup.train.epoch(
-        ids,
-        batch_size=min(recipe.batch_size, 128),
-        rank=accelerator.process_index,
-        world_size=accelerator.num_processes,
-        device=accelerator.device,
-        memory_format=torch.channels_last if channels_last else torch.contiguous_format,
-        bucket_by_length=setup.train.in_memory or recipe.bucket_by_length,
-    )
+    norms_of = GradientNorms(model, parameters=parameters, task=setup.plain_task, autocast=precision)
+    size = min(recipe.batch_size, 128)
     with setup.display.step("GraNd", len(columns.ids), unit="examples/s") as advance:
-        for index, batch in enumerate(batches):
-            if len(batch) == 0:
-                continue
+        for index, batch in enumerate(
+            share_of(setup.train, recipe, setup.accelerator, ids=ids, batch_size=size)
+        ):
             norms = norms_of(batch.inputs, batch.targets, verify_independence=index == 0)
             columns.put(batch, {"grand": norms})
             advance(len(batch))

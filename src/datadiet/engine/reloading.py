@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,11 @@ def loading_facts(examples: Examples, load_options: Mapping[str, Any] | None = N
     Returns:
         `load_options`, and `left_out`: ids of bad examples of the train part that were skipped.
     """
-    plain = {name: value for name, value in (load_options or {}).items() if _is_plain(value)}
+    plain = {}
+    for name, value in (load_options or {}).items():
+        with suppress(TypeError):
+            json.dumps(value)
+            plain[name] = value
     return {"load_options": plain, "left_out": [int(id_) for id_ in examples.left_out]}
 
 
@@ -85,11 +90,3 @@ def data_of_table(
     labels[train.ids] = train.labels
     table.check_data(examples.fingerprint, labels)
     return examples
-
-
-def _is_plain(value: Any) -> bool:
-    try:
-        json.dumps(value)
-    except TypeError:
-        return False
-    return True

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import gather_object, send_to_device
 
-from datadiet.engine.predicting import predict_test_part
+from datadiet.data import Batch
 from datadiet.engine.setup import Setup
 from datadiet.engine.training.checkpoint import TrainingState, read_tensors, weights_hash, write_tensors
 from datadiet.engine.training.dynamic import DynamicLoop, refuse_dynamic
-from datadiet.engine.training.loop import Observer, TrainingLoop
-from datadiet.engine.training.observers import Checkpointing, Recording, Showing
+from datadiet.engine.training.evaluation import evaluate
+from datadiet.engine.training.loop import Observer, RecordTrace, SaveCheckpoints, ShowProgress, TrainingLoop
 from datadiet.engine.training.seeding import derive_seed
 from datadiet.engine.workspace import RunFolder, ids_digest
 from datadiet.foundation.errors import BadInputError, RunFailedError
@@ -74,7 +77,6 @@ class Run:
 
 def describe(setup: Setup, seed: int, ids: np.ndarray | None, record: bool) -> dict[str, Any]:
     """What a run is, as plain data: its address is the hash of this."""
-    size = len(setup.examples.train) if ids is None else len(ids)
     recipe = {k: v for k, v in setup.recipe.described().items() if k not in _NOT_TRAINING}
     return {
         "protocol": PROTOCOL,
@@ -82,7 +84,7 @@ def describe(setup: Setup, seed: int, ids: np.ndarray | None, record: bool) -> d
         "encoding": setup.encoding.describe(),
         "recipe": recipe,
         **({"task": setup.examples.task} if setup.examples.task != "classification" else {}),
-        "total_steps": setup.recipe.total_steps(size, len(setup.examples.train)),
+        "total_steps": setup.recipe.total_steps(_size(setup, ids), len(setup.examples.train)),
         "seed": seed,
         "ids": ids_digest(ids),
         "record": record,
@@ -116,75 +118,83 @@ def train_run(
         RunFailedError: the loss became NaN; what was finished is kept.
     """
     description = describe(setup, seed, ids, record)
-    total = int(description["total_steps"])
-    until = total if until is None else min(until, total)
-    wanted = sorted({min(step, total) for step in weights_at})
-    folder = setup.workspace.folder(description)
-    size = len(setup.examples.train) if ids is None else len(ids)
-    per_epoch = setup.recipe.steps_per_epoch(size)
-    if setup.recipe.dynamic is not None and any(
-        step % per_epoch and step != total for step in (until, *wanted)
-    ):
+    weights_at, total = list(weights_at), int(description["total_steps"])
+    per_epoch = setup.recipe.steps_per_epoch(_size(setup, ids))
+    stops = [min(step, total) for step in (*weights_at, total if until is None else until)]
+    if setup.recipe.dynamic is not None and any(step % per_epoch and step != total for step in stops):
         raise BadInputError(
             "A dynamic run can be stopped, and its weights kept, at ends of epochs only: how many steps an epoch "
             "has is not known beforehand."
         )
-    trained = train_in(setup, folder, seed, ids, record, until, total, wanted, label)
-    return Run(folder, seed, size, total, per_epoch, folder.result(), trained)
+    return train_described(setup, description, seed, ids=ids, until=until, weights_at=weights_at, label=label)
 
 
-def train_in(
+def train_described(
     setup: Setup,
-    folder: RunFolder,
+    description: dict[str, Any],
     seed: int,
-    ids: np.ndarray | None,
-    record: bool,
-    until: int,
-    total: int,
-    wanted: list[int],
-    label: str,
-    begin: Callable[[TrainingLoop], None] | None = None,
-    equip: Callable[[TrainingLoop], None] | None = None,
-) -> bool:
-    """Train what is missing in a run's folder, which this process holds meanwhile; whether there was anything.
+    *,
+    ids: np.ndarray | None = None,
+    until: int | None = None,
+    weights_at: Iterable[int] = (),
+    label: str = "",
+    start: TrainingState | None = None,
+    configure: Callable[[TrainingLoop, RunFolder], None] | None = None,
+) -> Run:
+    """Train what is missing of the run of a description, whose folder this process holds meanwhile.
 
     Args:
         setup: data, recipe, machine.
-        folder: of the run.
+        description: what the run is; says its whole length, `total_steps`, and whether to `record` a trace.
         seed: of the loop.
         ids: the example ids to train on; None for all.
-        record: keep a trace.
-        until: the step to train to.
-        total: the run's whole length.
-        wanted: steps whose weights are kept, ascending.
+        until: the step to train to; None for the end.
+        weights_at: steps whose weights are kept.
         label: what the progress bar calls it.
-        begin: where a run starts that has no state yet; None for step 0 with the seed's initialisation.
-        equip: called on the loop before it goes on, also after an interruption, with the state already loaded.
+        start: where a run starts that has no state yet; None for step 0 with the seed's initialisation.
+        configure: called on the loop before it goes on, also after an interruption, with the state already loaded.
     """
-    accelerator = setup.accelerator
+    size, total = _size(setup, ids), int(description["total_steps"])
+    until = total if until is None else min(until, total)
+    weights_at = sorted({min(step, total) for step in weights_at})
+    folder, accelerator = setup.workspace.folder(description), setup.accelerator
 
     def wait() -> None:
         setup.display.say(f"Another process is training {label or 'this run'}; waiting for it.")
 
     try:
-        if accelerator.is_main_process:
-            with folder.locked(wait):
-                _settle(folder, wanted, until)
-                accelerator.wait_for_everyone()
-                trained = _train(setup, folder, seed, ids, record, until, total, wanted, label, begin, equip)
-                accelerator.wait_for_everyone()
-        else:
+        with folder.locked(wait) if accelerator.is_main_process else nullcontext():
+            if accelerator.is_main_process:
+                _start_over_for_weights(folder, weights_at)
             accelerator.wait_for_everyone()
-            trained = _train(setup, folder, seed, ids, record, until, total, wanted, label, begin, equip)
+            missing = [step for step in weights_at if not folder.weights_path(step).exists()]
+            state = TrainingState.read(folder.state_path) if folder.state_path.exists() else None
+            reached = state is not None and until <= state.step < total and not missing
+            trained = folder.result() is None and not reached
+            if trained:
+                recorder = _recorder(setup, folder, ids) if description["record"] else None
+                if state is not None and recorder is not None:
+                    recorder.load_state_dict(state.recorder)
+                loop = _training_loop(setup, seed, ids, total)
+                state = state or start
+                if state is not None:
+                    loop.load_state(state)
+                if configure is not None:
+                    configure(loop, folder)
+                _run_loop(setup, folder, loop, recorder, until, missing, label or f"seed {seed}")
             accelerator.wait_for_everyone()
     finally:
-        setup.let_go()
-    return trained
+        setup.free_memory()
+    return Run(folder, seed, size, total, setup.recipe.steps_per_epoch(size), folder.result(), trained)
 
 
-def _settle(folder: RunFolder, wanted: list[int], until: int) -> None:
+def _size(setup: Setup, ids: np.ndarray | None) -> int:
+    return len(setup.examples.train.ids if ids is None else ids)
+
+
+def _start_over_for_weights(folder: RunFolder, weights_at: list[int]) -> None:
     """Start over where kept weights are missing that lie behind the point the run has reached."""
-    missing = [step for step in wanted if not folder.weights_path(step).exists()]
+    missing = [step for step in weights_at if not folder.weights_path(step).exists()]
     if not missing:
         return
     finished = folder.result() is not None
@@ -192,29 +202,18 @@ def _settle(folder: RunFolder, wanted: list[int], until: int) -> None:
         folder.start_over()
 
 
-def _train(
-    setup: Setup,
-    folder: RunFolder,
-    seed: int,
-    ids: np.ndarray | None,
-    record: bool,
-    until: int,
-    total: int,
-    wanted: list[int],
-    label: str,
-    begin: Callable[[TrainingLoop], None] | None,
-    equip: Callable[[TrainingLoop], None] | None = None,
-) -> bool:
-    """Train what is missing; returns whether there was anything to do."""
-    stops = sorted({*[step for step in wanted if not folder.weights_path(step).exists()], until})
-    state = TrainingState.read(folder.state_path) if folder.state_path.exists() else None
-    if folder.result() is not None:
-        return False
-    if state is not None and state.step >= stops[-1] and len(stops) == 1 and until < total:
-        return False
-    main = setup.accelerator.is_main_process
+def _recorder(setup: Setup, folder: RunFolder, ids: np.ndarray | None) -> Recorder:
+    """A recorder over the run's trace; the process that writes opens the folder first and tidies it."""
     watched = setup.examples.train.ids if ids is None else np.sort(ids)
-    recorder = _recorder(setup, watched, folder) if record else None
+    if not setup.accelerator.is_main_process:
+        setup.accelerator.wait_for_everyone()
+    recorder = Recorder(ids=watched, folder=folder.trace_path, task=setup.plain_task)
+    if setup.accelerator.is_main_process:
+        setup.accelerator.wait_for_everyone()
+    return recorder
+
+
+def _training_loop(setup: Setup, seed: int, ids: np.ndarray | None, total_steps: int) -> TrainingLoop:
     loop = (TrainingLoop if setup.recipe.dynamic is None else DynamicLoop)(
         setup.recipe,
         setup.build(seed),
@@ -222,79 +221,80 @@ def _train(
         setup.train,
         ids=ids,
         seed=seed,
-        total_steps=total,
+        total_steps=total_steps,
         accelerator=setup.accelerator,
         augmentation=setup.augmentation,
     )
-    setup.held_bytes.append(sum(p.numel() * p.element_size() for p in loop.model.parameters()))
-    if state is not None:
-        loop.load_state(
-            step=state.step,
-            seconds=state.seconds,
-            model=state.model,
-            optimizer=state.optimizer,
-            ledger=state.ledger,
-            selection=state.selection,
-        )
-        if recorder is not None:
-            recorder.load_state_dict(state.recorder)
-    elif begin is not None:
-        begin(loop)
-    if equip is not None:
-        equip(loop)
-    checkpoints = Checkpointing(folder.state_path, recorder, setup.checkpoint_every)
-    with setup.display.step(label or f"seed {seed}", until, done=loop.step) as advance:
-        watching: list[Observer] = [Recording(recorder)] if recorder is not None else []
-        loop.observers = [*watching, checkpoints, Showing(advance)]
-        for stop in stops:
+    setup.prepared_bytes.append(sum(p.numel() * p.element_size() for p in loop.model.parameters()))
+    return loop
+
+
+def _run_loop(
+    setup: Setup,
+    folder: RunFolder,
+    loop: TrainingLoop,
+    recorder: Recorder | None,
+    until: int,
+    weights_at: list[int],
+    label: str,
+) -> None:
+    """Train to a step, keep weights on the way and the state or the result at the end."""
+    main = setup.accelerator.is_main_process
+    checkpoints = SaveCheckpoints(folder.state_path, recorder, setup.checkpoint_every)
+    with setup.display.step(label, until, done=loop.step) as advance:
+        watching: list[Observer] = [RecordTrace(recorder)] if recorder is not None else []
+        loop.observers = [*watching, checkpoints, ShowProgress(advance)]
+        for stop in sorted({*weights_at, until}):
             loop.run(stop)
-            if stop in wanted and main:
-                write_weights(folder, loop)
-    if loop.step < total:
+            if stop in weights_at and main:
+                model = loop.model_state()
+                facts = {
+                    "step": loop.step,
+                    "hash": weights_hash(model),
+                    "seconds": loop.seconds,
+                    "ledger": loop.ledger.as_dict(),
+                }
+                write_tensors(folder.weights_path(loop.step), model, facts)
+    if loop.step == loop.total_steps:
+        result = _test(setup, folder, loop)
         if main:
-            checkpoints.write(loop)
-        return True
-    result = _test(setup, folder, loop)
-    if main:
-        folder.finish(result)
-    return True
-
-
-def _recorder(setup: Setup, ids: np.ndarray, folder: RunFolder) -> Recorder:
-    """A recorder over the run's trace; the process that writes opens the folder first and tidies it."""
-    if not setup.accelerator.is_main_process:
-        setup.accelerator.wait_for_everyone()
-    recorder = Recorder(ids=ids, folder=folder.trace_path, task=setup.plain_task)
-    if setup.accelerator.is_main_process:
-        setup.accelerator.wait_for_everyone()
-    return recorder
-
-
-def write_weights(folder: RunFolder, loop: TrainingLoop) -> None:
-    """Keep the weights as they are now, with their hash."""
-    model = loop.model_state()
-    facts = {
-        "step": loop.step,
-        "hash": weights_hash(model),
-        "seconds": loop.seconds,
-        "ledger": loop.ledger.as_dict(),
-    }
-    write_tensors(folder.weights_path(loop.step), model, facts)
+            folder.finish(result)
+    elif main:
+        checkpoints.write(loop)
 
 
 def _test(setup: Setup, folder: RunFolder, loop: TrainingLoop) -> dict[str, Any]:
-    """Predict the test part, write the predictions, return the run's result."""
+    """Predict the test part in evaluation mode, every process its share, and write it; returns the run's result.
+
+    Written are, in id order, `prediction` int64 (n,), as the task's measures have it (classes, intents), and `correct`
+    bool (n,). Metrics beside accuracy are None where they are not defined; single-label classification has none.
+    """
     loop.ledger.start()
-    part = setup.examples.test
-    prediction, correct, metrics = predict_test_part(setup, loop.bare_model)
+    part, task, accelerator = setup.examples.test, setup.plain_task, setup.accelerator
+    seen: list[tuple[np.ndarray, dict[str, torch.Tensor], dict[str, torch.Tensor], Any]] = []
+
+    def visit(batch: Batch, outputs: Any) -> None:
+        found = task.measures(outputs, batch.targets), task.predictions(outputs, batch.targets), batch.targets
+        seen.append((part.positions_of(batch.ids.cpu().numpy()), *send_to_device(found, "cpu")))
+
+    evaluate(loop.bare_model, setup.test, setup.recipe, accelerator, visit)
+    if accelerator.num_processes > 1:
+        seen = gather_object(seen)
+    prediction = torch.zeros(len(part), dtype=torch.int64)
+    correct = torch.zeros(len(part), dtype=torch.bool)
+    for places, measures, _, _ in seen:
+        prediction[torch.from_numpy(places)] = measures["prediction"].long()
+        correct[torch.from_numpy(places)] = measures["correct"]
+    metrics = task.metrics([found for _, _, found, _ in seen], [targets for _, _, _, targets in seen])
+    further = {k: v if math.isfinite(v) else None for k, v in metrics.items() if k != "accuracy"}
     test_seconds = loop.ledger.lap("evaluation")
     loop.ledger.evaluated += len(part)
-    if setup.accelerator.is_main_process:
+    if accelerator.is_main_process:
         tensors = {"ids": torch.from_numpy(part.ids), "prediction": prediction, "correct": correct}
         write_tensors(folder.test_path, tensors, {"step": loop.step})
     return {
         "accuracy": float(correct.double().mean()),
-        **({"metrics": metrics} if metrics else {}),
+        **({"metrics": further} if further else {}),
         "seconds": loop.seconds,
         "test_seconds": test_seconds,
         "steps": loop.steps_taken,
@@ -343,21 +343,20 @@ def train_child(
     refuse_dynamic(setup.recipe, "Children go on with")
     _check_parent(setup, parent, step, ids)
     state, facts = parent.weights(step)
-    own = derive_seed(parent.seed, "child", step, seed)
-    total = parent.total_steps
     description = describe(setup, seed, ids, False) | {
         "child_of": parent.folder.path.name,
         "step": step,
         "weights": facts["hash"],
     }
-    folder = setup.workspace.folder(description)
-
-    def begin(loop: TrainingLoop) -> None:
-        loop.load_state(step=step, seconds=0.0, model=state, optimizer=loop.optimizer_state())
-
-    called = label or f"child {seed} of seed {parent.seed}"
-    trained = train_in(setup, folder, own, ids, False, total, total, [total], called, begin)
-    return Run(folder, own, parent.num_examples, total, parent.steps_per_epoch, folder.result(), trained)
+    return train_described(
+        setup,
+        description,
+        derive_seed(parent.seed, "child", step, seed),
+        ids=ids,
+        weights_at=[parent.total_steps],
+        label=label or f"child {seed} of seed {parent.seed}",
+        start=TrainingState(step, model=state),
+    )
 
 
 def _check_parent(setup: Setup, parent: Run, step: int, ids: np.ndarray | None) -> None:

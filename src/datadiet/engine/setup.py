@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +25,20 @@ from datadiet.data import (
     open_store,
 )
 from datadiet.data.encodings.texts import trained_tokenizer
-from datadiet.engine.training.devices import accelerator_for
+from datadiet.engine.training.devices import accelerator_for, fastest_precision
 from datadiet.engine.training.dynamic import sampler_for
-from datadiet.engine.training.precision import fastest_precision
 from datadiet.engine.training.recipe import Recipe, fast_for, named_recipe
 from datadiet.engine.training.seeding import derive_seed, local_randomness, seed_generators
 from datadiet.engine.workspace import Workspace
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.progress import ProgressDisplay
 from datadiet.models import DEFAULTS, ModelContext, build_model, check_model, check_vocabulary, is_pretrained
+from datadiet.models.pretrained import image_processing
 from datadiet.tasks import Task, task_for
 
 Encoding = ImageEncoding | VectorEncoding | NgramEncoding | TokenEncoding
 TRAINS_ITS_TOKENIZER = "tiny-bert"
-MOST_HELD = 32 * 2**20  # bytes of parameters of finished runs
+MAX_PREPARED_BYTES = 32 * 2**20  # bytes of parameters of finished runs
 SAMPLE_SIZE = 2_000  # training examples that data-dependent initialisation may look at
 
 
@@ -57,7 +58,7 @@ class Setup:
     display: ProgressDisplay
     checkpoint_every: float = 30.0
     cut_texts: dict[str, int] = field(default_factory=dict)
-    held_bytes: list[int] = field(default_factory=list)  # of the models that Accelerate still holds on to
+    prepared_bytes: list[int] = field(default_factory=list)  # of the models that Accelerate still holds on to
 
     @property
     def steps_per_epoch(self) -> int:
@@ -87,21 +88,20 @@ class Setup:
         """The step at the end of an epoch, which may be a fraction."""
         return round(epoch * self.steps_per_epoch)
 
-    def let_go(self) -> None:
+    def free_memory(self) -> None:
         """Have Accelerate drop models and optimisers of finished runs, once they are large enough to matter.
 
         It holds on to every one that it prepared; dropping them collects garbage, a third of a second each time.
         """
-        if self.held_bytes and sum(self.held_bytes) >= MOST_HELD:
+        if self.prepared_bytes and sum(self.prepared_bytes) >= MAX_PREPARED_BYTES:
             self.accelerator.free_memory()
-            self.held_bytes.clear()
+            self.prepared_bytes.clear()
 
     def close(self) -> None:
         """Let workers of the stores go."""
         for store in (self.train, self.test):
-            closer = getattr(store, "close", None)
-            if closer is not None:
-                closer()
+            if hasattr(store, "close"):
+                store.close()
 
 
 def resolve_recipe(
@@ -123,11 +123,8 @@ def resolve_recipe(
     if model == "auto":
         model = TRAINS_ITS_TOKENIZER if examples.tag_names else DEFAULTS[examples.kind]
     if recipe == "fast":
-        chosen = fast_for(
-            "tokens" if model == TRAINS_ITS_TOKENIZER else examples.kind,
-            len(examples.train),
-            pretrained=is_pretrained(model),
-        )
+        kind = "tokens" if model == TRAINS_ITS_TOKENIZER else examples.kind
+        chosen = fast_for(kind, len(examples.train), pretrained=is_pretrained(model))
     chosen = chosen.replace(**{**given, "model": model})
     check_model(chosen.model, examples.kind, examples.task)
     return chosen
@@ -139,10 +136,9 @@ def choose_encoding(recipe: Recipe, examples: Examples, cache: Path | None = Non
         return VectorEncoding.fit(examples)
     if examples.kind == "text":
         # Tags are of words, so only an encoding that tells where words begin will do.
-        tagged = bool(examples.tag_names)
-        if not (tagged or is_pretrained(recipe.model) or recipe.model == TRAINS_ITS_TOKENIZER):
+        tagged, brought = bool(examples.tag_names), is_pretrained(recipe.model)
+        if not (tagged or brought or recipe.model == TRAINS_ITS_TOKENIZER):
             return NgramEncoding(max_tokens=recipe.max_length)
-        brought = is_pretrained(recipe.model)
         return TokenEncoding(
             recipe.model if brought else trained_tokenizer(examples.train),
             max_length=recipe.max_length,
@@ -150,11 +146,14 @@ def choose_encoding(recipe: Recipe, examples: Examples, cache: Path | None = Non
             words=tagged,
             cache_dir=None if cache is None else str(cache),
         )
-    if not is_pretrained(recipe.model):
-        return ImageEncoding.fit(examples)
-    from datadiet.models.pretrained import image_processing
+    return image_encoding(examples, recipe.model if is_pretrained(recipe.model) else None)
 
-    wanted = image_processing(recipe.model)
+
+def image_encoding(examples: Examples, pretrained: str | None) -> ImageEncoding:
+    """Images as they are, or as a model of `transformers` was trained on them."""
+    if pretrained is None:
+        return ImageEncoding.fit(examples)
+    wanted = image_processing(pretrained)
     return ImageEncoding.fit(examples, size=wanted.get("size")).for_model(wanted)
 
 
@@ -255,37 +254,30 @@ def _try_model(setup: Setup) -> None:
             f"The model {setup.recipe.model!r} cannot take this data (inputs of shape {_shape(batch.inputs)}): "
             f"{' '.join(str(error).split())[:300]}"
         ) from error
-    wanted = output_shapes(setup.examples, batch)
-    if _shape(outputs) not in wanted:
+    what, shapes = wanted_outputs(setup.examples, batch)
+    if _shape(outputs) not in shapes:
         raise BadInputError(
-            f"The model {setup.recipe.model!r} must return {_what(setup.examples)} of shape {wanted[0]} for "
-            f"{len(batch)} examples, and returned {_shape(outputs)}."
+            f"The model {setup.recipe.model!r} must return {what} of shape {shapes[0]} for {len(batch)} examples, "
+            f"and returned {_shape(outputs)}."
         )
 
 
-def output_shapes(examples: Examples, batch: Batch) -> list[object]:
-    """The shapes that a model's outputs for a batch may have, the usual one first."""
+def wanted_outputs(examples: Examples, batch: Batch) -> tuple[str, list[object]]:
+    """What a model puts out for a batch, in words, and the shapes that it may have, the usual one first."""
     size, outputs, tags = len(batch), examples.num_outputs, len(examples.tag_names)
-    if examples.task == "regression":
-        return [(size,), (size, 1)]
-    if examples.task in ("classification", "multilabel"):
-        return [(size, outputs)]
-    assert isinstance(batch.inputs, dict)
-    words = (size, batch.inputs["input_ids"].shape[1], tags)
-    return (
-        [words] if examples.task == "token_classification" else [{"intent": (size, outputs), "slots": words}]
-    )
-
-
-def _what(examples: Examples) -> str:
-    if examples.task == "classification":
-        return f"logits of {examples.num_classes} classes"
-    return {
-        "intent_slots": f"logits of {examples.num_outputs} intents and {len(examples.tag_names)} tags",
-        "token_classification": f"logits of {len(examples.tag_names)} tags",
-        "multilabel": f"logits of {examples.num_outputs} labels",
-        "regression": "numbers",
-    }[examples.task]
+    longest = batch.inputs["input_ids"].shape[1] if isinstance(batch.inputs, dict) else 0
+    slots = (size, longest, tags)
+    by_task: dict[str, tuple[str, list[object]]] = {
+        "classification": (f"logits of {outputs} classes", [(size, outputs)]),
+        "multilabel": (f"logits of {outputs} labels", [(size, outputs)]),
+        "regression": ("numbers", [(size,), (size, 1)]),
+        "token_classification": (f"logits of {tags} tags", [slots]),
+        "intent_slots": (
+            f"logits of {outputs} intents and {tags} tags",
+            [{"intent": (size, outputs), "slots": slots}],
+        ),
+    }
+    return by_task[examples.task]
 
 
 def task_of(examples: Examples, label_smoothing: float) -> Task:
@@ -312,29 +304,24 @@ def _shape(value: object) -> object:
 
 
 def _model_context(examples: Examples, encoding: Encoding, store: Store) -> ModelContext:
-    ids = examples.train.ids
-    spread = ids[np.unique(np.linspace(0, len(ids) - 1, min(SAMPLE_SIZE, len(ids))).astype(np.int64))]
-    shape: tuple[int, ...] = ()
-    sample = None
+    ids, sample = examples.train.ids, None
     if isinstance(encoding, ImageEncoding | VectorEncoding):
-        sample = next(iter(store.epoch(spread, batch_size=len(spread), device="cpu"))).inputs
-        assert isinstance(sample, torch.Tensor)
-        shape = tuple(sample.shape[1:])
-    vocabulary, padding_token = 0, None
-    if isinstance(encoding, NgramEncoding):
-        vocabulary = encoding.buckets
-    elif isinstance(encoding, TokenEncoding):
-        vocabulary, padding_token = encoding.vocabulary_size, encoding.padding_token
+        spread = ids[np.unique(np.linspace(0, len(ids) - 1, min(SAMPLE_SIZE, len(ids))).astype(np.int64))]
+        inputs = next(iter(store.epoch(spread, batch_size=len(spread), device="cpu"))).inputs
+        assert isinstance(inputs, torch.Tensor)
+        sample = inputs
+    tokens = encoding if isinstance(encoding, TokenEncoding) else None
+    buckets = encoding.buckets if isinstance(encoding, NgramEncoding) else 0
     return ModelContext(
         examples.kind,
         examples.num_classes,
-        shape,
-        vocabulary,
+        () if sample is None else tuple(sample.shape[1:]),
+        buckets if tokens is None else tokens.vocabulary_size,
         sample,
         task=examples.task,
         num_tags=len(examples.tag_names),
         num_outputs=examples.num_outputs,
-        padding_token=padding_token,
+        padding_token=None if tokens is None else tokens.padding_token,
     )
 
 
@@ -348,8 +335,7 @@ def _fix_precision(setup: Setup) -> Recipe:
 
     def measure() -> list[str]:
         batch: Batch = next(iter(setup.train.epoch(batch_size=batch_size, device=device)))
-        build: Callable[[], nn.Module] = lambda: setup.build(0)  # noqa: E731
-        return list(fastest_precision(recipe, build, batch, setup.task, device))
+        return list(fastest_precision(recipe, partial(setup.build, 0), batch, setup.task, device))
 
     question = {
         "choice": "precision",

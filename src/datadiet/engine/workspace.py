@@ -81,10 +81,21 @@ class Workspace:
 
 
 class RunFolder:
-    """One run on disk: `description.json`, the latest state, weights, trace, measurements, `result.json`."""
+    """One run on disk: `description.json`, the latest state, weights, trace, measurements, `result.json`.
+
+    Attributes:
+        path: the folder.
+        description: what its address was made of.
+        state_path: the latest training state of an unfinished run.
+        trace_path: the folder of the trace.
+        test_path: predictions on the test part, by id.
+    """
 
     def __init__(self, path: Path, description: dict[str, Any]) -> None:
         self.path, self.description = path, description
+        self.state_path = path / "state.safetensors"
+        self.trace_path = path / "trace"
+        self.test_path = path / "test.safetensors"
 
     @contextmanager
     def locked(self, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
@@ -98,32 +109,13 @@ class RunFolder:
                 on_wait()
             lock.acquire()
         try:
-            self._sweep()
+            for leftover in self.path.rglob("*.tmp"):  # what a killed process was writing
+                leftover.unlink(missing_ok=True)
             if not (self.path / "description.json").exists():
                 write_json(self.path / "description.json", self.description)
             yield
         finally:
             lock.release()
-
-    def _sweep(self) -> None:
-        """Remove what a killed process was writing."""
-        for leftover in self.path.rglob("*.tmp"):
-            leftover.unlink(missing_ok=True)
-
-    @property
-    def state_path(self) -> Path:
-        """The latest training state of an unfinished run."""
-        return self.path / "state.safetensors"
-
-    @property
-    def trace_path(self) -> Path:
-        """The folder of the trace."""
-        return self.path / "trace"
-
-    @property
-    def test_path(self) -> Path:
-        """Predictions on the test part, by id."""
-        return self.path / "test.safetensors"
 
     def weights_path(self, step: int) -> Path:
         """The model's state after `step` steps."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -105,26 +104,21 @@ def whole_folder(target: Path) -> Iterator[Path]:
     made: list[Path] = []
     token = f"{os.getpid()}-{secrets.token_hex(4)}"
     temporary = target.with_name(f".{target.name[:100]}.{token}.tmp")
-    done = False
     try:
-        for folder in reversed([target.parent, *target.parent.parents]):
-            if not folder.exists():
-                folder.mkdir()
-                made.append(folder)
-        temporary.mkdir()
+        made += [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
+        temporary.mkdir(parents=True)
         yield temporary
         _swap(temporary, target, target.with_name(f".{target.name[:100]}.{token}.old"))
-        done = True
-    except OSError as error:
-        raise RunFailedError(
-            f"'{target}' cannot be written: {error.strerror or error}; nothing of it is left there."
-        ) from error
-    finally:
-        if not done:
-            shutil.rmtree(temporary, ignore_errors=True)
-            for folder in reversed(made):
-                with contextlib.suppress(OSError):
-                    folder.rmdir()
+    except BaseException as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()
+        if isinstance(error, OSError):
+            raise RunFailedError(
+                f"'{target}' cannot be written: {error.strerror or error}; nothing of it is left there."
+            ) from error
+        raise
 
 
 def _swap(new: Path, target: Path, aside: Path) -> None:

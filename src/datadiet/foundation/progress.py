@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+Advance = Callable[[int], None]  # moves the bar of a step by an amount
 
 
 class ProgressDisplay:
@@ -45,9 +46,7 @@ class ProgressDisplay:
             self._bars.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         if self._bars is not None:
             self._bars.stop()
             self._bars = self._whole = None
@@ -66,34 +65,32 @@ class ProgressDisplay:
 
     @contextmanager
     def step(self, description: str, total: int, *, done: int = 0, unit: str = "") -> Iterator[Advance]:
-        """A bar for one step; inside, call `advance(amount)`. `unit` adds a rate, as in "examples/s"."""
-        if self._bars is None:
-            yield Advance(None, None, None, unit)
-            return
-        task = self._bars.add_task(escape(description), total=total, completed=done, rate="")
+        """A bar for one step; inside, call `advance(amount)`, which moves the bar of the whole as well.
+
+        `unit` adds a rate, as in "examples/s".
+        """
+        bars, whole = self._bars, self._whole
+        task = (
+            None if bars is None else bars.add_task(escape(description), total=total, completed=done, rate="")
+        )
+
+        def advance(amount: int) -> None:
+            if bars is None or task is None:
+                return
+            bars.advance(task, amount)
+            speed = bars.tasks[bars.task_ids.index(task)].speed
+            if unit and speed:
+                bars.update(task, rate=f"{speed:,.0f} {unit}")
+            if whole is not None:
+                bars.advance(whole, amount)
+
         try:
-            yield Advance(self._bars, task, self._whole, unit)
+            yield advance
         finally:
-            self._bars.remove_task(task)
+            if bars is not None and task is not None:
+                bars.remove_task(task)
 
     def say(self, sentence: str) -> None:
         """A line on standard error that stays; only where a person watches."""
         if self.enabled:
             self.console.print(sentence, markup=False, highlight=False)
-
-
-class Advance:
-    """Moves the bar of a step, and with it the bar of the whole."""
-
-    def __init__(self, bars: Progress | None, task: TaskID | None, whole: TaskID | None, unit: str) -> None:
-        self._bars, self._task, self._whole, self._unit = bars, task, whole, unit
-
-    def __call__(self, amount: int = 1, *, examples: int | None = None) -> None:
-        if self._bars is None or self._task is None:
-            return
-        self._bars.advance(self._task, amount)
-        speed = self._bars.tasks[self._bars.task_ids.index(self._task)].speed
-        if self._unit and speed:
-            self._bars.update(self._task, rate=f"{speed:,.0f} {self._unit}")
-        if self._whole is not None:
-            self._bars.advance(self._whole, amount)

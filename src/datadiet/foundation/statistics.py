@@ -47,7 +47,7 @@ def accuracy_interval(correct: np.ndarray, *, level: float = 0.95, seed: int = 0
         >>> perfect.mean, 0.9 < perfect.low < 0.95
         (1.0, True)
     """
-    found = _interval([(1.0, np.asarray(correct, dtype=np.float64))], RIGHT_AND_WRONG, level, seed)
+    found = _interval([(1.0, correct)], RIGHT_AND_WRONG, level, seed)
     return Estimate(found.mean, max(0.0, found.low), min(1.0, found.high))
 
 
@@ -76,12 +76,7 @@ def difference_interval(
     """
     if arm.shape[1] != reference.shape[1]:
         raise ValueError("both arms must be measured on the same test examples")
-    return _interval(
-        [(1.0, np.asarray(arm, np.float64)), (-1.0, np.asarray(reference, np.float64))],
-        FOUR_OUTCOMES,
-        level,
-        seed,
-    )
+    return _interval([(1.0, arm), (-1.0, reference)], FOUR_OUTCOMES, level, seed)
 
 
 def saved_interval(ratios: Sequence[float], *, level: float = 0.95) -> list[float | None]:
@@ -105,11 +100,12 @@ def saved_interval(ratios: Sequence[float], *, level: float = 0.95) -> list[floa
 
 
 def _interval(arms: list[tuple[float, np.ndarray]], added: Pseudo, level: float, seed: int) -> Estimate:
-    per_example = sum(sign * correct.mean(axis=0) for sign, correct in arms)
-    assert isinstance(per_example, np.ndarray)
+    seeds = [np.asarray(correct, dtype=np.float64) for _, correct in arms]
+    signed = [sign * correct.mean(axis=0) for (sign, _), correct in zip(arms, seeds, strict=True)]
+    per_example = np.sum(signed, axis=0)
     mean = float(per_example.mean())
     generator = np.random.default_rng(seed)
-    draws = _resampled_means(per_example, added, generator) + _seed_noise([c for _, c in arms], generator)
+    draws = _resampled_means(per_example, added, generator) + _seed_noise(seeds, generator)
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return Estimate(mean, min(mean, float(low)), max(mean, float(high)))
 

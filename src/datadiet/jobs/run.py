@@ -27,7 +27,7 @@ from datadiet.jobs.verdict import DEFAULT_TOLERANCE, decide
 from datadiet.pages.report import safe_name, verdict_sentence
 from datadiet.scores import ScoreTable, card
 from datadiet.selection import explain_auto, kept_size, rule_card
-from datadiet.sparse.magnitude import check_sparsity
+from datadiet.sparse.masks import check_sparsity
 
 DEFAULT_KEEP = (0.7, 0.5, 0.3)
 

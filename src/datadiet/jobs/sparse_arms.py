@@ -9,9 +9,8 @@ import numpy as np
 from datadiet.engine.runs import Run
 from datadiet.foundation.statistics import accuracy_interval, difference_interval
 from datadiet.jobs.compare import Arm, Comparison
-from datadiet.sparse.iterative import rewinding_step, trained
-from datadiet.sparse.magnitude import magnitude_mask
-from datadiet.sparse.mask import Mask
+from datadiet.sparse.iterative import load_last_weights, rewinding_step
+from datadiet.sparse.masks import Mask, magnitude_mask
 from datadiet.sparse.rewinding import rewinding_point, train_from
 
 
@@ -72,7 +71,7 @@ def _sparse(
 ) -> tuple[Mask, Run]:
     setup, dense = comparison.setup, arm.runs[index]
     step = rewinding_step(dense.total_steps)
-    model = trained(setup.build(dense.seed), dense)
+    model = load_last_weights(setup.build(dense.seed), dense)
     mask = magnitude_mask(model, sparsity, allow_empty_layer=allow_empty_layer)
     if mask.emptied:
         setup.display.say(f"{label} leaves no weight of {', '.join(mask.emptied)}.")

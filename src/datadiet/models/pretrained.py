@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from datadiet.foundation.errors import BadInputError
-from datadiet.models.context import WORD_TASKS, ModelContext
+from datadiet.models.registry import WORD_TASKS, ModelContext
 
 
 class IntentSlotModel(nn.Module):
@@ -35,7 +35,7 @@ class IntentSlotModel(nn.Module):
         super().__init__()
         config: Any = encoder.config
         self.encoder = encoder
-        self.looks_back = only_looks_back(encoder)
+        self.causal = is_causal(encoder)
         self.dropout = nn.Dropout(_dropout_of(config))
         self.intent_head = nn.Linear(config.hidden_size, num_intents)
         self.slot_head = nn.Linear(config.hidden_size, num_tags)
@@ -47,7 +47,7 @@ class IntentSlotModel(nn.Module):
         """Token tensors (batch, tokens) -> {"intent": (batch, intents), "slots": (batch, tokens, tags)}."""
         hidden = self.encoder(**inputs).last_hidden_state
         whole = hidden[:, 0]
-        if self.looks_back:
+        if self.causal:
             last = inputs["attention_mask"].sum(dim=1).clamp(min=1) - 1
             whole = hidden[torch.arange(len(hidden), device=hidden.device), last]
         return {
@@ -56,7 +56,7 @@ class IntentSlotModel(nn.Module):
         }
 
 
-def only_looks_back(encoder: nn.Module) -> bool:
+def is_causal(encoder: nn.Module) -> bool:
     """Whether what an encoder says of the first token stays the same whatever comes after it.
 
     Found by trying: two texts of three tokens that differ in the last one. Its mode stays what it was.
@@ -75,17 +75,9 @@ def only_looks_back(encoder: nn.Module) -> bool:
 
 def _dropout_of(config: Any) -> float:
     """The dropout before a classifier, by the names that configurations give it; 0.1 where none does."""
-    for name in (
-        "classifier_dropout",
-        "seq_classif_dropout",
-        "hidden_dropout_prob",
-        "hidden_dropout",
-        "dropout",
-    ):
-        value = getattr(config, name, None)
-        if isinstance(value, int | float):
-            return float(value)
-    return 0.1
+    names = ("classifier_dropout", "seq_classif_dropout", "hidden_dropout_prob", "hidden_dropout", "dropout")
+    values = [getattr(config, name, None) for name in names]
+    return next((float(value) for value in values if isinstance(value, int | float)), 0.1)
 
 
 class LogitsOf(nn.Module):
@@ -99,9 +91,8 @@ class LogitsOf(nn.Module):
         """Pixels (batch, channels, height, width), or a dict of token tensors -> logits (batch, outputs), or
         (batch, tokens, tags) of a model that tags tokens.
         """
-        if isinstance(inputs, torch.Tensor):
-            return self.classifier(pixel_values=inputs).logits  # type: ignore[no-any-return]
-        return self.classifier(**inputs).logits  # type: ignore[no-any-return]
+        named = {"pixel_values": inputs} if isinstance(inputs, torch.Tensor) else inputs
+        return self.classifier(**named).logits  # type: ignore[no-any-return]
 
 
 class PooledEncoder(nn.Module):
@@ -142,7 +133,8 @@ def import_transformers() -> Any:
 
 def _load(what: str, name: str, loader: Any, **options: Any) -> Any:
     try:
-        return loader.from_pretrained(name, **options)
+        with _without_warnings():
+            return loader.from_pretrained(name, **options)
     except TypeError as error:
         raise BadInputError(
             f"The {what} of {name!r} could not be built with the options {options}: {error}."
@@ -156,8 +148,41 @@ def _load(what: str, name: str, loader: Any, **options: Any) -> Any:
         ) from error
 
 
-def pretrained_config(name: str) -> Any:
-    """The configuration of a folder or hub id; raises `BadInputError` in one sentence when there is none."""
+def check_vocabulary(model: nn.Module, tokenizer_size: int) -> None:
+    """Raise where a tokenizer gives ids that a model has no embedding for; models without a table of tokens pass.
+
+    A table with more rows than the tokenizer has tokens is common (rounded up for speed) and fits.
+
+    Args:
+        model: any module; the first one inside that says its input embeddings, as those of `transformers` do,
+            decides.
+        tokenizer_size: number of token ids, added ones included: `len(tokenizer)`.
+
+    Raises:
+        BadInputError: the table of embeddings is smaller than the tokenizer.
+
+    Example:
+        >>> check_vocabulary(nn.Linear(2, 2), 30_000)
+    """
+    rows = next(
+        (table.num_embeddings for table in map(_input_embeddings, model.modules()) if table is not None), None
+    )
+    if rows is not None and tokenizer_size > rows:
+        raise BadInputError(
+            f"The model has embeddings for {rows} tokens and the tokenizer gives {tokenizer_size}: that is a "
+            "tokenizer that does not match the model; give a folder that holds both as they were trained together."
+        )
+
+
+def _input_embeddings(module: nn.Module) -> nn.Embedding | None:
+    try:
+        table = module.get_input_embeddings()  # type: ignore[operator]
+    except (AttributeError, NotImplementedError):
+        return None
+    return table if isinstance(table, nn.Embedding) else None
+
+
+def _config(name: str) -> Any:
     return _load("model configuration", name, import_transformers().AutoConfig)
 
 
@@ -168,13 +193,11 @@ def image_processing(name: str) -> dict[str, Any]:
         {"size": int, "channels": int, "mean": tuple, "std": tuple}, as far as the folder says them.
     """
     transformers = import_transformers()
-    config = pretrained_config(name)
+    config = _config(name)
     found: dict[str, Any] = {}
-    size = getattr(config, "image_size", None)
-    if isinstance(size, int):
-        found["size"] = size
-    if isinstance(getattr(config, "num_channels", None), int):
-        found["channels"] = config.num_channels
+    for key, field in (("size", "image_size"), ("channels", "num_channels")):
+        if isinstance(getattr(config, field, None), int):
+            found[key] = getattr(config, field)
     try:
         processor = transformers.image_processing_base.ImageProcessingMixin.get_image_processor_dict(name)[0]
     except (OSError, ValueError):
@@ -210,7 +233,12 @@ def build_pretrained(name: str, context: ModelContext, **options: Any) -> nn.Mod
     if context.task in WORD_TASKS and context.kind != "text":
         raise BadInputError(f"The task {context.task!r} is for texts, not for {context.kind} data.")
     if context.task == "intent_slots":
-        return IntentSlotModel(_loaded_encoder(name, **options), context.num_outputs, context.num_tags)
+        # The encoder without its pooler, whose weights the heads of tokens would leave without a gradient.
+        kind = transformers.MODEL_MAPPING.get(type(_config(name)), None)
+        if kind is not None and "add_pooling_layer" in inspect.signature(kind.__init__).parameters:
+            options = {"add_pooling_layer": False, **options}
+        encoder = _load("encoder", name, transformers.AutoModel, **options)
+        return IntentSlotModel(encoder, context.num_outputs, context.num_tags)
     tokens = context.task == "token_classification"
     if context.kind == "image":
         loader = transformers.AutoModelForImageClassification
@@ -219,10 +247,7 @@ def build_pretrained(name: str, context: ModelContext, **options: Any) -> nn.Mod
     else:
         loader = transformers.AutoModelForSequenceClassification
     width = context.num_tags if tokens else context.num_outputs
-    with _quietly(transformers):
-        classifier = _load(
-            "classifier", name, loader, num_labels=width, ignore_mismatched_sizes=True, **options
-        )
+    classifier = _load("classifier", name, loader, num_labels=width, ignore_mismatched_sizes=True, **options)
     if context.padding_token is not None and getattr(classifier.config, "pad_token_id", None) is None:
         # Classifiers that only look back (GPT-2) read the last token that is no padding, and must know it.
         classifier.config.pad_token_id = context.padding_token
@@ -235,31 +260,19 @@ def build_encoder(name: str) -> PooledEncoder:
     Raises:
         BadInputError: no model there, or no network.
     """
-    transformers = import_transformers()
-    with _quietly(transformers):
-        return PooledEncoder(_load("model", name, transformers.AutoModel))
-
-
-def _loaded_encoder(name: str, **options: Any) -> nn.Module:
-    """The encoder without its pooler, whose weights the heads of tokens would leave without a gradient."""
-    transformers = import_transformers()
-    config = pretrained_config(name)
-    kind = transformers.MODEL_MAPPING.get(type(config), None)
-    if kind is not None and "add_pooling_layer" in inspect.signature(kind.__init__).parameters:
-        options = {"add_pooling_layer": False, **options}
-    with _quietly(transformers):
-        return _load("encoder", name, transformers.AutoModel, **options)  # type: ignore[no-any-return]
+    return PooledEncoder(_load("model", name, import_transformers().AutoModel))
 
 
 @contextlib.contextmanager
-def _quietly(transformers: Any) -> Iterator[None]:
+def _without_warnings() -> Iterator[None]:
     """A fresh head is meant, and one that is left out too: no warning about it with every seed."""
-    level, bars = transformers.logging.get_verbosity(), transformers.logging.is_progress_bar_enabled()
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()  # nor a bar of the weights that are read
+    logging = import_transformers().logging
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()  # nor a bar of the weights that are read
     try:
         yield
     finally:
-        transformers.logging.set_verbosity(level)
+        logging.set_verbosity(level)
         if bars:
-            transformers.logging.enable_progress_bar()
+            logging.enable_progress_bar()

@@ -1,20 +1,60 @@
-"""From a model's name to a module: built-in names, `package.module:factory`, Hugging Face folders and ids."""
+"""From a model's name to a module, and what its factory is told: built-in names, your own, Hugging Face folders."""
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from datadiet.foundation.errors import BadInputError
-from datadiet.models.context import ONE_ROW_TASKS, ModelContext
+from datadiet.foundation.registry import Registry
 
 Factory = Callable[..., nn.Module]
+#: Tasks that want one row of numbers an example: what any model puts out.
+ONE_ROW_TASKS = ("classification", "multilabel", "regression")
+#: Tasks that want the tags of words: what a model puts out that keeps words apart.
+WORD_TASKS = ("intent_slots", "token_classification")
+
+
+@dataclass(frozen=True)
+class ModelContext:
+    """What a factory is told about the data.
+
+    Args:
+        kind: "image", "text" or "vector".
+        num_classes: number of classes.
+        input_shape: (channels, height, width) of images, (features,) of vectors, () of texts.
+        vocabulary: number of token indices of texts, padding included; 0 otherwise.
+        sample: a batch of training inputs as the model will see them, for data-dependent initialisation
+            such as whitening; the same for every seed. None where there is none at hand.
+        task: "classification", "intent_slots", "token_classification", "multilabel" or "regression".
+        num_tags: number of tags of words, where the task has them.
+        num_outputs: width of the logits of an example: classes, intents, labels, or 1 for regression;
+            `num_classes` unless set.
+        padding_token: the token id that texts are padded with; None where there are no tokens.
+
+    Example:
+        >>> ModelContext("vector", 3, (5,)).num_outputs, ModelContext("vector", 4, num_outputs=1).num_outputs
+        (3, 1)
+    """
+
+    kind: str
+    num_classes: int
+    input_shape: tuple[int, ...] = ()
+    vocabulary: int = 0
+    sample: Any = field(default=None, compare=False, repr=False)
+    task: str = "classification"
+    num_tags: int = 0
+    num_outputs: int = 0
+    padding_token: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.num_outputs:
+            object.__setattr__(self, "num_outputs", self.num_classes)
 
 
 @dataclass(frozen=True)
@@ -28,8 +68,7 @@ class ModelCard:
     tasks: tuple[str, ...] = ONE_ROW_TASKS
 
 
-_CARDS: dict[str, ModelCard] = {}
-
+MODELS: Registry[ModelCard] = Registry("model")
 DEFAULTS: Mapping[str, str] = {"image": "smallcnn", "text": "ngrams", "vector": "mlp"}
 
 
@@ -50,45 +89,38 @@ def model(
         ...     return nn.Linear(context.input_shape[0], context.num_classes)
         >>> build_model("constant", ModelContext("vector", 3, (5,))).out_features
         3
-        >>> _ = _CARDS.pop("constant")
+        >>> MODELS.forget("constant")
     """
 
     def register(factory: Factory) -> Factory:
-        _CARDS[name] = ModelCard(name, kinds, summary, factory, tasks)
+        MODELS.add(name, ModelCard(name, kinds, summary, factory, tasks))
         return factory
 
     return register
 
 
-def model_cards() -> dict[str, ModelCard]:
-    """All registered models by name."""
-    return dict(_CARDS)
-
-
 def is_pretrained(name: str) -> bool:
     """Whether a model's name means a Hugging Face folder or hub id, not a built-in or a factory."""
-    return name not in _CARDS and ":" not in name and (Path(name).is_dir() or "/" in name)
+    return name not in MODELS and ":" not in name and (Path(name).is_dir() or "/" in name)
 
 
 def check_model(name: str, kind: str, task: str = "classification") -> None:
     """Raise `BadInputError` if no model of that name exists, or it does not take that kind of data or task."""
     if ":" in name or is_pretrained(name):
         return
-    if name not in _CARDS:
-        near = difflib.get_close_matches(name, _CARDS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+    if name not in MODELS:
         raise BadInputError(
-            f"There is no model {name!r}{hint} Known are {', '.join(sorted(_CARDS))}, any "
-            "'package.module:factory', and any Hugging Face folder or 'owner/name'."
+            f"{MODELS.missing(name)} Models are {', '.join(sorted(MODELS))}, any 'package.module:factory', and any "
+            "Hugging Face folder or 'owner/name'."
         )
-    if kind not in _CARDS[name].kinds:
-        fitting = sorted(n for n, card in _CARDS.items() if kind in card.kinds)
+    if kind not in MODELS[name].kinds:
+        fitting = sorted(card.name for card in MODELS.cards() if kind in card.kinds)
         raise BadInputError(
-            f"The model {name!r} takes {' or '.join(_CARDS[name].kinds)} data, and this data set is of kind "
+            f"The model {name!r} takes {' or '.join(MODELS[name].kinds)} data, and this data set is of kind "
             f"{kind!r}; choose one of {', '.join(fitting)}."
         )
-    if task not in _CARDS[name].tasks:
-        fitting = sorted(n for n, c in _CARDS.items() if kind in c.kinds and task in c.tasks)
+    if task not in MODELS[name].tasks:
+        fitting = sorted(c.name for c in MODELS.cards() if kind in c.kinds and task in c.tasks)
         known = f"{', '.join(fitting)} or " if fitting else ""
         raise BadInputError(
             f"The model {name!r} puts out one row of numbers an example and cannot tag words, as the task "
@@ -114,7 +146,7 @@ def build_model(name: str, context: ModelContext, options: Mapping[str, Any] | N
         from datadiet.models.pretrained import build_pretrained
 
         return build_pretrained(name, context, **options)
-    factory = _import_factory(name) if ":" in name else _CARDS[name].factory
+    factory = _import_factory(name) if ":" in name else MODELS[name].factory
     try:
         built = factory(context, **options)
     except TypeError as error:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from datadiet.models import resnet
-from datadiet.models.context import ModelContext
-from datadiet.models.registry import model
+from datadiet.models.registry import ModelContext, model
 
 
 class BasicBlock(nn.Module):
@@ -107,6 +105,23 @@ class ResNet(nn.Module):
         return logits
 
 
+Builder = TypeVar("Builder", bound=Callable[..., nn.Module])
+
+
+def image_model(summary: str) -> Callable[[Builder], Builder]:
+    """Register `build(num_classes, in_channels, **options)` as a model of images under the function's name."""
+
+    def register(build: Builder) -> Builder:
+        @model(build.__name__, kinds=("image",), summary=summary)
+        def factory(context: ModelContext, **options: Any) -> nn.Module:
+            return build(context.num_outputs, in_channels=context.input_shape[0], **options)
+
+        return build
+
+    return register
+
+
+@image_model("ResNet-18 with the papers' low-resolution stem")
 def resnet18(num_classes: int, in_channels: int = 3, width: int = 64) -> ResNet:
     """ResNet-18 with the low-resolution stem that the data-diet papers use on CIFAR.
 
@@ -119,6 +134,7 @@ def resnet18(num_classes: int, in_channels: int = 3, width: int = 64) -> ResNet:
     return ResNet(BasicBlock, (2, 2, 2, 2), num_classes, in_channels, width)
 
 
+@image_model("ResNet-50 with the papers' low-resolution stem")
 def resnet50(num_classes: int, in_channels: int = 3, width: int = 64) -> ResNet:
     """ResNet-50 with the low-resolution stem.
 
@@ -131,6 +147,7 @@ def resnet50(num_classes: int, in_channels: int = 3, width: int = 64) -> ResNet:
     return ResNet(Bottleneck, (3, 4, 6, 3), num_classes, in_channels, width)
 
 
+@image_model("ResNet-20 of the CIFAR family")
 def resnet20(num_classes: int, in_channels: int = 3, width: int = 16) -> ResNet:
     """The 20-layer CIFAR network: three stages of three basic blocks, with projection shortcuts.
 
@@ -143,6 +160,7 @@ def resnet20(num_classes: int, in_channels: int = 3, width: int = 16) -> ResNet:
     return ResNet(BasicBlock, (3, 3, 3), num_classes, in_channels, width)
 
 
+@image_model("ResNet-32 of the CIFAR family")
 def resnet32(num_classes: int, in_channels: int = 3, width: int = 16) -> ResNet:
     """The 32-layer CIFAR network: three stages of five basic blocks.
 
@@ -151,22 +169,10 @@ def resnet32(num_classes: int, in_channels: int = 3, width: int = 16) -> ResNet:
     return ResNet(BasicBlock, (5, 5, 5), num_classes, in_channels, width)
 
 
+@image_model("ResNet-56 of the CIFAR family")
 def resnet56(num_classes: int, in_channels: int = 3, width: int = 16) -> ResNet:
     """The 56-layer CIFAR network: three stages of nine basic blocks.
 
     Source: He et al. 2016, section 4.2.
     """
     return ResNet(BasicBlock, (9, 9, 9), num_classes, in_channels, width)
-
-
-def _register(name: str, build: Callable[..., nn.Module], summary: str) -> None:
-    @model(name, kinds=("image",), summary=summary)
-    def factory(context: ModelContext, **options: Any) -> nn.Module:
-        return build(context.num_outputs, in_channels=context.input_shape[0], **options)
-
-
-_register("resnet18", resnet.resnet18, "ResNet-18 with the papers' low-resolution stem")
-_register("resnet50", resnet.resnet50, "ResNet-50 with the papers' low-resolution stem")
-_register("resnet20", resnet.resnet20, "ResNet-20 of the CIFAR family")
-_register("resnet32", resnet.resnet32, "ResNet-32 of the CIFAR family")
-_register("resnet56", resnet.resnet56, "ResNet-56 of the CIFAR family")

@@ -1,42 +1,21 @@
 """Magnitude masks, rewinding and lottery tickets."""
 
-from datadiet.sparse.iterative import Ticket, Tickets, iterative_magnitude_pruning, tickets
-from datadiet.sparse.magnitude import (
-    full_mask,
-    magnitude_mask,
-    mask_of,
-    prunable_weights,
-    random_mask,
-    schedule_to,
-    sparsity_schedule,
-)
-from datadiet.sparse.mask import Mask, SparseTraining, apply_mask
-from datadiet.sparse.rewinding import (
-    RewindingPoint,
-    pretrain,
-    rewinding_point,
-    train_from,
-    with_random_labels,
-)
-
-__all__ = [
-    "Mask",
-    "RewindingPoint",
-    "SparseTraining",
-    "Ticket",
-    "Tickets",
-    "apply_mask",
-    "full_mask",
-    "iterative_magnitude_pruning",
-    "magnitude_mask",
-    "mask_of",
-    "pretrain",
-    "prunable_weights",
-    "random_mask",
-    "rewinding_point",
-    "schedule_to",
-    "sparsity_schedule",
-    "tickets",
-    "train_from",
-    "with_random_labels",
-]
+from datadiet.sparse.iterative import Ticket as Ticket
+from datadiet.sparse.iterative import Tickets as Tickets
+from datadiet.sparse.iterative import iterative_magnitude_pruning as iterative_magnitude_pruning
+from datadiet.sparse.iterative import tickets as tickets
+from datadiet.sparse.masks import Mask as Mask
+from datadiet.sparse.masks import SparseTraining as SparseTraining
+from datadiet.sparse.masks import apply_mask as apply_mask
+from datadiet.sparse.masks import full_mask as full_mask
+from datadiet.sparse.masks import magnitude_mask as magnitude_mask
+from datadiet.sparse.masks import mask_of as mask_of
+from datadiet.sparse.masks import prunable_weights as prunable_weights
+from datadiet.sparse.masks import random_mask as random_mask
+from datadiet.sparse.masks import schedule_to as schedule_to
+from datadiet.sparse.masks import sparsity_schedule as sparsity_schedule
+from datadiet.sparse.rewinding import RewindingPoint as RewindingPoint
+from datadiet.sparse.rewinding import pretrain as pretrain
+from datadiet.sparse.rewinding import rewinding_point as rewinding_point
+from datadiet.sparse.rewinding import train_from as train_from
+from datadiet.sparse.rewinding import with_random_labels as with_random_labels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,7 @@ from datadiet.engine.runs import Run
 from datadiet.engine.setup import Setup, prepare
 from datadiet.engine.training.recipe import Recipe
 from datadiet.foundation.errors import BadInputError
-from datadiet.sparse.magnitude import Scope, full_mask, magnitude_mask, schedule_to, sparsity_schedule
-from datadiet.sparse.mask import Mask
+from datadiet.sparse.masks import Mask, Scope, full_mask, magnitude_mask, schedule_to, sparsity_schedule
 from datadiet.sparse.rewinding import (
     RewindingPoint,
     check_rewinding_step,
@@ -132,46 +132,37 @@ def iterative_magnitude_pruning(
     if pretrain_labels not in ("clean", "random"):
         raise BadInputError(f"pretrain_labels is {pretrain_labels!r}; it must be 'clean' or 'random'.")
     examples = load(source)
-    opened: list[Setup] = []
-    try:
+    with contextlib.ExitStack() as stack:
         setup = prepare(examples, recipe, workspace=workspace, **options)
-        opened.append(setup)
+        stack.callback(setup.close)
         chosen = checked_ids(setup, ids)
         first = chosen if pretrain_ids is None else checked_ids(setup, pretrain_ids)
-        size = len(examples.train) if chosen is None else len(chosen)
-        total = setup.recipe.total_steps(size, len(examples.train))
+        total = setup.recipe.total_steps(
+            len(examples.train.ids if chosen is None else chosen), len(examples.train)
+        )
         step = rewinding_step(total) if rewind_step is None else rewind_step
         check_rewinding_step(step, total)
         before = setup
         if pretrain_labels == "random":
-            before = prepare(
-                with_random_labels(examples, seed), setup.recipe, workspace=setup.workspace, **options
-            )
-            opened.append(before)
+            shuffled = with_random_labels(examples, seed)
+            before = prepare(shuffled, setup.recipe, workspace=setup.workspace, **options)
+            stack.callback(before.close)
         setup.display.plan(step + (total - step) * len(planned), "pruning")
         point = pretrain(before, seed, step, ids=first, total=total)
-        prune: dict[str, Any] = {
-            "scope": scope,
-            "biases": biases,
-            "norms": norms,
-            "head": head,
-            "include": include,
-        }
-        found = list(
-            tickets(
-                setup,
-                point,
-                planned,
-                ids=chosen,
-                optimizer=rewind_optimizer,
-                allow_empty_layer=allow_empty_layer,
-                **prune,
-            )
+        found = tickets(
+            setup,
+            point,
+            planned,
+            ids=chosen,
+            optimizer=rewind_optimizer,
+            allow_empty_layer=allow_empty_layer,
+            scope=scope,
+            biases=biases,
+            norms=norms,
+            head=head,
+            include=include,
         )
-    finally:
-        for one in opened:
-            one.close()
-    return Tickets(point, found)
+        return Tickets(point, list(found))
 
 
 def tickets(
@@ -204,27 +195,23 @@ def tickets(
     mask, run = full_mask(model, **prune), None
     for level, sparsity in enumerate(sparsities):
         if run is not None:
+            last = load_last_weights(model, run)
             mask = magnitude_mask(
-                trained(model, run),
-                sparsity,
-                scope,
-                within=mask,
-                allow_empty_layer=allow_empty_layer,
-                **prune,
+                last, sparsity, scope, within=mask, allow_empty_layer=allow_empty_layer, **prune
             )
             if mask.emptied:
                 setup.display.say(f"Level {level} leaves no weight of {', '.join(mask.emptied)}.")
         called = f"{label or f'seed {point.seed}'}, level {level} of {len(sparsities) - 1}"
         run = train_from(setup, point, mask, ids=ids, optimizer=optimizer, label=called)
-        if not run.trained and count is None:
-            setup.display.skip(run.total_steps - point.step)
         if count is not None:
             count(run)
+        elif not run.trained:
+            setup.display.skip(run.total_steps - point.step)
         assert run.result is not None
         yield Ticket(level, sparsity, mask, run, float(run.result["accuracy"]))
 
 
-def trained(model: nn.Module, run: Run) -> nn.Module:
+def load_last_weights(model: nn.Module, run: Run) -> nn.Module:
     """The model with a run's last weights."""
     model.load_state_dict(run.weights(run.total_steps)[0])
     return model

@@ -13,14 +13,14 @@ import torch
 
 from datadiet.data import Examples
 from datadiet.data.fingerprint import fingerprint
-from datadiet.engine.runs import Run, describe, train_in
+from datadiet.engine.runs import Run, describe, train_described
 from datadiet.engine.setup import Setup
 from datadiet.engine.training.checkpoint import TrainingState, weights_hash
 from datadiet.engine.training.loop import TrainingLoop
 from datadiet.engine.training.seeding import derive_seed
 from datadiet.engine.workspace import RunFolder
 from datadiet.foundation.errors import BadInputError
-from datadiet.sparse.mask import Mask, apply_mask
+from datadiet.sparse.masks import Mask, apply_mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,10 +103,9 @@ def pretrain(
         return RewindingPoint(0, seed, state, weights_hash(state), {"state": {}, "param_groups": []})
     # An address of its own: it stops here for ever, so its last state is the state at this step.
     description = describe(setup, seed, ids, False) | {"total_steps": whole, "stops_at": steps}
-    folder = setup.workspace.folder(description)
     called = label or f"pre-training of seed {seed}"
-    train_in(setup, folder, seed, ids, False, steps, whole, [steps], called)
-    last = TrainingState.read(folder.state_path)
+    run = train_described(setup, description, seed, ids=ids, until=steps, weights_at=[steps], label=called)
+    last = TrainingState.read(run.folder.state_path)
     return RewindingPoint(steps, seed, last.model, weights_hash(last.model), last.optimizer)
 
 
@@ -150,44 +149,33 @@ def train_from(
     description = describe(setup, point.seed, ids, False)
     total = int(description["total_steps"])
     check_rewinding_step(point.step, total)
-    # At step 0 the optimiser is at rest either way.
-    restored = point.optimizer if optimizer and point.step else None
-    description |= {
-        "rewound_to": {
-            "step": point.step,
-            "weights": point.weights,
-            "optimizer": None if restored is None else _state_digest(restored),
-        }
-    }
+    # At step 0 the optimiser is at rest either way. A copy: it takes loaded tensors as its own and changes them.
+    state = copy.deepcopy(dict(point.optimizer or {})) if optimizer and point.step else None
+    digest = None if state is None else _state_digest(state)
+    description["rewound_to"] = {"step": point.step, "weights": point.weights, "optimizer": digest}
     if mask is not None:
         description["mask"] = mask.digest()
     if noise is not None:
         description["noise"] = noise
-    own = point.seed if noise is None else derive_seed(point.seed, "child", point.step, noise)
-    folder = setup.workspace.folder(description)
 
-    def begin(loop: TrainingLoop) -> None:
-        # A copy: an optimiser takes loaded tensors as its own and changes them in place.
-        state = loop.optimizer_state() if restored is None else copy.deepcopy(dict(restored))
-        loop.load_state(step=point.step, seconds=0.0, model=dict(point.model), optimizer=state)
-
-    def equip(loop: TrainingLoop) -> None:
+    def apply(loop: TrainingLoop, folder: RunFolder) -> None:
         if mask is None:
             return
         apply_mask(loop.bare_model, mask, loop.optimizer)
-        if setup.accelerator.is_main_process and not mask_path(folder).exists():
-            mask.write(mask_path(folder))
+        path = folder.path / "mask.safetensors"
+        if setup.accelerator.is_main_process and not path.exists():
+            mask.write(path)
 
-    size = len(setup.examples.train) if ids is None else len(ids)
-    called = label or f"seed {point.seed} from step {point.step}"
-    trained = train_in(setup, folder, own, ids, False, total, total, [total], called, begin, equip)
-    per_epoch = setup.recipe.steps_per_epoch(size)
-    return Run(folder, own, size, total, per_epoch, folder.result(), trained)
-
-
-def mask_path(folder: RunFolder) -> Any:
-    """Where a run from a rewinding point keeps its mask; there is none where nothing is removed."""
-    return folder.path / "mask.safetensors"
+    return train_described(
+        setup,
+        description,
+        point.seed if noise is None else derive_seed(point.seed, "child", point.step, noise),
+        ids=ids,
+        weights_at=[total],
+        label=label or f"seed {point.seed} from step {point.step}",
+        start=TrainingState(point.step, dict(point.model), optimizer=state),
+        configure=apply,
+    )
 
 
 def with_random_labels(examples: Examples, seed: int = 0) -> Examples:
@@ -212,11 +200,10 @@ def with_random_labels(examples: Examples, seed: int = 0) -> Examples:
 
 
 def _state_digest(optimizer: Mapping[str, Any]) -> str:
-    return weights_hash(
-        {
-            f"{index}/{name}": value
-            for index, values in optimizer["state"].items()
-            for name, value in values.items()
-            if isinstance(value, torch.Tensor)
-        }
-    )
+    tensors = {
+        f"{index}/{name}": value
+        for index, values in optimizer["state"].items()
+        for name, value in values.items()
+        if isinstance(value, torch.Tensor)
+    }
+    return weights_hash(tensors)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from datadiet.engine.training.seeding import derive_seed
-from datadiet.sparse.magnitude import random_mask
+from datadiet.sparse.masks import random_mask
 from datadiet.sparse.rewinding import train_from
 from datadiet.studies.toolbox.accuracy import accuracy_columns, difference, in_percent
 from datadiet.studies.toolbox.claims import TOLERANCE, Claim, Measurement

@@ -2,44 +2,24 @@
 
 from __future__ import annotations
 
-import difflib
+import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
-from datadiet.foundation.errors import BadInputError
-from datadiet.tasks.base import IGNORED, Task
-from datadiet.tasks.classification import Classification
-from datadiet.tasks.intent_slots import IntentSlots
-from datadiet.tasks.multilabel import MultiLabel
-from datadiet.tasks.regression import Regression
-from datadiet.tasks.token_classification import (
-    TokenClassification,
-    entities,
-    group_error,
-    semantic_error_rate,
-    slot_errors,
-    slot_f1,
-)
-
-__all__ = [
-    "IGNORED",
-    "TASKS",
-    "Classification",
-    "IntentSlots",
-    "MultiLabel",
-    "Regression",
-    "Task",
-    "TokenClassification",
-    "entities",
-    "group_error",
-    "semantic_error_rate",
-    "slot_errors",
-    "slot_f1",
-    "task_for",
-]
-
-
-#: The names of all tasks.
-TASKS = ("classification", "intent_slots", "token_classification", "multilabel", "regression")
+from datadiet.tasks.base import IGNORED as IGNORED
+from datadiet.tasks.base import TASKS as TASKS
+from datadiet.tasks.base import Task as Task
+from datadiet.tasks.base import register_task as register_task
+from datadiet.tasks.classification import Classification as Classification
+from datadiet.tasks.intent_slots import IntentSlots as IntentSlots
+from datadiet.tasks.multilabel import MultiLabel as MultiLabel
+from datadiet.tasks.regression import Regression as Regression
+from datadiet.tasks.token_classification import TokenClassification as TokenClassification
+from datadiet.tasks.token_classification import entities as entities
+from datadiet.tasks.token_classification import group_error as group_error
+from datadiet.tasks.token_classification import semantic_error_rate as semantic_error_rate
+from datadiet.tasks.token_classification import slot_errors as slot_errors
+from datadiet.tasks.token_classification import slot_f1 as slot_f1
 
 
 def task_for(
@@ -68,16 +48,13 @@ def task_for(
         >>> task_for("multilabel").name
         'multilabel'
     """
-    if name == "classification":
-        return Classification(label_smoothing=label_smoothing)
-    if name == "intent_slots":
-        return IntentSlots(tuple(tag_names), intent_weight=intent_weight, label_smoothing=label_smoothing)
-    if name == "token_classification":
-        return TokenClassification(tuple(tag_names), label_smoothing=label_smoothing)
-    if name == "multilabel":
-        return MultiLabel(label_smoothing=label_smoothing)
-    if name == "regression":
-        return Regression(target_scale=target_scale, target_mean=target_mean)
-    near = difflib.get_close_matches(name, TASKS, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise BadInputError(f"There is no task {name!r}; {hint}Known are {', '.join(TASKS)}.")
+    options = {
+        "label_smoothing": label_smoothing,
+        "tag_names": tuple(tag_names),
+        "intent_weight": intent_weight,
+        "target_scale": target_scale,
+        "target_mean": target_mean,
+    }
+    task: Any = TASKS[name]
+    taken: Task = task(**{field.name: options[field.name] for field in dataclasses.fields(task)})
+    return taken

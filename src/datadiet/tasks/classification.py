@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 
-from datadiet.tasks.base import IGNORED, on_cpu, share, wide
+from datadiet.tasks.base import IGNORED, Task, at_least_float32, mean_of, on_cpu, register_task
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def softmax_rows(logits: torch.Tensor, targets: torch.Tensor) -> SoftmaxRows:
     """
     real = targets != IGNORED
     index = torch.where(real, targets, torch.zeros_like(targets)).unsqueeze(-1)
-    values = wide(logits.detach())
+    values = at_least_float32(logits.detach())
     label = values.gather(-1, index).squeeze(-1)
     others = values.scatter(-1, index, float("-inf"))
     largest_other = others.amax(-1).clamp(min=torch.finfo(values.dtype).min)
@@ -95,7 +96,7 @@ def softmax_rows(logits: torch.Tensor, targets: torch.Tensor) -> SoftmaxRows:
 def cross_entropies(logits: torch.Tensor, targets: torch.Tensor, label_smoothing: float) -> torch.Tensor:
     """Cross-entropy of each row of `(..., classes)` logits, with gradients; 0 where there is no target."""
     flat = F.cross_entropy(
-        wide(logits).reshape(-1, logits.shape[-1]),
+        at_least_float32(logits).reshape(-1, logits.shape[-1]),
         targets.reshape(-1),
         reduction="none",
         ignore_index=IGNORED,
@@ -108,7 +109,7 @@ def softmax_errors(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """`softmax - one_hot` of each row, shape (..., classes); 0 in rows without a target."""
     real = (targets != IGNORED).unsqueeze(-1)
     index = torch.where(targets != IGNORED, targets, torch.zeros_like(targets)).unsqueeze(-1)
-    errors = torch.softmax(wide(logits), dim=-1)
+    errors = torch.softmax(at_least_float32(logits), dim=-1)
     errors = errors - torch.zeros_like(errors).scatter(-1, index, 1.0)
     return torch.where(real, errors, torch.zeros_like(errors))
 
@@ -119,8 +120,9 @@ def per_word(values: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
     return total / real.sum(1).clamp(min=1)
 
 
+@register_task
 @dataclass(frozen=True)
-class Classification:
+class Classification(Task):
     """Softmax cross-entropy over `(batch, classes)` logits and int64 targets `(batch,)`.
 
     Args:
@@ -133,13 +135,9 @@ class Classification:
         [True, False]
     """
 
+    name: ClassVar[str] = "classification"
+    single_label: ClassVar[bool] = True
     label_smoothing: float = 0.0
-    name: str = "classification"
-
-    @property
-    def single_label(self) -> bool:
-        """True: its measures are those of `datadiet.scores.outputs`."""
-        return True
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Cross-entropy of each example in float32 or wider, shape (batch,)."""
@@ -155,18 +153,9 @@ class Classification:
 
     def measures(self, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
         """All measures of `datadiet.scores.outputs`, by the formulas there."""
-        rows = softmax_rows(outputs, targets)
-        return {
-            "probability": rows.probability,
-            "el2n": rows.el2n,
-            "l1_error": rows.l1_error,
-            "entropy": rows.entropy,
-            "loss": rows.loss,
-            "margin": rows.margin,
-            "logit_margin": rows.logit_margin,
-            "prediction": rows.prediction.to(torch.int32),
-            "correct": rows.correct,
-        }
+        rows = vars(softmax_rows(outputs, targets))
+        measures = {name: values for name, values in rows.items() if name != "real"}
+        return measures | {"prediction": measures["prediction"].to(torch.int32)}
 
     def predictions(self, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
         """`prediction`: the class of the largest logit, int64 (batch,)."""
@@ -177,4 +166,4 @@ class Classification:
     ) -> dict[str, float]:
         """`accuracy` over all batches."""
         pairs = zip(on_cpu(predictions), on_cpu(truths), strict=True)
-        return {"accuracy": share([found["prediction"] == truth for found, truth in pairs])}
+        return {"accuracy": mean_of([found["prediction"] == truth for found, truth in pairs])}

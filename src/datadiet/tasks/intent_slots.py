@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
 from datadiet.foundation.errors import BadInputError
-from datadiet.tasks.base import IGNORED, norm_of_rows, on_cpu, share
+from datadiet.tasks.base import IGNORED, Task, mean_of, norm_of_rows, on_cpu, register_task
 from datadiet.tasks.classification import cross_entropies, per_word, softmax_errors, softmax_rows
-from datadiet.tasks.token_classification import group_error, semantic_error_rate, slot_f1, tags_of_words
+from datadiet.tasks.token_classification import (
+    best_tags,
+    group_error,
+    semantic_error_rate,
+    slot_f1,
+    smallest_of_words,
+    tags_of_words,
+)
 
 Pair = Mapping[str, torch.Tensor]
 
 
+@register_task
 @dataclass(frozen=True)
-class IntentSlots:
+class IntentSlots(Task):
     """An intent and the tags of the words of each sentence.
 
     Outputs: {"intent": logits (batch, intents), "slots": logits (batch, tokens, tags)}. Targets: {"intent": int64
@@ -40,19 +49,14 @@ class IntentSlots:
         tensor([1.0000])
     """
 
+    name: ClassVar[str] = "intent_slots"
     tag_names: tuple[str, ...] = ()
     intent_weight: float = 0.5
     label_smoothing: float = 0.0
-    name: str = "intent_slots"
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.intent_weight <= 1.0:
             raise BadInputError(f"The weight of the intent is between 0 and 1, not {self.intent_weight}.")
-
-    @property
-    def single_label(self) -> bool:
-        """False: measures come from `measures`."""
-        return False
 
     def loss(self, outputs: Pair, targets: Pair) -> torch.Tensor:
         """`w CE(intent) + (1 - w) mean over words of CE(tag)`, shape (batch,); no word makes the second part 0."""
@@ -81,8 +85,7 @@ class IntentSlots:
 
     @staticmethod
     def _right(found: Pair, targets: Pair) -> torch.Tensor:
-        words = (found["slots"] == targets["slots"]) | (targets["slots"] == IGNORED)
-        return (found["intent"] == targets["intent"]) & words.all(dim=1)
+        return (found["intent"] == targets["intent"]) & (found["slots"] == targets["slots"]).all(dim=1)
 
     def measures(self, outputs: Pair, targets: Pair) -> dict[str, torch.Tensor]:
         """Measures of each sentence, shape (batch,).
@@ -102,29 +105,23 @@ class IntentSlots:
         intent = softmax_rows(outputs["intent"], targets["intent"])
         words = softmax_rows(outputs["slots"], targets["slots"])
         loss = self._weighted(intent.loss, words.loss, words.real)
-
-        def smallest(of_intent: torch.Tensor, of_words: torch.Tensor) -> torch.Tensor:
-            masked = torch.where(words.real, of_words, torch.full_like(of_words, float("inf")))
-            return torch.cat([of_intent.unsqueeze(1), masked], dim=1).amin(dim=1)
-
         return {
             "probability": torch.exp(-loss),
             "el2n": norm_of_rows(torch.cat([intent.el2n.unsqueeze(1), words.el2n], dim=1)),
             "l1_error": intent.l1_error + words.l1_error.sum(1),
             "entropy": intent.entropy + per_word(words.entropy, words.real),
             "loss": loss,
-            "margin": smallest(intent.margin, words.margin),
-            "logit_margin": smallest(intent.logit_margin, words.logit_margin),
+            "margin": smallest_of_words(words.margin, words.real, intent.margin),
+            "logit_margin": smallest_of_words(words.logit_margin, words.real, intent.logit_margin),
             "prediction": intent.prediction.to(torch.int32),
             "correct": intent.correct & (words.correct | ~words.real).all(dim=1),
         }
 
     def predictions(self, outputs: Pair, targets: Pair) -> dict[str, torch.Tensor]:
         """`intent` int64 (batch,) and `slots` int64 (batch, tokens), `IGNORED` where the targets have it."""
-        tags = outputs["slots"].argmax(dim=-1)
         return {
             "intent": outputs["intent"].argmax(dim=-1),
-            "slots": torch.where(targets["slots"] == IGNORED, targets["slots"], tags),
+            "slots": best_tags(outputs["slots"], targets["slots"]),
         }
 
     def metrics(
@@ -146,20 +143,18 @@ class IntentSlots:
         Raises:
             BadInputError: seqeval is not installed.
         """
-        predictions, truths = on_cpu(predictions), on_cpu(truths)
-        whole = share([self._right(f, t) for f, t in zip(predictions, truths, strict=True)])
-        intents = share([f["intent"] == t["intent"] for f, t in zip(predictions, truths, strict=True)])
-        found_tags = tags_of_words([f["slots"] for f in predictions], self.tag_names)
-        true_tags = tags_of_words([t["slots"] for t in truths], self.tag_names)
-        found = [int(intent) for batch in predictions for intent in batch["intent"].tolist()]
-        true = [int(intent) for batch in truths for intent in batch["intent"].tolist()]
-        measured = {
+        sides = on_cpu(predictions), on_cpu(truths)
+        pairs = list(zip(*sides, strict=True))
+        whole = mean_of([self._right(found, truth) for found, truth in pairs])
+        found_tags, true_tags = (tags_of_words([b["slots"] for b in side], self.tag_names) for side in sides)
+        found, true = ([intent for b in side for intent in b["intent"].tolist()] for side in sides)
+        metrics = {
             "accuracy": whole,
-            "intent_accuracy": intents,
+            "intent_accuracy": mean_of([found["intent"] == truth["intent"] for found, truth in pairs]),
             "slot_f1": slot_f1(found_tags, true_tags, self.tag_names),
             "full_sequence_accuracy": whole,
             "semantic_error_rate": semantic_error_rate(found_tags, true_tags, found, true, self.tag_names),
         }
         if groups is not None:
-            measured["domain_error"] = group_error(found, true, groups)
-        return measured
+            metrics["domain_error"] = group_error(found, true, groups)
+        return metrics

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 
-from datadiet.tasks.base import norm_of_rows, on_cpu, share, wide
+from datadiet.tasks.base import Task, at_least_float32, mean_of, norm_of_rows, on_cpu, register_task
 
 
+@register_task
 @dataclass(frozen=True)
-class MultiLabel:
+class MultiLabel(Task):
     """Each of the labels is there or not: logits `(batch, labels)`, targets 0 or 1 `(batch, labels)`, float32.
 
     Args:
@@ -24,17 +26,12 @@ class MultiLabel:
         [True, False]
     """
 
+    name: ClassVar[str] = "multilabel"
     label_smoothing: float = 0.0
-    name: str = "multilabel"
-
-    @property
-    def single_label(self) -> bool:
-        """False: measures come from `measures`."""
-        return False
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Mean over the labels of the binary cross-entropy, shape (batch,)."""
-        logits = wide(outputs)
+        logits = at_least_float32(outputs)
         smoothed = targets.to(logits.dtype) * (1 - self.label_smoothing) + self.label_smoothing / 2
         return F.binary_cross_entropy_with_logits(logits, smoothed, reduction="none").mean(1)
 
@@ -44,7 +41,7 @@ class MultiLabel:
         The gradient, with respect to the logits, of the *sum* over labels of the binary cross-entropy, not
         smoothed; that of the mean is this divided by the number of labels, which changes no order.
         """
-        logits = wide(outputs)
+        logits = at_least_float32(outputs)
         return torch.sigmoid(logits) - targets.to(logits.dtype)
 
     def correct(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -64,7 +61,7 @@ class MultiLabel:
         - prediction: the number of labels that are wrong at 0.5, int32; 0 if and only if `correct`.
         - correct: as `correct`.
         """
-        logits = wide(outputs.detach())
+        logits = at_least_float32(outputs.detach())
         toward = torch.where(targets > 0.5, logits, -logits)
         errors = torch.sigmoid(-toward)
         loss = F.softplus(-toward).mean(1)
@@ -109,7 +106,7 @@ class MultiLabel:
         either = torch.stack([found.sum(0) + truth.sum(0) for found, truth in pairs]).sum(0).double()
         present = either > 0
         return {
-            "accuracy": share([(found == truth).all(dim=1) for found, truth in pairs]),
+            "accuracy": mean_of([(found == truth).all(dim=1) for found, truth in pairs]),
             "micro_f1": float(2 * both.sum() / either.sum()) if present.any() else 1.0,
             "macro_f1": float((2 * both[present] / either[present]).mean()) if present.any() else 1.0,
         }

@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
 from datadiet.foundation.errors import BadInputError
-from datadiet.tasks.base import share, wide
+from datadiet.tasks.base import Task, at_least_float32, mean_of, register_task
 
 #: An example counts as predicted right within this many standard deviations of the training targets; our choice.
 TOLERANCE = 0.5
 
 
+@register_task
 @dataclass(frozen=True)
-class Regression:
+class Regression(Task):
     """A real target: outputs `(batch,)` or `(batch, 1)`, targets float `(batch,)` in their own unit.
 
     The model works in standard deviations: its prediction is `target_mean + target_scale * output`, so that a
@@ -35,9 +37,9 @@ class Regression:
         tensor([2.])
     """
 
+    name: ClassVar[str] = "regression"
     target_scale: float = 1.0
     target_mean: float = 0.0
-    name: str = "regression"
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.target_scale) and self.target_scale > 0):
@@ -48,13 +50,8 @@ class Regression:
         if not math.isfinite(self.target_mean):
             raise BadInputError(f"The mean of the targets must be a number, not {self.target_mean}.")
 
-    @property
-    def single_label(self) -> bool:
-        """False: measures come from `measures`."""
-        return False
-
     def _residual(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        values = wide(outputs)
+        values = at_least_float32(outputs)
         # Centred in the targets' own precision: 1e6 and 1e6 + 1 stay apart.
         wanted = (targets - self.target_mean) / self.target_scale
         return self._flat(values, targets) - wanted.to(values.dtype)
@@ -103,7 +100,9 @@ class Regression:
 
     def predictions(self, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
         """`value` (batch,): predictions in the targets' own unit."""
-        return {"value": self._flat(wide(outputs), targets) * self.target_scale + self.target_mean}
+        return {
+            "value": self._flat(at_least_float32(outputs), targets) * self.target_scale + self.target_mean
+        }
 
     def metrics(
         self, predictions: Sequence[Mapping[str, torch.Tensor]], truths: Sequence[torch.Tensor]
@@ -122,7 +121,7 @@ class Regression:
         residual = found - true
         around_mean = (true - true.mean()).square().sum()
         return {
-            "accuracy": share([residual.abs() <= TOLERANCE * self.target_scale]),
+            "accuracy": mean_of([residual.abs() <= TOLERANCE * self.target_scale]),
             "rmse": float(residual.square().mean().sqrt()),
             "mae": float(residual.abs().mean()),
             "r2": float(1 - residual.square().sum() / around_mean) if around_mean > 0 else float("nan"),

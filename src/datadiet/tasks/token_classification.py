@@ -5,25 +5,31 @@ from __future__ import annotations
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
 from datadiet.foundation.errors import BadInputError
-from datadiet.tasks.base import IGNORED, norm_of_rows, on_cpu, share
+from datadiet.tasks.base import IGNORED, Task, mean_of, norm_of_rows, on_cpu, register_task
 from datadiet.tasks.classification import cross_entropies, per_word, softmax_errors, softmax_rows
 
 Entity = tuple[str, int, int]
 _PREFIXES = ("B-", "I-", "E-", "S-")
 
 
-def are_spans(tag_names: Sequence[str]) -> bool:
+def are_spans(tag_names: Sequence[str], *sentences: Sequence[Sequence[str]]) -> bool:
     """Whether the tags mark spans: each is "O" or a type after "B-", "I-", "E-" or "S-".
+
+    Args:
+        tag_names: all tags there are; if left out, those that occur in the sentences.
+        sentences: the tags of the words of each sentence, any number of times.
 
     Example:
         >>> are_spans(("O", "B-city", "I-city")), are_spans(("O", "NOUN", "VERB"))
         (True, False)
     """
-    return all(tag == "O" or (tag.startswith(_PREFIXES) and len(tag) > 2) for tag in tag_names)
+    names = tag_names or {tag for rows in sentences for row in rows for tag in row}
+    return all(tag == "O" or (tag.startswith(_PREFIXES) and len(tag) > 2) for tag in names)
 
 
 def entities(tags: Sequence[str], spans: bool = True) -> list[Entity]:
@@ -66,6 +72,23 @@ def tags_of_words(batches: Sequence[torch.Tensor], tag_names: Sequence[str]) -> 
     ]
 
 
+def best_tags(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """The tag of the largest logit of each token, int64 (batch, tokens); `IGNORED` where the targets have it."""
+    return torch.where(targets == IGNORED, targets, logits.argmax(dim=-1))
+
+
+def smallest_of_words(words: torch.Tensor, real: torch.Tensor, beside: torch.Tensor) -> torch.Tensor:
+    """The smallest of one number an example and one number a word, shape (batch,).
+
+    Args:
+        words: (batch, tokens).
+        real: (batch, tokens) bool, which tokens are words.
+        beside: (batch,).
+    """
+    masked = torch.where(real, words, torch.full_like(words, float("inf")))
+    return torch.cat([masked, beside.unsqueeze(1)], dim=1).amin(dim=1)
+
+
 def slot_f1(
     found: Sequence[Sequence[str]], true: Sequence[Sequence[str]], tag_names: Sequence[str] = ()
 ) -> float:
@@ -86,10 +109,9 @@ def slot_f1(
         >>> round(slot_f1([["B-a", "O", "B-b"]], [["B-a", "O", "O"]]), 4)
         0.6667
     """
-    names = tag_names or sorted({tag for rows in (found, true) for row in rows for tag in row})
     if all(tag == "O" for rows in (found, true) for row in rows for tag in row):
         return 1.0
-    if are_spans(names):
+    if are_spans(tag_names, found, true):
         try:
             from seqeval.metrics import f1_score
         except ImportError as error:
@@ -97,9 +119,8 @@ def slot_f1(
                 "The F1 of slots needs the package seqeval: pip install 'datadiet[transformers]'."
             ) from error
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # of zero divisions: no entity predicted, or none true, is an F1 of 0
+            # Of zero divisions: no entity predicted, or none true, is an F1 of 0.
+            warnings.simplefilter("ignore")
             return float(f1_score([list(row) for row in true], [list(row) for row in found]))
     right = made = there = 0
     for tags, truth in zip(found, true, strict=True):
@@ -126,8 +147,10 @@ def slot_errors(found: Sequence[Entity], true: Sequence[Entity]) -> tuple[int, i
         (1, 1, 1)
     """
     same = set(found) & set(true)
-    wrong = sorted((entity for entity in found if entity not in same), key=lambda entity: entity[1])
-    missed = sorted((entity for entity in true if entity not in same), key=lambda entity: entity[1])
+    wrong, missed = (
+        sorted((slot for slot in slots if slot not in same), key=lambda slot: slot[1])
+        for slots in (found, true)
+    )
     # Slots of one side never overlap: pairing from the left, whenever two meet, gives the most pairs.
     pairs = at = 0
     for _, first, last in missed:
@@ -163,11 +186,9 @@ def semantic_error_rate(
         >>> semantic_error_rate([["B-city", "O"]], [["B-day", "O"]], [3], [3])
         0.5
     """
-    names = tag_names or sorted({tag for rows in (found, true) for row in rows for tag in row})
-    spans = are_spans(names)
+    spans = are_spans(tag_names, found, true)
     errors = reference = 0
-    sentences = zip(found, true, intents_pred, intents_true, strict=True)
-    for tags, truth, intent, wanted in sentences:
+    for tags, truth, intent, wanted in zip(found, true, intents_pred, intents_true, strict=True):
         slots = entities(truth, spans)
         errors += sum(slot_errors(entities(tags, spans), slots)) + (intent != wanted)
         reference += len(slots) + 1
@@ -202,8 +223,9 @@ def group_error(
     return sum(wrong) / len(wrong) if wrong else float("nan")
 
 
+@register_task
 @dataclass(frozen=True)
-class TokenClassification:
+class TokenClassification(Task):
     """The tags of the words of each sentence.
 
     Outputs: logits (batch, tokens, tags). Targets: int64 (batch, tokens), `IGNORED` wherever a token does not begin
@@ -219,14 +241,9 @@ class TokenClassification:
         tensor([0.6931])
     """
 
+    name: ClassVar[str] = "token_classification"
     tag_names: tuple[str, ...] = ()
     label_smoothing: float = 0.0
-    name: str = "token_classification"
-
-    @property
-    def single_label(self) -> bool:
-        """False: measures come from `measures`."""
-        return False
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Mean over words of the cross-entropy of the tag, shape (batch,); 0 where there is no word."""
@@ -242,11 +259,7 @@ class TokenClassification:
 
     def correct(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Whether the tag of every word is right: bool, shape (batch,)."""
-        return self._right(outputs.argmax(dim=-1), targets)
-
-    @staticmethod
-    def _right(tags: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        return ((tags == targets) | (targets == IGNORED)).all(dim=1)
+        return (best_tags(outputs, targets) == targets).all(dim=1)
 
     def measures(self, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
         """Measures of each sentence, shape (batch,); all are ours, by the derivation of joint EL2N.
@@ -264,9 +277,8 @@ class TokenClassification:
         some = words.real.any(dim=1)
 
         def smallest(of_words: torch.Tensor, without: float) -> torch.Tensor:
-            masked = torch.where(words.real, of_words, torch.full_like(of_words, float("inf")))
             beside = torch.where(some, float("inf"), without).to(of_words.dtype)
-            return torch.cat([masked, beside.unsqueeze(1)], dim=1).amin(dim=1)
+            return smallest_of_words(of_words, words.real, beside)
 
         wrong = (words.real & ~words.correct).sum(1)
         return {
@@ -283,7 +295,7 @@ class TokenClassification:
 
     def predictions(self, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
         """`tags` int64 (batch, tokens), `IGNORED` where the targets have it."""
-        return {"tags": torch.where(targets == IGNORED, targets, outputs.argmax(dim=-1))}
+        return {"tags": best_tags(outputs, targets)}
 
     def metrics(
         self, predictions: Sequence[Mapping[str, torch.Tensor]], truths: Sequence[torch.Tensor]
@@ -297,8 +309,8 @@ class TokenClassification:
         found, truths = [batch["tags"] for batch in on_cpu(predictions)], on_cpu(truths)
         pairs = list(zip(found, truths, strict=True))
         return {
-            "accuracy": share([self._right(tags, truth) for tags, truth in pairs]),
-            "token_accuracy": share([(tags == truth)[truth != IGNORED] for tags, truth in pairs]),
+            "accuracy": mean_of([(tags == truth).all(dim=1) for tags, truth in pairs]),
+            "token_accuracy": mean_of([(tags == truth)[truth != IGNORED] for tags, truth in pairs]),
             "token_f1": slot_f1(
                 tags_of_words(found, self.tag_names), tags_of_words(truths, self.tag_names), self.tag_names
             ),

@@ -13,8 +13,7 @@ from datadiet.engine.runs import describe, train_run
 from datadiet.engine.setup import prepare
 from datadiet.engine.training.checkpoint import TrainingState, read_tensors
 from datadiet.engine.training.dynamic import DynamicLoop
-from datadiet.engine.training.loop import Observer, learning_rate
-from datadiet.engine.training.observers import Checkpointing
+from datadiet.engine.training.loop import Observer, SaveCheckpoints, learning_rate
 from datadiet.engine.training.seeding import derive_seed
 from datadiet.engine.workspace import content_address
 from datadiet.jobs.dynamic_run import trained_share, twin_of, with_dynamic
@@ -143,7 +142,7 @@ def test_some_weights_of_infobatch_are_not_one_and_they_matter(dynamic, monkeypa
     setup = dynamic("infobatch")
     weighted = loop_of(setup)
     weighted.run()
-    monkeypatch.setattr(DynamicLoop, "_weighed", lambda self, losses: losses)
+    monkeypatch.setattr(DynamicLoop, "_weighted", lambda self, losses: losses)
     ignored = loop_of(setup)
     ignored.run()
     assert not torch.allclose(weighted.model_state()["head.bias"], ignored.model_state()["head.bias"])
@@ -167,8 +166,8 @@ def test_a_killed_dynamic_run_ends_with_the_same_bits_and_its_ledger_adds_up(
     name, steps, dynamic, monkeypatch
 ) -> None:
     whole = train_run(dynamic(name, "whole"), SEED, weights_at=[10**9])
-    broken = dynamic(name, "broken")
-    broken.checkpoint_every = 0.0
+    interrupted = dynamic(name, "interrupted")
+    interrupted.checkpoint_every = 0.0
     written = []
 
     def on_step(self, loop) -> None:
@@ -178,13 +177,13 @@ def test_a_killed_dynamic_run_ends_with_the_same_bits_and_its_ledger_adds_up(
             raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(Checkpointing, "on_step", on_step)
+        patched.setattr(SaveCheckpoints, "on_step", on_step)
         with pytest.raises(Killed):
-            train_run(broken, SEED, weights_at=[10**9])
-    (state_file,) = (broken.workspace.path / "trainings").glob("*/state.safetensors")
+            train_run(interrupted, SEED, weights_at=[10**9])
+    (state_file,) = (interrupted.workspace.path / "trainings").glob("*/state.safetensors")
     before = TrainingState.read(state_file).ledger
     assert before["steps"] == steps == written[-1]
-    resumed = train_run(broken, SEED, weights_at=[10**9])
+    resumed = train_run(interrupted, SEED, weights_at=[10**9])
     assert everything_of(resumed) == everything_of(whole)
     after = resumed.result["ledger"]
     assert counts_of(after) == counts_of(whole.result["ledger"])

@@ -92,6 +92,6 @@ def test_passes_that_score_have_ledgers_of_their_own(digits) -> None:
     points, grand = measure_points(digits, run, 15), measure_grand(digits, run, 15)
     assert (points.ledger["forwarded"], points.ledger["backwarded"]) == (1438, 0)
     assert (grand.ledger["forwarded"], grand.ledger["backwarded"]) == (1438, 1438)
-    assert points.seconds == points.ledger["seconds"]["scoring"] > 0
+    assert points.ledger["seconds"]["scoring"] > 0
     assert measure_points(digits, run, 15).ledger == points.ledger
     assert run.weights(15)[1]["ledger"]["forwarded"] == 1438

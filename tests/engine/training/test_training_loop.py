@@ -134,9 +134,7 @@ def test_stopping_at_any_step_and_going_on_ends_with_the_same_bits(tiny) -> None
         first = fresh()
         first.run(stop)
         second = fresh()
-        second.load_state(
-            step=first.step, seconds=0.0, model=first.model_state(), optimizer=first.optimizer_state()
-        )
+        second.load_state(first.training_state())
         second.run()
         assert all(torch.equal(whole.model_state()[k], v) for k, v in second.model_state().items()), stop
 

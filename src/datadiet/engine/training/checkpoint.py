@@ -64,23 +64,35 @@ class TrainingState:
     """Where a run stands: all that must come back for it to go on to the same bits.
 
     The randomness of step t is a function of the seed and t, so no generator's state is kept.
+
+    Attributes:
+        step: of the schedule.
+        model: the model's state, by name.
+        seconds: of training so far.
+        optimizer: its `state_dict`; None for one at rest.
+        recorder: state of the recorder of the trace.
+        ledger: of the run, as plain data.
+        selection: what a dynamic sampler chooses by.
     """
 
     step: int
-    seconds: float
     model: dict[str, torch.Tensor]
-    optimizer: dict[str, Any]
-    recorder: dict[str, torch.Tensor]
+    seconds: float = 0.0
+    optimizer: dict[str, Any] | None = None
+    recorder: dict[str, torch.Tensor] = field(default_factory=dict)
     ledger: dict[str, Any] = field(default_factory=dict)
     selection: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         """Write the state as one file."""
-        tensors = {f"model/{k}": v for k, v in self.model.items()}
-        tensors |= {f"recorder/{k}": v for k, v in self.recorder.items()}
-        tensors |= {f"selection/{k}": v for k, v in self.selection.items()}
+        tensors = {
+            f"{part}/{name}": tensor
+            for part in ("model", "recorder", "selection")
+            for name, tensor in getattr(self, part).items()
+        }
+        optimizer = self.optimizer or {"state": {}, "param_groups": []}
         scalars: dict[str, dict[str, Any]] = {}
-        for index, values in self.optimizer["state"].items():
+        for index, values in optimizer["state"].items():
             for key, value in values.items():
                 if isinstance(value, torch.Tensor):
                     tensors[f"optimizer/{index}/{key}"] = value
@@ -90,7 +102,7 @@ class TrainingState:
             "step": self.step,
             "seconds": self.seconds,
             "ledger": self.ledger,
-            "param_groups": self.optimizer["param_groups"],
+            "param_groups": optimizer["param_groups"],
             "optimizer_scalars": scalars,
         }
         write_tensors(path, tensors, facts)
@@ -99,22 +111,20 @@ class TrainingState:
     def read(cls, path: Path) -> TrainingState:
         """Read what `write` wrote."""
         tensors, facts = read_tensors(path)
-        parts: dict[str, dict[str, torch.Tensor]] = {
-            name: {} for name in ("model", "recorder", "optimizer", "selection")
-        }
+        parts: dict[str, dict[str, torch.Tensor]] = {"model": {}, "recorder": {}, "selection": {}}
+        state: dict[int, dict[str, Any]] = {int(k): dict(v) for k, v in facts["optimizer_scalars"].items()}
         for name, tensor in tensors.items():
             part, _, rest = name.partition("/")
-            parts[part][rest] = tensor
-        state: dict[int, dict[str, Any]] = {int(k): dict(v) for k, v in facts["optimizer_scalars"].items()}
-        for name, tensor in parts["optimizer"].items():
-            index, _, key = name.partition("/")
-            state.setdefault(int(index), {})[key] = tensor
+            if part == "optimizer":
+                index, _, key = rest.partition("/")
+                state.setdefault(int(index), {})[key] = tensor
+            else:
+                parts[part][rest] = tensor
+        optimizer = {"state": state, "param_groups": facts["param_groups"]}
         return cls(
-            step=facts["step"],
+            facts["step"],
             seconds=facts["seconds"],
-            model=parts["model"],
-            optimizer={"state": state, "param_groups": facts["param_groups"]},
-            recorder=parts["recorder"],
+            optimizer=optimizer,
             ledger=facts.get("ledger", {}),
-            selection=parts["selection"],
+            **parts,
         )

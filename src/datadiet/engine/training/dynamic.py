@@ -20,6 +20,7 @@ from datadiet.engine.training.recipe import Recipe
 from datadiet.engine.training.seeding import derive_seed
 from datadiet.foundation.errors import BadInputError
 
+SCORING_BATCHES = 4  # a pass that only scores takes batches that many times as large: it keeps no gradients
 # Shares of a run that are on everything at its end, where the paper has it so.
 FULL_TAILS = {"infobatch": 0.125}
 _SCHEDULE_OPTIONS = ("warmup", "every", "full_tail")
@@ -126,9 +127,6 @@ def refuse_dynamic(recipe: Recipe, what: str) -> None:
         )
 
 
-SCORING_BATCHES = 4  # a pass that only scores takes batches that many times as large: it keeps no gradients
-
-
 class DynamicLoop(TrainingLoop):
     """Trains for the recipe's epochs of a `DynamicSampler`, which are as long as what was chosen for them.
 
@@ -150,9 +148,7 @@ class DynamicLoop(TrainingLoop):
         lengths = self.store.lengths() if self.recipe.bucket_by_length else None
         if lengths is not None:
             lengths = lengths[self.store.part.positions_of(self.ids)]
-        self.sampler: DynamicSampler = sampler_for(
-            self.recipe, self.ids, derive_seed(self.seed, "order"), lengths
-        )
+        self.sampler = sampler_for(self.recipe, self.ids, derive_seed(self.seed, "order"), lengths)
         self._epoch_steps = 0  # of the epoch under way
         self._done = 0  # of these
         self._weights: torch.Tensor | None = None  # of the batch under way, this process's share
@@ -176,8 +172,7 @@ class DynamicLoop(TrainingLoop):
         if sampler.needs_scoring_pass:
             self._score_everything()
         self._epoch_steps = len(sampler)
-        sizes = self.ledger.epoch_sizes
-        sizes[sampler.epoch :] = [len(sampler.chosen_ids)]
+        self.ledger.epoch_sizes[sampler.epoch :] = [len(sampler.chosen_ids)]
         self.ledger.lap("scoring")  # the choice was made
         first = sampler.resumed_at
         dealt = [np.asarray(batch, dtype=np.int64) for batch in sampler]
@@ -190,36 +185,32 @@ class DynamicLoop(TrainingLoop):
             device=self.device,
             memory_format=self.memory_format,
         )
-        weighted = sampler.is_weighted
         for index, (whole, share) in enumerate(zip(dealt, shares, strict=True), first):
             if self.step >= until:
                 return
             batch = next(batches)
             self._done = index
             self._weights = None
-            if weighted and len(share):
-                weights = sampler.weights(torch.from_numpy(share))
-                self._weights = weights.to(self.device, non_blocking=True)
+            if sampler.is_weighted and len(share):
+                self._weights = sampler.weights(torch.from_numpy(share)).to(self.device, non_blocking=True)
             yield batch, len(whole)
 
-    def _weighed(self, losses: torch.Tensor) -> torch.Tensor:
+    def _weighted(self, losses: torch.Tensor) -> torch.Tensor:
         # Where this process stands in for an empty share there are no weights, and the loss counts for nothing anyway.
         return losses if self._weights is None else losses * self._weights
 
     def _advance(self) -> None:
         self._done += 1
-        whole = self.sampler.epoch * self.steps_per_epoch
-        self.step = min(
-            self.total_steps, whole + self._done * self.steps_per_epoch // max(1, self._epoch_steps)
-        )
+        within = self._done * self.steps_per_epoch // max(1, self._epoch_steps)
+        self.step = min(self.total_steps, self.sampler.epoch * self.steps_per_epoch + within)
 
     def _epoch_is_over(self) -> bool:
         return self._done == self._epoch_steps
 
-    def _tell(self, batch: Batch, outputs: torch.Tensor, losses: torch.Tensor) -> None:
+    def _report(self, batch: Batch, outputs: torch.Tensor, losses: torch.Tensor) -> None:
         selector = self.sampler.selector
         if selector.needs_reports:
-            measured = losses if selector.measure == "loss" else self._measured(outputs, batch.targets)
+            measured = losses if selector.measure == "loss" else self._measure(outputs, batch.targets)
             self.sampler.update(batch.ids, measured=measured)
 
     def _end_epoch(self) -> None:
@@ -234,7 +225,7 @@ class DynamicLoop(TrainingLoop):
         self.ledger.lap("loading")
 
         def visit(batch: Batch, outputs: torch.Tensor) -> None:
-            sampler.update(batch.ids, measured=self._measured(outputs, batch.targets))
+            sampler.update(batch.ids, measured=self._measure(outputs, batch.targets))
 
         sampler.begin_scoring()
         try:
@@ -255,7 +246,7 @@ class DynamicLoop(TrainingLoop):
         sampler.end_scoring(self.ledger.lap("scoring"))
         self.ledger.forwarded += self.num_examples
 
-    def _measured(self, outputs: Any, targets: Any) -> torch.Tensor:
+    def _measure(self, outputs: Any, targets: Any) -> torch.Tensor:
         """The selector's number of each example: of logits by their own definition, else by the task's."""
         measure = self.sampler.selector.measure
         plain = isinstance(outputs, torch.Tensor) and isinstance(targets, torch.Tensor)

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from datadiet.data import Batch, Store
-from datadiet.engine.training.loop import autocast
+from datadiet.engine.training.devices import autocast, memory_format_of
 from datadiet.engine.training.recipe import Recipe
 
 
@@ -52,26 +52,37 @@ def evaluate(
         ids: which ids; None for all.
         batch_size: examples a pass; None for twice the training batch.
     """
-    channels_last = recipe.memory_format == "channels_last"
+    batches = share_of(store, recipe, accelerator, ids=ids, batch_size=batch_size or 2 * recipe.batch_size)
     with evaluation_mode(model), torch.inference_mode():
-        for batch in store.epoch(
-            ids,
-            batch_size=batch_size or 2 * recipe.batch_size,
-            rank=accelerator.process_index,
-            world_size=accelerator.num_processes,
-            device=accelerator.device,
-            memory_format=torch.channels_last if channels_last else torch.contiguous_format,
-            bucket_by_length=store.in_memory or recipe.bucket_by_length,
-        ):
-            if len(batch) == 0:
-                continue
+        for batch in batches:
             with autocast(recipe, accelerator.device):
                 outputs = model(batch.inputs)
             visit(batch, in_float32(outputs))
 
 
+def share_of(
+    store: Store, recipe: Recipe, accelerator: Accelerator, *, ids: np.ndarray | None, batch_size: int
+) -> Iterator[Batch]:
+    """The batches of this process's share, in the order of `evaluate`; arguments as there."""
+    batches = store.epoch(
+        ids,
+        batch_size=batch_size,
+        rank=accelerator.process_index,
+        world_size=accelerator.num_processes,
+        device=accelerator.device,
+        memory_format=memory_format_of(recipe),
+        bucket_by_length=store.in_memory or recipe.bucket_by_length,
+    )
+    return (batch for batch in batches if len(batch))
+
+
 def in_float32(outputs: Any) -> Any:
     """Every floating point tensor of a model's outputs in float32."""
+    return map_tensors(lambda tensor: tensor.float() if tensor.is_floating_point() else tensor, outputs)
+
+
+def map_tensors(change: Callable[[torch.Tensor], torch.Tensor], outputs: Any) -> Any:
+    """A model's outputs, a tensor or a dict of such, with every tensor changed."""
     if isinstance(outputs, dict):
-        return {name: in_float32(part) for name, part in outputs.items()}
-    return outputs.float() if isinstance(outputs, torch.Tensor) and outputs.is_floating_point() else outputs
+        return {name: map_tensors(change, part) for name, part in outputs.items()}
+    return change(outputs) if isinstance(outputs, torch.Tensor) else outputs

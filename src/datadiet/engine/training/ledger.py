@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
 
 Account = Literal["training", "scoring", "loading", "evaluation"]
-ACCOUNTS: tuple[Account, ...] = ("training", "scoring", "loading", "evaluation")
-METHOD: tuple[Account, ...] = (
-    "training",
-    "scoring",
-    "loading",
-)  # what a training costs; testing it is no part
+ACCOUNTS: tuple[Account, ...] = get_args(Account)
+METHOD = ACCOUNTS[:3]  # what a training costs; testing it is no part
 
 
 def _zeros() -> dict[str, float]:
@@ -71,27 +67,17 @@ class Ledger:
     @property
     def method_seconds(self) -> float:
         """What the training took with all that its method needs: training, scoring and loading."""
-        return sum(self.seconds[account] for account in METHOD)
+        return method_cost(self.as_dict())
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, as in `result.json`."""
-        return {
-            "forwarded": self.forwarded,
-            "backwarded": self.backwarded,
-            "evaluated": self.evaluated,
-            "steps": self.steps,
-            "epoch_sizes": list(self.epoch_sizes),
-            "seconds": dict(self.seconds),
-            "processor_seconds": dict(self.processor_seconds),
-        }
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Ledger:
         """What `as_dict` gave."""
-        known = {**data, "epoch_sizes": list(data.get("epoch_sizes", ()))}
-        for clock in ("seconds", "processor_seconds"):
-            known[clock] = {**_zeros(), **data.get(clock, {})}
-        return cls(**known)
+        clocks = {c: {**_zeros(), **data.get(c, {})} for c in ("seconds", "processor_seconds")}
+        return cls(**{**data, "epoch_sizes": list(data.get("epoch_sizes", ())), **clocks})
 
 
 def method_cost(ledger: Mapping[str, Any], clock: str = "seconds") -> float:

@@ -1,9 +1,11 @@
-"""The one training loop, and its learning rate as a pure function of the step."""
+"""The one training loop, its learning rate as a pure function of the step, and what observes every run."""
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +14,18 @@ from accelerate import Accelerator
 from torch import nn
 
 from datadiet.data import Augmentation, Batch, Store
-from datadiet.engine.training.devices import deterministic_kernels
+from datadiet.engine.training.checkpoint import TrainingState
+from datadiet.engine.training.devices import autocast, deterministic_kernels, memory_format_of, on_device
+from datadiet.engine.training.evaluation import map_tensors
 from datadiet.engine.training.ledger import Ledger
 from datadiet.engine.training.recipe import Recipe
 from datadiet.engine.training.seeding import derive_seed, local_randomness, seed_generators
 from datadiet.foundation.errors import RunFailedError
+from datadiet.foundation.progress import Advance
 from datadiet.tasks import Task
+from datadiet.tracking import Recorder
+
+LOSS_CHECK_EVERY = 50  # steps between looks at the loss where looking makes the device wait
 
 
 def learning_rate(recipe: Recipe, step: int, total_steps: int) -> float:
@@ -38,14 +46,10 @@ def learning_rate(recipe: Recipe, step: int, total_steps: int) -> float:
         return float(recipe.lr * (step + 1) / math.ceil(recipe.warmup * total_steps))
     if recipe.schedule == "constant":
         return recipe.lr
-    left = (total_steps - step) / (total_steps - math.ceil(recipe.warmup * total_steps) or 1)
-    left = min(1.0, left)
+    left = min(1.0, (total_steps - step) / (total_steps - math.ceil(recipe.warmup * total_steps) or 1))
     if recipe.schedule == "cosine":
         return float(recipe.lr * 0.5 * (1 - math.cos(math.pi * left)))
     return float(recipe.lr * left)
-
-
-LOSS_CHECK_EVERY = 50  # steps between looks at the loss where looking makes the device wait
 
 
 class Observer:
@@ -112,28 +116,19 @@ class TrainingLoop:
         self.observers = list(observers)
         self.step = 0
         self.ledger = Ledger()
-        self.memory_format = (
-            torch.channels_last if recipe.memory_format == "channels_last" else torch.contiguous_format
-        )
-        model = model.to(self.device)
-        if recipe.memory_format == "channels_last":
-            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.memory_format = memory_format_of(recipe)
+        model = on_device(recipe, model, self.device)
         # Precision and clipping are this loop's, so the optimiser needs no wrapper, which costs time at every step.
         self.optimizer = make_optimizer(recipe, model, self.device)
         self.model = accelerator.prepare(model)
-        self._learnt = [p for p in self.model.parameters() if p.requires_grad]
-        self._stand_in: Batch | None = None
+        self._trainable = [p for p in self.model.parameters() if p.requires_grad]
+        self._last_batch: Batch | None = None
         self._bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
 
     @property
     def bare_model(self) -> nn.Module:
         """The model without the wrapper of distributed training."""
         return self.accelerator.unwrap_model(self.model)  # type: ignore[no-any-return]
-
-    @property
-    def epoch(self) -> int:
-        """Whole epochs done."""
-        return self.step // self.steps_per_epoch
 
     @property
     def seconds(self) -> float:
@@ -193,11 +188,8 @@ class TrainingLoop:
         )
         stop = min(self.steps_per_epoch - start, until - self.step)
         for _, batch in zip(range(stop), batches, strict=False):
-            yield batch, self._global_size(self.step % self.steps_per_epoch)
-
-    def _global_size(self, index: int) -> int:
-        """Examples in the global batch of that index within its epoch."""
-        return min(self.batch_size, self.num_examples - index * self.batch_size)
+            before = self.step % self.steps_per_epoch * self.batch_size
+            yield batch, min(self.batch_size, self.num_examples - before)
 
     def _step(self, batch: Batch, global_size: int) -> None:
         process = self.accelerator.process_index
@@ -205,7 +197,7 @@ class TrainingLoop:
         rate = learning_rate(self.recipe, self.step, self.total_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        shown = batch if len(batch) else self._stand_in
+        shown = batch if len(batch) else self._last_batch
         if shown is None:
             raise RunFailedError(
                 f"There are fewer examples ({self.num_examples}) than processes "
@@ -215,15 +207,15 @@ class TrainingLoop:
             outputs = self.model(shown.inputs)
         losses = self.task.loss(outputs, shown.targets)
         share = self.accelerator.num_processes / global_size if len(batch) else 0.0
-        loss = self._weighed(losses).sum() * share
+        loss = self._weighted(losses).sum() * share
         loss.backward()  # type: ignore[no-untyped-call]
         if self.recipe.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self._learnt, self.recipe.clip_norm)
+            torch.nn.utils.clip_grad_norm_(self._trainable, self.recipe.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         first_bad = (~torch.isfinite(loss.detach())) & (self._bad_step < 0)
         self._bad_step.masked_fill_(first_bad, self.step)
-        self._stand_in = shown  # what a device without a share of a tiny last batch runs, at weight zero
+        self._last_batch = shown  # what a device without a share of a tiny last batch runs, at weight zero
         self._advance()
         self.ledger.steps += 1
         self.ledger.forwarded += global_size
@@ -231,14 +223,14 @@ class TrainingLoop:
         if self.device.type == "cpu" or self.step % LOSS_CHECK_EVERY == 0:
             self._check_loss()
         if len(batch):
-            outputs, losses = detached(outputs), losses.detach()
+            outputs, losses = map_tensors(torch.Tensor.detach, outputs), losses.detach()
             for observer in self.observers:
                 observer.on_batch(self, batch, outputs, losses)
-            self._tell(batch, outputs, losses)
+            self._report(batch, outputs, losses)
 
     # What a loop does otherwise whose epochs are not all on the same examples.
 
-    def _weighed(self, losses: torch.Tensor) -> torch.Tensor:
+    def _weighted(self, losses: torch.Tensor) -> torch.Tensor:
         return losses
 
     def _advance(self) -> None:
@@ -247,7 +239,7 @@ class TrainingLoop:
     def _epoch_is_over(self) -> bool:
         return self.step % self.steps_per_epoch == 0
 
-    def _tell(self, batch: Batch, outputs: torch.Tensor, losses: torch.Tensor) -> None:
+    def _report(self, batch: Batch, outputs: torch.Tensor, losses: torch.Tensor) -> None:
         """After the observers, what this process's share of the batch came to."""
 
     def _end_epoch(self) -> None:
@@ -277,34 +269,26 @@ class TrainingLoop:
         """The model's state on the CPU, without wrappers."""
         return {name: tensor.detach().cpu() for name, tensor in self.bare_model.state_dict().items()}
 
-    def optimizer_state(self) -> dict[str, Any]:
-        """The optimiser's state, as its own `state_dict` gives it."""
-        return self.optimizer.state_dict()
+    def training_state(self) -> TrainingState:
+        """Where the loop stands, but for what observers keep."""
+        return TrainingState(
+            self.step,
+            self.model_state(),
+            self.seconds,
+            self.optimizer.state_dict(),
+            ledger=self.ledger.as_dict(),
+            selection=self.selection_state(),
+        )
 
-    def load_state(
-        self,
-        *,
-        step: int,
-        seconds: float,
-        model: dict[str, torch.Tensor],
-        optimizer: dict[str, Any],
-        ledger: dict[str, Any] | None = None,
-        selection: dict[str, torch.Tensor] | None = None,
-    ) -> None:
+    def load_state(self, state: TrainingState) -> None:
         """Go on from a checkpoint, to the same bits as without the interruption; the ledger goes on as well."""
-        self.bare_model.load_state_dict(model)
-        self.optimizer.load_state_dict(optimizer)
-        self.step = step
-        self.ledger = Ledger.from_dict(ledger or {"seconds": {"training": seconds}})
-        if selection:
-            self.load_selection(selection)
-
-
-def detached(outputs: Any) -> Any:
-    """A model's outputs, a tensor or a dict of tensors, without their history."""
-    if isinstance(outputs, dict):
-        return {name: part.detach() for name, part in outputs.items()}
-    return outputs.detach()
+        self.bare_model.load_state_dict(state.model)
+        if state.optimizer is not None:
+            self.optimizer.load_state_dict(state.optimizer)
+        self.step = state.step
+        self.ledger = Ledger.from_dict(state.ledger or {"seconds": {"training": state.seconds}})
+        if state.selection:
+            self.load_selection(state.selection)
 
 
 def make_optimizer(recipe: Recipe, model: nn.Module, device: torch.device) -> torch.optim.Optimizer:
@@ -341,6 +325,66 @@ def _decayed_and_not(model: nn.Module, recipe: Recipe) -> list[Any]:
     return [group for group in groups if group["params"]]
 
 
-def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
-    """The recipe's precision as a context for the forward pass."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=recipe.precision == "bfloat16")
+class RecordTrace(Observer):
+    """Feeds a `Recorder`, and merges at the end of each epoch what the processes saw."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+
+    def on_batch(self, loop: TrainingLoop, batch: Batch, outputs: Any, losses: torch.Tensor) -> None:
+        """Record the batch as the training pass saw it."""
+        self.recorder.update(batch.ids, outputs, batch.targets)
+
+    def on_epoch(self, loop: TrainingLoop) -> None:
+        """Close the epoch."""
+        if loop.accelerator.num_processes > 1:
+            accelerator = loop.accelerator
+            self.recorder.reduce(lambda column: accelerator.reduce(column.to(accelerator.device), "sum"))
+        self.recorder.end_epoch(write=loop.accelerator.is_main_process)
+
+
+class SaveCheckpoints(Observer):
+    """Writes the state every so many seconds; with several processes, at ends of epochs, where they agree.
+
+    Args:
+        path: where the latest state is kept.
+        recorder: whose state goes along; None when nothing is recorded.
+        every: seconds between two checkpoints.
+    """
+
+    def __init__(self, path: Path, recorder: Recorder | None, every: float) -> None:
+        self.path, self.recorder, self.every = path, recorder, every
+        self._last = time.monotonic()
+
+    def on_step(self, loop: TrainingLoop) -> None:
+        """Write, if it is time and this is the process that writes."""
+        if not loop.accelerator.is_main_process or time.monotonic() - self._last < self.every:
+            return
+        if loop.accelerator.num_processes > 1 and loop.step % loop.steps_per_epoch:
+            return
+        self.write(loop)
+
+    def write(self, loop: TrainingLoop) -> None:
+        """Write the state now."""
+        state = loop.training_state()
+        if self.recorder is not None:
+            state.recorder = self.recorder.state_dict()
+        state.write(self.path)
+        self._last = time.monotonic()
+
+
+class ShowProgress(Observer):
+    """Moves a progress bar a step at a time; a step of a dynamic loop may be worth several."""
+
+    def __init__(self, advance: Advance) -> None:
+        self.advance = advance
+        self._shown = 0
+
+    def on_begin(self, loop: TrainingLoop) -> None:
+        """From where the loop stands."""
+        self._shown = loop.step
+
+    def on_step(self, loop: TrainingLoop) -> None:
+        """One step further."""
+        self.advance(loop.step - self._shown)
+        self._shown = loop.step

@@ -11,7 +11,7 @@ from datadiet.engine.training.seeding import derive_seed
 from datadiet.foundation.errors import BadInputError
 from datadiet.jobs.compare import FRESH_SEEDS
 from datadiet.sparse.iterative import Ticket, tickets
-from datadiet.sparse.magnitude import sparsity_schedule
+from datadiet.sparse.masks import sparsity_schedule
 from datadiet.sparse.rewinding import RewindingPoint, pretrain, with_random_labels
 from datadiet.studies.toolbox.context import StudyContext
 from datadiet.studies.toolbox.scale import Kind, Labels

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from datadiet.data import Batch
-from datadiet.engine.training import precision
+from datadiet.engine.training import devices
 from datadiet.engine.training.recipe import Recipe
 from datadiet.tasks import Classification
 
@@ -26,10 +26,10 @@ def choose(recipe: Recipe, monkeypatch, times: dict[tuple[str, str], float], sha
 
         return step
 
-    monkeypatch.setattr(precision, "_timed_step", timed)
-    monkeypatch.setattr(precision, "_has_bfloat16", lambda device: True)
+    monkeypatch.setattr(devices, "_timed_step", timed)
+    monkeypatch.setattr(devices, "_has_bfloat16", lambda device: True)
     device = torch.device("cpu")
-    found = precision.fastest_precision(
+    found = devices.fastest_precision(
         recipe, lambda: nn.Flatten(), batch_of(*shape), Classification(), device
     )
     return found, tried
@@ -73,7 +73,5 @@ def test_the_real_measurement_leaves_the_random_state_alone() -> None:
     batch = batch_of(4, 3, 8, 8)
     before = torch.get_rng_state()
     model = lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.Dropout(), nn.Flatten(), nn.Linear(144, 3))  # noqa: E731
-    found = precision.fastest_precision(
-        Recipe(), model, batch, Classification(), torch.device("cpu"), rounds=1
-    )
+    found = devices.fastest_precision(Recipe(), model, batch, Classification(), torch.device("cpu"), rounds=1)
     assert found[0] in ("float32", "bfloat16") and torch.equal(torch.get_rng_state(), before)
