@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from datadiet.pergrad.parameters import as_found, require_gradients
+from datadiet.pergrad.parameters import preserved_state, require_gradients
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -17,7 +17,7 @@ def test_flags_buffers_and_the_generator_are_put_back_also_after_an_exception(fa
     generator = torch.get_rng_state()
 
     def work() -> None:
-        with as_found(model):
+        with preserved_state(model):
             require_gradients(model, [model[0].bias])
             model(torch.rand(4, 2))
             if fails:
@@ -35,7 +35,7 @@ def test_flags_buffers_and_the_generator_are_put_back_also_after_an_exception(fa
 
 def test_buffers_stay_as_they_became_where_they_are_not_asked_for() -> None:
     model = nn.BatchNorm1d(2)
-    with as_found(model, buffers=False):
+    with preserved_state(model, buffers=False):
         model(torch.ones(4, 2))
     assert int(model.num_batches_tracked) == 1
 

@@ -15,7 +15,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from datadiet.foundation.errors import BadInputError
 from datadiet.landscape.gram import explicit_gram, implicit_gram
 from datadiet.landscape.jacobians import ForwardFunction, LogitRows
-from datadiet.pergrad.parameters import Selection, as_found, choose_parameters
+from datadiet.pergrad.parameters import Selection, choose_parameters, preserved_state
 
 
 def refuse_training_mode(model: nn.Module) -> None:
@@ -109,7 +109,7 @@ def ntk_gram(
 
     with (
         torch.inference_mode(False),
-        as_found(model),
+        preserved_state(model),
         _differentiable_kernels(model),
         warnings.catch_warnings(),
     ):

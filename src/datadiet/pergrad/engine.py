@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
-from torch.autograd.graph import saved_tensors_hooks
 
 from datadiet.foundation.errors import BadInputError
-from datadiet.pergrad.calls import Plan
+from datadiet.pergrad.accumulator import Accumulator, roots_of
+from datadiet.pergrad.batches import (
+    ForwardFunction,
+    LossFunction,
+    autocast_on,
+    module_label,
+    outputs_of,
+    saved_bytes,
+    take,
+)
 from datadiet.pergrad.factors import WORKSPACE_BYTES, Dense, widened
-from datadiet.pergrad.layers import layer_rules
+from datadiet.pergrad.interception import Interceptor, layer_rules
 from datadiet.pergrad.layout import NeedsPlanError, OpaqueError, PathError
-from datadiet.pergrad.ledger import Ledger, roots_of
-from datadiet.pergrad.watch import Watch
+from datadiet.pergrad.tape import Plan
 
 # Losses of half precision are scaled so that small gradients do not vanish on the way back.
 HALF_SCALES = (1024.0, 1.0)
@@ -26,8 +32,11 @@ HALF_SCALES = (1024.0, 1.0)
 # How often a plan may be remade; each time takes one example through the model.
 REPLANNINGS = 32
 
-Loss = Callable[[Any, Any], torch.Tensor]
-Forward = Callable[[nn.Module, Any], Any]
+# Beside what autograd keeps: gradients on the way back, and the working buffers of one layer.
+HEADROOM = 1.5
+
+# How many examples the check of independence runs by themselves.
+EXAMPLES_CHECKED = 4
 
 
 @dataclass
@@ -35,8 +44,8 @@ class Engine:
     """Everything about a computation but its batch; remembers plans, so that later batches need none."""
 
     model: nn.Module
-    forward: Forward
-    loss: Loss
+    forward: ForwardFunction | None
+    loss: LossFunction
     chosen: dict[str, torch.Tensor]
     autocast: torch.dtype | None
     plans: dict[Any, Plan] = field(default_factory=dict)
@@ -66,7 +75,7 @@ class Engine:
             try:
                 if plan is not None and not plan.events:
                     part = take((inputs, targets), slice(plan.example, plan.example + 1), batch)
-                    self._losses(self._watch(1, plan, recording=True), part[0], part[1], 1)
+                    self._taped_losses(self._tape(1, plan, recording=True), *part)
                 return self._attempt(inputs, targets, batch, plan)
             except NeedsPlanError as need:
                 repeated = set() if plan is None else plan.repeated
@@ -79,7 +88,7 @@ class Engine:
                     raise
                 plan = Plan(example)
             except OpaqueError as reason:
-                if batch == 1 or not self._hide(reason.parameters):
+                if batch == 1 or not self._make_opaque(reason.parameters):
                     raise
                 self.plans.clear()
                 plan = None
@@ -97,32 +106,34 @@ class Engine:
                 f"Gradient norms are taken one example at a time, which is exact but slow: {reason}.",
                 stacklevel=2,
             )
+        parts: list[tuple[Any, Any]]
         parts = [take((inputs, targets), slice(i, i + 1), batch) for i in range(batch)]
-        rows = [self._attempt(part[0], part[1], 1, None) for part in parts]
+        rows = [self._attempt(*part, 1, None) for part in parts]
         return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
 
-    def _watch(self, batch: int, plan: Plan | None, recording: bool = False) -> Watch:
+    def _tape(self, batch: int, plan: Plan | None, recording: bool = False) -> Interceptor:
         device = next(iter(self.chosen.values())).device
         names = {id(p): name for name, p in self.model.named_parameters()}
-        return Watch(Ledger(self.chosen, batch, device), names, batch, plan, recording)
+        return Interceptor(Accumulator(self.chosen, batch, device), names, plan, recording)
 
-    def _losses(self, watch: Watch, inputs: Any, targets: Any, batch: int) -> torch.Tensor:
+    def _taped_losses(self, tape: Interceptor, inputs: Any, targets: Any) -> torch.Tensor:
         given = (inputs, targets)
-        watch.mark(given)
+        tape.mark(given)
         try:
-            with torch.enable_grad(), self.precision(), layer_rules(self.model, watch, self.opaque), watch:
-                losses = self.loss(self.forward(self.model, inputs), targets)
+            with torch.enable_grad(), layer_rules(self.model, tape, self.opaque), tape:
+                return self.losses(inputs, targets, tape.batch)
         finally:
-            watch.unmark(given)
-        return self.checked(losses, batch)
+            tape.unmark(given)
 
-    def plain_losses(self, inputs: Any, targets: Any) -> torch.Tensor:
-        """The losses without a watch, with autograd."""
-        with torch.enable_grad(), self.precision():
-            return self.loss(self.forward(self.model, inputs), targets)
+    def losses(self, inputs: Any, targets: Any, batch: int) -> torch.Tensor:
+        """The loss of each example.
 
-    def checked(self, losses: Any, batch: int) -> torch.Tensor:
-        """The losses, if there is one for each example."""
+        Raises:
+            BadInputError: if there is not one for each.
+        """
+        device = next(iter(self.chosen.values())).device
+        with autocast_on(device, self.autocast):
+            losses: Any = self.loss(outputs_of(self.model, inputs, self.forward), targets)
         if not isinstance(losses, torch.Tensor) or tuple(losses.shape) != (batch,):
             got = tuple(losses.shape) if isinstance(losses, torch.Tensor) else type(losses).__name__
             raise BadInputError(
@@ -142,54 +153,36 @@ class Engine:
     def _run(
         self, inputs: Any, targets: Any, batch: int, plan: Plan | None, scale: float
     ) -> dict[str, torch.Tensor]:
-        watch = self._watch(batch, plan)
-        losses = self._losses(watch, inputs, targets, batch)
+        tape = self._tape(batch, plan)
+        losses = self._taped_losses(tape, inputs, targets)
         if not losses.requires_grad:
             raise BadInputError(
                 "The loss does not depend on the chosen parameters: the model may run under torch.no_grad(), "
                 "or the parameters are not used in its forward pass."
             )
-        missed = [leaf for leaf in roots_of(losses) if id(leaf) in watch.ledger.accounts]
+        uses = tape.accumulator.uses
+        missed = [leaf for leaf in roots_of(losses) if id(leaf) in uses]
         if missed and batch > 1:
-            names = [watch.names[id(leaf)] for leaf in missed]
+            names = [tape.names[id(leaf)] for leaf in missed]
             raise OpaqueError(f"`{names[0]}` is used where torch functions do not show it", names)
-        watch.ledger.keep_open(missed)
+        for leaf in missed:
+            uses[id(leaf)].expected += 1  # autograd brings more of its gradient: not summed before the end
         total = losses.sum() * scale if scale != 1.0 else losses.sum()
         del losses
-        found = torch.autograd.grad(total, [watch.seed, *missed], allow_unused=True)
+        found = torch.autograd.grad(total, [tape.seed, *missed], allow_unused=True)
         for leaf, gradient in zip(missed, found[1:], strict=True):
             if gradient is not None:
-                watch.ledger.add_missed(leaf, Dense(widened(gradient).unsqueeze(0)))
+                uses[id(leaf)].factors.append(Dense(widened(gradient).unsqueeze(0)))
         with torch.no_grad():
-            watch.ledger.close()
-        return watch.ledger.squared
+            tape.accumulator.close()
+        return tape.accumulator.squared
 
-    def _hide(self, names: Iterable[str]) -> bool:
+    def _make_opaque(self, names: Iterable[str]) -> bool:
         """Take the owners of these parameters as a whole from now on; False if that was tried before."""
         owners = {name.rpartition(".")[0] for name in names}
         known = owners <= self.opaque
         self.opaque |= owners
         return not known
-
-    @contextlib.contextmanager
-    def precision(self) -> Iterator[None]:
-        """The autocast context that was asked for."""
-        if self.autocast is None:
-            yield
-            return
-        with torch.autocast(next(iter(self.chosen.values())).device.type, dtype=self.autocast):
-            yield
-
-
-def take(value: Any, examples: slice, batch: int) -> Any:
-    """The examples' part of nested tensors whose first dimension is the batch."""
-    if isinstance(value, torch.Tensor):
-        return value[examples] if value.dim() and len(value) == batch else value
-    if isinstance(value, (tuple, list)):
-        return type(value)([take(v, examples, batch) for v in value])
-    if isinstance(value, dict):
-        return {key: take(v, examples, batch) for key, v in value.items()}
-    return value
 
 
 def shape_key(value: Any) -> Any:
@@ -198,13 +191,9 @@ def shape_key(value: Any) -> Any:
         return (tuple(value.shape), value.dtype)
     if isinstance(value, (tuple, list)):
         return tuple(shape_key(v) for v in value)
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return tuple(sorted((str(key), shape_key(v)) for key, v in value.items()))
     return type(value).__name__
-
-
-# Beside what autograd keeps: gradients on the way back, and the working buffers of one layer.
-HEADROOM = 1.5
 
 
 def in_parts(
@@ -220,11 +209,12 @@ def in_parts(
     start = 0
     while start < batch:
         stop = min(start + size, batch)
-        part = (
-            (inputs, targets) if stop - start == batch else take((inputs, targets), slice(start, stop), batch)
+        whole = stop - start == batch
+        part: tuple[Any, Any] = (
+            (inputs, targets) if whole else take((inputs, targets), slice(start, stop), batch)
         )
         try:
-            found.append(engine.squared_norms(part[0], part[1], stop - start))
+            found.append(engine.squared_norms(*part, stop - start))
             start = stop
         except RuntimeError as error:
             if not _out_of_memory(error):
@@ -245,25 +235,17 @@ def in_parts(
 def _out_of_memory(error: RuntimeError) -> bool:
     if isinstance(error, torch.OutOfMemoryError):
         return True
-    told = str(error)
-    return "not enough memory" in told or "can't allocate memory" in told or "out of memory" in told
+    return any(
+        words in str(error) for words in ("not enough memory", "can't allocate memory", "out of memory")
+    )
 
 
 def _fitting(engine: Engine, inputs: Any, targets: Any, batch: int, max_memory: int) -> int:
     """How many examples fit in a budget, from what autograd keeps for one."""
-    kept: dict[int, int] = {}
-    weights = {p.untyped_storage().data_ptr() for p in engine.model.parameters()}
-
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with saved_tensors_hooks(pack, lambda tensor: tensor):
-        part = take((inputs, targets), slice(0, 1), batch)
-        engine.checked(engine.plain_losses(*part), 1)
-    each = int(HEADROOM * sum(kept.values())) + 1
+    part: tuple[Any, Any] = take((inputs, targets), slice(0, 1), batch)
+    with torch.enable_grad():
+        kept = saved_bytes(lambda: engine.losses(*part, 1), engine.model.parameters())
+    each = int(HEADROOM * kept) + 1
     fitting = (max_memory - min(WORKSPACE_BYTES, max_memory // 2)) // each
     if fitting < 1:
         raise BadInputError(
@@ -271,9 +253,6 @@ def _fitting(engine: Engine, inputs: Any, targets: Any, batch: int, max_memory: 
             "raise it to at least that."
         )
     return fitting
-
-
-EXAMPLES_CHECKED = 4
 
 
 def check_independence(engine: Engine, inputs: Any, targets: Any, batch: int) -> None:
@@ -286,16 +265,15 @@ def check_independence(engine: Engine, inputs: Any, targets: Any, batch: int) ->
     """
     if batch < 2:
         return
-    together, outputs = _run(engine, inputs, targets, batch)
+    together, outputs = _losses_and_outputs(engine, inputs, targets, batch)
     half = engine.autocast is not None or any(
         p.dtype in (torch.float16, torch.bfloat16) for p in engine.chosen.values()
     )
     tolerance = 5e-2 if half else 1e-3
-    for position in sorted(
-        {round(i * (batch - 1) / (EXAMPLES_CHECKED - 1)) for i in range(EXAMPLES_CHECKED)}
-    ):
-        part = take((inputs, targets), slice(position, position + 1), batch)
-        alone, one = _run(engine, part[0], part[1], 1)
+    positions = {round(i * (batch - 1) / (EXAMPLES_CHECKED - 1)) for i in range(EXAMPLES_CHECKED)}
+    for position in sorted(positions):
+        part: tuple[Any, Any] = take((inputs, targets), slice(position, position + 1), batch)
+        alone, one = _losses_and_outputs(engine, *part, 1)
         for (name, whole), (_, single) in zip(outputs, one, strict=False):
             if _differs(whole, single, batch, position, tolerance):
                 raise BadInputError(
@@ -311,36 +289,30 @@ def check_independence(engine: Engine, inputs: Any, targets: Any, batch: int) ->
             )
 
 
-def _run(
+def _losses_and_outputs(
     engine: Engine, inputs: Any, targets: Any, batch: int
 ) -> tuple[torch.Tensor, list[tuple[str, torch.Tensor]]]:
     """Losses of a batch, and the output of each module that returns one tensor, in the order of calls."""
+    labels = {module: module_label(name, module) for name, module in engine.model.named_modules()}
     outputs: list[tuple[str, torch.Tensor]] = []
-    handles = []
 
-    def keep(label: str) -> Any:
-        def hook(module: torch.nn.Module, given: Any, output: Any) -> None:
-            if isinstance(output, torch.Tensor) and output.is_floating_point():
-                outputs.append((label, output.detach()))
+    def keep(module: nn.Module, given: Any, output: Any) -> None:
+        if isinstance(output, torch.Tensor) and output.is_floating_point():
+            outputs.append((labels[module], output.detach()))
 
-        return hook
-
+    handles = [module.register_forward_hook(keep) for module in labels]
     try:
-        for name, module in engine.model.named_modules():
-            label = f"`{name}` ({type(module).__name__})" if name else f"The model ({type(module).__name__})"
-            handles.append(module.register_forward_hook(keep(label)))
-        with torch.no_grad(), engine.precision():
-            losses = engine.loss(engine.forward(engine.model, inputs), targets)
+        with torch.no_grad():
+            return engine.losses(inputs, targets, batch), outputs
     finally:
         for handle in handles:
             handle.remove()
-    return engine.checked(losses, batch).detach(), outputs
 
 
 def _differs(whole: torch.Tensor, single: torch.Tensor, batch: int, position: int, tolerance: float) -> bool:
     """Whether an example's rows differ; outputs without the examples in the first dimension pass."""
-    if whole.dim() == 0 or len(whole) != batch or single.shape != (1, *whole.shape[1:]):
+    if whole.dim() == 0 or len(whole) != batch or single.shape != (1, *whole.shape[1:]) or not single.numel():
         return False
     mine = whole[position : position + 1]
-    scale = max(float(mine.abs().amax()), float(single.abs().amax())) if mine.numel() else 0.0
-    return bool((mine - single).abs().amax() > tolerance * max(scale, 1e-6)) if mine.numel() else False
+    scale = max(float(mine.abs().amax()), float(single.abs().amax()))
+    return bool((mine - single).abs().amax() > tolerance * max(scale, 1e-6))

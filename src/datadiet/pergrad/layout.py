@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -60,16 +61,26 @@ class Layout:
         split = (*tensor.shape[: self.dim], self.inner, self.batch, *tensor.shape[self.dim + 1 :])
         return tensor.reshape(split).movedim(self.dim + 1, 0)
 
+    def rows(self, tensor: torch.Tensor, *trailing: int) -> torch.Tensor:
+        """Shape (batch, rows of an example, *trailing); trailing are the sizes of the last dimensions."""
+        first = self.examples_first(tensor)
+        return first.reshape(first.shape[0], -1, *trailing)
+
+    def is_constant(self, tensor: torch.Tensor) -> bool:
+        """Whether every example has the same values."""
+        first = self.examples_first(tensor.detach())
+        return bool((first == first[:1]).all())
+
 
 @dataclass(frozen=True)
-class Print:
+class Fingerprint:
     """Shape and a fixed sample of the values of one tensor in the run of a single example."""
 
     shape: tuple[int, ...]
     sample: torch.Tensor | None
 
     @classmethod
-    def of(cls, tensor: torch.Tensor, sampled: bool = True) -> Print:
+    def of(cls, tensor: torch.Tensor, sampled: bool = True) -> Fingerprint:
         shape = tuple(tensor.shape)
         # A leading 1 can only grow into the batch dimension itself: no order of rows to tell apart.
         if not sampled or not shape or shape[0] == 1 or tensor.numel() == 0:
@@ -79,10 +90,7 @@ class Print:
 
 def _sample_index(shape: Sequence[int], device: torch.device) -> tuple[torch.Tensor, ...]:
     """Coordinates of `SAMPLES` fixed positions, spread over the tensor by a multiplicative hash."""
-    numel = 1
-    for size in shape:
-        numel *= size
-    flat = torch.arange(SAMPLES, device=device) * 2654435761 % numel
+    flat = torch.arange(SAMPLES, device=device) * 2654435761 % math.prod(shape)
     return torch.unravel_index(flat, tuple(shape))
 
 
@@ -90,7 +98,7 @@ def resolve(
     tensor: torch.Tensor,
     batch: int,
     candidates: Sequence[int],
-    planned: Print | None,
+    planned: Fingerprint | None,
     where: str,
     example: int = 0,
 ) -> Layout:
@@ -109,11 +117,9 @@ def resolve(
         if len(divisible) == 1 and shape[divisible[0]] == batch:
             return Layout(divisible[0], batch)
         raise NeedsPlanError(where)
-    grown = [
-        dim
-        for dim in range(len(shape))
-        if len(planned.shape) == len(shape) and shape[dim] != planned.shape[dim]
-    ]
+    grown = []
+    if len(planned.shape) == len(shape):
+        grown = [dim for dim in range(len(shape)) if shape[dim] != planned.shape[dim]]
     if len(grown) != 1 or grown[0] not in candidates or shape[grown[0]] != batch * planned.shape[grown[0]]:
         raise OpaqueError(
             f"{where}: a tensor of shape {shape} for the batch has shape {planned.shape} for one example, "
@@ -125,7 +131,9 @@ def resolve(
     return Layout(dim, batch, inner, major=_is_major(tensor, dim, batch, planned, where, example))
 
 
-def _is_major(tensor: torch.Tensor, dim: int, batch: int, planned: Print, where: str, example: int) -> bool:
+def _is_major(
+    tensor: torch.Tensor, dim: int, batch: int, planned: Fingerprint, where: str, example: int
+) -> bool:
     if planned.sample is None:
         return True
     index = list(_sample_index(planned.shape, tensor.device))
@@ -138,16 +146,11 @@ def _is_major(tensor: torch.Tensor, dim: int, batch: int, planned: Print, where:
     if consecutive and strided:
         # Masks and tables that are the same for every example: only the true layout makes them all equal.
         consecutive, strided = (
-            _all_equal(Layout(dim, batch, planned.shape[dim], major), values) for major in (True, False)
+            Layout(dim, batch, planned.shape[dim], major).is_constant(values) for major in (True, False)
         )
     if consecutive == strided:
         raise OpaqueError(f"{where}: the rows of a tensor of shape {tuple(tensor.shape)} mix the examples")
     return consecutive
-
-
-def _all_equal(layout: Layout, values: torch.Tensor) -> bool:
-    rows = layout.examples_first(values)
-    return bool((rows == rows[:1]).all())
 
 
 def _close(values: torch.Tensor, expected: torch.Tensor) -> bool:

@@ -1,4 +1,4 @@
-"""Which parameters gradients are taken over: all, the head, a pattern; and models left as they were found."""
+"""Which parameters gradients are taken over: all, the head, a pattern; and the state of a model preserved."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def choose_parameters(
 
 
 @contextmanager
-def as_found(model: nn.Module, *, buffers: bool = True) -> Iterator[None]:
+def preserved_state(model: nn.Module, *, buffers: bool = True) -> Iterator[None]:
     """Restore flags, buffers and random generators on the way out, after an exception too.
 
     `.grad`, hooks and the training mode are never touched here.
@@ -72,7 +72,7 @@ def as_found(model: nn.Module, *, buffers: bool = True) -> Iterator[None]:
 
     Example:
         >>> model = nn.BatchNorm1d(2)
-        >>> with as_found(model):
+        >>> with preserved_state(model):
         ...     _ = model.requires_grad_(False)(torch.ones(3, 2))
         >>> model.weight.requires_grad, int(model.num_batches_tracked)
         (True, 0)
