@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,6 +17,26 @@ from datadiet.foundation.errors import BadInputError
 
 LossFunction = Callable[[Any, Any], torch.Tensor]
 ForwardFunction = Callable[[nn.Module, Any], Any]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Nested inputs and targets of `size` examples, in the first dimension of every tensor."""
+
+    inputs: Any
+    targets: Any
+    size: int
+
+    def part(self, start: int, stop: int) -> Batch:
+        """The examples from start to stop."""
+        if stop - start == self.size:
+            return self
+        inputs, targets = take((self.inputs, self.targets), slice(start, stop), self.size)
+        return Batch(inputs, targets, stop - start)
+
+    def example(self, position: int) -> Batch:
+        """One example alone."""
+        return self.part(position, position + 1)
 
 
 def map_tensors(function: Callable[[torch.Tensor], Any], value: Any) -> Any:
@@ -48,6 +69,18 @@ def tensors_in(values: Iterable[Any]) -> Iterator[torch.Tensor]:
 def moved(value: Any, device: str | torch.device) -> Any:
     """Nested tensors on a device."""
     return map_tensors(lambda tensor: tensor.to(device), value)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the first parameter or buffer of a model is."""
+    tensors = (*model.parameters(), *model.buffers())
+    return tensors[0].device if tensors else torch.device("cpu")
+
+
+def uncompiled(model: nn.Module) -> nn.Module:
+    """The module that a compiled one was made from: its graph shows no parameters."""
+    original: nn.Module = getattr(model, "_orig_mod", model)
+    return original
 
 
 def take(value: Any, examples: slice, batch: int) -> Any:

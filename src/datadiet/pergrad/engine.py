@@ -13,13 +13,13 @@ from torch import nn
 from datadiet.foundation.errors import BadInputError
 from datadiet.pergrad.accumulator import Accumulator, roots_of
 from datadiet.pergrad.batches import (
+    Batch,
     ForwardFunction,
     LossFunction,
     autocast_on,
     module_label,
     outputs_of,
     saved_bytes,
-    take,
 )
 from datadiet.pergrad.factors import WORKSPACE_BYTES, Dense, widened
 from datadiet.pergrad.interception import Interceptor, layer_rules
@@ -52,31 +52,31 @@ class Engine:
     opaque: set[str] = field(default_factory=set)
     warned: bool = False
 
-    def squared_norms(self, inputs: Any, targets: Any, batch: int) -> dict[str, torch.Tensor]:
+    def squared_norms(self, batch: Batch) -> dict[str, torch.Tensor]:
         """Squared gradient norm of each example by parameter name, each of shape (batch,)."""
         try:
-            return self._planned(inputs, targets, batch)
+            return self._planned(batch)
         except OpaqueError as reason:
-            if batch == 1:
+            if batch.size == 1:
                 raise BadInputError(f"Cannot take the gradient of one example: {reason}.") from reason
-            return self._one_at_a_time(inputs, targets, batch, str(reason))
+            return self._one_at_a_time(batch, str(reason))
 
-    def _planned(self, inputs: Any, targets: Any, batch: int) -> dict[str, torch.Tensor]:
+    def _planned(self, batch: Batch) -> dict[str, torch.Tensor]:
         """Run the batch, and one example before it where shapes alone leave a doubt.
 
         A plan is remade when the batch shows that it copies a parameter for each example, when a module turns
         out to be opaque, and when the example went another way than the batch (a mask that is left out where
         nothing is masked): then another example is tried.
         """
-        key = shape_key((inputs, targets))
-        plan = self.plans.get(key) if batch > 1 else None
-        untried = iter([0, batch - 1, *range(1, batch - 1)])
+        key = shape_key((batch.inputs, batch.targets))
+        plan = self.plans.get(key) if batch.size > 1 else None
+        candidates = [0, batch.size - 1, *range(1, batch.size - 1)]
+        untried = iter(candidates)
         for _ in range(REPLANNINGS):
             try:
                 if plan is not None and not plan.events:
-                    part = take((inputs, targets), slice(plan.example, plan.example + 1), batch)
-                    self._taped_losses(self._tape(1, plan, recording=True), *part)
-                return self._attempt(inputs, targets, batch, plan)
+                    self._taped_losses(self._tape(1, plan, recording=True), batch.example(plan.example))
+                return self._attempt(batch, plan)
             except NeedsPlanError as need:
                 repeated = set() if plan is None else plan.repeated
                 if need.repeats is not None:
@@ -88,27 +88,25 @@ class Engine:
                     raise
                 plan = Plan(example)
             except OpaqueError as reason:
-                if batch == 1 or not self._make_opaque(reason.parameters):
+                if batch.size == 1 or not self._make_opaque(reason.parameters):
                     raise
                 self.plans.clear()
                 plan = None
-                untried = iter([0, batch - 1, *range(1, batch - 1)])
+                untried = iter(candidates)
                 continue
             self.plans[key] = plan
         raise OpaqueError(
             "the model copies its parameters for each example in too many places, or no example goes its way"
         )
 
-    def _one_at_a_time(self, inputs: Any, targets: Any, batch: int, reason: str) -> dict[str, torch.Tensor]:
+    def _one_at_a_time(self, batch: Batch, reason: str) -> dict[str, torch.Tensor]:
         if not self.warned:
             self.warned = True
             warnings.warn(
                 f"Gradient norms are taken one example at a time, which is exact but slow: {reason}.",
                 stacklevel=2,
             )
-        parts: list[tuple[Any, Any]]
-        parts = [take((inputs, targets), slice(i, i + 1), batch) for i in range(batch)]
-        rows = [self._attempt(*part, 1, None) for part in parts]
+        rows = [self._attempt(batch.example(i), None) for i in range(batch.size)]
         return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
 
     def _tape(self, batch: int, plan: Plan | None, recording: bool = False) -> Interceptor:
@@ -116,16 +114,16 @@ class Engine:
         names = {id(p): name for name, p in self.model.named_parameters()}
         return Interceptor(Accumulator(self.chosen, batch, device), names, plan, recording)
 
-    def _taped_losses(self, tape: Interceptor, inputs: Any, targets: Any) -> torch.Tensor:
-        given = (inputs, targets)
+    def _taped_losses(self, tape: Interceptor, batch: Batch) -> torch.Tensor:
+        given = (batch.inputs, batch.targets)
         tape.mark(given)
         try:
             with torch.enable_grad(), layer_rules(self.model, tape, self.opaque), tape:
-                return self.losses(inputs, targets, tape.batch)
+                return self.losses(batch)
         finally:
             tape.unmark(given)
 
-    def losses(self, inputs: Any, targets: Any, batch: int) -> torch.Tensor:
+    def losses(self, batch: Batch) -> torch.Tensor:
         """The loss of each example.
 
         Raises:
@@ -133,28 +131,26 @@ class Engine:
         """
         device = next(iter(self.chosen.values())).device
         with autocast_on(device, self.autocast):
-            losses: Any = self.loss(outputs_of(self.model, inputs, self.forward), targets)
-        if not isinstance(losses, torch.Tensor) or tuple(losses.shape) != (batch,):
+            losses: Any = self.loss(outputs_of(self.model, batch.inputs, self.forward), batch.targets)
+        if not isinstance(losses, torch.Tensor) or tuple(losses.shape) != (batch.size,):
             got = tuple(losses.shape) if isinstance(losses, torch.Tensor) else type(losses).__name__
             raise BadInputError(
-                f"The loss must return one value for each of the {batch} examples, shape ({batch},), but "
+                f"The loss must return one value for each of the {batch.size} examples, shape ({batch.size},), but "
                 f"returned {got}: use reduction='none' and sum or average over everything but the batch."
             )
         return losses
 
-    def _attempt(self, inputs: Any, targets: Any, batch: int, plan: Plan | None) -> dict[str, torch.Tensor]:
+    def _attempt(self, batch: Batch, plan: Plan | None) -> dict[str, torch.Tensor]:
         scales = HALF_SCALES if self.autocast == torch.float16 else (1.0,)
         for scale in scales:
-            squared = self._run(inputs, targets, batch, plan, scale)
+            squared = self._run(batch, plan, scale)
             if scale == scales[-1] or all(bool(s.isfinite().all()) for s in squared.values()):
                 break
         return {name: s / scale**2 for name, s in squared.items()} if scale != 1.0 else squared
 
-    def _run(
-        self, inputs: Any, targets: Any, batch: int, plan: Plan | None, scale: float
-    ) -> dict[str, torch.Tensor]:
-        tape = self._tape(batch, plan)
-        losses = self._taped_losses(tape, inputs, targets)
+    def _run(self, batch: Batch, plan: Plan | None, scale: float) -> dict[str, torch.Tensor]:
+        tape = self._tape(batch.size, plan)
+        losses = self._taped_losses(tape, batch)
         if not losses.requires_grad:
             raise BadInputError(
                 "The loss does not depend on the chosen parameters: the model may run under torch.no_grad(), "
@@ -162,7 +158,7 @@ class Engine:
             )
         uses = tape.accumulator.uses
         missed = [leaf for leaf in roots_of(losses) if id(leaf) in uses]
-        if missed and batch > 1:
+        if missed and batch.size > 1:
             names = [tape.names[id(leaf)] for leaf in missed]
             raise OpaqueError(f"`{names[0]}` is used where torch functions do not show it", names)
         for leaf in missed:
@@ -196,25 +192,19 @@ def shape_key(value: Any) -> Any:
     return type(value).__name__
 
 
-def in_parts(
-    engine: Engine, inputs: Any, targets: Any, batch: int, max_memory: int | None
-) -> dict[str, torch.Tensor]:
+def in_parts(engine: Engine, batch: Batch, max_memory: int | None) -> dict[str, torch.Tensor]:
     """Squared norms by parameter name, computed on as many examples at a time as fit.
 
     Raises:
         BadInputError: if not even one example fits.
     """
-    size = batch if max_memory is None else min(batch, _fitting(engine, inputs, targets, batch, max_memory))
+    size = batch.size if max_memory is None else min(batch.size, _fitting(engine, batch, max_memory))
     found: list[dict[str, torch.Tensor]] = []
     start = 0
-    while start < batch:
-        stop = min(start + size, batch)
-        whole = stop - start == batch
-        part: tuple[Any, Any] = (
-            (inputs, targets) if whole else take((inputs, targets), slice(start, stop), batch)
-        )
+    while start < batch.size:
+        stop = min(start + size, batch.size)
         try:
-            found.append(engine.squared_norms(*part, stop - start))
+            found.append(engine.squared_norms(batch.part(start, stop)))
             start = stop
         except RuntimeError as error:
             if not _out_of_memory(error):
@@ -225,7 +215,7 @@ def in_parts(
                     "half precision (autocast=torch.bfloat16) or shorter inputs."
                 ) from error
             size = max(1, (stop - start) // 2)
-        if torch.cuda.is_available() and size < batch:
+        if torch.cuda.is_available() and size < batch.size:
             torch.cuda.empty_cache()
     if len(found) == 1:
         return found[0]
@@ -240,11 +230,11 @@ def _out_of_memory(error: RuntimeError) -> bool:
     )
 
 
-def _fitting(engine: Engine, inputs: Any, targets: Any, batch: int, max_memory: int) -> int:
+def _fitting(engine: Engine, batch: Batch, max_memory: int) -> int:
     """How many examples fit in a budget, from what autograd keeps for one."""
-    part: tuple[Any, Any] = take((inputs, targets), slice(0, 1), batch)
+    first = batch.example(0)
     with torch.enable_grad():
-        kept = saved_bytes(lambda: engine.losses(*part, 1), engine.model.parameters())
+        kept = saved_bytes(lambda: engine.losses(first), engine.model.parameters())
     each = int(HEADROOM * kept) + 1
     fitting = (max_memory - min(WORKSPACE_BYTES, max_memory // 2)) // each
     if fitting < 1:
@@ -255,7 +245,7 @@ def _fitting(engine: Engine, inputs: Any, targets: Any, batch: int, max_memory: 
     return fitting
 
 
-def check_independence(engine: Engine, inputs: Any, targets: Any, batch: int) -> None:
+def check_independence(engine: Engine, batch: Batch) -> None:
     """Compare the losses of a few examples in their batch with their losses alone.
 
     The tolerance leaves room for kernels that round differently for other batch sizes, and for nothing else.
@@ -263,19 +253,18 @@ def check_independence(engine: Engine, inputs: Any, targets: Any, batch: int) ->
     Raises:
         BadInputError: if a loss changes; the message names the first module whose output does.
     """
-    if batch < 2:
+    if batch.size < 2:
         return
-    together, outputs = _losses_and_outputs(engine, inputs, targets, batch)
+    together, outputs = _losses_and_outputs(engine, batch)
     half = engine.autocast is not None or any(
         p.dtype in (torch.float16, torch.bfloat16) for p in engine.chosen.values()
     )
     tolerance = 5e-2 if half else 1e-3
-    positions = {round(i * (batch - 1) / (EXAMPLES_CHECKED - 1)) for i in range(EXAMPLES_CHECKED)}
+    positions = {round(i * (batch.size - 1) / (EXAMPLES_CHECKED - 1)) for i in range(EXAMPLES_CHECKED)}
     for position in sorted(positions):
-        part: tuple[Any, Any] = take((inputs, targets), slice(position, position + 1), batch)
-        alone, one = _losses_and_outputs(engine, *part, 1)
+        alone, one = _losses_and_outputs(engine, batch.example(position))
         for (name, whole), (_, single) in zip(outputs, one, strict=False):
-            if _differs(whole, single, batch, position, tolerance):
+            if _differs(whole, single, batch.size, position, tolerance):
                 raise BadInputError(
                     f"{name} gives example {position} another output in its batch than alone, so examples "
                     "interact and have no gradients of their own (statistics over the batch, attention or "
@@ -289,9 +278,7 @@ def check_independence(engine: Engine, inputs: Any, targets: Any, batch: int) ->
             )
 
 
-def _losses_and_outputs(
-    engine: Engine, inputs: Any, targets: Any, batch: int
-) -> tuple[torch.Tensor, list[tuple[str, torch.Tensor]]]:
+def _losses_and_outputs(engine: Engine, batch: Batch) -> tuple[torch.Tensor, list[tuple[str, torch.Tensor]]]:
     """Losses of a batch, and the output of each module that returns one tensor, in the order of calls."""
     labels = {module: module_label(name, module) for name, module in engine.model.named_modules()}
     outputs: list[tuple[str, torch.Tensor]] = []
@@ -303,7 +290,7 @@ def _losses_and_outputs(
     handles = [module.register_forward_hook(keep) for module in labels]
     try:
         with torch.no_grad():
-            return engine.losses(inputs, targets, batch), outputs
+            return engine.losses(batch), outputs
     finally:
         for handle in handles:
             handle.remove()

@@ -15,13 +15,15 @@ from torch import nn
 
 from datadiet.foundation.errors import BadInputError
 from datadiet.pergrad.batches import (
+    Batch,
     ForwardFunction,
     LossFunction,
     batch_size,
     cross_entropy,
+    device_of,
     moved,
     outputs_of,
-    take,
+    uncompiled,
 )
 from datadiet.pergrad.engine import Engine, check_independence, in_parts
 from datadiet.pergrad.parameters import (
@@ -66,8 +68,7 @@ class GradientNorms:
         max_memory: int | None = None,
         forward: ForwardFunction | None = None,
     ) -> None:
-        # A compiled model is called as the module it was made from: its graph shows no parameters.
-        self.model: nn.Module = getattr(model, "_orig_mod", model)
+        self.model = uncompiled(model)
         self._parameters = parameters
         self._max_memory = max_memory
         self._loss = loss_function(task, loss)
@@ -94,19 +95,19 @@ class GradientNorms:
         return torch.float64 if wide else torch.float32
 
     def _squared(self, inputs: Any, targets: Any, verify: bool) -> dict[str, torch.Tensor]:
-        batch = batch_size(inputs=inputs, targets=targets)
+        batch = Batch(inputs, targets, batch_size(inputs=inputs, targets=targets))
         refuse_model(self.model)
-        engine = self._engine or self._start(inputs, batch)
-        if batch == 0:
+        engine = self._engine or self._start(batch)
+        if batch.size == 0:
             return {name: torch.zeros(0, device=p.device) for name, p in engine.chosen.items()}
         with self._prepared(engine.chosen.values()):
             if verify:
-                check_independence(engine, inputs, targets, batch)
-            return in_parts(engine, inputs, targets, batch, self._max_memory)
+                check_independence(engine, batch)
+            return in_parts(engine, batch, self._max_memory)
 
-    def _start(self, inputs: Any, batch: int) -> Engine:
+    def _start(self, batch: Batch) -> Engine:
         def heads() -> list[nn.Module]:
-            first = take(inputs, slice(0, 1), batch)
+            first = batch.example(0).inputs
             return find_heads(self.model, lambda: outputs_of(self.model, first, self._forward))
 
         with self._prepared([p for p in self.model.parameters() if p.requires_grad]):
@@ -345,12 +346,13 @@ def _one_model(
     values: list[npt.NDArray[np.float64]] = []
     try:
         model.eval()
-        home = device or next((p.device for p in model.parameters()), torch.device("cpu"))
+        device_of_batch = device or device_of(model)
         if device is not None:
             model.to(device)
         for batch in loader:
             batch_ids, inputs, targets = _parts(batch)
-            found = norms(moved(inputs, home), moved(targets, home), verify_independence=verify and not ids)
+            inputs, targets = moved((inputs, targets), device_of_batch)
+            found = norms(inputs, targets, verify_independence=verify and not ids)
             ids.append(np.asarray(batch_ids, dtype=np.int64).reshape(-1))
             values.append(found.cpu().double().numpy())
     finally:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from datadiet.landscape import ntk_gram
-from datadiet.landscape.jacobians import outputs_of
+from datadiet.pergrad.batches import logits_of
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def logit_gradients(model: nn.Module, inputs: Any, targets: torch.Tensor) -> Log
         ([[12.5, -4.0], [-4.0, 2.0]], [[0.0], [0.0]])
     """
     with torch.no_grad():
-        logits = outputs_of(model, inputs).double().cpu()
+        logits = logits_of(model, inputs).double().cpu()
     errors = (torch.softmax(logits, dim=1) - F.one_hot(targets.cpu(), logits.shape[1])).numpy()
     count, classes = errors.shape
     kernel = ntk_gram(model, inputs).double().cpu().numpy().reshape(count, classes, count, classes)
@@ -106,7 +106,7 @@ def changes_of_a_step(
         return [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
 
     def losses() -> torch.Tensor:
-        return F.cross_entropy(outputs_of(moved, inputs), targets, reduction="none")
+        return F.cross_entropy(logits_of(moved, inputs), targets, reduction="none")
 
     whole = gradient_of(losses().sum())
     rows = []
