@@ -18,6 +18,7 @@ from datadiet.landscape.interpolation import (
     state_of,
     tracking_layers,
 )
+from datadiet.pergrad import norms
 from datadiet.pergrad.batches import (
     ForwardFunction,
     LossFunction,
@@ -113,20 +114,13 @@ class IdOrder:
 
 
 def _same(first: list[Any], second: list[Any]) -> bool:
-    if len(first) != len(second):
-        return False
-    pairs = zip(first, second, strict=True)
-    return all(
-        torch.equal(a, b) for a, b in pairs if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor)
-    )
+    pairs = zip(first, second, strict=False)
+    tensors = [pair for pair in pairs if all(isinstance(targets, torch.Tensor) for targets in pair)]
+    return len(first) == len(second) and all(torch.equal(a, b) for a, b in tensors)
 
 
-class TaskLike(Protocol):
+class TaskLike(norms.TaskLike, Protocol):
     """Anything with a per-example loss and a per-example correctness."""
-
-    def loss(self, outputs: Any, targets: Any) -> torch.Tensor:
-        """Loss of each example, shape (batch,)."""
-        ...
 
     def correct(self, outputs: Any, targets: Any) -> torch.Tensor:
         """Whether each example is predicted right, bool, shape (batch,)."""
@@ -267,7 +261,7 @@ def error_barrier(
     model = copy.deepcopy(uncompiled(model_a)).eval()
     device = device_of(model)
     normalised = bool(tracking_layers(model))
-    order, losses, errors = IdOrder(), [], []
+    order, columns = IdOrder(), []
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         for done, alpha in enumerate(points, start=1):
@@ -276,19 +270,14 @@ def error_barrier(
                 if batchnorm == "reestimated" and normalised:
                     source = restarted(batches if estimate_on is None else estimate_on, "estimate_on")
                     reestimate_statistics(model, inputs_of(source), device, forward)
-                found = _evaluate(model, restarted(batches, "batches"), device, task, loss, forward, order)
-            losses.append(found[0])
-            errors.append(found[1])
+                again = restarted(batches, "batches")
+                columns.append(_evaluate(model, again, device, task, loss, forward, order))
             if progress is not None:
                 progress(done, len(points))
     assert order.ids is not None
-    return Barrier(
-        torch.tensor(points, dtype=torch.float64),
-        order.ids,
-        torch.stack(losses),
-        torch.stack(errors),
-        batchnorm if normalised else "none",
-    )
+    losses, errors = torch.stack(columns, dim=1)
+    alphas_tensor = torch.tensor(points, dtype=torch.float64)
+    return Barrier(alphas_tensor, order.ids, losses, errors, batchnorm if normalised else "none")
 
 
 def _points(alphas: int | Sequence[float]) -> list[float]:

@@ -151,29 +151,20 @@ def gradients_by_example(
         gradient: gradient of the output, examples in the first dimension.
     """
 
-    def products(cotangent: torch.Tensor, *of_one: torch.Tensor) -> dict[Key, torch.Tensor]:
+    def by_vjp(cotangent: torch.Tensor, *of_one: torch.Tensor) -> dict[Key, torch.Tensor]:
         pull: Any = torch.func.vjp(lambda own: run(own, list(of_one)), weights)[1]
         return dict(pull(cotangent)[0])
 
+    def by_autograd(cotangent: torch.Tensor, *of_one: torch.Tensor) -> dict[Key, torch.Tensor]:
+        copies = {key: weight.clone().requires_grad_() for key, weight in weights.items()}
+        with torch.enable_grad():
+            output = run(copies, list(of_one))
+        found = torch.autograd.grad(output, list(copies.values()), cotangent, materialize_grads=True)
+        return dict(zip(weights, found, strict=True))
+
     try:
-        stacked: dict[Key, torch.Tensor] = torch.func.vmap(products)(gradient, *parts)
+        stacked: dict[Key, torch.Tensor] = torch.func.vmap(by_vjp)(gradient, *parts)
         return stacked
     except RuntimeError:
-        rows = [_by_autograd(run, weights, [p[i] for p in parts], g) for i, g in enumerate(gradient)]
-        return {key: torch.stack([row[k] for row in rows]) for k, key in enumerate(weights)}
-
-
-def _by_autograd(
-    run: Callable[[dict[Key, torch.Tensor], list[torch.Tensor]], torch.Tensor],
-    weights: dict[Key, torch.Tensor],
-    parts: list[torch.Tensor],
-    gradient: torch.Tensor,
-) -> list[torch.Tensor]:
-    copies = {key: weight.clone().requires_grad_() for key, weight in weights.items()}
-    with torch.enable_grad():
-        output = run(copies, parts)
-    return list(
-        torch.autograd.grad(
-            output, list(copies.values()), gradient, allow_unused=True, materialize_grads=True
-        )
-    )
+        rows = [by_autograd(*one) for one in zip(gradient, *parts, strict=True)]
+        return {key: torch.stack([row[key] for row in rows]) for key in weights}

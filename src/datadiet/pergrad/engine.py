@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -287,13 +288,10 @@ def _losses_and_outputs(engine: Engine, batch: Batch) -> tuple[torch.Tensor, lis
         if isinstance(output, torch.Tensor) and output.is_floating_point():
             outputs.append((labels[module], output.detach()))
 
-    handles = [module.register_forward_hook(keep) for module in labels]
-    try:
-        with torch.no_grad():
-            return engine.losses(batch), outputs
-    finally:
-        for handle in handles:
-            handle.remove()
+    with ExitStack() as handles, torch.no_grad():
+        for module in labels:
+            handles.enter_context(module.register_forward_hook(keep))
+        return engine.losses(batch), outputs
 
 
 def _differs(whole: torch.Tensor, single: torch.Tensor, batch: int, position: int, tolerance: float) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -12,11 +12,11 @@ from torch import nn
 
 from datadiet.foundation.errors import BadInputError
 from datadiet.pergrad.accumulator import Derived, is_distinct_view
-from datadiet.pergrad.batches import module_label, tensors_in
+from datadiet.pergrad.batches import map_tensors, module_label, tensors_in
 from datadiet.pergrad.elementwise import FALLBACK_RULES, gradients_by_example
 from datadiet.pergrad.factors import Dense, Factor, widened
 from datadiet.pergrad.layout import Fingerprint, NeedsPlanError, OpaqueError
-from datadiet.pergrad.refusals import refuse_function
+from datadiet.pergrad.refusals import FUNCTION_CHECKS
 from datadiet.pergrad.tape import (
     FUNCTION_RULES,
     LAYER_RULES,
@@ -39,20 +39,22 @@ class Interceptor(Tape):
     def __torch_function__(
         self, func: Any, types_: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        call = Call(self, func, args, kwargs or {})
-        refuse_function(call)
+        kwargs = kwargs or {}
+        if func in FUNCTION_CHECKS:
+            FUNCTION_CHECKS[func](Call(self, func, args, kwargs))
         if self._ignored:
-            call.args, call.kwargs = replaced(call.args, self._ignored), replaced(call.kwargs, self._ignored)
+            args, kwargs = replaced(args, self._ignored), replaced(kwargs, self._ignored)
         tracked = batched = False
-        for tensor in tensors_in((call.args, call.kwargs)):
+        for tensor in tensors_in((*args, *kwargs.values())):
             tracked = tracked or id(tensor) in self._tracked
             batched = batched or self.is_batched(tensor)
-        if tracked and torch.is_grad_enabled() and call.name != "__get__":
+        call = Call(self, func, args, kwargs) if tracked else None
+        if call is not None and torch.is_grad_enabled() and call.name != "__get__":
             return self._tap(call) if batched else self._compute(call)
-        output = func(*call.args, **call.kwargs)
+        output = func(*args, **kwargs)
         if batched:
             self.mark(output)
-        elif tracked and isinstance(output, torch.Tensor) and output.requires_grad:
+        elif call is not None and isinstance(output, torch.Tensor):
             self._derive(call, output)
         return output
 
@@ -73,12 +75,7 @@ class Interceptor(Tape):
     def _compute(self, call: Call) -> Any:
         """A function of parameters and constants keeps its autograd graph until it meets the examples."""
         call.log_inputs()
-        output = call.func(*call.args, **call.kwargs)
-        if isinstance(output, torch.Tensor):
-            return self._derive(call, output)
-        if isinstance(output, (tuple, list)):
-            return type(output)([self._derive(call, o) if isinstance(o, torch.Tensor) else o for o in output])
-        return output
+        return map_tensors(lambda output: self._derive(call, output), call.func(*call.args, **call.kwargs))
 
     def _derive(self, call: Call, output: torch.Tensor) -> torch.Tensor:
         if not output.requires_grad or id(output) in self._tracked:
@@ -135,18 +132,15 @@ def _without_overrides(function: types.FunctionType) -> Callable[..., Any]:
 @contextmanager
 def layer_rules(model: nn.Module, tape: Tape, opaque: Collection[str]) -> Iterator[None]:
     """Hook the modules with a registered rule and the opaque ones; the hooks are gone on the way out."""
-    handles: list[Any] = []
-    try:
+    with ExitStack() as handles:
         for name, module in model.named_modules():
             own = {n: p for n, p in module.named_parameters(recurse=False) if tape.tracked(p) is not None}
             if own and (type(module) in LAYER_RULES or name in opaque):
                 hooks = _Hooks(tape, module_label(name, module), own)
-                handles.append(module.register_forward_pre_hook(hooks.before))
-                handles.append(module.register_forward_hook(hooks.after, with_kwargs=True, always_call=True))
+                after = module.register_forward_hook(hooks.after, with_kwargs=True, always_call=True)
+                handles.enter_context(module.register_forward_pre_hook(hooks.before))
+                handles.enter_context(after)
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 class _Hooks:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -55,11 +55,9 @@ class Layout:
             return tensor.unsqueeze(0)
         if self.inner == 1:
             return tensor.movedim(self.dim, 0).unsqueeze(self.dim + 1)
-        if self.major:
-            split = (*tensor.shape[: self.dim], self.batch, self.inner, *tensor.shape[self.dim + 1 :])
-            return tensor.reshape(split).movedim(self.dim, 0)
-        split = (*tensor.shape[: self.dim], self.inner, self.batch, *tensor.shape[self.dim + 1 :])
-        return tensor.reshape(split).movedim(self.dim + 1, 0)
+        split = (self.batch, self.inner) if self.major else (self.inner, self.batch)
+        shape = (*tensor.shape[: self.dim], *split, *tensor.shape[self.dim + 1 :])
+        return tensor.reshape(shape).movedim(self.dim if self.major else self.dim + 1, 0)
 
     def rows(self, tensor: torch.Tensor, *trailing: int) -> torch.Tensor:
         """Shape (batch, rows of an example, *trailing); trailing are the sizes of the last dimensions."""
@@ -99,7 +97,7 @@ def resolve(
     batch: int,
     candidates: Sequence[int],
     planned: Fingerprint | None,
-    where: str,
+    where: Callable[[], str],
     example: int = 0,
 ) -> Layout:
     """The layout of a tensor that is known to hold the whole batch.
@@ -107,7 +105,7 @@ def resolve(
     Without the run of a single example, only a shape that leaves no doubt is accepted: exactly one of the
     candidate dimensions is divisible by the batch size, and equal to it. With it, the dimension that grew
     is the one, and sampled values tell whether an example's rows are consecutive; `example` is its place
-    in the batch.
+    in the batch. `where` says for messages what the tensor belongs to.
     """
     if batch == 1:
         return Layout(None, 1)
@@ -116,13 +114,13 @@ def resolve(
         divisible = [dim for dim in candidates if shape[dim] % batch == 0]
         if len(divisible) == 1 and shape[divisible[0]] == batch:
             return Layout(divisible[0], batch)
-        raise NeedsPlanError(where)
+        raise NeedsPlanError(where())
     grown = []
     if len(planned.shape) == len(shape):
         grown = [dim for dim in range(len(shape)) if shape[dim] != planned.shape[dim]]
     if len(grown) != 1 or grown[0] not in candidates or shape[grown[0]] != batch * planned.shape[grown[0]]:
         raise OpaqueError(
-            f"{where}: a tensor of shape {shape} for the batch has shape {planned.shape} for one example, "
+            f"{where()}: a tensor of shape {shape} for the batch has shape {planned.shape} for one example, "
             "so its rows cannot be assigned to examples"
         )
     dim, inner = grown[0], planned.shape[grown[0]]
@@ -132,7 +130,7 @@ def resolve(
 
 
 def _is_major(
-    tensor: torch.Tensor, dim: int, batch: int, planned: Fingerprint, where: str, example: int
+    tensor: torch.Tensor, dim: int, batch: int, planned: Fingerprint, where: Callable[[], str], example: int
 ) -> bool:
     if planned.sample is None:
         return True
@@ -149,7 +147,7 @@ def _is_major(
             Layout(dim, batch, planned.shape[dim], major).is_constant(values) for major in (True, False)
         )
     if consecutive == strided:
-        raise OpaqueError(f"{where}: the rows of a tensor of shape {tuple(tensor.shape)} mix the examples")
+        raise OpaqueError(f"{where()}: the rows of a tensor of shape {tuple(tensor.shape)} mix the examples")
     return consecutive
 
 

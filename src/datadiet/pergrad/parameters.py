@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -118,18 +118,15 @@ def find_heads(model: nn.Module, outputs_of_one: Callable[[], Any]) -> list[nn.M
     dimensions. Without any such layer, the last module called that has parameters of its own.
     """
     called: list[tuple[nn.Module, Any]] = []
-    handles = []
-    try:
+
+    def keep(module: nn.Module, given: Any, output: Any) -> None:
+        called.append((module, _shape(output)))
+
+    with ExitStack() as handles, torch.no_grad():
         for module in model.modules():
             if any(True for _ in module.parameters(recurse=False)):
-                handles.append(
-                    module.register_forward_hook(lambda m, _, output: called.append((m, _shape(output))))
-                )
-        with torch.no_grad():
-            outputs = outputs_of_one()
-    finally:
-        for handle in handles:
-            handle.remove()
+                handles.enter_context(module.register_forward_hook(keep))
+        outputs = outputs_of_one()
     if not called:
         raise BadInputError(
             "The model calls no module with parameters, so it has no head: choose parameters by name."

@@ -16,6 +16,7 @@ from datadiet.foundation.errors import BadInputError
 from datadiet.pergrad.batches import module_label
 from datadiet.pergrad.tape import Call, registered_for
 
+#: By function: raises BadInputError if a call of it mixes examples or draws at random.
 FUNCTION_CHECKS: dict[Any, Callable[[Call], None]] = {}
 
 
@@ -58,13 +59,6 @@ def _reason(module: nn.Module) -> str | None:
         if module.max_norm is not None:
             return "has max_norm set and rewrites its weight in every forward pass: set it to None."
     return None
-
-
-def refuse_function(call: Call) -> None:
-    """Raise BadInputError if a function call mixes examples or draws at random."""
-    check = FUNCTION_CHECKS.get(call.func)
-    if check is not None:
-        check(call)
 
 
 @registered_for(FUNCTION_CHECKS, [F.batch_norm])

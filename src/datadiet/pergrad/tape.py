@@ -228,7 +228,7 @@ class Call:
 
     def tensors(self) -> list[torch.Tensor]:
         """Every tensor among the arguments."""
-        return list(tensors_in((self.args, self.kwargs)))
+        return list(tensors_in((*self.args, *self.kwargs.values())))
 
     def tracked_tensors(self) -> list[torch.Tensor]:
         """Every tracked tensor among the arguments."""
@@ -255,7 +255,7 @@ class Call:
     def log_inputs(self) -> None:
         """Note the call in the run of one example; find its counterpart there in the run of the batch."""
         inputs = self.tensors()
-        _, planned = self._logged(inputs, {id(t) for t in self.tracked_tensors()})
+        _, planned = self._logged(inputs, {id(t) for t in inputs if self.is_tracked(t)})
         if planned is not None:
             self._planned = {id(tensor): found for tensor, found in zip(inputs, planned, strict=True)}
 
@@ -289,7 +289,7 @@ class Call:
     ) -> Layout:
         """Where the examples lie in a tensor that was as planned for one example alone."""
         example = 0 if self.tape.plan is None else self.tape.plan.example
-        return resolve(tensor, self.tape.batch, candidates, planned, self.description(), example)
+        return resolve(tensor, self.tape.batch, candidates, planned, self.description, example)
 
     # Messages
 
