@@ -188,8 +188,8 @@ class Barrier:
         places = torch.searchsorted(self.ids, wanted).clamp_max(len(self.ids) - 1)
         missing = wanted[self.ids[places] != wanted]
         if len(missing) or not len(wanted):
-            told = f"id {int(missing[0])} was not evaluated" if len(missing) else "no id was given"
-            raise BadInputError(f"There is no barrier on these examples: {told}.")
+            reason = f"id {int(missing[0])} was not evaluated" if len(missing) else "no id was given"
+            raise BadInputError(f"There is no barrier on these examples: {reason}.")
         return Barrier(self.alphas, wanted, self.losses[:, places], self.errors[:, places], self.batchnorm)
 
     def _above_line(self, values: torch.Tensor) -> torch.Tensor:

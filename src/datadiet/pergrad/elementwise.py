@@ -141,8 +141,8 @@ def gradients_by_example(
 ) -> dict[Key, torch.Tensor]:
     """Vector-Jacobian products with respect to weights, example by example.
 
-    Through `torch.func.vmap`; where an operation has no batching rule, or control flow hangs on values, one after
-    the other.
+    Through `torch.func.vmap`; where an operation has no batching rule, or control flow depends on values,
+    one after the other.
 
     Args:
         run: gives the output of one example from the weights and its parts.
