@@ -22,7 +22,7 @@ ForwardFunction = Callable[[nn.Module, Any], Any]
 
 @dataclass(frozen=True)
 class Batch:
-    """Nested inputs and targets of `size` examples, in the first dimension of every tensor."""
+    """Nested inputs and targets of `size` examples, in the first dimension of every tensor; ids play no part here."""
 
     inputs: Any
     targets: Any

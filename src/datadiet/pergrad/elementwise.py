@@ -44,7 +44,7 @@ def pointwise(call: Call) -> Any:
         expanded, layout_of_copy = copy
         make = partial(summed, layout_of_copy, shape=tuple(tensor.shape))
         copies[id(tensor)] = expanded, Operand(tensor, make)
-    return call.run({key: call.tape.copied(copy, operand) for key, (copy, operand) in copies.items()})
+    return call.run({key: call.tape.tap_copy(copy, operand) for key, (copy, operand) in copies.items()})
 
 
 def _copy(

@@ -161,7 +161,7 @@ class Tape(TorchFunctionMode):
 
     # Gradients
 
-    def copied(self, copy: torch.Tensor, operand: Operand) -> torch.Tensor:
+    def tap_copy(self, copy: torch.Tensor, operand: Operand) -> torch.Tensor:
         """A copy that takes the place of a tracked tensor, and whose gradient the operand's function is given."""
         entered: torch.Tensor = _RequireGradOfView.apply(self.seed, copy)  # type: ignore[no-untyped-call]
         self._hook(entered, [operand])
