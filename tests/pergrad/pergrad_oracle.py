@@ -1,4 +1,4 @@
-"""The slow way: a float64 copy of the model, one example at a time, plain autograd."""
+"""The slow way: a float64 copy of the model, one example at a time, plain autograd; and models worth testing it on."""
 
 from __future__ import annotations
 
@@ -47,6 +47,20 @@ def total(by_name: dict[str, torch.Tensor]) -> torch.Tensor:
 
 def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
     return float(((found.double() - expected).abs() / expected.clamp_min(1e-12)).max())
+
+
+def lively(model: nn.Module) -> nn.Module:
+    """Scales, shifts and running statistics away from their initial ones and zeros."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() <= 1:
+                parameter.add_(0.3 * torch.randn_like(parameter))
+        for name, buffer in model.named_buffers():
+            if name.endswith("running_mean"):
+                buffer.add_(0.3 * torch.randn_like(buffer))
+            if name.endswith("running_var"):
+                buffer.mul_(1.0 + torch.rand_like(buffer))
+    return model.eval()
 
 
 def assert_exact(model: nn.Module, inputs: Any, targets: torch.Tensor, **options: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import UserDict
 
 import pytest
 import torch
@@ -334,3 +335,19 @@ def test_no_copy_of_the_weight_gradients_is_kept_for_a_wide_layer():
     with Largest():
         gradient_norms(model, torch.randn(10, 512), torch.zeros(10, dtype=torch.long))
     assert largest <= 10 * 512
+
+
+def test_inputs_in_a_mapping_that_is_no_dict_are_taken_and_split_like_a_dict():
+    torch.manual_seed(0)
+    model, inputs = TwoInputs(), {"left": torch.randn(7, 5), "right": torch.randn(7, 2)}
+    expected = gradient_norms(model, inputs, LABELS)
+    found = gradient_norms(model, UserDict(inputs), LABELS, verify_independence=True)
+    assert torch.equal(found, expected)
+
+    def scarce(module, given):
+        if len(given["left"]) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return module(**given)
+
+    found = gradient_norms(model, UserDict(inputs), LABELS, forward=scarce)
+    torch.testing.assert_close(found, expected)

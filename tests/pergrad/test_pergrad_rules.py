@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from pergrad_oracle import assert_exact
+from pergrad_oracle import assert_exact, lively
 from torch import nn
 
 few = settings(
@@ -42,20 +42,6 @@ def seeded(seed: int) -> torch.Generator:
 
 def labels(batch: int, generator: torch.Generator) -> torch.Tensor:
     return torch.randint(0, 3, (batch,), generator=generator)
-
-
-def lively(model: nn.Module) -> nn.Module:
-    """Scales, shifts and running statistics away from their initial ones and zeros."""
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() == 1:
-                parameter.add_(0.3 * torch.randn_like(parameter))
-        for name, buffer in model.named_buffers():
-            if name.endswith("running_mean"):
-                buffer.add_(0.3 * torch.randn_like(buffer))
-            if name.endswith("running_var"):
-                buffer.mul_(1.0 + torch.rand_like(buffer))
-    return model.eval()
 
 
 @few

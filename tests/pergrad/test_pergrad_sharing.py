@@ -13,7 +13,7 @@ from torch import nn
 from datadiet.foundation.errors import BadInputError
 from datadiet.pergrad import LowRank, SquaredNorm, gradient_norm_rule, gradient_norms
 from datadiet.pergrad.factors import Gram
-from datadiet.pergrad.rules import LAYER_RULES
+from datadiet.pergrad.tape import LAYER_RULES
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,7 @@ import warnings
 import pytest
 import torch
 import torch.nn.functional as F
-from pergrad_oracle import assert_exact
-from torch import nn
+from pergrad_oracle import assert_exact, lively
 
 from datadiet.models.resnet import resnet18, resnet20, resnet50
 
@@ -95,18 +94,6 @@ def one_pass_for_the_whole_batch():
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="Gradient norms are taken one example at a time")
         yield
-
-
-def lively(model: nn.Module) -> nn.Module:
-    """Biases, scales and statistics away from the zeros and ones that hide mistakes."""
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() <= 1:
-                parameter.add_(0.1 * torch.randn_like(parameter))
-        for name, buffer in model.named_buffers():
-            if name.endswith("running_var"):
-                buffer.mul_(1.0 + torch.rand_like(buffer))
-    return model.eval()
 
 
 @pytest.mark.parametrize("name", IMAGE_MODELS)

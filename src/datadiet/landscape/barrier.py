@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from datadiet.foundation.errors import BadInputError
 from datadiet.landscape.interpolation import (
     check_same_architecture,
-    copied,
     interpolate,
     reestimate_statistics,
     state_of,
     tracking_layers,
 )
-from datadiet.landscape.jacobians import ForwardFunction, device_of, moved, outputs_of
+from datadiet.pergrad import norms
+from datadiet.pergrad.batches import (
+    ForwardFunction,
+    LossFunction,
+    cross_entropy,
+    device_of,
+    logits_of,
+    moved,
+    uncompiled,
+)
 
 Batches = Iterable[Any] | Callable[[], Iterable[Any]]
 
 
-def fresh(batches: Batches, name: str) -> Iterable[Any]:
+def restarted(batches: Batches, name: str) -> Iterable[Any]:
     """The batches from the beginning: of an iterable, or of what a callable returns.
 
     Raises:
@@ -68,7 +76,7 @@ def inputs_of(batches: Iterable[Any]) -> Iterator[Any]:
         yield batch if bare else parts_of(batch)[1]
 
 
-class InOrder:
+class IdOrder:
     """The order of ids in the first pass, which later passes are brought into.
 
     Without ids, examples are numbered as they come, and a pass that gives other targets than the first is refused.
@@ -106,23 +114,13 @@ class InOrder:
 
 
 def _same(first: list[Any], second: list[Any]) -> bool:
-    if len(first) != len(second):
-        return False
-    pairs = zip(first, second, strict=True)
-    return all(
-        torch.equal(a, b) for a, b in pairs if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor)
-    )
+    pairs = zip(first, second, strict=False)
+    tensors = [pair for pair in pairs if all(isinstance(targets, torch.Tensor) for targets in pair)]
+    return len(first) == len(second) and all(torch.equal(a, b) for a, b in tensors)
 
 
-LossFunction = Callable[[torch.Tensor, Any], torch.Tensor]
-
-
-class TaskLike(Protocol):
+class TaskLike(norms.TaskLike, Protocol):
     """Anything with a per-example loss and a per-example correctness."""
-
-    def loss(self, outputs: Any, targets: Any) -> torch.Tensor:
-        """Loss of each example, shape (batch,)."""
-        ...
 
     def correct(self, outputs: Any, targets: Any) -> torch.Tensor:
         """Whether each example is predicted right, bool, shape (batch,)."""
@@ -190,8 +188,8 @@ class Barrier:
         places = torch.searchsorted(self.ids, wanted).clamp_max(len(self.ids) - 1)
         missing = wanted[self.ids[places] != wanted]
         if len(missing) or not len(wanted):
-            told = f"id {int(missing[0])} was not evaluated" if len(missing) else "no id was given"
-            raise BadInputError(f"There is no barrier on these examples: {told}.")
+            reason = f"id {int(missing[0])} was not evaluated" if len(missing) else "no id was given"
+            raise BadInputError(f"There is no barrier on these examples: {reason}.")
         return Barrier(self.alphas, wanted, self.losses[:, places], self.errors[:, places], self.batchnorm)
 
     def _above_line(self, values: torch.Tensor) -> torch.Tensor:
@@ -260,31 +258,26 @@ def error_barrier(
         raise BadInputError("estimate_on is only used with batchnorm='reestimated'.")
     first, second = state_of(model_a), state_of(model_b)
     check_same_architecture(first, second)
-    model = copied(model_a).eval()
+    model = copy.deepcopy(uncompiled(model_a)).eval()
     device = device_of(model)
     normalised = bool(tracking_layers(model))
-    order, losses, errors = InOrder(), [], []
+    order, columns = IdOrder(), []
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         for done, alpha in enumerate(points, start=1):
             model.load_state_dict(interpolate(first, second, alpha))
             with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
                 if batchnorm == "reestimated" and normalised:
-                    source = fresh(batches if estimate_on is None else estimate_on, "estimate_on")
+                    source = restarted(batches if estimate_on is None else estimate_on, "estimate_on")
                     reestimate_statistics(model, inputs_of(source), device, forward)
-                found = _evaluate(model, fresh(batches, "batches"), device, task, loss, forward, order)
-            losses.append(found[0])
-            errors.append(found[1])
+                again = restarted(batches, "batches")
+                columns.append(_evaluate(model, again, device, task, loss, forward, order))
             if progress is not None:
                 progress(done, len(points))
     assert order.ids is not None
-    return Barrier(
-        torch.tensor(points, dtype=torch.float64),
-        order.ids,
-        torch.stack(losses),
-        torch.stack(errors),
-        batchnorm if normalised else "none",
-    )
+    losses, errors = torch.stack(columns, dim=1)
+    alphas_tensor = torch.tensor(points, dtype=torch.float64)
+    return Barrier(alphas_tensor, order.ids, losses, errors, batchnorm if normalised else "none")
 
 
 def _points(alphas: int | Sequence[float]) -> list[float]:
@@ -305,10 +298,10 @@ def _evaluate(
     task: TaskLike | None,
     loss: LossFunction | None,
     forward: ForwardFunction | None,
-    order: InOrder,
+    order: IdOrder,
 ) -> torch.Tensor:
     """Losses and errors of every example, float64, shape (2, n), in ascending order of ids."""
-    measure = loss or (_cross_entropy if task is None else task.loss)
+    measure = loss or (cross_entropy if task is None else task.loss)
     correct = _correct if task is None else task.correct
     ids: list[torch.Tensor | None] = []
     all_targets: list[Any] = []
@@ -316,7 +309,7 @@ def _evaluate(
     with torch.inference_mode():
         for batch in batches:
             batch_ids, inputs, targets = parts_of(batch)
-            outputs = outputs_of(model, moved(inputs, device), forward)
+            outputs = logits_of(model, moved(inputs, device), forward)
             there = moved(targets, device)
             rows = [measure(outputs, there), correct(outputs, there).logical_not()]
             for values in rows:
@@ -336,11 +329,6 @@ def _evaluate(
     if known and len(known) < len(ids):
         raise BadInputError("Some batches have ids and others have none.")
     return order.sorted(torch.cat(known) if known else None, all_targets, torch.cat(columns, dim=1)).clone()
-
-
-def _cross_entropy(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    half = outputs.dtype in (torch.float16, torch.bfloat16)
-    return F.cross_entropy(outputs.float() if half else outputs, targets, reduction="none")
 
 
 def _correct(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

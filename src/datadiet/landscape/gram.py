@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
-from torch.autograd.graph import saved_tensors_hooks
+from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from datadiet.landscape.jacobians import LogitRows, Pullback
+from datadiet.foundation.errors import BadInputError
+from datadiet.pergrad.batches import (
+    ForwardFunction,
+    autocast_on,
+    batch_size,
+    logits_of,
+    map_tensors,
+    saved_bytes,
+    take,
+)
 from datadiet.pergrad.parameters import require_gradients
 
 # Columns of one matrix product: its float32 result is added to a wider sum, so that rounding does not grow with
@@ -17,6 +28,107 @@ from datadiet.pergrad.parameters import require_gradients
 PANEL = 65_536
 # Rows of one matrix product: only what lies on or above the diagonal is computed, in steps of so many rows.
 STRIP = 256
+# The graph of a gradient keeps the activations again, with their gradients and the buffers of the way back.
+GRAPHS = 4
+# Copies of a gradient that live at a time: as autograd sums it, as it returns it, and as the product reads it.
+COPIES = 3
+
+
+class LogitRows:
+    """The chosen logits of a model for any stretch of the examples.
+
+    Args:
+        model: in evaluation mode.
+        inputs: a tensor or dict of tensors, examples in the first dimension.
+        outputs: positions of the logits that count; all of them where it is None.
+        forward: `(model, inputs) -> outputs`, or None to call the model.
+        autocast: precision that the model is run in.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        inputs: Any,
+        outputs: Sequence[int] | None,
+        forward: ForwardFunction | None,
+        autocast: torch.dtype | None,
+    ) -> None:
+        self.examples = batch_size(inputs=inputs)
+        if not self.examples:
+            raise BadInputError("inputs holds no example.")
+        # Cut off from any graph of the caller's.
+        self.inputs = map_tensors(torch.Tensor.detach, inputs)
+        self.model, self._forward, self._autocast = model, forward, autocast
+        self._outputs: torch.Tensor | None = None
+        with torch.no_grad():
+            first = self.of(0, 1)
+        width = first.shape[1]
+        if outputs is not None:
+            chosen = [int(position) for position in outputs]
+            if not chosen or len(set(chosen)) < len(chosen) or min(chosen) < 0 or max(chosen) >= width:
+                raise BadInputError(f"outputs={chosen} must be different positions from 0 to {width - 1}.")
+            self._outputs = torch.tensor(chosen, device=first.device)
+        self.classes = width if outputs is None else len(outputs)
+        self.total = self.examples * self.classes
+
+    def of(self, start: int, stop: int) -> torch.Tensor:
+        """Logits of the examples from start to stop, shape (stop − start, classes)."""
+        part = take(self.inputs, slice(start, stop), self.examples)
+        with autocast_on(next(self.model.parameters()).device, self._autocast):
+            logits = logits_of(self.model, part, self._forward)
+        if not logits.dim() or len(logits) != stop - start or not logits.is_floating_point():
+            raise BadInputError(
+                f"The model returned {logits.dtype} outputs of shape {tuple(logits.shape)} for {stop - start} "
+                "example(s): the first dimension must be the examples."
+            )
+        logits = logits.reshape(stop - start, -1)
+        return logits if self._outputs is None else logits.index_select(1, self._outputs)
+
+    def gradients(
+        self, example: int, wrt: Sequence[torch.Tensor], at_once: int, pullback: Pullback
+    ) -> Iterator[tuple[slice, list[torch.Tensor | None]]]:
+        """Gradients of one example's logits, at most so many at once, each time with their rows of the kernel."""
+        with torch.enable_grad():
+            logits = self.of(example, example + 1).reshape(-1)
+        units = torch.eye(self.classes, dtype=logits.dtype, device=logits.device)
+        row = example * self.classes
+        for first in range(0, self.classes, at_once):
+            vectors = units[first : first + at_once]
+            found: list[torch.Tensor | None] = [None] * len(wrt)
+            if logits.requires_grad:
+                found = pullback([logits], wrt, [vectors])
+            yield slice(row + first, row + first + len(vectors)), found
+
+
+_gradients = partial(torch.autograd.grad, retain_graph=True, allow_unused=True)
+
+
+class Pullback:
+    """Vector-Jacobian products for several vectors: at once under `vmap`, or one by one where that fails.
+
+    What failed once is not tried again.
+    """
+
+    def __init__(self) -> None:
+        self._at_once = True
+
+    def __call__(
+        self, outputs: Sequence[torch.Tensor], wrt: Sequence[torch.Tensor], vectors: Sequence[torch.Tensor]
+    ) -> list[torch.Tensor | None]:
+        """`vᵀ ∂outputs/∂wrt`, with the vectors in the first dimension; None for what has no influence."""
+        if self._at_once:
+            try:
+                return list(_gradients(outputs, wrt, vectors, is_grads_batched=True))
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError:
+                # Autograd functions that vmap cannot batch; another reason comes up again below.
+                self._at_once = False
+        single = [_gradients(outputs, wrt, [v[k] for v in vectors]) for k in range(len(vectors[0]))]
+        return [
+            None if entries[0] is None else torch.stack([e for e in entries if e is not None])
+            for entries in zip(*single, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
@@ -37,16 +149,16 @@ def blocks_of(sizes: dict[str, int], columns: int) -> list[list[Piece]]:
         [[('a', 0, 3), ('b', 0, 2)], [('b', 2, 4)]]
     """
     blocks: list[list[Piece]] = [[]]
-    room = columns
+    free = columns
     for name, size in sizes.items():
         start = 0
         while start < size:
-            if room == 0:
+            if free == 0:
                 blocks.append([])
-                room = columns
-            stop = min(size, start + room)
-            blocks[-1].append(Piece(name, start, stop, columns - room))
-            room -= stop - start
+                free = columns
+            stop = min(size, start + free)
+            blocks[-1].append(Piece(name, start, stop, columns - free))
+            free -= stop - start
             start = stop
     return blocks
 
@@ -83,41 +195,25 @@ def explicit_gram(
         members = [chosen[piece.name] for piece in block]
         require_gradients(rows.model, members)
         # Twice: what autograd returns, and the sum it was made from.
-        one_row = 2 * sum(member.numel() * member.element_size() for member in members)
+        one_row = 2 * sum(member.nbytes for member in members)
         at_once = max(1, min(rows.classes, spare // one_row))
         for example in range(rows.examples):
-            _fill(jacobian, rows, example, block, members, at_once, pullback)
+            for place, gradients in rows.gradients(example, members, at_once, pullback):
+                _fill(jacobian[place], block, gradients)
             report(number * rows.examples + example + 1, len(blocks) * rows.examples)
         _add_products(gram, jacobian[:, : block[-1].column + block[-1].stop - block[-1].start])
-    mirror(gram)
+    _mirror(gram)
     return gram
 
 
-def _fill(
-    jacobian: torch.Tensor,
-    rows: LogitRows,
-    example: int,
-    block: list[Piece],
-    members: list[torch.Tensor],
-    at_once: int,
-    pullback: Pullback,
-) -> None:
-    """Write the gradients of one example's logits into its rows of the block."""
-    with torch.enable_grad():
-        logits = rows.of(example, example + 1).reshape(-1)
-    units = torch.eye(rows.classes, dtype=logits.dtype, device=logits.device)
-    for first in range(0, rows.classes, at_once):
-        vectors = units[first : first + at_once]
-        place = jacobian[example * rows.classes + first :][: len(vectors)]
-        found: list[torch.Tensor | None] = [None] * len(members)
-        if logits.requires_grad:
-            found = pullback([logits], members, [vectors])
-        for piece, gradient in zip(block, found, strict=True):
-            target = place[:, piece.column : piece.column + piece.stop - piece.start]
-            if gradient is None:
-                target.zero_()
-            else:
-                target.copy_(gradient.reshape(len(vectors), -1)[:, piece.start : piece.stop])
+def _fill(place: torch.Tensor, block: list[Piece], gradients: list[torch.Tensor | None]) -> None:
+    """Copy the gradients of some logits into their rows of a block."""
+    for piece, gradient in zip(block, gradients, strict=True):
+        target = place[:, piece.column : piece.column + piece.stop - piece.start]
+        if gradient is None:
+            target.zero_()
+        else:
+            target.copy_(gradient.reshape(len(place), -1)[:, piece.start : piece.stop])
 
 
 def _add_products(gram: torch.Tensor, jacobian: torch.Tensor) -> None:
@@ -128,19 +224,13 @@ def _add_products(gram: torch.Tensor, jacobian: torch.Tensor) -> None:
             gram[top : top + STRIP, top:] += panel[top : top + STRIP] @ panel[top:].T
 
 
-def mirror(gram: torch.Tensor) -> None:
+def _mirror(gram: torch.Tensor) -> None:
     """Copy the upper triangle below the diagonal, in place."""
     for top in range(0, len(gram), STRIP):
         bottom = min(top + STRIP, len(gram))
         square = gram[top:bottom, top:bottom]
         square.copy_(square.triu() + square.triu(1).T)
         gram[bottom:, top:bottom] = gram[top:bottom, bottom:].T
-
-
-# The graph of a gradient keeps the activations again, with their gradients and the buffers of the way back.
-GRAPHS = 4
-# Copies of a gradient that live at a time: as autograd sums it, as it returns it, and as the product reads it.
-COPIES = 3
 
 
 def implicit_gram(
@@ -164,11 +254,12 @@ def implicit_gram(
     require_gradients(rows.model, parameters)
     device = parameters[0].device
     gram = torch.zeros(rows.total, rows.total, dtype=wide, device=device)
-    one_gradient = sum(p.numel() * p.element_size() for p in parameters)
+    one_gradient = sum(p.nbytes for p in parameters)
     at_once = max(1, min(rows.classes, budget // (2 * COPIES * one_gradient)))
     # Fused attention kernels cannot be differentiated twice.
     with sdpa_kernel(SDPBackend.MATH), torch.enable_grad():
-        batch = max(1, min(rows.examples, budget // (2 * GRAPHS * _saved_bytes(rows, parameters))))
+        one_graph = max(1, saved_bytes(lambda: rows.of(0, 1), parameters))
+        batch = max(1, min(rows.examples, budget // (2 * GRAPHS * one_graph)))
         starts = range(0, rows.examples, batch)
         total, done = sum(min(start + batch, rows.examples) for start in starts), 0
         pull, push = Pullback(), Pullback()
@@ -177,57 +268,19 @@ def implicit_gram(
             logits = rows.of(start, stop).reshape(-1)
             weights = torch.zeros_like(logits, requires_grad=True)
             found = torch.autograd.grad(logits, parameters, weights, create_graph=True, allow_unused=True)
-            used = [k for k, gradient in enumerate(found) if gradient is not None and gradient.requires_grad]
-            pulled = [found[k] for k in used]
-            place = slice(start * rows.classes, stop * rows.classes)
+            used = [
+                (p, g) for p, g in zip(parameters, found, strict=True) if g is not None and g.requires_grad
+            ]
+            columns = slice(start * rows.classes, stop * rows.classes)
             for example in range(stop):
-                _columns(gram, rows, example, place, parameters, used, pulled, weights, at_once, pull, push)
+                for place, gradients in rows.gradients(example, [p for p, _ in used], at_once, pull):
+                    pairs = [(g, v) for (_, g), v in zip(used, gradients, strict=True) if v is not None]
+                    if not pairs:
+                        continue
+                    products = push([g for g, _ in pairs], [weights], [v for _, v in pairs])[0]
+                    if products is not None:
+                        gram[place, columns] = products.to(wide)
                 done += 1
                 report(done, total)
-    mirror(gram)
+    _mirror(gram)
     return gram
-
-
-def _columns(
-    gram: torch.Tensor,
-    rows: LogitRows,
-    example: int,
-    place: slice,
-    parameters: list[torch.Tensor],
-    used: list[int],
-    pulled: list[torch.Tensor],
-    weights: torch.Tensor,
-    at_once: int,
-    pull: Pullback,
-    push: Pullback,
-) -> None:
-    """Write the kernel between one example's logits and those of a batch, whose pullback is given."""
-    logits = rows.of(example, example + 1).reshape(-1)
-    units = torch.eye(rows.classes, dtype=logits.dtype, device=logits.device)
-    for first in range(0, rows.classes, at_once):
-        vectors = units[first : first + at_once]
-        gradients = pull([logits], [parameters[k] for k in used], [vectors])
-        both = [(p, g) for p, g in zip(pulled, gradients, strict=True) if g is not None]
-        if not both:
-            continue
-        products = push([p for p, _ in both], [weights], [g for _, g in both])[0]
-        if products is not None:
-            row = example * rows.classes + first
-            gram[row : row + len(vectors), place] = products.to(gram.dtype)
-
-
-def _saved_bytes(rows: LogitRows, parameters: list[torch.Tensor]) -> int:
-    """What autograd keeps of one example's forward pass, parameters left out."""
-    own = {p.untyped_storage().data_ptr() for p in parameters}
-    kept: dict[int, int] = {}
-
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with saved_tensors_hooks(pack, lambda tensor: tensor):
-        logits = rows.of(0, 1)
-    del logits
-    return max(1, sum(kept.values()))

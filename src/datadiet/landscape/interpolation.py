@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from datadiet.foundation.errors import BadInputError
-from datadiet.landscape.jacobians import ForwardFunction, moved, outputs_of
+from datadiet.pergrad.batches import ForwardFunction, logits_of, moved, uncompiled
 
 StateDict = Mapping[str, Any]
 BatchNormChoice = Literal["interpolated", "first", "second"]
@@ -75,15 +75,9 @@ def interpolate(
     mixed = {name: _between(name, value, second[name], alpha, batchnorm) for name, value in first.items()}
     if not isinstance(model_a, nn.Module):
         return mixed
-    model = copied(model_a)
+    model = copy.deepcopy(uncompiled(model_a))
     model.load_state_dict(mixed)
     return model
-
-
-def copied(model: nn.Module) -> nn.Module:
-    """A copy of a module; gradients are not copied."""
-    made: nn.Module = copy.deepcopy(getattr(model, "_orig_mod", model))
-    return made
 
 
 def state_of(model: nn.Module | StateDict) -> dict[str, Any]:
@@ -93,7 +87,7 @@ def state_of(model: nn.Module | StateDict) -> dict[str, Any]:
         BadInputError: if it is neither.
     """
     if isinstance(model, nn.Module):
-        return dict(getattr(model, "_orig_mod", model).state_dict())
+        return dict(uncompiled(model).state_dict())
     if isinstance(model, Mapping):
         return dict(model)
     raise BadInputError(f"A network is a module or a state dict, not {type(model).__name__}.")
@@ -174,7 +168,7 @@ def reestimate_statistics(
             layer.train()
         with torch.no_grad():
             for batch in inputs:
-                outputs_of(model, moved(batch, device), forward)
+                logits_of(model, moved(batch, device), forward)
                 seen += 1
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
@@ -13,9 +13,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from datadiet.foundation.errors import BadInputError
-from datadiet.landscape.gram import explicit_gram, implicit_gram
-from datadiet.landscape.jacobians import ForwardFunction, LogitRows
-from datadiet.pergrad.parameters import Selection, as_found, choose_parameters
+from datadiet.landscape.gram import LogitRows, explicit_gram, implicit_gram
+from datadiet.pergrad.batches import ForwardFunction, module_label, uncompiled
+from datadiet.pergrad.parameters import Selection, choose_parameters, preserved_state
+
+DEFAULT_MEMORY = 2 * 1024**3
 
 
 def refuse_training_mode(model: nn.Module) -> None:
@@ -27,20 +29,13 @@ def refuse_training_mode(model: nn.Module) -> None:
     training = [(name, module) for name, module in model.named_modules() if module.training]
     acting = [pair for pair in training if isinstance(pair[1], (_BatchNorm, _DropoutNd))]
     for name, module in (*acting, *training):
-        raise BadInputError(f"{_label(name, module)} is in training mode: call model.eval() first.")
+        raise BadInputError(f"{module_label(name, module)} is in training mode: call model.eval() first.")
     for name, module in model.named_modules():
         if isinstance(module, _BatchNorm) and module.running_mean is None:
             raise BadInputError(
-                f"{_label(name, module)} keeps no running statistics and normalises with those of the batch, so an "
-                "example has no gradient of its own: use track_running_stats=True."
+                f"{module_label(name, module)} keeps no running statistics and normalises with those of the batch, "
+                "so an example has no gradient of its own: use track_running_stats=True."
             )
-
-
-def _label(name: str, module: nn.Module) -> str:
-    return f"`{name}` ({type(module).__name__})" if name else f"The model ({type(module).__name__})"
-
-
-DEFAULT_MEMORY = 2 * 1024**3
 
 
 def ntk_gram(
@@ -98,7 +93,7 @@ def ntk_gram(
         tensor([[25.,  8.],
                 [ 8.,  4.]])
     """
-    model = getattr(model, "_orig_mod", model)
+    model = uncompiled(model)
     _check_numbers(method, chunk_size, max_memory)
     refuse_training_mode(model)
     chosen = choose_parameters(model, parameters)
@@ -107,12 +102,10 @@ def ntk_gram(
     on_mps = next(iter(chosen.values())).device.type == "mps"
     wide = torch.float32 if on_mps else torch.float64
 
-    with (
-        torch.inference_mode(False),
-        as_found(model),
-        _differentiable_kernels(model),
-        warnings.catch_warnings(),
-    ):
+    # cuDNN cannot differentiate recurrent layers in evaluation mode.
+    recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
+    kernels = torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext()
+    with torch.inference_mode(False), preserved_state(model), kernels, warnings.catch_warnings():
         # Operations without a batching rule are looped over: slower, and nothing the caller can change.
         warnings.filterwarnings("ignore", message="There is a performance drop")
         rows = LogitRows(model, inputs, outputs, forward, autocast)
@@ -126,21 +119,15 @@ def ntk_gram(
         _check_dependence(rows, chosen)
         columns = chunk_size or max(1, left * 3 // 4 // (rows.total * narrow.itemsize))
         report = progress or _silent
-        if method == "implicit" or (
-            method == "auto" and _prefers_implicit(rows, chosen, columns, chunk_size)
-        ):
+        if method == "auto" and chunk_size is None:
+            # To go through all examples once for each block may cost more than through all for each example.
+            size = sum(parameter.numel() for parameter in chosen.values())
+            method = "implicit" if -(-size // columns) > rows.examples else "explicit"
+        if method == "implicit":
             gram = implicit_gram(rows, chosen, left, wide, report)
         else:
             gram = explicit_gram(rows, chosen, columns, left // 4, wide, narrow, report)
         return gram.to(narrow)
-
-
-def _prefers_implicit(
-    rows: LogitRows, chosen: dict[str, torch.Tensor], columns: int, chunk_size: int | None
-) -> bool:
-    """Whether going through all examples once for each block costs more than through all for each example."""
-    size = sum(parameter.numel() for parameter in chosen.values())
-    return chunk_size is None and -(-size // columns) > rows.examples
 
 
 def _check_numbers(method: str, chunk_size: int | None, max_memory: int | None) -> None:
@@ -166,16 +153,6 @@ def _check_dependence(rows: LogitRows, chosen: dict[str, torch.Tensor]) -> None:
         raise BadInputError(
             "The logits do not depend on the chosen parameters: choose others, or look for a detach() in the model."
         )
-
-
-@contextmanager
-def _differentiable_kernels(model: nn.Module) -> Iterator[None]:
-    """Keep recurrent layers off cuDNN, which cannot differentiate them in evaluation mode."""
-    if any(isinstance(module, nn.RNNBase) for module in model.modules()):
-        with torch.backends.cudnn.flags(enabled=False):
-            yield
-    else:
-        yield
 
 
 def _silent(done: int, total: int) -> None:

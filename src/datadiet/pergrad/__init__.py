@@ -1,10 +1,9 @@
 """Exact per-example gradient norms of any model at about the price of a training step."""
 
-from datadiet.pergrad import convolution, elementwise, linear, normalisation, recurrent
+from datadiet.pergrad import convolution, linear, normalisation
 from datadiet.pergrad.factors import LowRank, Rows, SquaredNorm
-from datadiet.pergrad.grand import GrandResult, grand
-from datadiet.pergrad.norms import GradientNorms, gradient_norms
-from datadiet.pergrad.rules import gradient_norm_rule
+from datadiet.pergrad.norms import GradientNorms, GrandResult, gradient_norms, grand
+from datadiet.pergrad.tape import gradient_norm_rule
 
 __all__ = [
     "GradientNorms",
@@ -18,4 +17,4 @@ __all__ = [
 ]
 
 # Importing a module of rules registers them.
-_ = (convolution, elementwise, linear, normalisation, recurrent)
+_ = (convolution, linear, normalisation)

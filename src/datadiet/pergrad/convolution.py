@@ -5,27 +5,22 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from math import prod
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from datadiet.pergrad.calls import plain
 from datadiet.pergrad.factors import (
     CACHED_BYTES,
     WORKSPACE_BYTES,
-    Dense,
     Factor,
     LowRank,
     example_slices,
     widened,
 )
 from datadiet.pergrad.normalisation import channel_sums
-from datadiet.pergrad.rules import function_rule
-
-if TYPE_CHECKING:
-    from datadiet.pergrad.calls import Call
-    from datadiet.pergrad.ledger import Derived
+from datadiet.pergrad.tape import Call, Operand, constant, function_rule
 
 
 @dataclass(frozen=True)
@@ -52,10 +47,6 @@ class Geometry:
             pads[:0] = [self.before[dim], reach - self.before[dim] - inputs.shape[2 + dim]]
         return F.pad(inputs, pads) if any(pads) else inputs
 
-    def beside(self, offset: tuple[int, ...], out: tuple[int, ...]) -> tuple[Any, ...]:
-        """What the kernel elements at an offset without its first dimension see of the other dimensions."""
-        return self.window((0, *offset), out)[1:]
-
     def window(self, offset: tuple[int, ...], out: tuple[int, ...]) -> tuple[Any, ...]:
         """What the kernel element at an offset sees of each padded dimension."""
         return tuple(
@@ -64,7 +55,7 @@ class Geometry:
         )
 
 
-class Convolution:
+class Convolution(Factor):
     """`dW[o, c, k] = Σ_t g[o, t] x[c, t·stride + k·dilation]` for each example.
 
     Args:
@@ -75,6 +66,7 @@ class Convolution:
     """
 
     def __init__(self, inputs: torch.Tensor, gradient: torch.Tensor, geometry: Geometry, images: int) -> None:
+        super().__init__(inputs, gradient)
         self.inputs = inputs
         self.gradient = gradient
         self.geometry = geometry
@@ -84,25 +76,24 @@ class Convolution:
     def batch(self) -> int:
         return len(self.inputs) // self.images
 
-    def held_bytes(self) -> int:
-        return sum(t.numel() * t.element_size() for t in (self.inputs, self.gradient))
-
     def squared_norm(self) -> torch.Tensor:
         groups, out = self.geometry.groups, tuple(self.gradient.shape[2:])
-        tokens = _product(out)
+        tokens = prod(out)
         d, p = self.inputs.shape[1] // groups, self.gradient.shape[1] // groups
-        offsets = _product(self.geometry.kernel)
+        offsets = prod(self.geometry.kernel)
         if self.images == 1:
             if offsets == 1:
                 return self._pointwise()
-            padded = _product(tuple(self._padded(slice(0, 1)).shape[2:]))
+            padded = prod(self._padded(slice(0, 1)).shape[2:])
             gram = tokens * tokens * (p + offsets) + padded * padded * d
             if gram < tokens * p * d * offsets:
                 return self._by_gram()
         norms = []
         # On an accelerator few large launches matter more than its cache.
         workspace = CACHED_BYTES if self.inputs.device.type == "cpu" else WORKSPACE_BYTES
-        for part in example_slices(self.batch, self._bytes_written_out(), workspace):
+        patches = self.inputs.shape[1] * prod(self.geometry.kernel[1:])
+        weights = patches * self.gradient.shape[1] // groups
+        for part in example_slices(self.batch, self.images * (patches * tokens + weights) * 4, workspace):
             squares = [piece.flatten(1).square().sum(1) for _, piece in self._pieces(part)]
             norms.append(torch.stack(squares).sum(0))
         return torch.cat(norms)
@@ -123,7 +114,7 @@ class Convolution:
         padded = self._padded(images)
         count, groups, kernel = len(padded), self.geometry.groups, self.geometry.kernel
         stride, dilation = self.geometry.stride[0], self.geometry.dilation[0]
-        tokens, row = _product(out), _product(out[1:])
+        tokens, row = prod(out), prod(out[1:])
         left = widened(self.gradient[images]).reshape(count * groups, -1, tokens)
         for phase in range(stride):
             seen = [k for k in range(kernel[0]) if k * dilation % stride == phase]
@@ -131,40 +122,35 @@ class Convolution:
                 continue
             rows = out[0] + seen[-1] * dilation // stride
             first = slice(phase, phase + (rows - 1) * stride + 1, stride)
-            beside = {offset[1:]: None for offset in self.geometry.offsets()}
-            windows = [padded[(..., first, *self.geometry.beside(offset, out))] for offset in beside]
+            beside = [
+                self.geometry.window(offset, out)[1:] for offset in self.geometry.offsets() if not offset[0]
+            ]
+            windows = [padded[(..., first, *window)] for window in beside]
             laid = torch.stack(windows, 2) if len(windows) > 1 else windows[0]
             patches = laid.reshape(count * groups, -1, rows * row)
             for k in seen:
                 start = k * dilation // stride * row
                 product = torch.bmm(left, patches[:, :, start : start + tokens].mT)
                 piece = product.reshape(count, self.gradient.shape[1], -1, len(windows))
-                yield (
-                    k,
-                    piece if self.images == 1 else piece.reshape(-1, self.images, *piece.shape[1:]).sum(1),
-                )
+                if self.images > 1:
+                    piece = piece.reshape(-1, self.images, *piece.shape[1:]).sum(1)
+                yield k, piece
 
     def _padded(self, images: slice) -> torch.Tensor:
         return self.geometry.padded(widened(self.inputs[images]), tuple(self.gradient.shape[2:]))
-
-    def _bytes_written_out(self) -> int:
-        out = _product(tuple(self.gradient.shape[2:]))
-        patches = self.inputs.shape[1] * _product(self.geometry.kernel[1:])
-        weights = patches * self.gradient.shape[1] // self.geometry.groups
-        return self.images * (patches * out + weights) * 4
 
     def _pointwise(self) -> torch.Tensor:
         out = tuple(self.gradient.shape[2:])
         seen = self._padded(slice(None))[(..., *self.geometry.window((0,) * len(out), out))]
         groups = self.geometry.groups
-        right = seen.reshape(self.batch * groups, -1, _product(out)).mT
-        left = self.gradient.reshape(self.batch * groups, -1, _product(out)).mT
+        right = seen.reshape(self.batch * groups, -1, prod(out)).mT
+        left = self.gradient.reshape(self.batch * groups, -1, prod(out)).mT
         return LowRank(left, right).squared_norm().reshape(self.batch, groups).sum(1)
 
     def _by_gram(self) -> torch.Tensor:
         """`Σ_{t,s} (g_t · g_s) (patch_t · patch_s)`; products of patches are sums of shifted products of pixels."""
         out, groups = tuple(self.gradient.shape[2:]), self.geometry.groups
-        tokens = _product(out)
+        tokens = prod(out)
         size = self._padded(slice(0, 1)).shape[2:]
         norms = []
         for part in example_slices(self.batch, groups * 4 * (size.numel() ** 2 + 2 * tokens**2)):
@@ -181,76 +167,55 @@ class Convolution:
         return torch.cat(norms)
 
 
-def _product(sizes: tuple[int, ...]) -> int:
-    total = 1
-    for size in sizes:
-        total *= size
-    return total
-
-
-Use = tuple["torch.Tensor | Derived", Callable[[torch.Tensor], Factor]]
-
-
-def _spread(value: int | Sequence[int], dims: int) -> tuple[int, ...]:
-    if isinstance(value, int):
-        return (value,) * dims
-    values = tuple(value)
-    return values * dims if len(values) == 1 else values
-
-
 @function_rule(F.conv1d, F.conv2d, F.conv3d)
 def convolution(call: Call) -> Any:
     """`y = W * x + b`: `dW` is the correlation of the input's patches with the output gradient."""
-    inputs, weight, bias = call.option("input", 0), call.option("weight", 1), call.option("bias", 2)
-    if call.is_tracked(inputs) or call.is_batched(weight) or call.is_batched(bias):
-        return NotImplemented
-    dims = weight.dim() - 2
-    if inputs.dim() != weight.dim():
-        return NotImplemented
-    stride, dilation = (
-        _spread(call.option("stride", 3, 1), dims),
-        _spread(call.option("dilation", 5, 1), dims),
+    inputs, weight, bias, stride, padding, dilation, groups = call.arguments(
+        input=None, weight=None, bias=None, stride=1, padding=0, dilation=1, groups=1
     )
-    padding, groups = call.option("padding", 4, 0), call.option("groups", 6, 1)
-    output = call.func(inputs, plain(weight), plain(bias), stride, padding, dilation, groups)
+    if not call.maps_batch(inputs, weight, bias) or inputs.dim() != weight.dim():
+        return NotImplemented
     kernel = tuple(weight.shape[2:])
+    stride, dilation = _spread(stride, kernel), _spread(dilation, kernel)
+    output = call.func(inputs, constant(weight), constant(bias), stride, padding, dilation, groups)
     before, after = _padding(padding, kernel, dilation)
     geometry = Geometry(kernel, stride, before, after, dilation, groups)
-    return _tap(call, inputs, output, weight, bias, lambda n, g: Convolution(inputs, g, geometry, n))
+    return _tapped(call, inputs, output, weight, bias, lambda n, g: Convolution(inputs, g, geometry, n))
 
 
 @function_rule(F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
 def transposed_convolution(call: Call) -> Any:
     """The same with the roles of the input and the output gradient exchanged."""
-    inputs, weight, bias = call.option("input", 0), call.option("weight", 1), call.option("bias", 2)
-    if call.is_tracked(inputs) or call.is_batched(weight) or call.is_batched(bias):
+    inputs, weight, bias, stride, padding, extra, groups, dilation = call.arguments(
+        input=None, weight=None, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1
+    )
+    if not call.maps_batch(inputs, weight, bias) or inputs.dim() != weight.dim():
         return NotImplemented
-    dims = weight.dim() - 2
-    if inputs.dim() != weight.dim():
-        return NotImplemented
-    stride, padding = _spread(call.option("stride", 3, 1), dims), _spread(call.option("padding", 4, 0), dims)
-    extra, groups = _spread(call.option("output_padding", 5, 0), dims), call.option("groups", 6, 1)
-    dilation = _spread(call.option("dilation", 7, 1), dims)
-    output = call.func(inputs, plain(weight), plain(bias), stride, padding, extra, groups, dilation)
-    geometry = Geometry(tuple(weight.shape[2:]), stride, padding, padding, dilation, groups)
-    return _tap(call, inputs, output, weight, bias, lambda n, g: Convolution(g, inputs, geometry, n))
+    kernel = tuple(weight.shape[2:])
+    stride, padding, extra, dilation = (_spread(v, kernel) for v in (stride, padding, extra, dilation))
+    output = call.func(inputs, constant(weight), constant(bias), stride, padding, extra, groups, dilation)
+    geometry = Geometry(kernel, stride, padding, padding, dilation, groups)
+    return _tapped(call, inputs, output, weight, bias, lambda n, g: Convolution(g, inputs, geometry, n))
+
+
+def _spread(value: int | Sequence[int], kernel: tuple[int, ...]) -> tuple[int, ...]:
+    """One value for each dimension of the kernel."""
+    values = (value,) if isinstance(value, int) else tuple(value)
+    return values * len(kernel) if len(values) == 1 else values
 
 
 def _padding(
     padding: str | int | Sequence[int], kernel: tuple[int, ...], dilation: tuple[int, ...]
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Zeros before and after each dimension; "same" puts the odd one after."""
-    if padding == "valid":
-        return (0,) * len(kernel), (0,) * len(kernel)
     if padding == "same":
         total = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
         return tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
-    assert not isinstance(padding, str)
-    both = _spread(padding, len(kernel))
+    both = _spread(0 if isinstance(padding, str) else padding, kernel)
     return both, both
 
 
-def _tap(
+def _tapped(
     call: Call,
     inputs: torch.Tensor,
     output: torch.Tensor,
@@ -262,11 +227,5 @@ def _tap(
     if not layout.major:
         return NotImplemented
     images = layout.inner if layout.dim is not None else inputs.shape[0]
-    uses: list[Use] = []
-    saved = []
-    if call.is_tracked(weight):
-        saved.append(inputs)
-        uses.append((call.known(weight), lambda g: make(images, g)))
-    if bias is not None and call.is_tracked(bias):
-        uses.append((call.known(bias), lambda g: Dense(channel_sums(layout, widened(g)))))
-    return call.watch.tap(output, uses, saved)
+    of_weight = Operand(weight, lambda gradient: make(images, gradient), [inputs])
+    return call.tape.tap(output, of_weight, Operand(bias, lambda gradient: channel_sums(layout, gradient)))

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
-from torch.autograd.graph import saved_tensors_hooks
 
 from datadiet.foundation.errors import BadInputError
-from datadiet.pergrad.calls import Plan
+from datadiet.pergrad.accumulator import Accumulator, roots_of
+from datadiet.pergrad.batches import (
+    Batch,
+    ForwardFunction,
+    LossFunction,
+    autocast_on,
+    module_label,
+    outputs_of,
+    saved_bytes,
+)
 from datadiet.pergrad.factors import WORKSPACE_BYTES, Dense, widened
-from datadiet.pergrad.layers import layer_rules
+from datadiet.pergrad.interception import Interceptor, layer_rules
 from datadiet.pergrad.layout import NeedsPlanError, OpaqueError, PathError
-from datadiet.pergrad.ledger import Ledger, roots_of
-from datadiet.pergrad.watch import Watch
+from datadiet.pergrad.tape import Plan
 
 # Losses of half precision are scaled so that small gradients do not vanish on the way back.
 HALF_SCALES = (1024.0, 1.0)
@@ -26,8 +33,11 @@ HALF_SCALES = (1024.0, 1.0)
 # How often a plan may be remade; each time takes one example through the model.
 REPLANNINGS = 32
 
-Loss = Callable[[Any, Any], torch.Tensor]
-Forward = Callable[[nn.Module, Any], Any]
+# Beside what autograd keeps: gradients on the way back, and the working buffers of one layer.
+HEADROOM = 1.5
+
+# How many examples the check of independence runs by themselves.
+EXAMPLES_CHECKED = 4
 
 
 @dataclass
@@ -35,39 +45,39 @@ class Engine:
     """Everything about a computation but its batch; remembers plans, so that later batches need none."""
 
     model: nn.Module
-    forward: Forward
-    loss: Loss
+    forward: ForwardFunction | None
+    loss: LossFunction
     chosen: dict[str, torch.Tensor]
     autocast: torch.dtype | None
     plans: dict[Any, Plan] = field(default_factory=dict)
     opaque: set[str] = field(default_factory=set)
     warned: bool = False
 
-    def squared_norms(self, inputs: Any, targets: Any, batch: int) -> dict[str, torch.Tensor]:
+    def squared_norms(self, batch: Batch) -> dict[str, torch.Tensor]:
         """Squared gradient norm of each example by parameter name, each of shape (batch,)."""
         try:
-            return self._planned(inputs, targets, batch)
+            return self._planned(batch)
         except OpaqueError as reason:
-            if batch == 1:
+            if batch.size == 1:
                 raise BadInputError(f"Cannot take the gradient of one example: {reason}.") from reason
-            return self._one_at_a_time(inputs, targets, batch, str(reason))
+            return self._one_at_a_time(batch, str(reason))
 
-    def _planned(self, inputs: Any, targets: Any, batch: int) -> dict[str, torch.Tensor]:
+    def _planned(self, batch: Batch) -> dict[str, torch.Tensor]:
         """Run the batch, and one example before it where shapes alone leave a doubt.
 
         A plan is remade when the batch shows that it copies a parameter for each example, when a module turns
         out to be opaque, and when the example went another way than the batch (a mask that is left out where
         nothing is masked): then another example is tried.
         """
-        key = shape_key((inputs, targets))
-        plan = self.plans.get(key) if batch > 1 else None
-        untried = iter([0, batch - 1, *range(1, batch - 1)])
+        key = shape_key((batch.inputs, batch.targets))
+        plan = self.plans.get(key) if batch.size > 1 else None
+        candidates = [0, batch.size - 1, *range(1, batch.size - 1)]
+        untried = iter(candidates)
         for _ in range(REPLANNINGS):
             try:
                 if plan is not None and not plan.events:
-                    part = take((inputs, targets), slice(plan.example, plan.example + 1), batch)
-                    self._losses(self._watch(1, plan, recording=True), part[0], part[1], 1)
-                return self._attempt(inputs, targets, batch, plan)
+                    self._taped_losses(self._tape(1, plan, recording=True), batch.example(plan.example))
+                return self._attempt(batch, plan)
             except NeedsPlanError as need:
                 repeated = set() if plan is None else plan.repeated
                 if need.repeats is not None:
@@ -79,117 +89,97 @@ class Engine:
                     raise
                 plan = Plan(example)
             except OpaqueError as reason:
-                if batch == 1 or not self._hide(reason.parameters):
+                if batch.size == 1 or not self._make_opaque(reason.parameters):
                     raise
                 self.plans.clear()
                 plan = None
-                untried = iter([0, batch - 1, *range(1, batch - 1)])
+                untried = iter(candidates)
                 continue
             self.plans[key] = plan
         raise OpaqueError(
             "the model copies its parameters for each example in too many places, or no example goes its way"
         )
 
-    def _one_at_a_time(self, inputs: Any, targets: Any, batch: int, reason: str) -> dict[str, torch.Tensor]:
+    def _one_at_a_time(self, batch: Batch, reason: str) -> dict[str, torch.Tensor]:
         if not self.warned:
             self.warned = True
             warnings.warn(
                 f"Gradient norms are taken one example at a time, which is exact but slow: {reason}.",
                 stacklevel=2,
             )
-        parts = [take((inputs, targets), slice(i, i + 1), batch) for i in range(batch)]
-        rows = [self._attempt(part[0], part[1], 1, None) for part in parts]
+        rows = [self._attempt(batch.example(i), None) for i in range(batch.size)]
         return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
 
-    def _watch(self, batch: int, plan: Plan | None, recording: bool = False) -> Watch:
+    def _tape(self, batch: int, plan: Plan | None, recording: bool = False) -> Interceptor:
         device = next(iter(self.chosen.values())).device
         names = {id(p): name for name, p in self.model.named_parameters()}
-        return Watch(Ledger(self.chosen, batch, device), names, batch, plan, recording)
+        return Interceptor(Accumulator(self.chosen, batch, device), names, plan, recording)
 
-    def _losses(self, watch: Watch, inputs: Any, targets: Any, batch: int) -> torch.Tensor:
-        given = (inputs, targets)
-        watch.mark(given)
+    def _taped_losses(self, tape: Interceptor, batch: Batch) -> torch.Tensor:
+        given = (batch.inputs, batch.targets)
+        tape.mark(given)
         try:
-            with torch.enable_grad(), self.precision(), layer_rules(self.model, watch, self.opaque), watch:
-                losses = self.loss(self.forward(self.model, inputs), targets)
+            with torch.enable_grad(), layer_rules(self.model, tape, self.opaque), tape:
+                return self.losses(batch)
         finally:
-            watch.unmark(given)
-        return self.checked(losses, batch)
+            tape.unmark(given)
 
-    def plain_losses(self, inputs: Any, targets: Any) -> torch.Tensor:
-        """The losses without a watch, with autograd."""
-        with torch.enable_grad(), self.precision():
-            return self.loss(self.forward(self.model, inputs), targets)
+    def losses(self, batch: Batch) -> torch.Tensor:
+        """The loss of each example.
 
-    def checked(self, losses: Any, batch: int) -> torch.Tensor:
-        """The losses, if there is one for each example."""
-        if not isinstance(losses, torch.Tensor) or tuple(losses.shape) != (batch,):
+        Raises:
+            BadInputError: if there is not one for each.
+        """
+        device = next(iter(self.chosen.values())).device
+        with autocast_on(device, self.autocast):
+            losses: Any = self.loss(outputs_of(self.model, batch.inputs, self.forward), batch.targets)
+        if not isinstance(losses, torch.Tensor) or tuple(losses.shape) != (batch.size,):
             got = tuple(losses.shape) if isinstance(losses, torch.Tensor) else type(losses).__name__
             raise BadInputError(
-                f"The loss must return one value for each of the {batch} examples, shape ({batch},), but "
+                f"The loss must return one value for each of the {batch.size} examples, shape ({batch.size},), but "
                 f"returned {got}: use reduction='none' and sum or average over everything but the batch."
             )
         return losses
 
-    def _attempt(self, inputs: Any, targets: Any, batch: int, plan: Plan | None) -> dict[str, torch.Tensor]:
+    def _attempt(self, batch: Batch, plan: Plan | None) -> dict[str, torch.Tensor]:
         scales = HALF_SCALES if self.autocast == torch.float16 else (1.0,)
         for scale in scales:
-            squared = self._run(inputs, targets, batch, plan, scale)
+            squared = self._run(batch, plan, scale)
             if scale == scales[-1] or all(bool(s.isfinite().all()) for s in squared.values()):
                 break
         return {name: s / scale**2 for name, s in squared.items()} if scale != 1.0 else squared
 
-    def _run(
-        self, inputs: Any, targets: Any, batch: int, plan: Plan | None, scale: float
-    ) -> dict[str, torch.Tensor]:
-        watch = self._watch(batch, plan)
-        losses = self._losses(watch, inputs, targets, batch)
+    def _run(self, batch: Batch, plan: Plan | None, scale: float) -> dict[str, torch.Tensor]:
+        tape = self._tape(batch.size, plan)
+        losses = self._taped_losses(tape, batch)
         if not losses.requires_grad:
             raise BadInputError(
                 "The loss does not depend on the chosen parameters: the model may run under torch.no_grad(), "
                 "or the parameters are not used in its forward pass."
             )
-        missed = [leaf for leaf in roots_of(losses) if id(leaf) in watch.ledger.accounts]
-        if missed and batch > 1:
-            names = [watch.names[id(leaf)] for leaf in missed]
+        uses = tape.accumulator.uses
+        missed = [leaf for leaf in roots_of(losses) if id(leaf) in uses]
+        if missed and batch.size > 1:
+            names = [tape.names[id(leaf)] for leaf in missed]
             raise OpaqueError(f"`{names[0]}` is used where torch functions do not show it", names)
-        watch.ledger.keep_open(missed)
+        for leaf in missed:
+            uses[id(leaf)].expected += 1  # autograd brings more of its gradient: not summed before the end
         total = losses.sum() * scale if scale != 1.0 else losses.sum()
         del losses
-        found = torch.autograd.grad(total, [watch.seed, *missed], allow_unused=True)
+        found = torch.autograd.grad(total, [tape.seed, *missed], allow_unused=True)
         for leaf, gradient in zip(missed, found[1:], strict=True):
             if gradient is not None:
-                watch.ledger.add_missed(leaf, Dense(widened(gradient).unsqueeze(0)))
+                uses[id(leaf)].factors.append(Dense(widened(gradient).unsqueeze(0)))
         with torch.no_grad():
-            watch.ledger.close()
-        return watch.ledger.squared
+            tape.accumulator.close()
+        return tape.accumulator.squared
 
-    def _hide(self, names: Iterable[str]) -> bool:
+    def _make_opaque(self, names: Iterable[str]) -> bool:
         """Take the owners of these parameters as a whole from now on; False if that was tried before."""
         owners = {name.rpartition(".")[0] for name in names}
         known = owners <= self.opaque
         self.opaque |= owners
         return not known
-
-    @contextlib.contextmanager
-    def precision(self) -> Iterator[None]:
-        """The autocast context that was asked for."""
-        if self.autocast is None:
-            yield
-            return
-        with torch.autocast(next(iter(self.chosen.values())).device.type, dtype=self.autocast):
-            yield
-
-
-def take(value: Any, examples: slice, batch: int) -> Any:
-    """The examples' part of nested tensors whose first dimension is the batch."""
-    if isinstance(value, torch.Tensor):
-        return value[examples] if value.dim() and len(value) == batch else value
-    if isinstance(value, (tuple, list)):
-        return type(value)([take(v, examples, batch) for v in value])
-    if isinstance(value, dict):
-        return {key: take(v, examples, batch) for key, v in value.items()}
-    return value
 
 
 def shape_key(value: Any) -> Any:
@@ -198,33 +188,24 @@ def shape_key(value: Any) -> Any:
         return (tuple(value.shape), value.dtype)
     if isinstance(value, (tuple, list)):
         return tuple(shape_key(v) for v in value)
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return tuple(sorted((str(key), shape_key(v)) for key, v in value.items()))
     return type(value).__name__
 
 
-# Beside what autograd keeps: gradients on the way back, and the working buffers of one layer.
-HEADROOM = 1.5
-
-
-def in_parts(
-    engine: Engine, inputs: Any, targets: Any, batch: int, max_memory: int | None
-) -> dict[str, torch.Tensor]:
+def in_parts(engine: Engine, batch: Batch, max_memory: int | None) -> dict[str, torch.Tensor]:
     """Squared norms by parameter name, computed on as many examples at a time as fit.
 
     Raises:
         BadInputError: if not even one example fits.
     """
-    size = batch if max_memory is None else min(batch, _fitting(engine, inputs, targets, batch, max_memory))
+    size = batch.size if max_memory is None else min(batch.size, _fitting(engine, batch, max_memory))
     found: list[dict[str, torch.Tensor]] = []
     start = 0
-    while start < batch:
-        stop = min(start + size, batch)
-        part = (
-            (inputs, targets) if stop - start == batch else take((inputs, targets), slice(start, stop), batch)
-        )
+    while start < batch.size:
+        stop = min(start + size, batch.size)
         try:
-            found.append(engine.squared_norms(part[0], part[1], stop - start))
+            found.append(engine.squared_norms(batch.part(start, stop)))
             start = stop
         except RuntimeError as error:
             if not _out_of_memory(error):
@@ -235,7 +216,7 @@ def in_parts(
                     "half precision (autocast=torch.bfloat16) or shorter inputs."
                 ) from error
             size = max(1, (stop - start) // 2)
-        if torch.cuda.is_available() and size < batch:
+        if torch.cuda.is_available() and size < batch.size:
             torch.cuda.empty_cache()
     if len(found) == 1:
         return found[0]
@@ -245,25 +226,17 @@ def in_parts(
 def _out_of_memory(error: RuntimeError) -> bool:
     if isinstance(error, torch.OutOfMemoryError):
         return True
-    told = str(error)
-    return "not enough memory" in told or "can't allocate memory" in told or "out of memory" in told
+    return any(
+        words in str(error) for words in ("not enough memory", "can't allocate memory", "out of memory")
+    )
 
 
-def _fitting(engine: Engine, inputs: Any, targets: Any, batch: int, max_memory: int) -> int:
+def _fitting(engine: Engine, batch: Batch, max_memory: int) -> int:
     """How many examples fit in a budget, from what autograd keeps for one."""
-    kept: dict[int, int] = {}
-    weights = {p.untyped_storage().data_ptr() for p in engine.model.parameters()}
-
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with saved_tensors_hooks(pack, lambda tensor: tensor):
-        part = take((inputs, targets), slice(0, 1), batch)
-        engine.checked(engine.plain_losses(*part), 1)
-    each = int(HEADROOM * sum(kept.values())) + 1
+    first = batch.example(0)
+    with torch.enable_grad():
+        kept = saved_bytes(lambda: engine.losses(first), engine.model.parameters())
+    each = int(HEADROOM * kept) + 1
     fitting = (max_memory - min(WORKSPACE_BYTES, max_memory // 2)) // each
     if fitting < 1:
         raise BadInputError(
@@ -273,10 +246,7 @@ def _fitting(engine: Engine, inputs: Any, targets: Any, batch: int, max_memory: 
     return fitting
 
 
-EXAMPLES_CHECKED = 4
-
-
-def check_independence(engine: Engine, inputs: Any, targets: Any, batch: int) -> None:
+def check_independence(engine: Engine, batch: Batch) -> None:
     """Compare the losses of a few examples in their batch with their losses alone.
 
     The tolerance leaves room for kernels that round differently for other batch sizes, and for nothing else.
@@ -284,20 +254,18 @@ def check_independence(engine: Engine, inputs: Any, targets: Any, batch: int) ->
     Raises:
         BadInputError: if a loss changes; the message names the first module whose output does.
     """
-    if batch < 2:
+    if batch.size < 2:
         return
-    together, outputs = _run(engine, inputs, targets, batch)
+    together, outputs = _losses_and_outputs(engine, batch)
     half = engine.autocast is not None or any(
         p.dtype in (torch.float16, torch.bfloat16) for p in engine.chosen.values()
     )
     tolerance = 5e-2 if half else 1e-3
-    for position in sorted(
-        {round(i * (batch - 1) / (EXAMPLES_CHECKED - 1)) for i in range(EXAMPLES_CHECKED)}
-    ):
-        part = take((inputs, targets), slice(position, position + 1), batch)
-        alone, one = _run(engine, part[0], part[1], 1)
+    positions = {round(i * (batch.size - 1) / (EXAMPLES_CHECKED - 1)) for i in range(EXAMPLES_CHECKED)}
+    for position in sorted(positions):
+        alone, one = _losses_and_outputs(engine, batch.example(position))
         for (name, whole), (_, single) in zip(outputs, one, strict=False):
-            if _differs(whole, single, batch, position, tolerance):
+            if _differs(whole, single, batch.size, position, tolerance):
                 raise BadInputError(
                     f"{name} gives example {position} another output in its batch than alone, so examples "
                     "interact and have no gradients of their own (statistics over the batch, attention or "
@@ -311,36 +279,25 @@ def check_independence(engine: Engine, inputs: Any, targets: Any, batch: int) ->
             )
 
 
-def _run(
-    engine: Engine, inputs: Any, targets: Any, batch: int
-) -> tuple[torch.Tensor, list[tuple[str, torch.Tensor]]]:
+def _losses_and_outputs(engine: Engine, batch: Batch) -> tuple[torch.Tensor, list[tuple[str, torch.Tensor]]]:
     """Losses of a batch, and the output of each module that returns one tensor, in the order of calls."""
+    labels = {module: module_label(name, module) for name, module in engine.model.named_modules()}
     outputs: list[tuple[str, torch.Tensor]] = []
-    handles = []
 
-    def keep(label: str) -> Any:
-        def hook(module: torch.nn.Module, given: Any, output: Any) -> None:
-            if isinstance(output, torch.Tensor) and output.is_floating_point():
-                outputs.append((label, output.detach()))
+    def keep(module: nn.Module, given: Any, output: Any) -> None:
+        if isinstance(output, torch.Tensor) and output.is_floating_point():
+            outputs.append((labels[module], output.detach()))
 
-        return hook
-
-    try:
-        for name, module in engine.model.named_modules():
-            label = f"`{name}` ({type(module).__name__})" if name else f"The model ({type(module).__name__})"
-            handles.append(module.register_forward_hook(keep(label)))
-        with torch.no_grad(), engine.precision():
-            losses = engine.loss(engine.forward(engine.model, inputs), targets)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return engine.checked(losses, batch).detach(), outputs
+    with ExitStack() as handles, torch.no_grad():
+        for module in labels:
+            handles.enter_context(module.register_forward_hook(keep))
+        return engine.losses(batch), outputs
 
 
 def _differs(whole: torch.Tensor, single: torch.Tensor, batch: int, position: int, tolerance: float) -> bool:
     """Whether an example's rows differ; outputs without the examples in the first dimension pass."""
-    if whole.dim() == 0 or len(whole) != batch or single.shape != (1, *whole.shape[1:]):
+    if whole.dim() == 0 or len(whole) != batch or single.shape != (1, *whole.shape[1:]) or not single.numel():
         return False
     mine = whole[position : position + 1]
-    scale = max(float(mine.abs().amax()), float(single.abs().amax())) if mine.numel() else 0.0
-    return bool((mine - single).abs().amax() > tolerance * max(scale, 1e-6)) if mine.numel() else False
+    scale = max(float(mine.abs().amax()), float(single.abs().amax()))
+    return bool((mine - single).abs().amax() > tolerance * max(scale, 1e-6))

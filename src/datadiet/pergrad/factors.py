@@ -1,11 +1,12 @@
-"""Per-example gradients of one parameter in the forms that layers give them, and their inner products."""
+"""Per-example gradients of one parameter in the forms that layers give them, and the norms of their sums."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
+
+from datadiet.foundation.errors import BadInputError
 
 # Larger work is done in slices of the batch.
 WORKSPACE_BYTES = 32 * 2**20
@@ -30,36 +31,41 @@ def example_slices(batch: int, bytes_per_example: int, workspace: int = WORKSPAC
     return [slice(start, min(start + step, batch)) for start in range(0, batch, step)]
 
 
-class Factor(Protocol):
-    """The gradients of one parameter for every example of a batch, written out or not."""
+class Factor:
+    """The gradients of one parameter for every example of a batch, in full or not.
+
+    Args:
+        tensors: what this form keeps alive; the first has the examples in dimension 0.
+    """
+
+    def __init__(self, *tensors: torch.Tensor) -> None:
+        self.tensors = tensors
 
     @property
     def batch(self) -> int:
         """Number of examples."""
-        ...
+        return len(self.tensors[0])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that this form keeps alive."""
+        return sum(tensor.nbytes for tensor in self.tensors)
 
     def squared_norm(self) -> torch.Tensor:
         """Squared L2 norm for each example, shape (batch,)."""
-        ...
+        raise NotImplementedError
 
     def dense(self, examples: slice) -> torch.Tensor:
-        """The gradients of some examples written out, shape (examples, *parameter shape)."""
-        ...
-
-    def held_bytes(self) -> int:
-        """Bytes that this form keeps alive."""
-        ...
+        """The gradients of some examples in full, shape (examples, *parameter shape)."""
+        raise NotImplementedError
 
 
-class Dense:
-    """Gradients written out: `values` has shape (batch, *parameter shape)."""
+class Dense(Factor):
+    """Gradients in full: `values` has shape (batch, *parameter shape)."""
 
     def __init__(self, values: torch.Tensor) -> None:
+        super().__init__(values)
         self.values = values
-
-    @property
-    def batch(self) -> int:
-        return len(self.values)
 
     def squared_norm(self) -> torch.Tensor:
         if self.values.numel() == 0:
@@ -68,9 +74,6 @@ class Dense:
 
     def dense(self, examples: slice) -> torch.Tensor:
         return self.values[examples]
-
-    def held_bytes(self) -> int:
-        return self.values.numel() * self.values.element_size()
 
 
 class Gram:
@@ -94,7 +97,7 @@ class Gram:
         return values
 
 
-class LowRank:
+class LowRank(Factor):
     """Sums of outer products, `G_b = Σ_t left[b, t] right[b, t]ᵀ`: left (batch, T, p), right (batch, T, d).
 
     The norm is `|leftᵀ right|²`, or, cheaper when T is small, the inner product of two T × T Gram matrices; that
@@ -102,13 +105,9 @@ class LowRank:
     """
 
     def __init__(self, left: torch.Tensor, right: torch.Tensor, gram: Gram | None = None) -> None:
-        self.left = widened(left)
-        self.right = widened(right)
+        self.left, self.right = widened(left), widened(right)
+        super().__init__(self.left, self.right)
         self._gram = gram
-
-    @property
-    def batch(self) -> int:
-        return len(self.left)
 
     def squared_norm(self) -> torch.Tensor:
         batch, tokens, p = self.left.shape
@@ -132,25 +131,14 @@ class LowRank:
     def dense(self, examples: slice) -> torch.Tensor:
         return torch.bmm(self.left[examples].mT, self.right[examples])
 
-    def held_bytes(self) -> int:
-        return (self.left.numel() + self.right.numel()) * self.left.element_size()
 
-    def inner(self, other: LowRank) -> torch.Tensor:
-        """Inner product with another sum of outer products for each example, shape (batch,)."""
-        return _inner(torch.bmm(self.left, other.left.mT), torch.bmm(self.right, other.right.mT))
-
-
-class Rows:
+class Rows(Factor):
     """Rows added at indices, `G_b[indices[b, t]] += values[b, t]`; shapes (batch, T) and (batch, T, d)."""
 
     def __init__(self, indices: torch.Tensor, values: torch.Tensor, num_rows: int) -> None:
-        self.indices = indices.long()
-        self.values = widened(values)
+        self.indices, self.values = indices.long(), widened(values)
+        super().__init__(self.indices, self.values)
         self.num_rows = num_rows
-
-    @property
-    def batch(self) -> int:
-        return len(self.indices)
 
     def squared_norm(self) -> torch.Tensor:
         batch, _, width = self.values.shape
@@ -169,9 +157,6 @@ class Rows:
         rows.index_add_(0, (example * self.num_rows + indices).reshape(-1), values.reshape(-1, width))
         return rows.view(count, self.num_rows, width)
 
-    def held_bytes(self) -> int:
-        return self.values.numel() * self.values.element_size() + self.indices.numel() * 8
-
     def inner(self, other: LowRank) -> torch.Tensor:
         """`Σ_{t,s} (values_t · right_s) left_s[indices_t]` for each example: tied weights' cross term."""
         batch, tokens, _ = self.values.shape
@@ -179,29 +164,21 @@ class Rows:
         return _inner(picked, torch.bmm(other.right, self.values.mT))
 
 
-class SquaredNorm:
+class SquaredNorm(Factor):
     """Only the squared norms, shape (batch,): for rules of layers whose parameters are used nowhere else."""
 
     def __init__(self, values: torch.Tensor) -> None:
         self.values = widened(values)
-
-    @property
-    def batch(self) -> int:
-        return len(self.values)
+        super().__init__(self.values)
 
     def squared_norm(self) -> torch.Tensor:
         return self.values
 
     def dense(self, examples: slice) -> torch.Tensor:
-        from datadiet.foundation.errors import BadInputError
-
         raise BadInputError(
             "A rule returned SquaredNorm for a parameter that is used more than once, whose cross terms need "
             "the gradients themselves: return a tensor of shape (batch, *parameter shape) or LowRank instead."
         )
-
-    def held_bytes(self) -> int:
-        return self.values.numel() * self.values.element_size()
 
 
 def _inner(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
@@ -209,10 +186,11 @@ def _inner(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     return (first * second).sum((1, 2))
 
 
-def _concatenated(factors: Sequence[LowRank]) -> LowRank:
-    if len(factors) == 1:
-        return factors[0]
-    return LowRank(torch.cat([f.left for f in factors], 1), torch.cat([f.right for f in factors], 1))
+def joined(products: Sequence[LowRank]) -> LowRank:
+    """Sums of outer products of the same parameter as one sum."""
+    if len(products) == 1:
+        return products[0]
+    return LowRank(torch.cat([f.left for f in products], 1), torch.cat([f.right for f in products], 1))
 
 
 def squared_norm_of_sum(factors: Sequence[Factor], parameter_numel: int) -> torch.Tensor:
@@ -222,29 +200,26 @@ def squared_norm_of_sum(factors: Sequence[Factor], parameter_numel: int) -> torc
     products = [f for f in factors if isinstance(f, LowRank)]
     rows = [f for f in factors if isinstance(f, Rows)]
     if len(products) + len(rows) < len(factors):
-        return squared_norm_written_out(factors, parameter_numel)
-    total: torch.Tensor | float = 0.0
-    lookup = None
-    if rows:
-        lookup = Rows(
-            torch.cat([r.indices for r in rows], 1), torch.cat([r.values for r in rows], 1), rows[0].num_rows
-        )
-        total = total + lookup.squared_norm()
+        return squared_norm_of_dense_sum(factors, parameter_numel)
+    if not rows:
+        return joined(products).squared_norm()
+    lookup = Rows(
+        torch.cat([r.indices for r in rows], 1), torch.cat([r.values for r in rows], 1), rows[0].num_rows
+    )
+    total = lookup.squared_norm()
     if products:
-        product = _concatenated(products)
+        product = joined(products)
         total = total + product.squared_norm()
-        if lookup is not None:
-            total = total + 2.0 * lookup.inner(product)
-    assert isinstance(total, torch.Tensor)
+        total = total + 2.0 * lookup.inner(product)
     return total
 
 
-def squared_norm_written_out(factors: Sequence[Factor], parameter_numel: int) -> torch.Tensor:
-    """The same by writing the summed gradients out, a few examples at a time."""
+def squared_norm_of_dense_sum(factors: Sequence[Factor], parameter_numel: int) -> torch.Tensor:
+    """The same from the summed gradients in full, a few examples at a time."""
     norms = []
     for part in example_slices(factors[0].batch, parameter_numel * 8):
         total = factors[0].dense(part)
         for factor in factors[1:]:
-            total = total + factor.dense(part)
+            total = total + factor.dense(part).reshape(total.shape)
         norms.append(total.reshape(len(total), -1).square().sum(1))
     return torch.cat(norms)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -54,22 +55,30 @@ class Layout:
             return tensor.unsqueeze(0)
         if self.inner == 1:
             return tensor.movedim(self.dim, 0).unsqueeze(self.dim + 1)
-        if self.major:
-            split = (*tensor.shape[: self.dim], self.batch, self.inner, *tensor.shape[self.dim + 1 :])
-            return tensor.reshape(split).movedim(self.dim, 0)
-        split = (*tensor.shape[: self.dim], self.inner, self.batch, *tensor.shape[self.dim + 1 :])
-        return tensor.reshape(split).movedim(self.dim + 1, 0)
+        split = (self.batch, self.inner) if self.major else (self.inner, self.batch)
+        shape = (*tensor.shape[: self.dim], *split, *tensor.shape[self.dim + 1 :])
+        return tensor.reshape(shape).movedim(self.dim if self.major else self.dim + 1, 0)
+
+    def rows(self, tensor: torch.Tensor, *trailing: int) -> torch.Tensor:
+        """Shape (batch, rows of an example, *trailing); trailing are the sizes of the last dimensions."""
+        first = self.examples_first(tensor)
+        return first.reshape(first.shape[0], -1, *trailing)
+
+    def is_constant(self, tensor: torch.Tensor) -> bool:
+        """Whether every example has the same values."""
+        first = self.examples_first(tensor.detach())
+        return bool((first == first[:1]).all())
 
 
 @dataclass(frozen=True)
-class Print:
+class Fingerprint:
     """Shape and a fixed sample of the values of one tensor in the run of a single example."""
 
     shape: tuple[int, ...]
     sample: torch.Tensor | None
 
     @classmethod
-    def of(cls, tensor: torch.Tensor, sampled: bool = True) -> Print:
+    def of(cls, tensor: torch.Tensor, sampled: bool = True) -> Fingerprint:
         shape = tuple(tensor.shape)
         # A leading 1 can only grow into the batch dimension itself: no order of rows to tell apart.
         if not sampled or not shape or shape[0] == 1 or tensor.numel() == 0:
@@ -79,10 +88,7 @@ class Print:
 
 def _sample_index(shape: Sequence[int], device: torch.device) -> tuple[torch.Tensor, ...]:
     """Coordinates of `SAMPLES` fixed positions, spread over the tensor by a multiplicative hash."""
-    numel = 1
-    for size in shape:
-        numel *= size
-    flat = torch.arange(SAMPLES, device=device) * 2654435761 % numel
+    flat = torch.arange(SAMPLES, device=device) * 2654435761 % math.prod(shape)
     return torch.unravel_index(flat, tuple(shape))
 
 
@@ -90,8 +96,8 @@ def resolve(
     tensor: torch.Tensor,
     batch: int,
     candidates: Sequence[int],
-    planned: Print | None,
-    where: str,
+    planned: Fingerprint | None,
+    where: Callable[[], str],
     example: int = 0,
 ) -> Layout:
     """The layout of a tensor that is known to hold the whole batch.
@@ -99,7 +105,7 @@ def resolve(
     Without the run of a single example, only a shape that leaves no doubt is accepted: exactly one of the
     candidate dimensions is divisible by the batch size, and equal to it. With it, the dimension that grew
     is the one, and sampled values tell whether an example's rows are consecutive; `example` is its place
-    in the batch.
+    in the batch. `where` says for messages what the tensor belongs to.
     """
     if batch == 1:
         return Layout(None, 1)
@@ -108,15 +114,13 @@ def resolve(
         divisible = [dim for dim in candidates if shape[dim] % batch == 0]
         if len(divisible) == 1 and shape[divisible[0]] == batch:
             return Layout(divisible[0], batch)
-        raise NeedsPlanError(where)
-    grown = [
-        dim
-        for dim in range(len(shape))
-        if len(planned.shape) == len(shape) and shape[dim] != planned.shape[dim]
-    ]
+        raise NeedsPlanError(where())
+    grown = []
+    if len(planned.shape) == len(shape):
+        grown = [dim for dim in range(len(shape)) if shape[dim] != planned.shape[dim]]
     if len(grown) != 1 or grown[0] not in candidates or shape[grown[0]] != batch * planned.shape[grown[0]]:
         raise OpaqueError(
-            f"{where}: a tensor of shape {shape} for the batch has shape {planned.shape} for one example, "
+            f"{where()}: a tensor of shape {shape} for the batch has shape {planned.shape} for one example, "
             "so its rows cannot be assigned to examples"
         )
     dim, inner = grown[0], planned.shape[grown[0]]
@@ -125,7 +129,9 @@ def resolve(
     return Layout(dim, batch, inner, major=_is_major(tensor, dim, batch, planned, where, example))
 
 
-def _is_major(tensor: torch.Tensor, dim: int, batch: int, planned: Print, where: str, example: int) -> bool:
+def _is_major(
+    tensor: torch.Tensor, dim: int, batch: int, planned: Fingerprint, where: Callable[[], str], example: int
+) -> bool:
     if planned.sample is None:
         return True
     index = list(_sample_index(planned.shape, tensor.device))
@@ -138,16 +144,11 @@ def _is_major(tensor: torch.Tensor, dim: int, batch: int, planned: Print, where:
     if consecutive and strided:
         # Masks and tables that are the same for every example: only the true layout makes them all equal.
         consecutive, strided = (
-            _all_equal(Layout(dim, batch, planned.shape[dim], major), values) for major in (True, False)
+            Layout(dim, batch, planned.shape[dim], major).is_constant(values) for major in (True, False)
         )
     if consecutive == strided:
-        raise OpaqueError(f"{where}: the rows of a tensor of shape {tuple(tensor.shape)} mix the examples")
+        raise OpaqueError(f"{where()}: the rows of a tensor of shape {tuple(tensor.shape)} mix the examples")
     return consecutive
-
-
-def _all_equal(layout: Layout, values: torch.Tensor) -> bool:
-    rows = layout.examples_first(values)
-    return bool((rows == rows[:1]).all())
 
 
 def _close(values: torch.Tensor, expected: torch.Tensor) -> bool:

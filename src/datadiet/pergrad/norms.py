@@ -1,23 +1,41 @@
-"""The public function: the exact gradient norm of each example's loss, for any model."""
+"""The exact gradient norm of each example's loss, for any model, and GraNd, its mean over several networks."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol, overload
 
+import numpy as np
+import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from datadiet.foundation.errors import BadInputError
-from datadiet.pergrad.engine import Engine, check_independence, in_parts, take
-from datadiet.pergrad.parameters import Selection, as_found, choose_parameters, find_heads, require_gradients
+from datadiet.pergrad.batches import (
+    Batch,
+    ForwardFunction,
+    LossFunction,
+    batch_size,
+    cross_entropy,
+    device_of,
+    moved,
+    outputs_of,
+    uncompiled,
+)
+from datadiet.pergrad.engine import Engine, check_independence, in_parts
+from datadiet.pergrad.parameters import (
+    Selection,
+    choose_parameters,
+    find_heads,
+    preserved_state,
+    require_gradients,
+)
 from datadiet.pergrad.refusals import refuse_model
 
-LossFunction = Callable[[Any, Any], torch.Tensor]
-ForwardFunction = Callable[[nn.Module, Any], Any]
+ModelSource = nn.Module | Callable[[], nn.Module] | tuple[Callable[[], nn.Module], "str | Path"]
 
 
 class TaskLike(Protocol):
@@ -50,12 +68,11 @@ class GradientNorms:
         max_memory: int | None = None,
         forward: ForwardFunction | None = None,
     ) -> None:
-        # A compiled model is called as the module it was made from: its graph shows no parameters.
-        self.model: nn.Module = getattr(model, "_orig_mod", model)
+        self.model = uncompiled(model)
         self._parameters = parameters
         self._max_memory = max_memory
         self._loss = loss_function(task, loss)
-        self._forward: ForwardFunction = outputs_of if forward is None else _unwrapping(forward)
+        self._forward = forward
         self._autocast = autocast
         self._engine: Engine | None = None
         if max_memory is not None and max_memory <= 0:
@@ -78,33 +95,34 @@ class GradientNorms:
         return torch.float64 if wide else torch.float32
 
     def _squared(self, inputs: Any, targets: Any, verify: bool) -> dict[str, torch.Tensor]:
-        batch = batch_size(inputs, targets)
+        batch = Batch(inputs, targets, batch_size(inputs=inputs, targets=targets))
         refuse_model(self.model)
-        engine = self._engine or self._start(inputs, batch)
-        if batch == 0:
+        engine = self._engine or self._start(batch)
+        if batch.size == 0:
             return {name: torch.zeros(0, device=p.device) for name, p in engine.chosen.items()}
-        with self._as_found(engine.chosen.values()):
+        with self._prepared(engine.chosen.values()):
             if verify:
-                check_independence(engine, inputs, targets, batch)
-            return in_parts(engine, inputs, targets, batch, self._max_memory)
+                check_independence(engine, batch)
+            return in_parts(engine, batch, self._max_memory)
 
-    def _start(self, inputs: Any, batch: int) -> Engine:
+    def _start(self, batch: Batch) -> Engine:
         def heads() -> list[nn.Module]:
-            return find_heads(self.model, lambda: self._forward(self.model, take(inputs, slice(0, 1), batch)))
+            first = batch.example(0).inputs
+            return find_heads(self.model, lambda: outputs_of(self.model, first, self._forward))
 
-        with self._as_found([p for p in self.model.parameters() if p.requires_grad]):
+        with self._prepared([p for p in self.model.parameters() if p.requires_grad]):
             chosen = choose_parameters(self.model, self._parameters, heads)
         self._engine = Engine(self.model, self._forward, self._loss, chosen, self._autocast)
         return self._engine
 
     @contextmanager
-    def _as_found(self, wanted: Iterable[torch.Tensor]) -> Iterator[None]:
+    def _prepared(self, wanted: Iterable[torch.Tensor]) -> Iterator[None]:
         """Only the wanted parameters require gradients inside, and all is put back on the way out.
 
         Buffers are copied only in training mode, the only one in which well-behaved modules write to them.
         """
         training = any(module.training for module in self.model.modules())
-        with as_found(self.model, buffers=training):
+        with preserved_state(self.model, buffers=training):
             require_gradients(self.model, wanted)
             yield
 
@@ -219,71 +237,167 @@ def loss_function(task: str | TaskLike | None, loss: LossFunction | None) -> Los
             raise BadInputError("Give either task or loss, not both.")
         return loss
     if task is None or task == "classification":
-        return _cross_entropy
+        return cross_entropy
     if isinstance(task, str) or not callable(getattr(task, "loss", None)):
         raise BadInputError(f"task must be 'classification' or an object with a .loss method, not {task!r}.")
     return task.loss
 
 
-def _cross_entropy(outputs: Any, targets: torch.Tensor) -> torch.Tensor:
-    if not isinstance(outputs, torch.Tensor):
-        raise BadInputError(
-            f"The model returned {type(outputs).__name__}, not logits: pass loss= or forward=."
+@dataclass(frozen=True)
+class GrandResult:
+    """GraNd scores in the order of ascending ids.
+
+    Attributes:
+        ids: example ids, int64, shape (examples,).
+        mean: mean over the models, float64, shape (examples,).
+        std: standard deviation over the models (divisor n - 1; NaN for one model), shape (examples,).
+        per_seed: gradient norms of each model, shape (models, examples).
+    """
+
+    ids: npt.NDArray[np.int64]
+    mean: npt.NDArray[np.float64]
+    std: npt.NDArray[np.float64]
+    per_seed: npt.NDArray[np.float64]
+
+
+def grand(
+    models: Iterable[ModelSource],
+    loader: Iterable[Any],
+    *,
+    task: str | TaskLike | None = None,
+    loss: LossFunction | None = None,
+    parameters: Selection = "all",
+    autocast: torch.dtype | None = None,
+    max_memory: int | None = None,
+    forward: ForwardFunction | None = None,
+    verify_independence: bool = True,
+    device: str | torch.device | None = None,
+) -> GrandResult:
+    """GraNd of every example of a loader: `E_θ ‖∇_θ ℓ(f_θ(x), y)‖`, the mean over the given models.
+
+    Args:
+        models: modules, callables that make one, or pairs of such a callable and the path of a safetensors
+            file whose weights it gets. Modules are put in evaluation mode while they are scored.
+        loader: any iterable that can be gone through once for each model, of objects with `ids`, `inputs` and
+            `targets`, or of such triples. Rows are matched by id, so its order may change.
+        task: as in `gradient_norms`.
+        loss: as in `gradient_norms`.
+        parameters: as in `gradient_norms`.
+        autocast: as in `gradient_norms`.
+        max_memory: as in `gradient_norms`.
+        forward: as in `gradient_norms`.
+        verify_independence: check once for each model, on the first batch, that examples do not interact.
+        device: where to compute; by default where the model's parameters are.
+
+    Returns:
+        Ids, mean, standard deviation and the norms of each model.
+
+    Raises:
+        BadInputError: if there is no model or no example, an id comes twice, or models see different ids.
+
+    Source:
+        Paul, Ganguli, Dziugaite 2021, "Deep Learning on a Data Diet", section 2, definition 2.1.
+
+    Example:
+        >>> loader = [(torch.tensor([1, 0]), torch.tensor([[3.0, 4.0], [0.0, 2.0]]), torch.tensor([0, 1]))]
+        >>> model = nn.Linear(2, 2, bias=False)
+        >>> _ = nn.init.zeros_(model.weight)
+        >>> result = grand([model, model], loader)
+        >>> result.ids.tolist(), result.mean.round(3).tolist(), result.std.tolist()
+        ([0, 1], [1.414, 3.536], [0.0, 0.0])
+    """
+    columns: list[npt.NDArray[np.float64]] = []
+    ids: npt.NDArray[np.int64] | None = None
+    for source in models:
+        model = _module(source)
+        norms = GradientNorms(
+            model,
+            task=task,
+            loss=loss,
+            parameters=parameters,
+            autocast=autocast,
+            max_memory=max_memory,
+            forward=forward,
         )
-    half = outputs.dtype in (torch.float16, torch.bfloat16)
-    return F.cross_entropy(outputs.float() if half else outputs, targets, reduction="none")
+        seen, values = _one_model(model, norms, loader, verify_independence, device)
+        if ids is not None and not np.array_equal(ids, seen):
+            raise BadInputError(
+                f"The loader gave model {len(columns)} other ids than the first one: it must go through the "
+                "same examples each time (a generator can be gone through only once: pass a list or a DataLoader)."
+            )
+        ids = seen
+        columns.append(values)
+    if ids is None:
+        raise BadInputError("grand needs at least one model.")
+    per_seed = np.stack(columns)
+    spread = per_seed.std(axis=0, ddof=1) if len(columns) > 1 else np.full(len(ids), np.nan)
+    return GrandResult(ids, per_seed.mean(axis=0), spread, per_seed)
 
 
-def outputs_of(model: nn.Module, inputs: Any) -> Any:
-    """Call a model on a tensor, or on a dict by keyword where its `forward` takes the names."""
-    if isinstance(inputs, Mapping) and _takes(model, inputs):
-        return unwrapped(model(**inputs))
-    return unwrapped(model(inputs))
+def _one_model(
+    model: nn.Module,
+    norms: GradientNorms,
+    loader: Iterable[Any],
+    verify: bool,
+    device: str | torch.device | None,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    modes = [(module, module.training) for module in model.modules()]
+    ids: list[npt.NDArray[np.int64]] = []
+    values: list[npt.NDArray[np.float64]] = []
+    try:
+        model.eval()
+        device_of_batch = device or device_of(model)
+        if device is not None:
+            model.to(device)
+        for batch in loader:
+            batch_ids, inputs, targets = _parts(batch)
+            inputs, targets = moved((inputs, targets), device_of_batch)
+            found = norms(inputs, targets, verify_independence=verify and not ids)
+            ids.append(np.asarray(batch_ids, dtype=np.int64).reshape(-1))
+            values.append(found.cpu().double().numpy())
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    if not ids:
+        raise BadInputError("The loader is empty: there is nothing to score.")
+    joined, scores = np.concatenate(ids), np.concatenate(values)
+    if len(joined) != len(scores):
+        raise BadInputError(f"The loader gave {len(joined)} ids for {len(scores)} examples.")
+    order = np.argsort(joined, kind="stable")
+    joined, scores = joined[order], scores[order]
+    twice = np.flatnonzero(joined[1:] == joined[:-1])
+    if len(twice):
+        raise BadInputError(f"The loader gave example id {int(joined[twice[0]])} more than once.")
+    return joined, scores
 
 
-def _takes(model: nn.Module, inputs: Mapping[str, Any]) -> bool:
-    arguments = inspect.signature(model.forward).parameters
-    if any(a.kind is inspect.Parameter.VAR_KEYWORD for a in arguments.values()):
-        return any(name in arguments for name in inputs)
-    return all(name in arguments for name in inputs)
+def _module(source: Any) -> nn.Module:
+    if isinstance(source, nn.Module):
+        return source
+    if isinstance(source, tuple) and len(source) == 2 and callable(source[0]):
+        from safetensors.torch import load_model
+
+        model: nn.Module = source[0]()
+        try:
+            load_model(model, str(source[1]))
+        except (OSError, RuntimeError) as error:
+            raise BadInputError(f"Cannot load {source[1]} into {type(model).__name__}: {error}") from error
+        return model
+    if callable(source):
+        made = source()
+        if isinstance(made, nn.Module):
+            return made
+    raise BadInputError(
+        "A model is a module, a callable that makes one, or a pair (callable, path of a safetensors file), "
+        f"not {type(source).__name__}."
+    )
 
 
-def unwrapped(outputs: Any) -> Any:
-    """The logits of an output object that has them; anything else as it is."""
-    if isinstance(outputs, torch.Tensor):
-        return outputs
-    if isinstance(outputs, Mapping) and isinstance(outputs.get("logits"), torch.Tensor):
-        return outputs["logits"]
-    logits = getattr(outputs, "logits", None)
-    return logits if isinstance(logits, torch.Tensor) else outputs
-
-
-def _unwrapping(forward: ForwardFunction) -> ForwardFunction:
-    return lambda model, inputs: unwrapped(forward(model, inputs))
-
-
-def batch_size(inputs: Any, targets: Any) -> int:
-    """Number of examples: the first dimension that every tensor of the batch shares."""
-    sizes: dict[str, int] = {}
-    for label, value in (("inputs", inputs), ("targets", targets)):
-        _collect_sizes(label, value, sizes)
-    if not sizes:
-        raise BadInputError(
-            "inputs must be a tensor or a dict of tensors, with the examples in the first dimension."
-        )
-    if len(set(sizes.values())) > 1:
-        told = ", ".join(f"{name}: {size}" for name, size in sizes.items())
-        raise BadInputError(f"The tensors of a batch differ in their number of examples ({told}).")
-    return next(iter(sizes.values()))
-
-
-def _collect_sizes(label: str, value: Any, sizes: dict[str, int]) -> None:
-    if isinstance(value, torch.Tensor):
-        if value.dim():
-            sizes[label] = len(value)
-    elif isinstance(value, Mapping):
-        for key, entry in value.items():
-            _collect_sizes(f"{label}[{key!r}]", entry, sizes)
-    elif isinstance(value, (tuple, list)):
-        for position, entry in enumerate(value):
-            _collect_sizes(f"{label}[{position}]", entry, sizes)
+def _parts(batch: Any) -> tuple[Any, Any, Any]:
+    if isinstance(batch, (tuple, list)) and len(batch) == 3:
+        return batch[0], batch[1], batch[2]
+    if all(hasattr(batch, name) for name in ("ids", "inputs", "targets")):
+        return batch.ids, batch.inputs, batch.targets
+    raise BadInputError(
+        "The loader must give objects with ids, inputs and targets, or (ids, inputs, targets) triples."
+    )

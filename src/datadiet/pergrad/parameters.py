@@ -1,10 +1,10 @@
-"""Which parameters gradients are taken over: all, the head, a pattern; and models left as they were found."""
+"""Which parameters gradients are taken over: all, the head, a pattern; and the state of a model preserved."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -61,7 +61,7 @@ def choose_parameters(
 
 
 @contextmanager
-def as_found(model: nn.Module, *, buffers: bool = True) -> Iterator[None]:
+def preserved_state(model: nn.Module, *, buffers: bool = True) -> Iterator[None]:
     """Restore flags, buffers and random generators on the way out, after an exception too.
 
     `.grad`, hooks and the training mode are never touched here.
@@ -72,7 +72,7 @@ def as_found(model: nn.Module, *, buffers: bool = True) -> Iterator[None]:
 
     Example:
         >>> model = nn.BatchNorm1d(2)
-        >>> with as_found(model):
+        >>> with preserved_state(model):
         ...     _ = model.requires_grad_(False)(torch.ones(3, 2))
         >>> model.weight.requires_grad, int(model.num_batches_tracked)
         (True, 0)
@@ -118,18 +118,15 @@ def find_heads(model: nn.Module, outputs_of_one: Callable[[], Any]) -> list[nn.M
     dimensions. Without any such layer, the last module called that has parameters of its own.
     """
     called: list[tuple[nn.Module, Any]] = []
-    handles = []
-    try:
+
+    def keep(module: nn.Module, given: Any, output: Any) -> None:
+        called.append((module, _shape(output)))
+
+    with ExitStack() as handles, torch.no_grad():
         for module in model.modules():
             if any(True for _ in module.parameters(recurse=False)):
-                handles.append(
-                    module.register_forward_hook(lambda m, _, output: called.append((m, _shape(output))))
-                )
-        with torch.no_grad():
-            outputs = outputs_of_one()
-    finally:
-        for handle in handles:
-            handle.remove()
+                handles.enter_context(module.register_forward_hook(keep))
+        outputs = outputs_of_one()
     if not called:
         raise BadInputError(
             "The model calls no module with parameters, so it has no head: choose parameters by name."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,6 +13,11 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from datadiet.foundation.errors import BadInputError
+from datadiet.pergrad.batches import module_label
+from datadiet.pergrad.tape import Call, registered_for
+
+#: By function: raises BadInputError if a call of it mixes examples or draws at random.
+FUNCTION_CHECKS: dict[Any, Callable[[Call], None]] = {}
 
 
 def refuse_model(model: nn.Module) -> None:
@@ -23,8 +29,7 @@ def refuse_model(model: nn.Module) -> None:
     for name, module in model.named_modules():
         reason = _reason(module)
         if reason is not None:
-            label = f"`{name}` ({type(module).__name__})" if name else f"The model ({type(module).__name__})"
-            raise BadInputError(f"{label} {reason}")
+            raise BadInputError(f"{module_label(name, module)} {reason}")
 
 
 def _reason(module: nn.Module) -> str | None:
@@ -56,54 +61,34 @@ def _reason(module: nn.Module) -> str | None:
     return None
 
 
-def refuse_function(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Raise BadInputError if a function call mixes examples or draws at random."""
-    check = _FUNCTION_CHECKS.get(func)
-    if check is not None:
-        check(args, kwargs)
-
-
-def _argument(args: tuple[Any, ...], kwargs: dict[str, Any], position: int, name: str, default: Any) -> Any:
-    if name in kwargs:
-        return kwargs[name]
-    return args[position] if len(args) > position else default
-
-
-def _batch_norm(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    functional = _argument(args, kwargs, 5, "training", False)
-    if functional or _argument(args, kwargs, 1, "running_mean", None) is None:
+@registered_for(FUNCTION_CHECKS, [F.batch_norm])
+def _batch_norm(call: Call) -> None:
+    if call.option("training", 5, False) or call.option("running_mean", 1) is None:
         raise BadInputError(
             "The model calls F.batch_norm with the statistics of the batch, so an example has no gradient of "
             "its own: call model.eval() first, or pass training=False with running statistics."
         )
 
 
-def _dropout(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    if _argument(args, kwargs, 2, "training", True) and _argument(args, kwargs, 1, "p", 0.5) > 0:
+@registered_for(
+    FUNCTION_CHECKS,
+    [F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout],
+)
+def _dropout(call: Call) -> None:
+    if call.option("training", 2, True) and call.option("p", 1, 0.5) > 0:
         raise BadInputError(
             "The model calls dropout with training=True and would drop at random: call model.eval() first."
         )
 
 
-def _embedding(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    if _argument(args, kwargs, 5, "scale_grad_by_freq", False):
+@registered_for(FUNCTION_CHECKS, [F.embedding])
+def _embedding(call: Call) -> None:
+    if call.option("scale_grad_by_freq", 5, False):
         raise BadInputError(
             "The model calls F.embedding with scale_grad_by_freq=True: the gradient depends on how often a "
             "token occurs in the batch, so an example has none of its own. Set it to False."
         )
-    if _argument(args, kwargs, 3, "max_norm", None) is not None:
+    if call.option("max_norm", 3) is not None:
         raise BadInputError(
             "The model calls F.embedding with max_norm, which rewrites the weight: set it to None."
         )
-
-
-_FUNCTION_CHECKS = {
-    F.batch_norm: _batch_norm,
-    F.dropout: _dropout,
-    F.dropout1d: _dropout,
-    F.dropout2d: _dropout,
-    F.dropout3d: _dropout,
-    F.alpha_dropout: _dropout,
-    F.feature_alpha_dropout: _dropout,
-    F.embedding: _embedding,
-}

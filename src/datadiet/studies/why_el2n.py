@@ -32,8 +32,8 @@ from torch import nn
 from datadiet.engine.points import load_weights
 from datadiet.foundation.errors import BadInputError
 from datadiet.landscape import ntk_gram
-from datadiet.landscape.jacobians import outputs_of
 from datadiet.pages.report.canvas import LIGHT, new_figure
+from datadiet.pergrad.batches import logits_of
 from datadiet.studies.toolbox.claims import Claim, Measurement, mean_correlation, mean_within
 from datadiet.studies.toolbox.context import StudyContext
 from datadiet.studies.toolbox.figures import (
@@ -299,7 +299,7 @@ def logit_gradients(model: nn.Module, inputs: Any, targets: torch.Tensor) -> Log
         ([[12.5, -4.0], [-4.0, 2.0]], [[0.0], [0.0]])
     """
     with torch.no_grad():
-        logits = outputs_of(model, inputs).double().cpu()
+        logits = logits_of(model, inputs).double().cpu()
     errors = (torch.softmax(logits, dim=1) - F.one_hot(targets.cpu(), logits.shape[1])).numpy()
     count, classes = errors.shape
     kernel = ntk_gram(model, inputs).double().cpu().numpy().reshape(count, classes, count, classes)
@@ -338,7 +338,7 @@ def changes_of_a_step(
         return [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
 
     def losses() -> torch.Tensor:
-        return F.cross_entropy(outputs_of(moved, inputs), targets, reduction="none")
+        return F.cross_entropy(logits_of(moved, inputs), targets, reduction="none")
 
     whole = gradient_of(losses().sum())
     rows = []
