@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from datadiet.foundation.errors import BadInputError
-from datadiet.models.registry import WORD_TASKS, ModelContext
+from datadiet.models.context import WORD_TASKS, ModelContext
 
 
 class IntentSlotModel(nn.Module):

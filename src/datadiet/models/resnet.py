@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from datadiet.models.registry import ModelContext, model
+from datadiet.models.context import ModelContext
+from datadiet.models.registry import model
 
 
 class BasicBlock(nn.Module):

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from datadiet.foundation.errors import BadInputError
+from datadiet.models.context import ONE_ROW_TASKS, WORD_TASKS, ModelContext
 from datadiet.models.pretrained import IntentSlotModel, LogitsOf, import_transformers
-from datadiet.models.registry import ONE_ROW_TASKS, WORD_TASKS, ModelContext, model
+from datadiet.models.registry import model
 
 
 class MLP(nn.Module):
