@@ -18,6 +18,7 @@ import torch
 import datadiet as dd
 from datadiet.engine.setup import Setup, prepare
 from datadiet.engine.training.loop import Observer, ShowProgress, TrainingLoop
+from tiny_models import small_recipe
 
 collect_ignore_glob = ["conftest.py", "*/conftest.py"]  # no doctests in these; their names would clash
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -43,16 +44,7 @@ def vectors() -> dd.Examples:
 
 @pytest.fixture
 def tiny_recipe() -> dd.Recipe:
-    return dd.Recipe(
-        name="tiny",
-        model="mlp",
-        model_options={"hidden": (12,)},
-        epochs=4,
-        batch_size=16,
-        lr=0.1,
-        precision="float32",
-        memory_format="contiguous",
-    )
+    return small_recipe()
 
 
 @pytest.fixture

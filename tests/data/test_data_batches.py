@@ -10,6 +10,7 @@ import torch
 import datadiet.data as dd
 from datadiet.data.stores.order import order_of
 from datadiet.foundation.errors import BadInputError
+from tiny_models import save_tokenizer
 
 
 def image_examples():
@@ -184,10 +185,7 @@ def test_the_global_generators_are_left_alone():
 
 
 def test_a_dictionary_of_inputs_travels_on_its_ids(tmp_path):
-    transformers = pytest.importorskip("transformers")
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{i}" for i in range(50))]
-    (tmp_path / "vocab.txt").write_text("\n".join(words))
-    transformers.BertTokenizerFast(str(tmp_path / "vocab.txt")).save_pretrained(tmp_path / "tokenizer")
+    save_tokenizer(tmp_path / "tokenizer", [*(f"w{i}" for i in range(50))])
     examples = text_examples()
     encoding = dd.TokenEncoding(str(tmp_path / "tokenizer"))
     memory = dd.open_store(examples.train, encoding)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import datadiet.data as dd
 from datadiet.data.stores.batches import DenseRows, RaggedRows, join
 from datadiet.foundation.errors import BadInputError
+from tiny_models import save_tokenizer
 
 
 def test_image_statistics_are_those_of_the_train_pixels():
@@ -188,10 +189,7 @@ def test_ragged_rows_behave_like_lists(lists, data):
 
 @pytest.fixture
 def tokenizer_folder(tmp_path):
-    transformers = pytest.importorskip("transformers")
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "sat", "##s"]
-    (tmp_path / "vocab.txt").write_text("\n".join(words))
-    transformers.BertTokenizerFast(str(tmp_path / "vocab.txt")).save_pretrained(tmp_path / "tokenizer")
+    save_tokenizer(tmp_path / "tokenizer", ["the", "cat", "sat", "##s"])
     return str(tmp_path / "tokenizer")
 
 

@@ -14,6 +14,7 @@ import pytest
 from small_sources import TINY, write_images, write_text, write_vectors
 
 import datadiet as dd
+from tiny_models import bert_config, save_tokenizer, vit_config
 
 FLAGS = ("--keep", "0.5", "--seeds", "1", "--scores", "el2n,grand", "--at-epoch", "1", "--allow-empty-class")
 
@@ -24,17 +25,8 @@ def text_classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     transformers = pytest.importorskip("transformers")
     folder = tmp_path_factory.mktemp("bert")
     words = ["good", "fine", "warm", "clear", "bad", "poor", "cold", "vague", "tea", "rain", "book", "road"]
-    (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]))
-    transformers.BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
-    config = transformers.BertConfig(
-        vocab_size=17,
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        max_position_embeddings=32,
-        num_labels=3,
-    )
+    save_tokenizer(folder, words)
+    config = bert_config(vocab_size=17, max_position_embeddings=32, num_labels=3)
     transformers.BertForSequenceClassification(config).save_pretrained(folder)
     return folder
 
@@ -44,15 +36,7 @@ def image_classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random vision transformer of one layer for pictures of 8x8 in colour."""
     transformers = pytest.importorskip("transformers")
     folder = tmp_path_factory.mktemp("vit")
-    config = transformers.ViTConfig(
-        image_size=8,
-        patch_size=4,
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        num_labels=5,
-    )
+    config = vit_config(image_size=8, patch_size=4, intermediate_size=16, num_labels=5)
     transformers.ViTForImageClassification(config).save_pretrained(folder)
     return folder
 

@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tiny_models import bert_config, save_tokenizer
+
 VERBS = {"travel": ["fly", "ride", "go"], "weather": ["rain", "sun", "snow"]}
 CITIES = ("rome", "oslo", "new york", "paris")
 OTHER = ("to", "in", "please", "today")
@@ -52,20 +54,10 @@ def write_encoder(folder: Path) -> Path:
     import torch
     import transformers
 
-    folder.mkdir(parents=True, exist_ok=True)
     whole = [word for verbs in VERBS.values() for word in verbs if word != "snow"]
     pieces = ["sn", "##ow", "pa", "##ris", "rome", "oslo", "new", "york", *OTHER]
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *whole, *pieces]
-    (folder / "vocab.txt").write_text("\n".join(vocabulary))
-    transformers.BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
-    config = transformers.BertConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        max_position_embeddings=32,
-    )
+    save_tokenizer(folder, [*whole, *pieces])
+    config = bert_config(vocab_size=5 + len(whole) + len(pieces), max_position_embeddings=32)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         transformers.BertModel(config).save_pretrained(folder)

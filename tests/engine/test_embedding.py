@@ -15,6 +15,7 @@ from datadiet.engine.points import load_weights
 from datadiet.engine.runs import train_run
 from datadiet.engine.setup import prepare
 from datadiet.jobs.score import score_with
+from tiny_models import bert_config, vit_config
 
 transformers = pytest.importorskip("transformers")
 
@@ -159,9 +160,7 @@ def test_an_encoder_gives_mean_pooled_texts_whatever_the_padding(tmp_path) -> No
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "good", "bad", "day", "film", "a", "very"]
     (tmp_path / "vocab.txt").write_text("\n".join(words))
     transformers.BertTokenizerFast(str(tmp_path / "vocab.txt")).save_pretrained(folder)
-    config = transformers.BertConfig(
-        vocab_size=10, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
-    )
+    config = bert_config(vocab_size=10, intermediate_size=32)
     encoder = transformers.BertModel(config).eval()
     encoder.save_pretrained(folder)
     texts = [
@@ -194,14 +193,7 @@ def test_an_encoder_gives_mean_pooled_texts_whatever_the_padding(tmp_path) -> No
 
 def test_an_encoder_takes_grey_images_of_another_size(tmp_path) -> None:
     folder = str(tmp_path / "encoder")
-    config = transformers.ViTConfig(
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
-        image_size=16,
-        patch_size=8,
-    )
+    config = vit_config()
     transformers.ViTModel(config).save_pretrained(folder)
     pictures = np.random.default_rng(0).integers(0, 255, (12, 8, 8), dtype=np.uint8)
     from PIL import Image

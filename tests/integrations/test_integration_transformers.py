@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from tiny_models import bert_config
+
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 datasets = pytest.importorskip("datasets")
 
@@ -44,15 +46,7 @@ def data() -> Any:
 
 def tiny_model() -> Any:
     torch.manual_seed(0)
-    config = transformers.BertConfig(
-        vocab_size=30,
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        num_labels=3,
-        max_position_embeddings=8,
-    )
+    config = bert_config(vocab_size=30, num_labels=3, max_position_embeddings=8)
     return transformers.BertForSequenceClassification(config)
 
 

@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from tiny_models import bert_config, vit_config
+
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
@@ -108,29 +110,16 @@ def recurrent() -> nn.Module:
 
 def bert() -> nn.Module:
     transformers = pytest.importorskip("transformers")
-    config = transformers.BertConfig(
-        vocab_size=20,
-        hidden_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=12,
-        max_position_embeddings=10,
-        num_labels=3,
+    config = bert_config(
+        vocab_size=20, hidden_size=8, intermediate_size=12, max_position_embeddings=10, num_labels=3
     )
     return randomised(transformers.BertForSequenceClassification(config))
 
 
 def vit() -> nn.Module:
     transformers = pytest.importorskip("transformers")
-    config = transformers.ViTConfig(
-        hidden_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=12,
-        image_size=8,
-        patch_size=4,
-        num_channels=2,
-        num_labels=3,
+    config = vit_config(
+        hidden_size=8, intermediate_size=12, image_size=8, patch_size=4, num_channels=2, num_labels=3
     )
     return randomised(transformers.ViTForImageClassification(config))
 

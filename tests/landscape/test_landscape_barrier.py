@@ -14,6 +14,7 @@ from torch import nn
 
 from datadiet.foundation.errors import BadInputError
 from datadiet.landscape import error_barrier, interpolate
+from tiny_models import bert_config
 
 
 class Product(nn.Module):
@@ -294,14 +295,8 @@ def test_a_task_or_a_loss_says_what_is_measured():
 
 def test_transformers_models_are_called_by_keyword():
     transformers = pytest.importorskip("transformers")
-    config = transformers.BertConfig(
-        vocab_size=20,
-        hidden_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=12,
-        max_position_embeddings=10,
-        num_labels=3,
+    config = bert_config(
+        vocab_size=20, hidden_size=8, intermediate_size=12, max_position_embeddings=10, num_labels=3
     )
     a, b = (transformers.BertForSequenceClassification(config) for _ in range(2))
     tokens = torch.randint(1, 20, (5, 6), generator=torch.Generator().manual_seed(0))

@@ -8,6 +8,7 @@ import torch
 import datadiet as dd
 from datadiet.models import ModelContext, build_model
 from datadiet.models.pretrained import image_processing
+from tiny_models import bert_config, vit_config
 
 transformers = pytest.importorskip("transformers")
 
@@ -15,14 +16,7 @@ transformers = pytest.importorskip("transformers")
 @pytest.fixture(scope="module")
 def vit_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("vit")
-    config = transformers.ViTConfig(
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
-        image_size=16,
-        patch_size=8,
-    )
+    config = vit_config()
     transformers.ViTForImageClassification(config).save_pretrained(folder)
     return str(folder)
 
@@ -30,9 +24,7 @@ def vit_folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def bert_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bert")
-    config = transformers.BertConfig(
-        vocab_size=40, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
-    )
+    config = bert_config(vocab_size=40, num_hidden_layers=2, intermediate_size=32)
     transformers.BertModel(config).save_pretrained(folder)
     return str(folder)
 

@@ -17,6 +17,7 @@ from datadiet.studies.ntk_velocity import BELOW_NOISE, OFFSETS, epochs, groups_i
 from datadiet.studies.toolbox.claims import judge
 from datadiet.studies.toolbox.context import StudyContext
 from datadiet.studies.toolbox.study import StudyResult, carry_out, plan_of
+from tiny_models import small_recipe
 
 
 def half_clear_half_random() -> dd.Examples:
@@ -30,16 +31,8 @@ def half_clear_half_random() -> dd.Examples:
 
 @pytest.fixture(scope="module")
 def halves(tmp_path_factory) -> StudyContext:
-    recipe = dd.Recipe(
-        name="memorising",
-        model="mlp",
-        model_options={"hidden": (48,)},
-        epochs=20,
-        batch_size=16,
-        lr=0.3,
-        weight_decay=0.0,
-        precision="float32",
-        memory_format="contiguous",
+    recipe = small_recipe(
+        name="memorising", model_options={"hidden": (48,)}, epochs=20, lr=0.3, weight_decay=0.0
     )
     context = small_context(half_clear_half_random(), recipe, tmp_path_factory.mktemp("halves"))
     context.scale = dataclasses.replace(TINY, group=45)
@@ -111,16 +104,7 @@ def test_too_little_data_for_any_group_or_kernel_is_refused(tiny_recipe, tmp_pat
 
 @pytest.fixture(scope="module")
 def noisy_scale_context(vectors, tmp_path_factory) -> StudyContext:
-    recipe = dd.Recipe(
-        name="tiny",
-        model="mlp",
-        model_options={"hidden": (12,)},
-        epochs=4,
-        batch_size=16,
-        lr=0.1,
-        precision="float32",
-        memory_format="contiguous",
-    )
+    recipe = small_recipe()
     return small_context(vectors, recipe, tmp_path_factory.mktemp("ntk"))
 
 

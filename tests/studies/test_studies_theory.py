@@ -15,6 +15,7 @@ from datadiet.studies.init_correlation import spearman
 from datadiet.studies.toolbox.context import StudyContext
 from datadiet.studies.toolbox.study import StudyResult, carry_out
 from datadiet.studies.why_el2n import changes_of_a_step, logit_gradients
+from tiny_models import small_recipe
 
 
 def directions(lengths: str) -> dd.Examples:
@@ -148,16 +149,7 @@ def test_a_real_step_is_what_two_steps_of_sgd_done_by_hand_give() -> None:
 
 @pytest.fixture(scope="module")
 def why(vectors, tmp_path_factory) -> StudyResult:
-    recipe = dd.Recipe(
-        name="tiny",
-        model="mlp",
-        model_options={"hidden": ()},
-        epochs=4,
-        batch_size=16,
-        lr=0.02,
-        precision="float32",
-        memory_format="contiguous",
-    )
+    recipe = small_recipe(model_options={"hidden": ()}, lr=0.02)
     folder = tmp_path_factory.mktemp("why")
     return carry_out(STUDIES["why-el2n"], small_context(vectors, recipe, folder), folder / "out")
 

@@ -12,6 +12,7 @@ from datadiet.engine.runs import train_run
 from datadiet.engine.setup import prepare
 from datadiet.engine.training.ledger import Ledger, method_cost
 from datadiet.jobs.dynamic_run import with_dynamic
+from tiny_models import small_recipe
 
 
 class Clock:
@@ -51,15 +52,7 @@ def test_time_goes_to_the_account_that_is_named_and_goes_on_after_a_break(monkey
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
-    recipe = dd.Recipe(
-        model="mlp",
-        model_options={"hidden": (8,)},
-        epochs=4,
-        batch_size=100,
-        lr=0.05,
-        precision="float32",
-        memory_format="contiguous",
-    )
+    recipe = small_recipe(model_options={"hidden": (8,)}, batch_size=100, lr=0.05)
     return prepare(dd.load("digits"), recipe, workspace=tmp_path_factory.mktemp("runs"), device="cpu")
 
 
