@@ -16,8 +16,7 @@ from datadiet.data import Examples, Part
 from datadiet.data.columns.arrow import one_array, rows_at
 from datadiet.foundation.atomic import atomic_file, atomic_path, write_json
 from datadiet.foundation.errors import BadInputError
-from datadiet.jobs.export.columns import LabelColumn, plain
-from datadiet.jobs.export.rows import Chunk, neutralised, with_contents
+from datadiet.jobs.export.rows import Chunk, LabelColumn, neutralised, plain, with_contents
 from datadiet.jobs.pool.hypotheses import Opinion
 from datadiet.jobs.pool.rows import PoolRows
 
