@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from datadiet.foundation.errors import BadInputError
+from datadiet.pages.numbers import are_numbers, compact, count, is_number, share
 from datadiet.pages.report.canvas import (
     LIGHT,
     Theme,
@@ -22,8 +23,8 @@ from datadiet.pages.report.canvas import (
     plain_text_labels,
     series_style,
 )
-from datadiet.pages.report.plain import accuracy_title, is_same_subset, score_title, subset_title
-from datadiet.pages.text import compact, count, is_number, printable, share
+from datadiet.pages.report.wording import accuracy_title, is_same_subset, score_title, subset_title
+from datadiet.pages.text import printable
 
 Array = np.ndarray[Any, Any]
 
@@ -84,7 +85,7 @@ def _draw_full(axes: Axes, full: Mapping[str, Any], tolerance: float | None, the
     accuracy = 100 * float(full["accuracy"])
     interval = full.get("interval")
     axes.axhline(accuracy, color=theme.ink, linewidth=1.2, label="full data")
-    if interval is not None and all(is_number(end) for end in interval):
+    if are_numbers(interval):
         axes.axhspan(100 * interval[0], 100 * interval[1], color=theme.pale, alpha=0.4, linewidth=0)
     if tolerance is not None:
         axes.axhline(
@@ -118,7 +119,7 @@ def _draw_series(
     below, above = np.zeros(len(x)), np.zeros(len(x))
     for row, subset in enumerate(ordered):
         interval = subset.get("interval")
-        if interval is not None and all(is_number(end) for end in interval):
+        if are_numbers(interval):
             below[row], above[row] = max(y[row] - 100 * interval[0], 0), max(100 * interval[1] - y[row], 0)
         single = [100 * float(value) for value in subset.get("accuracies") or () if is_number(value)]
         if len(single) > 1:
