@@ -176,8 +176,8 @@ def agree(
         pairs += [_row(joined.total, fraction, *two) for two in itertools.combinations(choices, 2)]
     given = [_choice(joined, name, ids) for name, ids in joined.kept.items()]
     further: list[dict[str, Any]] = []
-    for choice in given if joined.total and joined.ids is not None else ():
-        share = choice.size / joined.total
+    for choice in given if joined.ids is not None else ():
+        share = choice.size / len(choice.members)
         balance.append(choice.balance_row(share))
         further += [_row(joined.total, share, choice, chosen(name, choice.size)) for name in joined.series]
     for first, second in itertools.combinations(given, 2):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,18 +41,14 @@ def report_figures(contents: ReportContents) -> dict[str, Draw]:
     verdict = contents.verdict
     drawings: dict[str, Draw] = {}
     if verdict.get("full") is not None or verdict.get("subsets"):
-        drawings["accuracy_against_keep"] = lambda theme, narrow: figures.accuracy_against_keep(
-            verdict, theme, narrow
-        )
+        drawings["accuracy_against_keep"] = partial(figures.accuracy_against_keep, verdict)
     if contents.scores:
         masks = {score: contents.kept[key] for score, key in _marked_subsets(contents).items()}
-        drawings["score_distributions"] = lambda theme, narrow: figures.score_distributions(
-            contents.scores, masks, theme, narrow
-        )
+        drawings["score_distributions"] = partial(figures.score_distributions, contents.scores, masks)
     if contents.kept and _has_classes(contents):
         kept = {_kept_title(contents, key): contents.kept[key] for key in _in_balance(contents)}
-        drawings["class_balance"] = lambda theme, narrow: figures.class_balance(
-            contents.labels, contents.class_names, kept, theme, narrow
+        drawings["class_balance"] = partial(
+            figures.class_balance, contents.labels, contents.class_names, kept
         )
     return drawings
 
@@ -286,13 +284,10 @@ def _provenance(provenance: Mapping[str, Any]) -> list[tuple[str, list[tuple[str
 
 def _entries(value: Any, path: str) -> list[tuple[str, str]]:
     if isinstance(value, Mapping) and value:
-        return [
-            entry
-            for key, inner in value.items()
-            for entry in _entries(inner, f"{path}.{key}" if path else str(key))
-        ]
+        inner = [_entries(item, f"{path}.{key}" if path else str(key)) for key, item in value.items()]
+        return list(itertools.chain.from_iterable(inner))
     if isinstance(value, (list, tuple)):
-        return [(path, ", ".join(str(item) for item in value) or "none")]
+        return [(path, ", ".join(map(str, value)) or "none")]
     if value is None or isinstance(value, bool):
-        return [(path, "none" if value is None else "yes" if value else "no")]
+        return [(path, {None: "none", True: "yes", False: "no"}[value])]
     return [(path, str(value))]
