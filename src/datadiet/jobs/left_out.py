@@ -160,16 +160,14 @@ def _bounds(centre: float, parts: list[_Mean], level: float) -> tuple[float, flo
     return centre - half, centre + half
 
 
-_COLUMNS = pa.schema(
-    {
-        **dict.fromkeys(("score", "rule"), pa.string()),
-        **{"keep": pa.float64(), "n": pa.int64(), "grouping": pa.string(), "group": pa.string()},
-        **{"n_train": pa.int64(), "n_kept": pa.float64(), "kept_share": pa.float64(), "n_test": pa.int64()},
-        **dict.fromkeys(("accuracy", "accuracy_low", "accuracy_high"), pa.float64()),
-        **dict.fromkeys(("minus_full", "minus_full_low", "minus_full_high"), pa.float64()),
-        "loses_more": pa.bool_(),
-    }
-)
+_TEXTS = ("score", "rule", "grouping", "group")
+_COUNTS = ("n", "n_train", "n_test")
+_COLUMNS = (
+    "score", "rule", "keep", "n", "grouping", "group", "n_train", "n_kept", "kept_share", "n_test", "accuracy",
+    "accuracy_low", "accuracy_high", "minus_full", "minus_full_low", "minus_full_high", "loses_more",
+)  # fmt: skip
+_TYPES = dict.fromkeys(_COLUMNS, pa.float64()) | dict.fromkeys(_TEXTS, pa.string())
+_TYPES |= dict.fromkeys(_COUNTS, pa.int64()) | {"loses_more": pa.bool_()}
 
 
 def kept_shares(grouping: Grouping, ids: npt.NDArray[np.int64], kept: Sequence[Any]) -> list[Row]:
@@ -325,4 +323,4 @@ def write_groups(tables: Sequence[Mapping[str, Any]], path: Path) -> None:
                 flat |= {name: mean, f"{name}_low": low, f"{name}_high": high}
             rows.append({**about, **flat, "n_kept": float(row["n_kept"])})
     with atomic_path(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=_COLUMNS), temporary)
+        pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(list(_TYPES.items()))), temporary)

@@ -6,6 +6,7 @@ import hashlib
 import re
 import shutil
 import unicodedata
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -105,23 +106,17 @@ class SafeTree:
     """
 
     def __init__(self) -> None:
-        self._names: dict[str, FolderNames] = {}
+        self._names: defaultdict[str, FolderNames] = defaultdict(FolderNames)
         self._folders: dict[tuple[str, str], str] = {}
-
-    def folder(self, parent: str, text: str) -> str:
-        """The folder below `parent` (a result of this method, or "") that stands for `text`."""
-        if (parent, text) not in self._folders:
-            name = self._names.setdefault(parent, FolderNames()).take(text)
-            self._folders[parent, text] = f"{parent}/{name}" if parent else name
-        return self._folders[parent, text]
 
     def place(self, parts: Sequence[str]) -> str:
         """A path for one file: folders of the same text are shared, the file's own name is new."""
         parent = ""
         for text in parts[:-1]:
-            parent = self.folder(parent, text)
-        name = self._names.setdefault(parent, FolderNames()).take(parts[-1])
-        return f"{parent}/{name}" if parent else name
+            if (parent, text) not in self._folders:
+                self._folders[parent, text] = f"{parent}{self._names[parent].take(text)}/"
+            parent = self._folders[parent, text]
+        return parent + self._names[parent].take(parts[-1])
 
 
 def _same_file(name: str) -> str:

@@ -17,7 +17,7 @@ from datadiet.data.columns.arrow import one_array, rows_at
 from datadiet.foundation.atomic import atomic_file, atomic_path, write_json
 from datadiet.foundation.errors import BadInputError
 from datadiet.jobs.export.plan import CLASS_TASKS
-from datadiet.jobs.export.rows import Chunk, LabelColumn, neutralised, plain, with_contents
+from datadiet.jobs.export.rows import Chunk, LabelColumn, neutralised, plain, tag_column, with_contents
 from datadiet.jobs.pool.hypotheses import PoolPrediction
 from datadiet.jobs.pool.rows import PoolRows
 
@@ -83,29 +83,22 @@ def _write_augmented(
         # The base came out of an earlier round: where its rows came from first is in that round's folder.
         dataset = dataset.remove_columns(ORIGIN)
     names = dataset.column_names
-    fields = {
-        "from": datasets.Value("string"),
-        "id": datasets.Value("int64"),
-        "score": datasets.Value("float64"),
-    }
+    kinds = {"from": "string", "id": "int64", "score": "float64"}
+    fields = {name: datasets.Value(kind) for name, kind in kinds.items()}
     features = datasets.Features({**dataset.features, ORIGIN: fields})
     schema = features.arrow_schema
     with atomic_path(folder / "train.parquet") as temporary, pq.ParquetWriter(temporary, schema) as writer:
         for chunk in _chunks(examples.train, names):
             writer.write_table(_with_origin(chunk.table, "base", chunk.ids, None, schema))
-        chosen = rows.part.take(places)
-        scores = None if hardness is None else hardness[places]
-        for start, chunk in _from_pool(chosen, examples, rows, names):
-            some = None if scores is None else scores[start : start + len(chunk)]
+        for chunk in _from_pool(rows.part.take(places), examples, rows, names):
+            some = None if hardness is None else hardness[np.searchsorted(rows.part.ids, chunk.ids)]
             writer.write_table(_with_origin(chunk.table, "pool", chunk.ids, some, schema))
     test = examples.test.dataset
-    plain_schema = datasets.Features({name: test.features[name] for name in names if name in test.features})
-    with (
-        atomic_path(folder / "test.parquet") as temporary,
-        pq.ParquetWriter(temporary, plain_schema.arrow_schema) as writer,
-    ):
-        for chunk in _chunks(examples.test, list(plain_schema)):
-            writer.write_table(chunk.table.cast(plain_schema.arrow_schema))
+    features = datasets.Features({name: test.features[name] for name in names if name in test.features})
+    schema = features.arrow_schema
+    with atomic_path(folder / "test.parquet") as temporary, pq.ParquetWriter(temporary, schema) as writer:
+        for chunk in _chunks(examples.test, list(features)):
+            writer.write_table(chunk.table.cast(schema))
 
 
 def _chunks(part: Part, names: Sequence[str]) -> Iterator[Chunk]:
@@ -120,17 +113,14 @@ def _chunks(part: Part, names: Sequence[str]) -> Iterator[Chunk]:
         yield from with_contents(chunk, part.input_columns[0]) if part.kind == "image" else (chunk,)
 
 
-def _from_pool(
-    chosen: Part, examples: Examples, rows: PoolRows, names: Sequence[str]
-) -> Iterator[tuple[int, Chunk]]:
+def _from_pool(chosen: Part, examples: Examples, rows: PoolRows, names: Sequence[str]) -> Iterator[Chunk]:
     """The picked rows in pieces, in the columns of the base; a column that the pool lacks is empty."""
     there = chosen.dataset.column_names
     features = examples.train.dataset.features
     values = LabelColumn(examples) if examples.task in CLASS_TASKS else None
     instead = {examples.label_column: rows.roles.label} if values is None else {}
     if rows.roles.tags is not None:
-        instead[_tag_column(examples)] = rows.roles.tags
-    start = 0
+        instead[str(tag_column(examples))] = rows.roles.tags
     for chunk in _chunks(chosen, there):
         columns: dict[str, Any] = {}
         for name in names:
@@ -142,18 +132,7 @@ def _from_pool(
                 columns[name] = _cast(one_array(chunk.table, source), kind, source, name)
             else:
                 columns[name] = pa.nulls(len(chunk), kind)
-        yield start, Chunk(pa.table(columns), chunk.ids, chunk.labels)
-        start += len(chunk)
-
-
-def _tag_column(examples: Examples) -> str:
-    from datadiet.data.columns.task_roles import find_task_roles
-
-    label = examples.label_column if examples.task == "intent_slots" else None
-    inputs = list(examples.input_columns)
-    found = find_task_roles(examples.train.dataset, inputs=inputs, label=label, task=examples.task).tags
-    assert found is not None
-    return found
+        yield Chunk(pa.table(columns), chunk.ids, chunk.labels)
 
 
 def _cast(array: Any, kind: Any, source: str, name: str) -> Any:

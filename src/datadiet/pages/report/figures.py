@@ -120,20 +120,10 @@ def _draw_series(
             axes.plot([x[row]] * len(single), single, ".", color=colour, alpha=0.45, markersize=4, zorder=2)
         if recommended is not None and is_same_subset(subset, recommended):
             axes.plot(x[row], y[row], "o", markersize=15, mfc="none", mec=colour, mew=1.4, zorder=4)
-    axes.errorbar(
-        x,
-        y,
-        yerr=np.stack([below, above]),
-        color=colour,
-        marker=marker,
-        markersize=5.5,
-        linewidth=1.4,
-        linestyle=(0, (1.5, 2)) if position is None else "-",
-        elinewidth=1.4,
-        capsize=0,
-        label=name,
-        zorder=3,
-    )
+    line = (0, (1.5, 2)) if position is None else "-"
+    style: dict[str, Any] = {"markersize": 5.5, "linewidth": 1.4, "elinewidth": 1.4, "capsize": 0}
+    bounds = np.stack([below, above])
+    axes.errorbar(x, y, bounds, color=colour, marker=marker, linestyle=line, label=name, zorder=3, **style)
 
 
 def score_distributions(
@@ -240,7 +230,9 @@ def class_balance(
     classes = len(class_names)
     before = 100 * np.bincount(labels, minlength=classes) / len(labels)
     after = {
-        name: 100 * np.bincount(labels[mask], minlength=classes) / max(int(mask.sum()), 1)
+        printable(name, limit=40): 100
+        * np.bincount(labels[mask], minlength=classes)
+        / max(int(mask.sum()), 1)
         for name, mask in list(kept.items())[:MOST_SUBSETS_IN_BALANCE]
     }
     with drawing_style():
@@ -273,8 +265,7 @@ def _draw_rows(
     axes.plot(before, rows, "|", label="all examples", zorder=2, **ticks)
     for position, (name, shares) in enumerate(after.items()):
         colour, marker = series_style(position, theme)
-        label = printable(name, limit=40)
-        axes.plot(shares, rows, marker, color=colour, markersize=5.5, label=label, zorder=3)
+        axes.plot(shares, rows, marker, color=colour, markersize=5.5, label=printable(name, 40), zorder=3)
     names = [printable(name, limit=16 if narrow else 30) for name in class_names]
     axes.set_yticks(list(rows), labels=names, parse_math=False, color=theme.ink)  # as they are written
     axes.set_ylim(len(class_names) - 0.4, -0.6)
@@ -291,10 +282,8 @@ def _draw_points(
     axes.plot([0, top], [0, top], color=theme.muted, linewidth=1, linestyle=(0, (4, 3)), label="unchanged")
     for position, (name, shares) in enumerate(after.items()):
         colour, marker = series_style(position, theme)
-        label = printable(name, limit=40)
-        axes.plot(
-            before, shares, marker, color=colour, markersize=4, alpha=0.6, linestyle="none", label=label
-        )
+        style: dict[str, Any] = {"markersize": 4, "alpha": 0.6, "linestyle": "none"}
+        axes.plot(before, shares, marker, color=colour, label=printable(name, 40), **style)
     first = next(iter(after.values()))
     for row in np.argsort(-np.abs(first - before), kind="stable")[:5]:
         axes.annotate(
