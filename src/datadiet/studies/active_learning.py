@@ -44,12 +44,12 @@ def strategies(bench: Workbench) -> tuple[str, ...]:
         return STRATEGIES
     import torch
 
-    from datadiet.jobs.pool.hypotheses import measured_without_labels
+    from datadiet.jobs.pool.hypotheses import measures_without_labels
 
     setup = bench.setup
     batch = next(iter(setup.train.epoch(setup.examples.train.ids[:2], batch_size=2, device="cpu")))
     with torch.inference_mode():
-        found, _ = measured_without_labels(
+        found, _ = measures_without_labels(
             setup.plain_task, setup.build(0).eval()(batch.inputs), batch.targets
         )
     return tuple(name for name in STRATEGIES if name == "random" or POOL_SCORES[name][0] in found)

@@ -106,7 +106,7 @@ def hypotheses_of(outputs: Any, targets: Any) -> Any:
     return found if targets.ndim == 1 else torch.where(targets == IGNORED, targets, found)
 
 
-def measured_without_labels(task: Task, outputs: Any, targets: Any) -> tuple[dict[str, torch.Tensor], Any]:
+def measures_without_labels(task: Task, outputs: Any, targets: Any) -> tuple[dict[str, torch.Tensor], Any]:
     """Every measure of a batch against the model's own hypotheses, and these hypotheses.
 
     Args:
@@ -138,7 +138,7 @@ def read_pool(setup: Setup, model: nn.Module, store: Store, ids: np.ndarray | No
     with setup.display.step("pool", len(wanted), unit="examples/s") as advance:
 
         def visit(batch: Batch, outputs: Any) -> None:
-            found, hypotheses = measured_without_labels(task, outputs, batch.targets)
+            found, hypotheses = measures_without_labels(task, outputs, batch.targets)
             numbers = {name: values.double().cpu().numpy() for name, values in found.items()}
             pieces.append((batch.ids.cpu().numpy(), numbers, _on_cpu(hypotheses)))
             advance(len(batch))
