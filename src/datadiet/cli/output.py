@@ -64,8 +64,8 @@ def print_kept_shares(shares: dict[str, list[dict[str, Any]]], most: int = 20) -
     from rich.table import Table
     from rich.text import Text
 
+    from datadiet.pages.numbers import count, share
     from datadiet.pages.report import printable
-    from datadiet.pages.text import count, share
 
     table = Table("group")
     for name in ("stay", "examples", "of"):

@@ -66,10 +66,9 @@ def groupings_of(examples: Examples, columns: Sequence[str] = ()) -> list[Groupi
     Raises:
         BadInputError: as `groups_of`.
     """
-    classes = (
-        [class_grouping(examples)] if examples.task == "classification" or examples.num_classes > 1 else []
-    )
-    found = [*classes, *groups_of(examples, columns)]
+    found = groups_of(examples, columns)
+    if examples.task == "classification" or examples.num_classes > 1:
+        found.insert(0, class_grouping(examples))
     return list({grouping.name: grouping for grouping in found}.values())
 
 
@@ -209,15 +208,16 @@ def _column_grouping(examples: Examples, column: str) -> Grouping:
     if column == examples.label_column:
         return class_grouping(examples)
     title = f"{CLASS} (column)" if column == CLASS else column
-    values, codes = _values(examples.train, column)
-    if column not in examples.test.dataset.column_names:
-        names, (train, _) = _named([(values, codes)] * 2)
-        note = f"The test part has no column '{column}': for its groups there are shares that stay, no accuracies."
-        _check_number(names, column)
-        return Grouping(title, names, train, None, (note,))
-    names, (train, test) = _named([(values, codes), _values(examples.test, column)])
+    in_test = column in examples.test.dataset.column_names
+    parts = [_values(part, column) for part in (examples.train, *([examples.test] if in_test else ()))]
+    names, codes = _named(parts)
     _check_number(names, column)
-    return Grouping(title, names, train, test)
+    if in_test:
+        return Grouping(title, names, codes[0], codes[1])
+    note = (
+        f"The test part has no column '{column}': for its groups there are shares that stay, no accuracies."
+    )
+    return Grouping(title, names, codes[0], None, (note,))
 
 
 def _values(part: Part, column: str) -> tuple[list[Any], IntArray]:
@@ -234,7 +234,8 @@ def _values(part: Part, column: str) -> tuple[list[Any], IntArray]:
     encoded = array.dictionary_encode(null_encoding="encode")
     distinct = encoded.dictionary
     if len(distinct) > MOST_GROUPS and not pa.types.is_floating(kind):
-        _refuse(len(distinct), column, _is_number(kind))
+        numbers = pa.types.is_integer(kind) or pa.types.is_decimal(kind)
+        raise _too_many(len(distinct), column, numbers)
     names = getattr(feature, "names", None)
     values = [_plain(value, names) for value in distinct.to_pylist()]
     return values, np.asarray(encoded.indices.to_numpy(zero_copy_only=False), dtype=np.int64)
@@ -254,20 +255,20 @@ def _plain(value: Any, names: Sequence[str] | None) -> Any:
 
 
 def _named(parts: Sequence[tuple[list[Any], IntArray]]) -> tuple[tuple[str, ...], list[IntArray]]:
-    """The names of all values of both parts, in order, and each row's place among them."""
-    numbers: dict[str, Any] = {}
-    for values, _ in parts:
-        for value in values:
-            if value is not None:
-                numbers.setdefault(str(value), value)
-    by_number = all(isinstance(value, int | float) for value in numbers.values())
-    names = sorted(numbers, key=(lambda name: numbers[name]) if by_number else str)
-    if any(value is None for values, _ in parts for value in values) and MISSING not in numbers:
+    """The names of all values of all parts, in order, and each row's place among them."""
+    values = [value for distinct, _ in parts for value in distinct]
+    by_name: dict[str, Any] = {}
+    for value in values:
+        if value is not None:
+            by_name.setdefault(str(value), value)
+    numbers = all(isinstance(value, int | float) for value in by_name.values())
+    names = sorted(by_name, key=by_name.__getitem__ if numbers else str)
+    if None in values and MISSING not in by_name:
         names.append(MISSING)
     place = {name: index for index, name in enumerate(names)}
     codes = []
-    for values, rows in parts:
-        of_value = [place[MISSING if value is None else str(value)] for value in values]
+    for distinct, rows in parts:
+        of_value = [place[MISSING if value is None else str(value)] for value in distinct]
         codes.append(np.array(of_value, dtype=np.int64)[rows])
     return tuple(names), codes
 
@@ -292,7 +293,7 @@ def _crossed(single: Sequence[Grouping]) -> Grouping:
 def _check_number(names: Sequence[str], column: str) -> None:
     numbers = all(_reads_as_number(name) for name in names if name != MISSING)
     if len(names) > (MOST_NUMBERS if numbers else MOST_GROUPS):
-        _refuse(len(names), column, numbers)
+        raise _too_many(len(names), column, numbers)
 
 
 def _reads_as_number(name: str) -> bool:
@@ -303,17 +304,13 @@ def _reads_as_number(name: str) -> bool:
     return True
 
 
-def _refuse(count: int, column: str, numbers: bool) -> None:
+def _too_many(count: int, column: str, numbers: bool) -> BadInputError:
     if numbers:
-        raise BadInputError(
+        return BadInputError(
             f"The column '{column}' holds {count} different numbers, too many to be groups (at most "
             f"{MOST_NUMBERS}); add a column of ranges to the data, such as 0-17, 18-64, 65+, and name that one."
         )
-    raise BadInputError(
+    return BadInputError(
         f"The column '{column}' makes {count} groups, and at most {MOST_GROUPS} can be compared; name a coarser "
         "column."
     )
-
-
-def _is_number(kind: Any) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))

@@ -19,6 +19,8 @@ from datadiet.jobs.compare import Arm
 from datadiet.jobs.groups import Grouping
 from datadiet.pages.report import printable, subset_title
 
+Row = dict[str, Any]
+
 FEWEST = 10  # test examples below which no interval is given
 
 
@@ -158,22 +160,14 @@ def _bounds(centre: float, parts: list[_Mean], level: float) -> tuple[float, flo
     return centre - half, centre + half
 
 
-Row = dict[str, Any]
-
-_COLUMNS = pa.schema(
-    [
-        *((name, pa.string()) for name in ("score", "rule")),
-        ("keep", pa.float64()),
-        ("n", pa.int64()),
-        *((name, pa.string()) for name in ("grouping", "group")),
-        ("n_train", pa.int64()),
-        *((name, pa.float64()) for name in ("n_kept", "kept_share")),
-        ("n_test", pa.int64()),
-        *((f"accuracy{end}", pa.float64()) for end in ("", "_low", "_high")),
-        *((f"minus_full{end}", pa.float64()) for end in ("", "_low", "_high")),
-        ("loses_more", pa.bool_()),
-    ]
-)
+_TEXTS = ("score", "rule", "grouping", "group")
+_COUNTS = ("n", "n_train", "n_test")
+_COLUMNS = (
+    "score", "rule", "keep", "n", "grouping", "group", "n_train", "n_kept", "kept_share", "n_test", "accuracy",
+    "accuracy_low", "accuracy_high", "minus_full", "minus_full_low", "minus_full_high", "loses_more",
+)  # fmt: skip
+_TYPES = dict.fromkeys(_COLUMNS, pa.float64()) | dict.fromkeys(_TEXTS, pa.string())
+_TYPES |= dict.fromkeys(_COUNTS, pa.int64()) | {"loses_more": pa.bool_()}
 
 
 def kept_shares(grouping: Grouping, ids: npt.NDArray[np.int64], kept: Sequence[Any]) -> list[Row]:
@@ -229,23 +223,22 @@ def arm_groups(
     rows = kept_shares(grouping, ids, [ids if kept is None else kept for kept in chosen])
     correct = arm.correct()
     code = {name: index for index, name in enumerate(grouping.names)}
-    sizes = np.zeros(len(code), dtype=np.int64)
-    if grouping.test is not None:
-        sizes = np.bincount(grouping.test, minlength=len(code)).astype(np.int64)
-    judged = int((sizes >= FEWEST).sum())
+    tested = np.empty(0, dtype=np.int64) if grouping.test is None else grouping.test
+    sizes = np.bincount(tested, minlength=len(code))
+    compared = int((sizes >= FEWEST).sum())
     enough = min(len(correct), len(full_correct)) >= 2
     for row in rows:
         size = int(sizes[code[row["group"]]])
         row |= {"n_test": size, "accuracy": None, "minus_full": None, "loses_more": None}
-        if grouping.test is None or not size:
+        if not size:
             continue
-        members = grouping.test == code[row["group"]]
+        members = tested == code[row["group"]]
         here, there = correct[:, members], full_correct[:, members]
         accuracy, difference = part_accuracy(here), part_difference(here, there)
         row |= {"accuracy": _triple(accuracy, size), "minus_full": _triple(difference, size)}
         if enough and size >= FEWEST:
             # Only the upper bound is asked: of an interval that leaves out 0.1, it leaves out 0.05.
-            excess = excess_difference(correct, full_correct, members, level=1 - 0.1 / judged)
+            excess = excess_difference(correct, full_correct, members, level=1 - 0.1 / compared)
             row["loses_more"] = difference.mean < 0 and excess.high < 0
     return sorted(rows, key=_worst_first)
 
@@ -330,4 +323,4 @@ def write_groups(tables: Sequence[Mapping[str, Any]], path: Path) -> None:
                 flat |= {name: mean, f"{name}_low": low, f"{name}_high": high}
             rows.append({**about, **flat, "n_kept": float(row["n_kept"])})
     with atomic_path(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=_COLUMNS), temporary)
+        pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(list(_TYPES.items()))), temporary)

@@ -19,8 +19,8 @@ from datadiet.data.columns.arrow import numeric_matrix, one_array, rows_at
 from datadiet.data.examples import require_classification
 from datadiet.engine.reloading import load_again
 from datadiet.foundation.errors import BadInputError
+from datadiet.pages.html import PIXEL_ART_SIDE
 from datadiet.pages.review import ReviewContents, ReviewItem, thumbnail, thumbnail_side, write_review
-from datadiet.pages.thumbnails import PIXEL_ART_SIDE
 from datadiet.scores import ScoreTable
 
 _CHUNK_ROWS = 256

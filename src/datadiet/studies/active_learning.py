@@ -10,7 +10,7 @@ import torch
 
 from datadiet.engine.runs import Run
 from datadiet.engine.training.seeding import derive_seed
-from datadiet.jobs.pool.hypotheses import POOL_SCORES, POOL_TASKS, measured_without_labels
+from datadiet.jobs.pool.hypotheses import POOL_SCORES, POOL_TASKS, measures_without_labels
 from datadiet.selection import select
 from datadiet.studies.toolbox.accuracy import accuracy_columns, difference, in_percent, title_of
 from datadiet.studies.toolbox.claims import Claim
@@ -38,7 +38,7 @@ def strategies(context: StudyContext) -> tuple[str, ...]:
     setup = context.setup
     batch = next(iter(setup.train.epoch(setup.examples.train.ids[:2], batch_size=2, device="cpu")))
     with torch.inference_mode():
-        found, _ = measured_without_labels(
+        found, _ = measures_without_labels(
             setup.plain_task, setup.build(0).eval()(batch.inputs), batch.targets
         )
     return tuple(name for name in STRATEGIES if name == "random" or POOL_SCORES[name][0] in found)

@@ -9,7 +9,7 @@ from datadiet.pages.report import write_report
 
 
 @pytest.fixture(scope="session")
-def written_report(tmp_path_factory):
+def report_folder(tmp_path_factory):
     """The folder of a made-up report, by the report's name."""
 
     @cache

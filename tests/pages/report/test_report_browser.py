@@ -32,7 +32,7 @@ def browser():
 
 
 @pytest.fixture
-def open_page(browser, written_report):
+def open_page(browser, report_folder):
     pages = []
 
     def open_at(name, width=1280, scheme="light"):
@@ -42,7 +42,7 @@ def open_page(browser, written_report):
         page.on("console", lambda message: page.complaints.append(message.text))
         page.on("pageerror", lambda error: page.complaints.append(str(error)))
         page.on("request", lambda made: page.requests.append(made.url))
-        page.goto((written_report(name) / "report.html").as_uri(), wait_until="load")
+        page.goto((report_folder(name) / "report.html").as_uri(), wait_until="load")
         # Folded parts too: what is never laid out cannot overflow, nor fail to load.
         page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true })")
         page.wait_for_function("[...document.images].every(image => image.complete)")

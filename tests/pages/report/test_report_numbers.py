@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datadiet.pages.text import compact, duration, is_number, percent, percent_interval, points, share
+from datadiet.pages.numbers import compact, duration, is_number, percent, percent_interval, points, share
 
 
 @given(st.integers(0, 100_000))

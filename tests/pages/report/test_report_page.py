@@ -65,8 +65,8 @@ def page_of(contents):
 
 
 @pytest.fixture(scope="module")
-def written(written_report):
-    folder = written_report("image")
+def written(report_folder):
+    folder = report_folder("image")
     return folder, Page((folder / "report.html").read_text(encoding="utf-8"))
 
 
@@ -245,8 +245,8 @@ def test_nothing_from_the_data_becomes_markup_or_acts():
         assert text in page.text
 
 
-def test_only_known_files_are_written_whatever_the_data_is_called(written_report):
-    folder = written_report("hostile")
+def test_only_known_files_are_written_whatever_the_data_is_called(report_folder):
+    folder = report_folder("hostile")
     names = sorted(path.name for path in (folder, *folder.rglob("*")))
     assert names == [
         "accuracy_against_keep.png",

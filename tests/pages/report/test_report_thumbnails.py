@@ -9,9 +9,9 @@ from made_up_report import png
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from datadiet.pages import thumbnails as room
 from datadiet.pages.report import ExampleView, Gallery
-from datadiet.pages.thumbnails import gallery_thumbnails, png_source, vector_bars
+from datadiet.pages.report import contents as room
+from datadiet.pages.report.contents import gallery_thumbnails, png_source, vector_bars
 
 
 def decoded(source):

@@ -21,7 +21,7 @@ ARGUMENTS = [
 
 
 @pytest.fixture(scope="session")
-def written_review(tmp_path_factory):
+def review_file(tmp_path_factory):
     """The page of made-up contents, by their name."""
     folder = tmp_path_factory.mktemp("reviews")
 

@@ -40,7 +40,7 @@ def open_file(page, path):
 
 
 @pytest.fixture
-def open_page(browser, written_review):
+def open_page(browser, review_file):
     contexts = []
 
     def open_at(what, width=1280, height=800, scheme="light", before=None):
@@ -57,7 +57,7 @@ def open_page(browser, written_review):
         page.on("filechooser", lambda chooser: chooser.set_files(page.chosen_file))
         if before is not None:
             page.add_init_script(before)
-        path = what if isinstance(what, Path) else written_review(what)
+        path = what if isinstance(what, Path) else review_file(what)
         page.goto(path.as_uri(), wait_until="load")
         return page
 
@@ -218,8 +218,8 @@ def test_the_order_by_id_is_another_one_where_suspicion_says_so(open_page, tmp_p
     assert current(page) == 0
 
 
-def test_decisions_are_there_when_the_browser_is_opened_again(profile, written_review):
-    address = written_review("pictures").as_uri()
+def test_decisions_are_there_when_the_browser_is_opened_again(profile, review_file):
+    address = review_file("pictures").as_uri()
     context = profile()
     page = context.new_page()
     page.goto(address)
@@ -339,11 +339,11 @@ def test_a_longer_page_of_the_same_data_takes_the_decisions_over(browser, tmp_pa
     context.close()
 
 
-def test_two_tabs_of_a_page_know_of_each_other(browser, written_review):
+def test_two_tabs_of_a_page_know_of_each_other(browser, review_file):
     context = browser.new_context()
     first, second = context.new_page(), context.new_page()
     for page in (first, second):
-        page.goto(written_review("pictures").as_uri())
+        page.goto(review_file("pictures").as_uri())
     type_keys(first, "k")
     second.locator("#counts", has_text="1 decided").wait_for()
     type_keys(second, "Home", "n", "d")

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from datadiet.pages import thumbnails as room
+from datadiet.pages.review import sheets as room
 from datadiet.pages.review import thumbnail, thumbnail_side
-from datadiet.pages.thumbnails import sheets_of
+from datadiet.pages.review.sheets import sheets_of
 
 SHAPES = st.tuples(st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 3]))
 

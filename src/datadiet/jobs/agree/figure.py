@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,28 +13,29 @@ from matplotlib.figure import Figure
 from datadiet.pages.report.canvas import LIGHT, Theme, drawing_style, dress, new_figure, series_style
 from datadiet.pages.text import printable
 
-if TYPE_CHECKING:
-    from datadiet.jobs.agree.job import Agreement
-
-
+Rows = Sequence[Mapping[str, Any]]
 MOST_CURVES = 6
 MOST_NUMBERS = 12  # scores up to which every cell of the heat map has its number written
 
 
-def draw_agreement(agreement: Agreement, theme: Theme = LIGHT) -> Figure:
+def draw_agreement(correlations: Rows, pairs: Rows, balance: Rows, theme: Theme = LIGHT) -> Figure:
     """Spearman's rho (or, of kept files alone, the overlap) of every pair, and beside it how much choices share.
 
     Above: overlap at each fraction, with what random choices share as a dashed line. Below: how far the classes
     of each choice are from the source's. Where there are many pairs the ones that agree least are named.
+
+    Args:
+        correlations: what `Agreement.correlations` gives.
+        pairs: of an `Agreement`.
+        balance: of an `Agreement`.
+        theme: colours.
     """
-    correlations = agreement.correlations()
-    heat = {(row["first"], row["second"]): row["spearman"] for row in correlations}
-    title = "Spearman rank correlation"
-    if not heat:
-        heat = {(row["first"], row["second"]): row["overlap"] for row in agreement.pairs}
-        title = "overlap (share of the smaller)"
+    value, title = "spearman", "Spearman rank correlation"
+    if not correlations:
+        value, title = "overlap", "overlap (share of the smaller)"
+    heat = {(row["first"], row["second"]): row[value] for row in correlations or pairs}
     names = list(dict.fromkeys(name for pair in heat for name in pair))
-    curves = bool(correlations or agreement.balance)
+    curves = bool(correlations or balance)
     with drawing_style():
         side = max(3.6, min(8.0, 0.42 * len(names) + 1.6))
         figure = new_figure(theme, side + (6.2 if curves else 1.2), max(side, 6.4 if curves else 3.6))
@@ -43,8 +44,8 @@ def draw_agreement(agreement: Agreement, theme: Theme = LIGHT) -> Figure:
             return figure
         grid = figure.add_gridspec(2, 2, width_ratios=(side, 6.2))
         _draw_heat(figure.add_subplot(grid[:, 0]), names, heat, title, theme)
-        _draw_overlap(figure.add_subplot(grid[0, 1]), agreement.pairs, theme)
-        _draw_balance(figure.add_subplot(grid[1, 1]), agreement.balance, theme)
+        _draw_overlap(figure.add_subplot(grid[0, 1]), pairs, theme)
+        _draw_balance(figure.add_subplot(grid[1, 1]), balance, theme)
     return figure
 
 
@@ -78,68 +79,53 @@ def _draw_heat(
             axes.text(column, row, f"{number:.2f}", ha="center", va="center", fontsize=8.5, color=colour)
 
 
-def _draw_overlap(axes: Axes, pairs: Sequence[Mapping[str, Any]], theme: Theme) -> None:
-    dress(axes, theme)
+def _draw_overlap(axes: Axes, pairs: Rows, theme: Theme) -> None:
     curves: dict[str, list[tuple[float, float]]] = {}
-    chance = sorted({(row["keep"], row["chance"]) for row in pairs if row["chance"] is not None})
     for row in pairs:
         if row["keep"] is not None:
-            title = f"{row['first']} – {row['second']}"
-            curves.setdefault(title, []).append((row["keep"], row["overlap"]))
+            curves.setdefault(f"{row['first']} – {row['second']}", []).append((row["keep"], row["overlap"]))
     named = sorted(curves, key=lambda title: float(np.mean([y for _, y in curves[title]])))[:MOST_CURVES]
-    _draw_curves(axes, curves, named, theme)
-    if chance:
-        # Choices of equal sizes share their own fraction by chance, whatever their number.
-        axes.plot([0, 100], [0, 100], color=theme.muted, linewidth=1, linestyle=(0, (4, 3)), label="chance")
+    # Choices of equal sizes share their own fraction by chance, whatever their number.
+    chance = [(0, 0), (1, 1)] if any(row["chance"] is not None for row in pairs) else []
+    _draw_curves(axes, curves, named, chance, "pairs that agree least:", theme)
     axes.set_ylabel("overlap (%)")
-    axes.set_xlim(0, 100)
     axes.set_ylim(0, 103)
-    _legend(axes, len(curves) > len(named), "pairs that agree least:", theme)
 
 
-def _draw_balance(axes: Axes, balance: Sequence[Mapping[str, Any]], theme: Theme) -> None:
-    dress(axes, theme)
+def _draw_balance(axes: Axes, balance: Rows, theme: Theme) -> None:
     curves: dict[str, list[tuple[float, float]]] = {}
     for row in balance:
         curves.setdefault(row["name"], []).append((row["keep"], row["total_variation"]))
     named = sorted(curves, key=lambda title: -max(y for _, y in curves[title]))[:MOST_CURVES]
-    _draw_curves(axes, curves, named, theme)
     chance = sorted({(row["keep"], row["chance_total_variation"]) for row in balance})
-    if chance:
-        x, y = (100 * np.array(part) for part in zip(*chance, strict=True))
-        axes.plot(x, y, color=theme.muted, linewidth=1, linestyle=(0, (4, 3)), label="chance")
+    _draw_curves(axes, curves, named, chance, "furthest from the source:", theme)
     axes.set_xlabel("kept (% of the examples)")
     axes.set_ylabel("classes moved (total variation, %)")
-    axes.set_xlim(0, 100)
     axes.set_ylim(bottom=0)
-    _legend(axes, len(curves) > len(named), "furthest from the source:", theme)
 
 
 def _draw_curves(
     axes: Axes,
     curves: Mapping[str, Sequence[tuple[float, float]]],
     named: Sequence[str],
+    chance: Sequence[tuple[float, float]],
+    title: str,
     theme: Theme,
 ) -> None:
-    for title, points in curves.items():
+    """Fractions against fractions, in percent; where not all curves are named, the legend has a title."""
+    dress(axes, theme)
+    for name, points in curves.items():
         x, y = (100 * np.array(part) for part in zip(*sorted(points), strict=True))
-        if title not in named:
+        if name not in named:
             axes.plot(x, y, color=theme.pale, linewidth=0.9, zorder=1)
             continue
-        colour, marker = series_style(named.index(title), theme)
-        axes.plot(
-            x,
-            y,
-            color=colour,
-            marker=marker,
-            markersize=4.5,
-            linewidth=1.3,
-            label=printable(title, limit=52),
-            zorder=3,
-        )
-
-
-def _legend(axes: Axes, some: bool, title: str, theme: Theme) -> None:
+        colour, marker = series_style(named.index(name), theme)
+        label = printable(name, limit=52)
+        axes.plot(x, y, color=colour, marker=marker, markersize=4.5, linewidth=1.3, label=label, zorder=3)
+    if chance:
+        x, y = (100 * np.array(part) for part in zip(*chance, strict=True))
+        axes.plot(x, y, color=theme.muted, linewidth=1, linestyle=(0, (4, 3)), label="chance")
+    axes.set_xlim(0, 100)
     # Beside the panel: names of pairs are too long to lie on the curves.
     legend = axes.legend(
         loc="upper left",
@@ -147,7 +133,7 @@ def _legend(axes: Axes, some: bool, title: str, theme: Theme) -> None:
         frameon=False,
         fontsize=8.5,
         labelcolor=theme.ink,
-        title=title if some else None,
+        title=title if len(curves) > len(named) else None,
         title_fontsize=8.5,
         alignment="left",
     )

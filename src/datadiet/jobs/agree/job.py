@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ import pyarrow.parquet as pq
 
 from datadiet.foundation.atomic import atomic_file, atomic_path, write_json
 from datadiet.foundation.errors import BadInputError
+from datadiet.jobs.agree.figure import draw_agreement
 from datadiet.jobs.agree.joining import Given, Joined, join
 from datadiet.jobs.keep import checked_seed
+from datadiet.pages.report.canvas import as_png, as_svg
 from datadiet.selection import kept_size, rule_card, select
 from datadiet.selection.similarity import class_balance, overlap, rank_correlations
 
@@ -28,9 +30,9 @@ COLUMNS = (
     "kendall_high", "kendall_rows", "first_total_variation", "second_total_variation", "first_largest_ratio",
     "second_largest_ratio",
 )  # fmt: skip
-_WORDS = ("first", "second")
 _COUNTS = ("n", "first_kept", "second_kept", "common", "kendall_rows")
-Choose = Callable[[str, float | int], np.ndarray]
+_TYPES = dict.fromkeys(COLUMNS, pa.float64()) | dict.fromkeys(("first", "second"), pa.string())
+_SCHEMA = pa.schema(list((_TYPES | dict.fromkeys(_COUNTS, pa.int64())).items()))
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,12 @@ class Agreement:
 
     def correlations(self) -> list[dict[str, Any]]:
         """The pairs of scores, each once: `first`, `second`, `n`, Spearman's rho and Kendall's tau-b."""
-        wanted = [name for name in COLUMNS if name in ("first", "second", "n") or _is_correlation(name)]
+        wanted = [name for name in COLUMNS if name.startswith(("spearman", "kendall"))]
         seen: dict[tuple[str, str], dict[str, Any]] = {}
         for row in self.pairs:
             if row["kendall_rows"] is not None:
-                seen.setdefault((row["first"], row["second"]), {name: row[name] for name in wanted})
+                key = (row["first"], row["second"])
+                seen.setdefault(key, {name: row[name] for name in ("first", "second", "n", *wanted)})
         return list(seen.values())
 
     def to_dict(self) -> dict[str, Any]:
@@ -78,15 +81,12 @@ class Agreement:
         Raises:
             BadInputError: the folder cannot be written to.
         """
-        from datadiet.jobs.agree.figure import draw_agreement
-        from datadiet.pages.report.canvas import as_png, as_svg
-
         folder = Path(folder)
-        figure = draw_agreement(self)
+        figure = draw_agreement(self.correlations(), self.pairs, self.balance)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with atomic_path(folder / "agreement.parquet") as temporary:
-                pq.write_table(pa.Table.from_pylist(self.pairs, schema=_schema()), temporary)
+                pq.write_table(pa.Table.from_pylist(self.pairs, schema=_SCHEMA), temporary)
             with (
                 atomic_path(folder / "agreement.csv") as temporary,
                 temporary.open("w", newline="", encoding="utf-8") as text,
@@ -152,9 +152,12 @@ def agree(
             "There is only one score or kept file to look at; give another table, or a table of several scores."
         )
 
-    def choose(name: str, size: float | int) -> np.ndarray:
+    pairs: list[dict[str, Any]] = []
+    balance: list[dict[str, Any]] = []
+
+    def chosen(name: str, size: float | int) -> _Choice:
         assert joined.ids is not None
-        stay = select(
+        ids = select(
             joined.ids,
             joined.series[name],
             size,
@@ -164,22 +167,81 @@ def agree(
             seed=checked_seed(seed),
             **options,
         )
-        return joined.mask(stay)
+        return _choice(joined, name, ids)
 
     # Choices first: what the rule refuses is refused before anything slow is done.
-    scored, balance = _at_fractions(joined, fractions, choose)
-    given, further = _of_kept(joined, choose)
+    for fraction in fractions if joined.series else ():
+        choices = [chosen(name, fraction) for name in joined.series]
+        balance += [choice.balance_row(fraction) for choice in choices]
+        pairs += [_row(joined.total, fraction, *two) for two in itertools.combinations(choices, 2)]
+    given = [_choice(joined, name, ids) for name, ids in joined.kept.items()]
+    further: list[dict[str, Any]] = []
+    for choice in given if joined.ids is not None else ():
+        share = choice.size / len(choice.members)
+        balance.append(choice.balance_row(share))
+        further += [_row(joined.total, share, choice, chosen(name, choice.size)) for name in joined.series]
+    for first, second in itertools.combinations(given, 2):
+        smaller = min(first.size, second.size) / joined.total if joined.total else None
+        further.append(_row(joined.total, smaller, first, second))
     correlations = {
         (row["first"], row["second"]): row
         for row in rank_correlations(joined.series, seed=checked_seed(seed))
     }
-    pairs = [row | correlations[row["first"], row["second"]] for row in scored] + given
+    pairs = [row | correlations[row["first"], row["second"]] for row in pairs] + further
     notes = list(joined.notes)
     if rule == "hardest" and not per_class:
         notes += _ties(joined, fractions)
     if any(row["kendall_rows"] < row["n"] for row in correlations.values()):
         notes.append("Kendall's tau is taken over a million of the examples, drawn at random.")
-    return Agreement(pairs, balance + further, joined.total, rule, notes)
+    return Agreement(pairs, balance, joined.total, rule, notes)
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """Some of the examples, by the hardest of a score or by a kept file.
+
+    Args:
+        name: of the score or the file.
+        members: bool (n,) over the joined examples; sorted ids where there is no table to join.
+        size: how many.
+        balance: what `class_balance` says of them; empty where there are no labels.
+    """
+
+    name: str
+    members: np.ndarray
+    size: int
+    balance: Mapping[str, Any]
+
+    def balance_row(self, keep: float) -> dict[str, Any]:
+        return {"name": self.name, "keep": keep, "kept": self.size, **self.balance}
+
+
+def _choice(joined: Joined, name: str, ids: np.ndarray) -> _Choice:
+    if joined.ids is None:
+        return _Choice(name, ids, len(ids), {})
+    assert joined.labels is not None
+    mask = joined.mask(ids)
+    balance = class_balance(joined.labels, mask)
+    names = joined.class_names
+    for key in ("largest_class", "smallest_class"):
+        balance[key] = names[balance[key]] if balance[key] < len(names) else str(balance[key])
+    return _Choice(name, mask, len(ids), balance)
+
+
+def _row(total: int | None, fraction: float | None, first: _Choice, second: _Choice) -> dict[str, Any]:
+    """The row of a pair, but for its correlations."""
+    if first.members.dtype == bool:
+        common = int(np.count_nonzero(first.members & second.members))
+    else:
+        common = len(np.intersect1d(first.members, second.members, assume_unique=True))
+    row = dict.fromkeys(COLUMNS)
+    row |= {"first": first.name, "second": second.name, "keep": fraction, "n": total, "common": common}
+    row |= {"first_kept": first.size, "second_kept": second.size}
+    row |= overlap(first.size, second.size, common, total)
+    for place, choice in (("first", first), ("second", second)):
+        for measure in ("total_variation", "largest_ratio"):
+            row[f"{place}_{measure}"] = choice.balance.get(measure)
+    return row
 
 
 def _ties(joined: Joined, fractions: Sequence[float]) -> list[str]:
@@ -200,73 +262,6 @@ def _ties(joined: Joined, fractions: Sequence[float]) -> list[str]:
     return notes
 
 
-def _at_fractions(
-    joined: Joined, fractions: Sequence[float], choose: Choose
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Overlap of every pair of scores at every fraction, and the class balance of each choice."""
-    pairs: list[dict[str, Any]] = []
-    balance: list[dict[str, Any]] = []
-    for fraction in fractions if joined.series else ():
-        masks = {name: choose(name, fraction) for name in joined.series}
-        judged = {name: _balance(joined, mask) for name, mask in masks.items()}
-        balance += [
-            {"name": name, "keep": fraction, "kept": int(masks[name].sum()), **found}
-            for name, found in judged.items()
-        ]
-        for first, second in itertools.combinations(masks, 2):
-            common = int(np.count_nonzero(masks[first] & masks[second]))
-            sizes = int(masks[first].sum()), int(masks[second].sum())
-            pairs.append(_row(first, second, fraction, joined.total, sizes, common, judged))
-    return pairs, balance
-
-
-def _of_kept(joined: Joined, choose: Choose) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Overlap of every kept file with as many examples by every score, and with every other kept file."""
-    pairs: list[dict[str, Any]] = []
-    balance: list[dict[str, Any]] = []
-    judged: dict[str, dict[str, Any]] = {}
-    for name, kept in joined.kept.items():
-        fraction = len(kept) / joined.total if joined.total else None
-        if joined.ids is None:
-            continue
-        mask = joined.mask(kept)
-        judged[name] = _balance(joined, mask)
-        balance.append({"name": name, "keep": fraction, "kept": len(kept), **judged[name]})
-        for other in joined.series:
-            theirs = choose(other, len(kept))
-            both = judged | {other: _balance(joined, theirs)}
-            common = int(np.count_nonzero(mask & theirs))
-            pairs.append(_row(name, other, fraction, joined.total, (len(kept), len(kept)), common, both))
-    for (first, a), (second, b) in itertools.combinations(joined.kept.items(), 2):
-        fraction = min(len(a), len(b)) / joined.total if joined.total else None
-        common = len(np.intersect1d(a, b, assume_unique=True))
-        pairs.append(_row(first, second, fraction, joined.total, (len(a), len(b)), common, judged))
-    return pairs, balance
-
-
-def _balance(joined: Joined, mask: np.ndarray) -> dict[str, Any]:
-    assert joined.labels is not None
-    return _named(class_balance(joined.labels, mask), joined.class_names)
-
-
-def _row(
-    first: str,
-    second: str,
-    fraction: float | None,
-    total: int | None,
-    sizes: tuple[int, int],
-    common: int,
-    judged: Mapping[str, Mapping[str, Any]],
-) -> dict[str, Any]:
-    row = dict.fromkeys(COLUMNS)
-    row |= {"first": first, "second": second, "keep": fraction, "n": total, "common": common}
-    row |= {"first_kept": sizes[0], "second_kept": sizes[1]} | overlap(*sizes, common, total)
-    for place, name in ((_WORDS[0], first), (_WORDS[1], second)):
-        for measure in ("total_variation", "largest_ratio"):
-            row[f"{place}_{measure}"] = judged.get(name, {}).get(measure)
-    return row
-
-
 def _checked_fractions(keep: Sequence[float]) -> list[float]:
     for fraction in keep:
         if not 0 < fraction < 1:
@@ -276,21 +271,3 @@ def _checked_fractions(keep: Sequence[float]) -> list[float]:
     if not keep:
         raise BadInputError("keep is empty; give at least one fraction that stays, such as 0.5.")
     return sorted({float(fraction) for fraction in keep})
-
-
-def _named(found: dict[str, Any], class_names: Sequence[str]) -> dict[str, Any]:
-    names = {
-        key: class_names[found[key]] if found[key] < len(class_names) else str(found[key])
-        for key in ("largest_class", "smallest_class")
-    }
-    return found | names
-
-
-def _is_correlation(name: str) -> bool:
-    return name.startswith(("spearman", "kendall"))
-
-
-def _schema() -> pa.Schema:
-    types = {name: pa.float64() for name in COLUMNS}
-    types |= dict.fromkeys(_WORDS, pa.string()) | dict.fromkeys(_COUNTS, pa.int64())
-    return pa.schema(list(types.items()))

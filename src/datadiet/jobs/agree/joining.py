@@ -57,7 +57,7 @@ def join(
     """Read what is given as files, see that it belongs together, and match its examples by id.
 
     Args:
-        tables: as for `datadiet.jobs.agree.job`.
+        tables: as for `datadiet.jobs.agree.agree`.
         scores: which scores; None for all but `random`.
         any_data: take tables of different data.
 
@@ -112,19 +112,18 @@ def _read(tables: Mapping[str, Given] | Sequence[Given] | Given) -> dict[str, Sc
 
 def _distinct(paths: Sequence[str | Path | None]) -> list[str]:
     """A short name for each: its file's, its folder's where files are called alike, else the whole path."""
-    names = [f"table {place}" if p is None else Path(p).stem for place, p in enumerate(paths, start=1)]
-    if len(set(names)) == len(names):
-        return names
-    folders = [
-        name if p is None else Path(p).absolute().parent.name for name, p in zip(names, paths, strict=True)
+    forms = [
+        (place, place, place)
+        if path is None
+        else (Path(path).stem, Path(path).absolute().parent.name, str(path))
+        for place, path in ((f"table {number}", path) for number, path in enumerate(paths, start=1))
     ]
-    if len(set(folders)) == len(folders):
-        return folders
-    whole = [name if p is None else str(p) for name, p in zip(names, paths, strict=True)]
-    if len(set(whole)) < len(whole):
-        twice = next(name for name in whole if whole.count(name) > 1)
-        raise BadInputError(f"{twice!r} is given twice; name each file once, or as NAME=FILE.")
-    return whole
+    for place in range(3):
+        names = [form[place] for form in forms]
+        if len(set(names)) == len(names):
+            return names
+    twice = next(name for name in names if names.count(name) > 1)
+    raise BadInputError(f"{twice!r} is given twice; name each file once, or as NAME=FILE.")
 
 
 def _check_same_data(given: Mapping[str, ScoreTable | Kept], any_data: bool, notes: list[str]) -> None:

@@ -1,64 +1,93 @@
-"""What every format is asked and answers: the labels it can hold, and what it gives back once written."""
+"""Export formats by name, each with a card; what a format is given to write (where the source lies), what it gives."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datadiet.data import Examples
-from datadiet.data.examples import IGNORED, TAG_TASKS, require_classification
+from datadiet.data import TASKS, Examples
+from datadiet.data.examples import IGNORED, TAG_TASKS
+from datadiet.data.sources.folders import image_files, part_folders
+from datadiet.data.sources.tables import TEST_WORDS, find_parts, table_format
+from datadiet.data.sources.tar_shards import find_shards, is_shard
 from datadiet.foundation.errors import BadInputError
-from datadiet.jobs.export.columns import LabelColumn
-from datadiet.jobs.export.origin import Origin
+from datadiet.foundation.registry import Registry
 from datadiet.jobs.export.plan import Plan
+from datadiet.jobs.export.rows import LabelColumn, lie_in_files
 
-_INSTEAD = "export it to parquet, datasets, jsonl or webdataset"
+DEFAULT_SHARD_SIZE = 1 << 30
 
 
-def check_format(examples: Examples, label: LabelColumn, format: str) -> None:
-    """Refuse a format that cannot say what the labels of these examples are.
+@dataclass(frozen=True)
+class Origin:
+    """Where the rows of a data set lie.
+
+    Args:
+        form: the format of the source, by the name that it is exported by: which one "same" is.
+        paths: files and folders that were read.
+        files: part -> its table files in order, or the images in the order of their ids. The test part is
+            missing where it was held out of the train part; all are where they cannot be told any more.
+        roots: part -> the folder that the class folders of an image folder lie in.
+    """
+
+    form: str
+    paths: tuple[Path, ...] = ()
+    files: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    roots: Mapping[str, Path] = field(default_factory=dict)
+
+    def files_of(self, part: str) -> tuple[Path, ...]:
+        """The files with the rows of a part; a held-out part lies in those of the train part."""
+        return self.files.get(part, self.files.get("train", ()))
+
+
+def origin_of(examples: Examples, test: Any = None) -> Origin:
+    """The files of a source, found again as they were when it was loaded; what is in memory is of no file.
 
     Args:
         examples: the data.
-        label: its label column.
-        format: what is written; where the source's own is, the form of the source.
-
-    Raises:
-        BadInputError: lists, numbers or untagged words where the format has no place for them.
+        test: the second source that its test part was loaded from, if one was given.
     """
-    if format == "cleanlab":
-        require_classification(examples, "The export for cleanlab", "choose another --format")
-    if format in ("imagefolder", "fiftyone") and examples.kind == "image" and not label.has_classes:
-        raise BadInputError(
-            f"The format {format} has one class an image, and '{examples.name}' is of the task "
-            f"'{examples.task}'; {_INSTEAD}."
-        )
-    if format == "csv" and examples.task == "multilabel":
-        raise BadInputError(f"CSV has no lists, and '{label.name}' holds lists of labels; {_INSTEAD}.")
-    if examples.task in TAG_TASKS:
-        _check_tags(examples, label, format)
+    path = Path(examples.source).expanduser()
+    other_path = Path(test).expanduser() if isinstance(test, str | Path) else None
+    other_paths = (other_path,) if other_path is not None and other_path.exists() else ()
+    if examples.source == "digits" or not path.exists():
+        return Origin("datasets", other_paths)
+    found = _origin_of_path(path)
+    if test is not None:
+        other = Origin("datasets") if other_path is None else _origin_of_path(other_path)
+        paths = (*found.paths, *other_paths)
+        if other.form != found.form or "train" not in other.files:
+            return Origin(found.form, paths)
+        roots = dict(found.roots)
+        if "train" in other.roots:
+            roots["test"] = other.roots["train"]
+        return Origin(found.form, paths, {**found.files, "test": other.files["train"]}, roots)
+    if examples.holdout_seed is None and found.files and "test" not in found.files:
+        return Origin(found.form, found.paths)  # the test part came from somewhere that is not known here
+    return found
 
 
-def _check_tags(examples: Examples, label: LabelColumn, format: str) -> None:
-    parts = (examples.train, examples.test)
-    untagged = any(part.targets is not None and (part.targets.values == IGNORED).any() for part in parts)
-    named = label.tags in label.list_names
-    if untagged and (format == "csv" or (named and format in ("jsonl", "webdataset"))):
-        raise BadInputError(
-            f"Some words have no tag ({IGNORED} in column '{label.tags}'), which {format} cannot say of tags with "
-            "names; export it to parquet or datasets."
-        )
-    taken = ("id", "label") if label.has_classes else ("id",)
-    if format == "webdataset" and label.tags in taken:
-        raise BadInputError(
-            f"The column of tags is called '{label.tags}', which means something else in a shard; rename it, or "
-            "export it to parquet, datasets or jsonl."
-        )
-
-
-DEFAULT_SHARD_SIZE = 1 << 30
+def _origin_of_path(path: Path) -> Origin:
+    if path.is_file():
+        found = {"train": [path]}
+    elif (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
+        return Origin("datasets", (path,))
+    elif not (found := find_parts(path) or find_shards(path)):
+        train, held = part_folders(path)
+        roots = {"train": train} | ({"test": held} if held is not None else {})
+        images = {part: tuple(image_files(root)) for part, root in roots.items()}
+        return Origin("imagefolder", (path,), images, roots)
+    test = next((found[word] for word in TEST_WORDS if word in found), None)
+    files = {"train": tuple(found["train"])} | ({"test": tuple(test)} if test else {})
+    if is_shard(files["train"][0]):
+        return Origin("webdataset", (path,), files)
+    forms = {table_format(file) for part in files.values() for file in part}
+    if len(forms) > 1:
+        raise BadInputError(f"'{path}' holds tables of several formats; say which to write with --format.")
+    form = forms.pop()
+    return Origin(form if form in ("parquet", "csv") else "jsonl", (path,), files)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +100,11 @@ class Job:
         origin: the files of the source, where it has some.
         folder: an empty folder.
         advance: to be called with the number of examples that were written.
+        format: the name that was asked for.
         shard_size: bytes that a shard may have.
         keep_formulas: leave texts in CSV as they are that a spreadsheet would run.
+        scores: a score table whose models give probabilities, or its file.
+        machine: arguments of `datadiet.engine.setup.prepare`, for these models.
     """
 
     plan: Plan
@@ -80,12 +112,21 @@ class Job:
     origin: Origin
     folder: Path
     advance: Callable[[int], Any]
+    format: str
     shard_size: int = DEFAULT_SHARD_SIZE
     keep_formulas: bool = False
+    scores: Any = None
+    machine: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def copies(self) -> bool:
+        """Whether the tables of the source are to be copied, without the rows that leave, instead of made anew."""
+        in_files = any(lie_in_files(plan.part) for plan in self.plan.parts)
+        return self.format == "same" and bool(self.origin.files) and not in_files
 
 
 @dataclass(eq=False)
-class Written:
+class WriteResult:
     """Which file holds which example, and what is to be said about it.
 
     Args:
@@ -104,3 +145,107 @@ class Written:
     neutralised: dict[str, list[int]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     keeps_names: bool = False
+
+
+Write = Callable[[Job], WriteResult]
+
+
+@dataclass(frozen=True)
+class FormatCard:
+    """What there is to know of an export format before anything is written.
+
+    Args:
+        name: what `export(format=...)` calls it.
+        about: what is written, in one sentence.
+        write: the function that writes it.
+        tasks: the tasks whose labels it can hold.
+        kinds: the kinds of data whose tasks are looked at; of other kinds the writer says itself that it has no place.
+        refusal: what is said of another task, with places for the `{name}` and `{task}` of the data and its column
+            `{label}`.
+        check: refuses data whose labels it cannot hold for another reason; given the data, its label column, the name.
+        tool: whether it is for another tool, and not to be loaded again.
+        train_only: whether the test part has no place in it.
+        needs_scores: whether it is made with the models of a score table.
+    """
+
+    name: str
+    about: str
+    write: Write
+    tasks: tuple[str, ...] = TASKS
+    kinds: tuple[str, ...] = ("image", "text", "vector")
+    refusal: str = ""
+    check: Callable[[Examples, LabelColumn, str], None] | None = None
+    tool: bool = False
+    train_only: bool = False
+    needs_scores: bool = False
+
+
+FORMATS: Registry[FormatCard] = Registry("format")
+
+
+def export_format(name: str, about: str, **card: Any) -> Callable[[Write], Write]:
+    """Register the function below as the writer of a format.
+
+    Args:
+        name: of the format.
+        about: what is written, in one sentence.
+        card: further fields of `FormatCard`.
+
+    Example:
+        >>> @export_format("nothing", "No file at all.", tool=True)
+        ... def write_nothing(job: Job) -> WriteResult:
+        ...     return WriteResult()
+        >>> FORMATS["nothing"].about
+        'No file at all.'
+        >>> FORMATS.forget("nothing")
+    """
+
+    def register(write: Write) -> Write:
+        FORMATS.add(name, FormatCard(name, about, write, **card))
+        return write
+
+    return register
+
+
+@export_format(
+    "same", "The source's own format; what is in memory, or comes from the hub, becomes `datasets`."
+)
+def write_same(job: Job) -> WriteResult:
+    """What the format of the source writes; tables are copied, see `Job.copies`."""
+    return FORMATS[job.origin.form].write(job)
+
+
+def check_format(examples: Examples, label: LabelColumn, format: str) -> None:
+    """Refuse a format that cannot say what the labels of these examples are.
+
+    Args:
+        examples: the data.
+        label: its label column.
+        format: what is written; where the source's own is, the form of the source.
+
+    Raises:
+        BadInputError: lists, numbers or untagged words where the format has no place for them.
+    """
+    card = FORMATS[format]
+    if examples.task not in card.tasks and examples.kind in card.kinds:
+        raise BadInputError(
+            card.refusal.format(name=examples.name, task=examples.task, label=label.name, format=format)
+        )
+    if card.check is not None:
+        card.check(examples, label, format)
+
+
+def refuse_untagged(examples: Examples, label: LabelColumn, format: str) -> None:
+    """Raise `BadInputError` where some words have no tag: for formats that cannot say so."""
+    parts = (examples.train, examples.test) if examples.task in TAG_TASKS else ()
+    if any(part.targets is not None and (part.targets.values == IGNORED).any() for part in parts):
+        raise BadInputError(
+            f"Some words have no tag ({IGNORED} in column '{label.tags}'), which {format} cannot say of tags with "
+            "names; export it to parquet or datasets."
+        )
+
+
+def refuse_untagged_names(examples: Examples, label: LabelColumn, format: str) -> None:
+    """The same where tags are class numbers, which are replaced by their names."""
+    if label.tags in label.list_names:
+        refuse_untagged(examples, label, format)

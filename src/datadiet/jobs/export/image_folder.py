@@ -6,14 +6,20 @@ import hashlib
 import re
 import shutil
 import unicodedata
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from datadiet.data.columns.roles import IMAGE_SUFFIXES
 from datadiet.foundation.errors import BadInputError
-from datadiet.jobs.export.formats import Job, Written
-from datadiet.jobs.export.plan import PartPlan
-from datadiet.jobs.export.rows import chunks_that_stay, images_of
+from datadiet.jobs.export.formats import Job, WriteResult, export_format
+from datadiet.jobs.export.plan import CLASS_TASKS, PartPlan
+from datadiet.jobs.export.rows import images_of, kept_chunks
+
+ONE_CLASS_AN_IMAGE = (
+    "The format {format} has one class an image, and '{name}' is of the task '{task}'; export it to parquet, "
+    "datasets, jsonl or webdataset."
+)
 
 _FORBIDDEN = frozenset('<>:"/\\|?*')
 _DEVICES = re.compile(
@@ -22,6 +28,8 @@ _DEVICES = re.compile(
 _ORDINARY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _LONGEST_NAME = 120  # bytes of UTF-8, of the 255 that file systems allow: room for what copying tools add
 _LONGEST_SUFFIX = 12
+_LONGEST_PATH = 180  # characters below the class folder
+_HEADER_BYTES = 32
 
 
 def safe_component(text: str, fallback: str = "unnamed") -> str:
@@ -98,23 +106,17 @@ class SafeTree:
     """
 
     def __init__(self) -> None:
-        self._names: dict[str, FolderNames] = {}
+        self._names: defaultdict[str, FolderNames] = defaultdict(FolderNames)
         self._folders: dict[tuple[str, str], str] = {}
-
-    def folder(self, parent: str, text: str) -> str:
-        """The folder below `parent` (a result of this method, or "") that stands for `text`."""
-        if (parent, text) not in self._folders:
-            name = self._names.setdefault(parent, FolderNames()).take(text)
-            self._folders[parent, text] = f"{parent}/{name}" if parent else name
-        return self._folders[parent, text]
 
     def place(self, parts: Sequence[str]) -> str:
         """A path for one file: folders of the same text are shared, the file's own name is new."""
         parent = ""
         for text in parts[:-1]:
-            parent = self.folder(parent, text)
-        name = self._names.setdefault(parent, FolderNames()).take(parts[-1])
-        return f"{parent}/{name}" if parent else name
+            if (parent, text) not in self._folders:
+                self._folders[parent, text] = f"{parent}{self._names[parent].take(text)}/"
+            parent = self._folders[parent, text]
+        return parent + self._names[parent].take(parts[-1])
 
 
 def _same_file(name: str) -> str:
@@ -122,24 +124,20 @@ def _same_file(name: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
-HEADER_BYTES = 32
-_MAGIC = (
-    (b"\x89PNG\r\n\x1a\n", ".png"),
-    (b"\xff\xd8\xff", ".jpg"),
-    (b"GIF87a", ".gif"),
-    (b"GIF89a", ".gif"),
-    (b"II*\x00", ".tif"),
-    (b"MM\x00*", ".tif"),
-    (b"\x00\x00\x00\x0cjP  ", ".jp2"),
-    (b"\xff\x4f\xff\x51", ".jp2"),
-    (b"P1", ".pbm"),
-    (b"P4", ".pbm"),
-    (b"P2", ".pgm"),
-    (b"P5", ".pgm"),
-    (b"P3", ".ppm"),
-    (b"P6", ".ppm"),
-    (b"BM", ".bmp"),
-)
+_MAGIC = {
+    b"\x89PNG\r\n\x1a\n": ".png",
+    b"\xff\xd8\xff": ".jpg",
+    b"GIF87a": ".gif",
+    b"GIF89a": ".gif",
+    b"II*\x00": ".tif",
+    b"MM\x00*": ".tif",
+    b"\x00\x00\x00\x0cjP  ": ".jp2",
+    b"\xff\x4f\xff\x51": ".jp2",
+    b"BM": ".bmp",
+    **dict.fromkeys((b"P1", b"P4"), ".pbm"),
+    **dict.fromkeys((b"P2", b"P5"), ".pgm"),
+    **dict.fromkeys((b"P3", b"P6"), ".ppm"),
+}
 
 
 def suffix_of(header: bytes, path: str | None = None) -> str:
@@ -155,7 +153,7 @@ def suffix_of(header: bytes, path: str | None = None) -> str:
         return ".webp"
     if header[4:12] in (b"ftypavif", b"ftypavis"):
         return ".avif"
-    for magic, suffix in _MAGIC:
+    for magic, suffix in _MAGIC.items():
         if header.startswith(magic):
             return suffix
     named = PurePosixPath((path or "").replace("\\", "/")).suffix.lower()
@@ -167,12 +165,12 @@ def suffix_of(header: bytes, path: str | None = None) -> str:
     )
 
 
-def header_of(content: bytes | None, path: str | None) -> bytes:
-    """The first bytes of an image in memory or in a file."""
-    if content is not None:
-        return content[:HEADER_BYTES]
-    with Path(path or "").open("rb") as file:
-        return file.read(HEADER_BYTES)
+def image_name(plan: PartPlan, id_: int, content: bytes | None, path: str | None) -> str:
+    """The file name of an image in memory or in a file: its id, and the suffix that its first bytes tell."""
+    if content is None:
+        with Path(path or "").open("rb") as file:
+            content = file.read(_HEADER_BYTES)
+    return plan.key(id_) + suffix_of(content[:_HEADER_BYTES], path)
 
 
 def write_image(target: Path, content: bytes | None, path: str | None) -> None:
@@ -185,10 +183,14 @@ def write_image(target: Path, content: bytes | None, path: str | None) -> None:
         shutil.copyfileobj(source, file, 1 << 20)
 
 
-_LONGEST_PATH = 180  # characters below the class folder
-
-
-def write_image_folder(job: Job) -> Written:
+@export_format(
+    "imagefolder",
+    "`train/<class>/<file>`, `test/<class>/<file>`.",
+    tasks=CLASS_TASKS,
+    kinds=("image",),
+    refusal=ONE_CLASS_AN_IMAGE,
+)
+def write_image_folder(job: Job) -> WriteResult:
     """Files of an image folder keep their names, other images are named by their id.
 
     Raises:
@@ -201,40 +203,33 @@ def write_image_folder(job: Job) -> Written:
         )
     names = FolderNames()
     folders = [names.take(name) for name in examples.class_names]
-    written = Written(class_folders=dict(zip(examples.class_names, folders, strict=True)))
     column = examples.input_columns[0]
-    others = (column, examples.label_column)
-    written.columns_left_out = tuple(
-        name for name in examples.train.dataset.column_names if name not in others
+    others = [c for c in examples.train.dataset.column_names if c not in (column, examples.label_column)]
+    result = WriteResult(
+        class_folders=dict(zip(examples.class_names, folders, strict=True)), columns_left_out=tuple(others)
     )
     for plan in job.plan.parts:
         trees = [SafeTree() for _ in folders]
         made: set[str] = set()
-        width = id_width(plan)
         files: list[str] = []
-        for chunk in chunks_that_stay(plan, job.label):
-            for row, content, path in images_of(chunk, column):
-                label = int(chunk.labels[row])
-                parts = _own_name(job, plan, int(chunk.ids[row]), path)
-                if parts is None:
-                    suffix = suffix_of(header_of(content, path), path)
-                    parts = [f"{int(chunk.ids[row]):0{width}d}{suffix}"]
-                target = f"{plan.name}/{folders[label]}/{trees[label].place(parts)}"
-                parent, _, _ = target.rpartition("/")
+        for chunk in kept_chunks(plan, job.label):
+            for id_, label, content, path in images_of(chunk, column):
+                parts = _own_name(job, plan, id_, path) or [image_name(plan, id_, content, path)]
+                files.append(f"{plan.name}/{folders[label]}/{trees[label].place(parts)}")
+                parent = files[-1].rpartition("/")[0]
                 if parent not in made:
                     (job.folder / parent).mkdir(parents=True, exist_ok=True)
                     made.add(parent)
-                write_image(job.folder / target, content, path)
-                files.append(target)
+                write_image(job.folder / files[-1], content, path)
             job.advance(len(chunk))
-        written.files[plan.name] = files
-    return written
+        result.files[plan.name] = files
+    return result
 
 
-def _own_name(job: Job, plan: PartPlan, id_: int, path: str | None) -> list[str] | None:
-    """The path below its class folder that an image of an image folder has; None for any other image."""
+def _own_name(job: Job, plan: PartPlan, id_: int, path: str | None) -> list[str]:
+    """The path below its class folder that an image of an image folder has; empty of any other image."""
     if job.origin.form != "imagefolder" or path is None:
-        return None
+        return []
     files = job.origin.files_of(plan.name)
     if not files:
         return [path.rsplit("/", 1)[-1]]
@@ -243,8 +238,3 @@ def _own_name(job: Job, plan: PartPlan, id_: int, path: str | None) -> list[str]
         raise BadInputError(f"The folder '{root}' was changed while it was exported; export again.")
     parts = list(files[id_].relative_to(root).parts[1:])
     return parts if len("/".join(parts)) <= _LONGEST_PATH else parts[-1:]
-
-
-def id_width(plan: PartPlan) -> int:
-    """Digits that hold every id of a part, so that files are in the order of their ids."""
-    return len(str(int(plan.part.ids[-1]))) if len(plan.part) else 1

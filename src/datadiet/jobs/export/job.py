@@ -2,62 +2,33 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
+import pyarrow.compute as pc
 
 from datadiet.data import Examples, load
+from datadiet.data.columns.arrow import chunks_of, one_array
 from datadiet.foundation.atomic import check_target, whole_folder
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.progress import ProgressDisplay
 from datadiet.jobs.decisions import Decisions
-from datadiet.jobs.export.columns import LabelColumn
-from datadiet.jobs.export.csv_files import write_csv, write_same_csv
-from datadiet.jobs.export.formats import DEFAULT_SHARD_SIZE, Job, Written, check_format
-from datadiet.jobs.export.image_folder import write_image_folder
-from datadiet.jobs.export.json_lines import write_json_lines, write_same_json
-from datadiet.jobs.export.manifest import (
-    write_classes,
-    write_file_names,
-    write_ids,
-    write_indices,
-    write_manifest,
+from datadiet.jobs.export.formats import (
+    DEFAULT_SHARD_SIZE,
+    FORMATS,
+    Job,
+    WriteResult,
+    check_format,
+    origin_of,
 )
-from datadiet.jobs.export.origin import Origin, origin_of
-from datadiet.jobs.export.other_tools import write_fiftyone
-from datadiet.jobs.export.parquet_files import write_parquet, write_same_parquet, write_saved_dataset
-from datadiet.jobs.export.plan import PartPlan, Plan, make_plan, sha256_of
-from datadiet.jobs.export.rows import content_sizes
-from datadiet.jobs.export.webdataset import write_shards
+from datadiet.jobs.export.manifest import write_classes, write_manifest
+from datadiet.jobs.export.plan import make_plan, sha256_of
+from datadiet.jobs.export.rows import LabelColumn, content_sizes
 from datadiet.jobs.keep import Kept
-
-_WRITERS: dict[str, Callable[[Job], Written]] = {
-    "imagefolder": write_image_folder,
-    "parquet": write_parquet,
-    "jsonl": write_json_lines,
-    "csv": write_csv,
-    "datasets": write_saved_dataset,
-    "webdataset": write_shards,
-    "ids": write_ids,
-    "files": write_file_names,
-    "indices": write_indices,
-    "fiftyone": write_fiftyone,
-}
-_SAME: dict[str, Callable[[Job], Written]] = {
-    "imagefolder": write_image_folder,
-    "parquet": write_same_parquet,
-    "csv": write_same_csv,
-    "json": write_same_json,
-    "datasets": write_saved_dataset,
-    "memory": write_saved_dataset,
-    "webdataset": write_shards,
-}
-_LISTS = ("ids", "files", "indices", "cleanlab")
-FORMATS = ("same", *_WRITERS, "cleanlab")
+from datadiet.scores import ScoreTable
 
 
 @dataclass(frozen=True)
@@ -161,63 +132,68 @@ def export(
         >>> print(export(examples, folder, kept=examples.train.ids[:3], format="jsonl").kept)
         3
     """
-    if format not in FORMATS:
-        raise BadInputError(f"There is no format {format!r}; there are {', '.join(FORMATS)}.")
+    card = FORMATS[format]
     if shard_size < 1 << 16:
         raise BadInputError(f"shard_size is {shard_size} bytes; a shard needs at least 65,536.")
-    if format == "cleanlab" and scores is None:
+    if card.needs_scores and scores is None:
         raise BadInputError(
-            "The format cleanlab needs the score table whose models give probabilities (--scores)."
+            f"The format {format} needs the score table whose models give probabilities (--scores)."
         )
     options = dict(load_options or {})
     read = [Path(given) for given in (kept, decisions, scores) if isinstance(given, str | Path)]
     if isinstance(source, str | Path) and Path(source).expanduser().exists():
         check_target(to, overwrite, [Path(source).expanduser(), *read])  # before the data is read
-    examples = _loaded(source, options, decode=format == "cleanlab")
+    if isinstance(source, Examples):
+        examples = source
+    else:
+        # Nothing is decoded that is only copied.
+        examples = load(source, **({} if card.needs_scores else {"memory_limit": 0}) | options)
     origin = origin_of(examples, options.get("test"))
     target = check_target(to, overwrite, [*origin.paths, *read])
     label = LabelColumn(examples)
     check_format(examples, label, origin.form if format == "same" else format)
-    everything = kept is None and decisions is None and format == "cleanlab"
-    chosen = examples.train.ids if everything else kept
-    plan = make_plan(examples, chosen, decisions, include_test and format not in _LISTS)
-    more: dict[str, Any] = {"scores_sha256": plan.facts.get("kept", {}).get("scores_sha256")}
+    if kept is None and decisions is None and card.needs_scores:
+        kept = examples.train.ids
+    plan = make_plan(examples, kept, decisions, include_test and not card.train_only)
+    plan.facts["scores_sha256"] = plan.facts.get("kept", {}).get("scores_sha256")
     if scores is not None:
-        more["scores_sha256"] = _checked_scores(scores, examples)
+        ScoreTable.read(scores).check_data(examples.fingerprint)
+        plan.facts["scores_sha256"] = sha256_of(scores)
     if target.exists():
         _refuse_linked_images(target, examples)
-    writer = _writer(format, origin, scores, {**(machine or {}), "workspace": workspace})
     display = display or ProgressDisplay(enabled=False)
-    train = plan.train
-    content = content_sizes(PartPlan("train", train.part, train.rows, train.labels))
-    before, after = int(content.sum()), int(content[train.rows].sum())
+    content = content_sizes(examples.train)
     with whole_folder(target) as folder:
         with display.step("export", sum(map(len, plan.parts)), unit="examples/s") as advance:
-            job = Job(plan, label, origin, folder, advance, shard_size, keep_formulas)
-            written = writer(job)
-        on_disk = _disk_size(folder)
-        sizes = {"bytes_before": before, "bytes_after": after, "bytes_on_disk": on_disk}
-        write_classes(folder, plan, label, written, keep_formulas)
-        write_manifest(
-            folder,
-            plan,
-            label,
-            written,
-            format=format,
-            sizes=sizes,
-            command=command,
-            more=more,
-            version=_version(),
-        )
-    return _outcome(target, format, plan, written, sizes)
+            job = Job(
+                plan,
+                label,
+                origin,
+                folder,
+                advance,
+                format,
+                shard_size,
+                keep_formulas,
+                scores,
+                {**(machine or {}), "workspace": workspace},
+            )
+            result = card.write(job)
+        sizes = {
+            "bytes_before": int(content.sum()),
+            "bytes_after": int(content[plan.train.rows].sum()),
+            "bytes_on_disk": sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
+        }
+        write_classes(job, result)
+        write_manifest(job, result, sizes, command)
+    return _outcome(target, job, result, sizes)
 
 
-def _outcome(target: Path, format: str, plan: Plan, written: Written, sizes: Mapping[str, int]) -> Exported:
-    train = plan.train
-    notes = [*plan.notes, *written.notes]
-    if written.columns_left_out:
-        notes.append(f"Columns without a place in this format: {', '.join(written.columns_left_out)}.")
-    touched = sum(len(ids) for ids in written.neutralised.values())
+def _outcome(target: Path, job: Job, result: WriteResult, sizes: Mapping[str, int]) -> Exported:
+    train = job.plan.train
+    notes = [*job.plan.notes, *result.notes]
+    if result.columns_left_out:
+        notes.append(f"Columns without a place in this format: {', '.join(result.columns_left_out)}.")
+    touched = sum(len(ids) for ids in result.neutralised.values())
     if touched:
         notes.append(
             f"{touched:,} examples have a text that a spreadsheet would run as a formula; an apostrophe stands "
@@ -225,40 +201,16 @@ def _outcome(target: Path, format: str, plan: Plan, written: Written, sizes: Map
         )
     return Exported(
         folder=str(target),
-        format=format,
+        format=job.format,
         kept=len(train),
         dropped=len(train.part) - len(train),
-        relabelled=int((train.labels != train.part.labels[train.rows]).sum()),
+        relabelled=int(train.relabelled.sum()),
         total=len(train.part),
-        test=sum(len(part) for part in plan.parts[1:]),
+        test=sum(len(part) for part in job.plan.parts[1:]),
         neutralised=touched,
         notes=tuple(notes),
         **sizes,
     )
-
-
-def _loaded(source: Any, options: Mapping[str, Any], *, decode: bool) -> Examples:
-    if isinstance(source, Examples):
-        return source
-    # Nothing is decoded that is only copied.
-    return load(source, **options) if decode else load(source, **{"memory_limit": 0, **options})
-
-
-def _writer(format: str, origin: Origin, scores: Any, options: Mapping[str, Any]) -> Callable[[Job], Written]:
-    if format == "same":
-        return _SAME[origin.form]
-    if format == "cleanlab":
-        from datadiet.jobs.export.other_tools import write_cleanlab
-
-        return functools.partial(write_cleanlab, scores=scores, options=options)
-    return _WRITERS[format]
-
-
-def _checked_scores(scores: str | Path, examples: Examples) -> str:
-    from datadiet.scores import ScoreTable
-
-    ScoreTable.read(scores).check_data(examples.fingerprint)
-    return sha256_of(Path(scores))
 
 
 def _refuse_linked_images(target: Path, examples: Examples) -> None:
@@ -269,10 +221,6 @@ def _refuse_linked_images(target: Path, examples: Examples) -> None:
     """
     if examples.kind != "image":
         return
-    import pyarrow.compute as pc
-
-    from datadiet.data.columns.arrow import chunks_of, one_array
-
     column = examples.input_columns[0]
     inside = f"{target}/"
     for part in (examples.train, examples.test):
@@ -284,16 +232,6 @@ def _refuse_linked_images(target: Path, examples: Examples) -> None:
                     f"The target '{target}' holds images of the source; nothing of it is ever deleted. Give "
                     "another folder."
                 )
-
-
-def _disk_size(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-
-
-def _version() -> str:
-    from datadiet import __version__
-
-    return __version__
 
 
 def _size(count: int) -> str:

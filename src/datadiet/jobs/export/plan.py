@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,9 +17,8 @@ from datadiet.jobs.decisions import Decisions
 from datadiet.jobs.keep import Kept
 
 IntArray = npt.NDArray[np.int64]
-PartName = Literal["train", "test"]
 # Tasks with one class an example, so that one can be put in the place of another.
-CLASS_TASKS = frozenset({"classification", "intent_slots"})
+CLASS_TASKS = ("classification", "intent_slots")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +32,7 @@ class PartPlan:
         labels: class index that each of them gets, shape like `rows`.
     """
 
-    name: PartName
+    name: Literal["train", "test"]
     part: Part
     rows: IntArray
     labels: IntArray
@@ -45,6 +44,15 @@ class PartPlan:
     def ids(self) -> IntArray:
         """Example ids of what stays."""
         return self.part.ids[self.rows]
+
+    @property
+    def relabelled(self) -> npt.NDArray[np.bool_]:
+        """Which of those that stay get another label, shape like `rows`."""
+        return np.asarray(self.labels != self.part.labels[self.rows])
+
+    def key(self, id_: int) -> str:
+        """An id with as many digits as the last one of the part, so that files are in the order of their ids."""
+        return f"{id_:0{len(str(int(self.part.ids[-1])))}d}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,12 +103,11 @@ def make_plan(
     labels = part.labels.copy()
     reasons: dict[int, str] = {}
     if kept is not None:
-        positions = _kept_positions(examples, kept, facts)
         stays[:] = False
-        stays[positions] = True
+        stays[_kept_positions(examples, kept, facts)] = True
         reasons.update(dict.fromkeys(part.ids[~stays].tolist(), "not kept"))
     if decisions is not None:
-        made = _decisions(examples, decisions, facts)
+        made = _read_decisions(examples, decisions, facts)
         if examples.task not in CLASS_TASKS and len(made.relabelled):
             raise BadInputError(
                 f"The decisions give {len(made.relabelled):,} examples another class, but '{examples.name}' is of "
@@ -116,8 +123,7 @@ def make_plan(
         dropped = part.positions_of(made.dropped)
         reasons.update(dict.fromkeys(part.ids[dropped[stays[dropped]]].tolist(), "dropped by decision"))
         stays[dropped] = False
-        for id_, label in new.items():
-            labels[part.positions_of([id_])] = label
+        labels[part.positions_of(list(new))] = list(new.values())
     rows = np.flatnonzero(stays).astype(np.int64)
     if len(rows) == 0:
         raise BadInputError("Nothing of the train part would stay; keep at least one example.")
@@ -125,7 +131,7 @@ def make_plan(
     if include_test:
         test = examples.test
         parts.append(PartPlan("test", test, np.arange(len(test), dtype=np.int64), test.labels))
-    notes += _lost_classes(examples, parts[0])
+    notes += _lost_names(examples, parts[0])
     return Plan(examples, tuple(parts), reasons, facts, tuple(notes))
 
 
@@ -133,7 +139,7 @@ def _kept_positions(examples: Examples, kept: Any, facts: dict[str, Any]) -> Int
     """Positions in the train part of the ids that stay, checked."""
     if isinstance(kept, str | Path):
         found = Kept.read(kept)
-        facts["kept_sha256"] = sha256_of(Path(kept))
+        facts["kept_sha256"] = sha256_of(kept)
     else:
         found = kept if isinstance(kept, Kept) else Kept(np.asarray(kept))
     found.check_data(examples.fingerprint)
@@ -152,18 +158,14 @@ def _kept_positions(examples: Examples, kept: Any, facts: dict[str, Any]) -> Int
     return positions
 
 
-def _decisions(examples: Examples, decisions: Any, facts: dict[str, Any]) -> Decisions:
+def _read_decisions(examples: Examples, decisions: Any, facts: dict[str, Any]) -> Decisions:
     if isinstance(decisions, str | Path):
         found = Decisions.read(decisions)
-        facts["decisions_sha256"] = sha256_of(Path(decisions))
+        facts["decisions_sha256"] = sha256_of(decisions)
     else:
         found = decisions if isinstance(decisions, Decisions) else Decisions.from_dict(decisions)
     found.check_data(examples.fingerprint)
-    facts["decisions"] = {
-        "kept": len(found.kept),
-        "dropped": len(found.dropped),
-        "relabelled": len(found.relabelled),
-    }
+    facts["decisions"] = {name: len(getattr(found, name)) for name in ("kept", "dropped", "relabelled")}
     return found
 
 
@@ -179,39 +181,27 @@ def _positions(part: Part, ids: IntArray, where: str) -> IntArray:
     return part.positions_of(ids)
 
 
-def _lost_classes(examples: Examples, train: PartPlan) -> list[str]:
+def _lost_names(examples: Examples, train: PartPlan) -> list[str]:
     """What the train part of the source has and no example of it has any more: classes, labels, tags."""
-    notes: list[str] = []
+    found: list[tuple[str, tuple[str, ...], IntArray, IntArray]] = []
     if examples.task in CLASS_TASKS:
-        before = np.bincount(examples.train.labels, minlength=examples.num_classes) > 0
-        after = np.bincount(train.labels, minlength=examples.num_classes) > 0
-        notes += _lost("classes", examples.class_names, before & ~after)
+        found.append(("classes", examples.class_names, examples.train.labels, train.labels))
     targets = examples.train.targets
-    if targets is None or examples.task == "regression":
-        return notes
-    stays = targets.take(train.rows)
-    if targets.offsets is None:
-        before, after = (found.values.max(axis=0) > 0 for found in (targets, stays))
-        return [*notes, *_lost("labels", targets.names, before & ~after)]
-    before, after = (
-        np.bincount(found.values[found.values >= 0], minlength=len(targets.names)) > 0
-        for found in (targets, stays)
-    )
-    return [*notes, *_lost("tags", targets.names, before & ~after)]
+    if targets is not None and examples.task != "regression":
+        before, after = targets.values, targets.take(train.rows).values
+        if targets.offsets is None:
+            found.append(("labels", targets.names, np.nonzero(before > 0)[1], np.nonzero(after > 0)[1]))
+        else:
+            found.append(("tags", targets.names, before[before >= 0], after[after >= 0]))
+    notes: list[str] = []
+    for what, names, before, after in found:
+        gone = np.setdiff1d(before, after).tolist()
+        if gone:
+            shown = ", ".join(f"'{names[index]}'" for index in gone[:5]) + (", ..." if len(gone) > 5 else "")
+            notes.append(f"{len(gone)} {what} have no training example any more: {shown}.")
+    return notes
 
 
-def _lost(what: str, names: Sequence[str], lost: npt.NDArray[np.bool_]) -> list[str]:
-    gone = [name for name, nowhere in zip(names, lost.tolist(), strict=True) if nowhere]
-    if not gone:
-        return []
-    shown = ", ".join(f"'{name}'" for name in gone[:5]) + (", ..." if len(gone) > 5 else "")
-    return [f"{len(gone)} {what} have no training example any more: {shown}."]
-
-
-def sha256_of(path: Path) -> str:
+def sha256_of(path: str | Path) -> str:
     """SHA-256 (hex) of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -11,19 +11,33 @@ from typing import IO, Any
 
 import numpy as np
 
+from datadiet.data import Examples
 from datadiet.data.columns.arrow import is_list, numeric_matrix
-from datadiet.jobs.export.formats import Job, Written
-from datadiet.jobs.export.image_folder import id_width, suffix_of
+from datadiet.foundation.errors import BadInputError
+from datadiet.jobs.export.formats import Job, WriteResult, export_format, refuse_untagged_names
+from datadiet.jobs.export.image_folder import suffix_of
 from datadiet.jobs.export.plan import PartPlan
-from datadiet.jobs.export.rows import Chunk, chunks_that_stay, images_of, with_contents
+from datadiet.jobs.export.rows import Chunk, LabelColumn, images_of, kept_chunks
 
 
-def write_shards(job: Job) -> Written:
+def _refuse_tags(examples: Examples, label: LabelColumn, format: str) -> None:
+    refuse_untagged_names(examples, label, format)
+    if label.tags in (("id", "label") if label.has_classes else ("id",)):
+        raise BadInputError(
+            f"The column of tags is called '{label.tags}', which means something else in a shard; rename it, or "
+            "export it to parquet, datasets or jsonl."
+        )
+
+
+@export_format(
+    "webdataset", "Tar shards with the input, the class and the other columns of each.", check=_refuse_tags
+)
+def write_shards(job: Job) -> WriteResult:
     """`train-000000.tar`, ...: `<id>.<png|jpg|webp|txt|npy>`, `<id>.cls` (index), `<id>.json` (id, label, others).
 
     Lists of words and pairs of texts are in the `.json`; only what has one class has a `.cls`.
     """
-    written = Written(keeps_names=True)
+    result = WriteResult(keeps_names=True)
     for plan in job.plan.parts:
         shards = _Shards(job.folder, plan.name, job.shard_size)
         files: list[str] = []
@@ -33,29 +47,26 @@ def write_shards(job: Job) -> Written:
                 job.advance(1)
         finally:
             shards.close()
-        written.files[plan.name] = files
-    return written
+        result.files[plan.name] = files
+    return result
 
 
 def _samples(job: Job, plan: PartPlan) -> Iterator[tuple[str, dict[str, bytes]]]:
     """Key and members (suffix -> content) of each example."""
     part = plan.part
-    width = id_width(plan)
     inputs = part.input_columns
     words = part.kind == "text" and is_list(part.dataset.data.schema.field(inputs[0]).type)
     as_files = part.kind != "text" or (len(inputs) == 1 and not words)
-    for whole in chunks_that_stay(plan, job.label):
-        for chunk in with_contents(whole, inputs[0]) if part.kind == "image" else [whole]:
-            contents = _contents(part.kind, chunk, inputs) if as_files else [{} for _ in range(len(chunk))]
-            others = chunk.table.drop_columns(list(inputs) if as_files else []).to_pylist()
-            for place, other in enumerate(others):
-                id_ = int(chunk.ids[place])
-                members = contents[place]
-                if job.label.has_classes:
-                    members["cls"] = str(int(chunk.labels[place])).encode()
-                about = _about(job, id_, int(chunk.labels[place]), other)
-                members["json"] = json.dumps(about, allow_nan=False).encode()
-                yield f"{id_:0{width}d}", members
+    for chunk in kept_chunks(plan, job.label, contents=True):
+        contents = _contents(part.kind, chunk, inputs) if as_files else [{} for _ in range(len(chunk))]
+        others = chunk.table.drop_columns(list(inputs) if as_files else []).to_pylist()
+        for id_, label, members, other in zip(
+            chunk.ids.tolist(), chunk.labels.tolist(), contents, others, strict=True
+        ):
+            if job.label.has_classes:
+                members["cls"] = str(label).encode()
+            members["json"] = json.dumps(_about(job, id_, label, other), allow_nan=False).encode()
+            yield plan.key(id_), members
 
 
 def _about(job: Job, id_: int, label: int, other: dict[str, Any]) -> dict[str, Any]:
@@ -72,7 +83,7 @@ def _contents(kind: str, chunk: Chunk, inputs: tuple[str, ...]) -> list[dict[str
     if kind == "image":
         return [
             {suffix_of(content or b"", path)[1:]: content or b""}
-            for _, content, path in images_of(chunk, inputs[0])
+            for _, _, content, path in images_of(chunk, inputs[0])
         ]
     if kind == "text":
         texts = chunk.table.column(inputs[0]).to_pylist()

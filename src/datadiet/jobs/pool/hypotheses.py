@@ -21,6 +21,7 @@ from datadiet.engine.runs import describe, train_run
 from datadiet.engine.setup import Setup
 from datadiet.engine.training.evaluation import evaluate
 from datadiet.foundation.errors import BadInputError
+from datadiet.jobs.export.plan import CLASS_TASKS
 from datadiet.jobs.pool.rows import PoolRows
 from datadiet.scores.outputs import measure
 from datadiet.tasks import Task
@@ -105,7 +106,7 @@ def hypotheses_of(outputs: Any, targets: Any) -> Any:
     return found if targets.ndim == 1 else torch.where(targets == IGNORED, targets, found)
 
 
-def measured_without_labels(task: Task, outputs: Any, targets: Any) -> tuple[dict[str, torch.Tensor], Any]:
+def measures_without_labels(task: Task, outputs: Any, targets: Any) -> tuple[dict[str, torch.Tensor], Any]:
     """Every measure of a batch against the model's own hypotheses, and these hypotheses.
 
     Args:
@@ -137,7 +138,7 @@ def read_pool(setup: Setup, model: nn.Module, store: Store, ids: np.ndarray | No
     with setup.display.step("pool", len(wanted), unit="examples/s") as advance:
 
         def visit(batch: Batch, outputs: Any) -> None:
-            found, hypotheses = measured_without_labels(task, outputs, batch.targets)
+            found, hypotheses = measures_without_labels(task, outputs, batch.targets)
             numbers = {name: values.double().cpu().numpy() for name, values in found.items()}
             pieces.append((batch.ids.cpu().numpy(), numbers, _on_cpu(hypotheses)))
             advance(len(batch))
@@ -150,10 +151,11 @@ def read_pool(setup: Setup, model: nn.Module, store: Store, ids: np.ndarray | No
 
 def _joined(setup: Setup, store: Store, wanted: np.ndarray, pieces: Sequence[Any]) -> PoolReading:
     places = np.searchsorted(wanted, np.concatenate([ids for ids, _, _ in pieces]))
-    columns: dict[str, np.ndarray] = {}
-    for name in pieces[0][1]:
-        columns[name] = np.zeros(len(wanted))
-        columns[name][places] = np.concatenate([numbers[name] for _, numbers, _ in pieces])
+    order = np.empty_like(places)
+    order[places] = np.arange(len(places))
+    columns = {
+        name: np.concatenate([numbers[name] for _, numbers, _ in pieces])[order] for name in pieces[0][1]
+    }
     hardness = {
         score: columns[column] if higher else -columns[column]
         for score, (column, higher) in POOL_SCORES.items()
@@ -164,22 +166,17 @@ def _joined(setup: Setup, store: Store, wanted: np.ndarray, pieces: Sequence[Any
     labels = np.zeros(len(wanted), dtype=np.int64)
     found = [hypotheses for _, _, hypotheses in pieces]
     examples = setup.examples
-    if examples.task in ("classification", "intent_slots"):
-        intents = [part["intent"] if isinstance(part, dict) else part for part in found]
-        labels[places] = np.concatenate(intents)
+    if examples.task in CLASS_TASKS:
+        labels = np.concatenate([part["intent"] if isinstance(part, dict) else part for part in found])[order]
     targets: TargetRows | None = None
     if examples.task == "multilabel":
-        values = np.zeros((len(wanted), examples.num_outputs), dtype=np.float32)
-        values[places] = np.concatenate(found)
-        targets = TargetRows("multilabel", values, None, examples.output_names)
+        targets = TargetRows("multilabel", np.concatenate(found)[order], None, examples.output_names)
     elif examples.task in TAG_TASKS:
         padded = [part["slots"] if isinstance(part, dict) else part for part in found]
         rows = [row[row != IGNORED] for part in padded for row in part]
         there = store.part.targets
         assert there is not None
-        in_order: list[np.ndarray] = [np.empty(0, dtype=np.int32)] * len(wanted)
-        for place, row in zip(places.tolist(), rows, strict=True):
-            in_order[place] = row
+        in_order = [rows[place] for place in order.tolist()]
         targets = _as_tags(in_order, there.take(store.part.positions_of(wanted)))
     return PoolReading(wanted, hardness, columns["probability"], labels, targets)
 
@@ -258,7 +255,7 @@ def _replaced(there: TargetRows | None, places: np.ndarray, targets: TargetRows 
 
 
 @dataclass(frozen=True, eq=False)
-class Opinion:
+class PoolPrediction:
     """What the base's models say of the usable rows of a pool, averaged.
 
     Args:
@@ -274,9 +271,9 @@ class Opinion:
     weights: Sequence[str]
 
 
-def opinion_of(
+def predict_pool(
     setup: Setup, rows: PoolRows, seeds: int, seed: int, machine: Mapping[str, Any] | None = None
-) -> Opinion:
+) -> PoolPrediction:
     """Train models on the base, each to its end, and let them read the pool.
 
     Args:
@@ -305,13 +302,9 @@ def opinion_of(
         name: np.mean([reading.hardness[name] for reading in readings], axis=0)
         for name in readings[0].hardness
     }
+    confidence = np.mean([reading.confidence for reading in readings], axis=0)
     votes = np.stack([reading.labels for reading in readings])
-    return Opinion(
-        hardness,
-        np.mean([reading.confidence for reading in readings], axis=0),
-        _most_voted(votes),
-        weights,
-    )
+    return PoolPrediction(hardness, confidence, _most_voted(votes), weights)
 
 
 def _most_voted(votes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

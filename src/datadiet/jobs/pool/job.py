@@ -18,7 +18,7 @@ from datadiet.engine.training.seeding import derive_seed
 from datadiet.foundation.errors import BadInputError
 from datadiet.jobs.checks import check_folder, check_seeds
 from datadiet.jobs.keep import checked_seed
-from datadiet.jobs.pool.hypotheses import Opinion, check_pool_score, check_pool_task, opinion_of
+from datadiet.jobs.pool.hypotheses import PoolPrediction, check_pool_score, check_pool_task, predict_pool
 from datadiet.jobs.pool.rows import PoolRows, read_pool_rows
 from datadiet.jobs.pool.writing import NOT_SURE, write_pooled
 from datadiet.pages.report import safe_name
@@ -176,7 +176,7 @@ def pool(
         own = rows.confidence if rows.weak or confidence is not None else None
         opinion = None
         if by != "random" or (min_confidence is not None and own is None) or not rows.weak:
-            opinion = opinion_of(setup, rows, seeds, seed, options)
+            opinion = predict_pool(setup, rows, seeds, seed, options)
             if by != "random" and by not in opinion.hardness:
                 raise BadInputError(
                     f"The task '{examples.task}' has no {by}; use {', '.join(opinion.hardness)}."
@@ -259,7 +259,7 @@ def _picked(
 def _facts(
     setup: Setup,
     rows: PoolRows,
-    opinion: Opinion | None,
+    opinion: PoolPrediction | None,
     eligible: np.ndarray,
     places: np.ndarray,
     facts: Mapping[str, Any],

@@ -16,9 +16,9 @@ from datadiet.data import Examples, Part
 from datadiet.data.columns.arrow import one_array, rows_at
 from datadiet.foundation.atomic import atomic_file, atomic_path, write_json
 from datadiet.foundation.errors import BadInputError
-from datadiet.jobs.export.columns import LabelColumn, plain
-from datadiet.jobs.export.rows import Chunk, neutralised, with_contents
-from datadiet.jobs.pool.hypotheses import Opinion
+from datadiet.jobs.export.plan import CLASS_TASKS
+from datadiet.jobs.export.rows import Chunk, LabelColumn, neutralised, plain, tag_column, with_contents
+from datadiet.jobs.pool.hypotheses import PoolPrediction
 from datadiet.jobs.pool.rows import PoolRows
 
 #: The column that says where a row of the new data set comes from. It is one column of three fields, because plain
@@ -35,7 +35,7 @@ def write_pooled(
     folder: Path,
     examples: Examples,
     rows: PoolRows,
-    opinion: Opinion | None,
+    prediction: PoolPrediction | None,
     hardness: np.ndarray | None,
     eligible: np.ndarray,
     places: np.ndarray,
@@ -47,7 +47,7 @@ def write_pooled(
         folder: made where it is not there.
         examples: the base.
         rows: the pool.
-        opinion: of the base's models; None where nothing was asked of them.
+        prediction: of the base's models; None where nothing was asked of them.
         hardness: the score that was picked by, over the usable rows; None for random picks.
         eligible: which usable rows are confident enough.
         places: places of the picked among the usable rows, in the order of the list.
@@ -61,8 +61,13 @@ def write_pooled(
         if rows.weak:
             _write_augmented(folder / AUGMENTED, examples, rows, hardness, np.sort(places))
         else:
-            _write_to_label(folder, examples, rows, opinion, hardness, places)
-        _write_scored(folder / "pool.parquet", examples, rows, opinion, hardness, eligible, places)
+            said = _said_of(examples, prediction, hardness, places)
+            _write_to_label(folder, examples, rows, said, places)
+        status = np.full(len(rows.dataset), "not picked", dtype=object)
+        status[rows.part.ids[~eligible]] = NOT_SURE
+        status[rows.part.ids[places]] = "picked"
+        status[list(rows.reasons)] = list(rows.reasons.values())
+        _write_scored(folder / "pool.parquet", examples, rows, prediction, hardness, status)
         write_json(folder / "pool.json", dict(data))
     except OSError as error:
         raise BadInputError(f"The folder {str(folder)!r} cannot be written to: {error.strerror}.") from error
@@ -78,29 +83,22 @@ def _write_augmented(
         # The base came out of an earlier round: where its rows came from first is in that round's folder.
         dataset = dataset.remove_columns(ORIGIN)
     names = dataset.column_names
-    fields = {
-        "from": datasets.Value("string"),
-        "id": datasets.Value("int64"),
-        "score": datasets.Value("float64"),
-    }
+    kinds = {"from": "string", "id": "int64", "score": "float64"}
+    fields = {name: datasets.Value(kind) for name, kind in kinds.items()}
     features = datasets.Features({**dataset.features, ORIGIN: fields})
     schema = features.arrow_schema
     with atomic_path(folder / "train.parquet") as temporary, pq.ParquetWriter(temporary, schema) as writer:
         for chunk in _chunks(examples.train, names):
             writer.write_table(_with_origin(chunk.table, "base", chunk.ids, None, schema))
-        chosen = rows.part.take(places)
-        scores = None if hardness is None else hardness[places]
-        for start, chunk in _from_pool(chosen, examples, rows, names):
-            some = None if scores is None else scores[start : start + len(chunk)]
+        for chunk in _from_pool(rows.part.take(places), examples, rows, names):
+            some = None if hardness is None else hardness[np.searchsorted(rows.part.ids, chunk.ids)]
             writer.write_table(_with_origin(chunk.table, "pool", chunk.ids, some, schema))
     test = examples.test.dataset
-    plain_schema = datasets.Features({name: test.features[name] for name in names if name in test.features})
-    with (
-        atomic_path(folder / "test.parquet") as temporary,
-        pq.ParquetWriter(temporary, plain_schema.arrow_schema) as writer,
-    ):
-        for chunk in _chunks(examples.test, list(plain_schema)):
-            writer.write_table(chunk.table.cast(plain_schema.arrow_schema))
+    features = datasets.Features({name: test.features[name] for name in names if name in test.features})
+    schema = features.arrow_schema
+    with atomic_path(folder / "test.parquet") as temporary, pq.ParquetWriter(temporary, schema) as writer:
+        for chunk in _chunks(examples.test, list(features)):
+            writer.write_table(chunk.table.cast(schema))
 
 
 def _chunks(part: Part, names: Sequence[str]) -> Iterator[Chunk]:
@@ -115,19 +113,14 @@ def _chunks(part: Part, names: Sequence[str]) -> Iterator[Chunk]:
         yield from with_contents(chunk, part.input_columns[0]) if part.kind == "image" else (chunk,)
 
 
-def _from_pool(
-    chosen: Part, examples: Examples, rows: PoolRows, names: Sequence[str]
-) -> Iterator[tuple[int, Chunk]]:
+def _from_pool(chosen: Part, examples: Examples, rows: PoolRows, names: Sequence[str]) -> Iterator[Chunk]:
     """The picked rows in pieces, in the columns of the base; a column that the pool lacks is empty."""
     there = chosen.dataset.column_names
     features = examples.train.dataset.features
-    values = None
-    if examples.task in ("classification", "intent_slots"):
-        values = LabelColumn(examples)
+    values = LabelColumn(examples) if examples.task in CLASS_TASKS else None
     instead = {examples.label_column: rows.roles.label} if values is None else {}
     if rows.roles.tags is not None:
-        instead[_tag_column(examples)] = rows.roles.tags
-    start = 0
+        instead[str(tag_column(examples))] = rows.roles.tags
     for chunk in _chunks(chosen, there):
         columns: dict[str, Any] = {}
         for name in names:
@@ -139,18 +132,7 @@ def _from_pool(
                 columns[name] = _cast(one_array(chunk.table, source), kind, source, name)
             else:
                 columns[name] = pa.nulls(len(chunk), kind)
-        yield start, Chunk(pa.table(columns), chunk.ids, chunk.labels)
-        start += len(chunk)
-
-
-def _tag_column(examples: Examples) -> str:
-    from datadiet.data.columns.task_roles import find_task_roles
-
-    label = examples.label_column if examples.task == "intent_slots" else None
-    inputs = list(examples.input_columns)
-    found = find_task_roles(examples.train.dataset, inputs=inputs, label=label, task=examples.task).tags
-    assert found is not None
-    return found
+        yield Chunk(pa.table(columns), chunk.ids, chunk.labels)
 
 
 def _cast(array: Any, kind: Any, source: str, name: str) -> Any:
@@ -172,27 +154,23 @@ def _with_origin(table: Any, origin: str, ids: np.ndarray, scores: np.ndarray | 
     return pa.table(dict(zip([*table.column_names, ORIGIN], arrays, strict=True))).cast(schema)
 
 
-def _opinions(
-    examples: Examples, opinion: Opinion | None, hardness: np.ndarray | None, places: np.ndarray
+def _said_of(
+    examples: Examples, prediction: PoolPrediction | None, hardness: np.ndarray | None, places: np.ndarray
 ) -> dict[str, Any]:
     """Columns of score, confidence and prediction, as far as there are any."""
-    found: dict[str, Any] = {"score": pa.nulls(len(places), pa.float64())}
-    if hardness is not None:
-        found["score"] = pa.array(hardness[places], pa.float64())
-    if opinion is not None:
-        found["model_confidence"] = pa.array(opinion.confidence[places], pa.float64())
-        if examples.task in ("classification", "intent_slots"):
-            found["prediction"] = pa.array([examples.class_names[c] for c in opinion.prediction[places]])
+    scores = pa.nulls(len(places), pa.float64())
+    found: dict[str, Any] = {
+        "score": scores if hardness is None else pa.array(hardness[places], pa.float64())
+    }
+    if prediction is not None:
+        found["model_confidence"] = pa.array(prediction.confidence[places], pa.float64())
+        if examples.task in CLASS_TASKS:
+            found["prediction"] = pa.array([examples.class_names[c] for c in prediction.prediction[places]])
     return found
 
 
 def _write_to_label(
-    folder: Path,
-    examples: Examples,
-    rows: PoolRows,
-    opinion: Opinion | None,
-    hardness: np.ndarray | None,
-    places: np.ndarray,
+    folder: Path, examples: Examples, rows: PoolRows, said: Mapping[str, Any], places: np.ndarray
 ) -> None:
     """What to label next, the first first: all columns of the pool; in the CSV without images."""
     chosen = rows.part.take(np.sort(places))
@@ -201,7 +179,7 @@ def _write_to_label(
     columns: dict[str, Any] = {
         "rank": pa.array(np.arange(1, len(places) + 1)),
         "id": pa.array(rows.part.ids[places]),
-        **_opinions(examples, opinion, hardness, places),
+        **said,
     }
     for name in pool.column_names:
         columns[name if name not in columns else f"pool_{name}"] = pool.column(name)
@@ -228,28 +206,19 @@ def _write_scored(
     path: Path,
     examples: Examples,
     rows: PoolRows,
-    opinion: Opinion | None,
+    prediction: PoolPrediction | None,
     hardness: np.ndarray | None,
-    eligible: np.ndarray,
-    places: np.ndarray,
+    status: np.ndarray,
 ) -> None:
     """Every row of the pool: whether it was picked, or why it could not be, and what the models say of it."""
-    n = len(rows.dataset)
-    ids = rows.part.ids
-    status = np.full(n, "not picked", dtype=object)
-    status[ids[~eligible]] = NOT_SURE
-    status[ids[places]] = "picked"
-    for row, reason in rows.reasons.items():
-        status[row] = reason
-    columns: dict[str, Any] = {"id": pa.array(np.arange(n)), "status": pa.array(status.tolist(), pa.string())}
-    everywhere = np.arange(len(ids))
-    where = np.full(n, -1)
-    where[ids] = everywhere
-    index = pa.array([None if place < 0 else place for place in where.tolist()], pa.int64())
-    for name, column in _opinions(examples, opinion, hardness, everywhere).items():
-        columns[name] = column.take(index)
-    if opinion is not None:
-        for name, values in opinion.hardness.items():
-            columns[f"by_{name}"] = pa.array(values, pa.float64()).take(index)
+    usable = np.arange(len(rows.part.ids))
+    said = _said_of(examples, prediction, hardness, usable)
+    if prediction is not None:
+        said |= {f"by_{name}": pa.array(values, pa.float64()) for name, values in prediction.hardness.items()}
+    where = np.full(len(status), -1)
+    where[rows.part.ids] = usable
+    index = pa.array(where, mask=where < 0)
+    columns = {"id": pa.array(np.arange(len(status))), "status": pa.array(status.tolist(), pa.string())}
+    columns |= {name: column.take(index) for name, column in said.items()}
     with atomic_path(path) as temporary:
         pq.write_table(pa.table(columns), temporary)

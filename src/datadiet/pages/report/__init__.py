@@ -2,8 +2,15 @@
 
 from datadiet.pages.report.contents import ExampleView, Gallery, ReportContents, subset_key
 from datadiet.pages.report.page import write_report
-from datadiet.pages.report.plain import subset_title, times_table, verdict_sentence, verdict_table
-from datadiet.pages.report.tables import first_warnings, groups_table, metrics_table
+from datadiet.pages.report.tables import (
+    first_warnings,
+    groups_table,
+    metrics_table,
+    sparse_table,
+    times_table,
+    verdict_table,
+)
+from datadiet.pages.report.wording import subset_title, verdict_sentence
 from datadiet.pages.text import printable, safe_name
 
 __all__ = [
@@ -15,6 +22,7 @@ __all__ = [
     "metrics_table",
     "printable",
     "safe_name",
+    "sparse_table",
     "subset_key",
     "subset_title",
     "times_table",

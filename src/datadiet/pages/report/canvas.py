@@ -6,7 +6,7 @@ import base64
 import io
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -154,11 +154,6 @@ def series_style(position: int, theme: Theme) -> tuple[str, str]:
     """Colour and marker of the series at a position; together they repeat only after 49."""
     colour = theme.series[position % len(theme.series)]
     return colour, MARKERS[(position + position // len(theme.series)) % len(MARKERS)]
-
-
-def plain_text_labels(axes: Axes, names: Sequence[str], positions: Iterable[float], theme: Theme) -> None:
-    """Names from the data as labels of the y axis, as they are written."""
-    axes.set_yticks(list(positions), labels=list(names), parse_math=False, color=theme.ink)
 
 
 Draw = Callable[[Theme, bool], Figure]

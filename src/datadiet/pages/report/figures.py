@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from datadiet.foundation.errors import BadInputError
+from datadiet.pages.numbers import are_numbers, compact, count, is_number, share
 from datadiet.pages.report.canvas import (
     LIGHT,
     Theme,
@@ -19,11 +20,10 @@ from datadiet.pages.report.canvas import (
     dress,
     legend_above,
     new_figure,
-    plain_text_labels,
     series_style,
 )
-from datadiet.pages.report.plain import accuracy_title, is_same_subset, score_title, subset_title
-from datadiet.pages.text import compact, count, is_number, printable, share
+from datadiet.pages.report.wording import accuracy_title, is_same_subset, score_title, subset_title
+from datadiet.pages.text import printable
 
 Array = np.ndarray[Any, Any]
 
@@ -54,18 +54,20 @@ def accuracy_against_keep(verdict: Mapping[str, Any], theme: Theme = LIGHT, narr
     if not series and full is None:
         raise BadInputError("the verdict holds no accuracy to draw: give `full` or `subsets`")
     with drawing_style():
-        figure = new_figure(theme, *((4.4, 4.2) if narrow else (10.0, 4.6)))
+        figure = _figure(theme, narrow, 4.2 if narrow else 4.6)
         axes = figure.add_subplot()
         dress(axes, theme)
         if full is not None:
             _draw_full(axes, full, verdict.get("tolerance"), theme)
         keeps = sorted({float(subset["keep"]) * 100 for subsets in series.values() for subset in subsets})
         span = (keeps[-1] - keeps[0] if len(keeps) > 1 else 0.0) or 20.0
-        positions = _series_positions(list(series))
+        scored = [name for name in series if name != "random"]
         for place, (name, subsets) in enumerate(series.items()):
             # Moved aside a little, so that intervals at the same fraction do not cover each other.
             shift = (place - (len(series) - 1) / 2) * span * (0.018 if narrow else 0.012)
-            _draw_series(axes, name, subsets, positions[name], shift, verdict.get("recommended"), theme)
+            # Random is the baseline and stays grey.
+            position = None if name == "random" else scored.index(name)
+            _draw_series(axes, name, subsets, position, shift, verdict.get("recommended"), theme)
         axes.set_xlabel("kept for training (% of the examples)")
         axes.set_ylabel(f"test {accuracy_title(verdict)} (%)")
         if keeps:
@@ -78,28 +80,21 @@ def accuracy_against_keep(verdict: Mapping[str, Any], theme: Theme = LIGHT, narr
     return figure
 
 
+def _figure(theme: Theme, narrow: bool, height: float) -> Figure:
+    return new_figure(theme, 4.4 if narrow else 10.0, height)
+
+
 def _draw_full(axes: Axes, full: Mapping[str, Any], tolerance: float | None, theme: Theme) -> None:
     if not is_number(full.get("accuracy")):
         return
     accuracy = 100 * float(full["accuracy"])
     interval = full.get("interval")
     axes.axhline(accuracy, color=theme.ink, linewidth=1.2, label="full data")
-    if interval is not None and all(is_number(end) for end in interval):
+    if are_numbers(interval):
         axes.axhspan(100 * interval[0], 100 * interval[1], color=theme.pale, alpha=0.4, linewidth=0)
     if tolerance is not None:
-        axes.axhline(
-            accuracy - tolerance,
-            color=theme.muted,
-            linewidth=1,
-            linestyle=(0, (4, 3)),
-            label="full less tolerance",
-        )
-
-
-def _series_positions(names: Sequence[str]) -> dict[str, int | None]:
-    """The colour of each series; random is the baseline and stays grey."""
-    scored = [name for name in names if name != "random"]
-    return {name: None if name == "random" else scored.index(name) for name in names}
+        dashed: dict[str, Any] = {"color": theme.muted, "linewidth": 1, "linestyle": (0, (4, 3))}
+        axes.axhline(accuracy - tolerance, label="full less tolerance", **dashed)
 
 
 def _draw_series(
@@ -118,27 +113,17 @@ def _draw_series(
     below, above = np.zeros(len(x)), np.zeros(len(x))
     for row, subset in enumerate(ordered):
         interval = subset.get("interval")
-        if interval is not None and all(is_number(end) for end in interval):
+        if are_numbers(interval):
             below[row], above[row] = max(y[row] - 100 * interval[0], 0), max(100 * interval[1] - y[row], 0)
         single = [100 * float(value) for value in subset.get("accuracies") or () if is_number(value)]
         if len(single) > 1:
             axes.plot([x[row]] * len(single), single, ".", color=colour, alpha=0.45, markersize=4, zorder=2)
         if recommended is not None and is_same_subset(subset, recommended):
             axes.plot(x[row], y[row], "o", markersize=15, mfc="none", mec=colour, mew=1.4, zorder=4)
-    axes.errorbar(
-        x,
-        y,
-        yerr=np.stack([below, above]),
-        color=colour,
-        marker=marker,
-        markersize=5.5,
-        linewidth=1.4,
-        linestyle=(0, (1.5, 2)) if position is None else "-",
-        elinewidth=1.4,
-        capsize=0,
-        label=name,
-        zorder=3,
-    )
+    line = (0, (1.5, 2)) if position is None else "-"
+    style: dict[str, Any] = {"markersize": 5.5, "linewidth": 1.4, "elinewidth": 1.4, "capsize": 0}
+    bounds = np.stack([below, above])
+    axes.errorbar(x, y, bounds, color=colour, marker=marker, linestyle=line, label=name, zorder=3, **style)
 
 
 def score_distributions(
@@ -164,14 +149,14 @@ def score_distributions(
     columns = 1 if narrow else min(3, len(shown))
     rows = math.ceil(len(shown) / columns)
     with drawing_style():
-        height = 2.3 * rows + 0.2 if columns > 1 else 2.6 * rows + 0.2
-        figure = new_figure(theme, 4.4 if narrow else 10.0, height)
+        height = (2.3 if columns > 1 else 2.6) * rows + 0.2
+        figure = _figure(theme, narrow, height)
         for place, name in enumerate(shown):
             axes = figure.add_subplot(rows, columns, place + 1)
             dress(axes, theme)
-            mask = (kept or {}).get(name)
-            _draw_histogram(axes, np.asarray(scores[name], dtype=np.float64), mask, theme)
-            _write_title(axes, name, np.asarray(scores[name], dtype=np.float64), mask, theme)
+            mask, values = (kept or {}).get(name), np.asarray(scores[name], dtype=np.float64)
+            _draw_histogram(axes, values, mask, theme)
+            _draw_title(axes, name, values, mask, theme)
             axes.set_xlabel("score")
             axes.set_ylabel("examples" if place % columns == 0 else "")
     return figure
@@ -197,21 +182,21 @@ def _draw_histogram(axes: Axes, values: Array, mask: Array | None, theme: Theme)
     axes.xaxis.set_major_locator(MaxNLocator(5))
 
 
-def _bin_edges(values: Array) -> list[float]:
+def _bin_edges(values: Array) -> Array:
     """Forty bins, or one a whole number where the values are few whole numbers, such as forgetting counts."""
     low, high = float(values.min()), float(values.max())
     if high - low <= 60 and bool((values == np.round(values)).all()):
-        return [float(edge) for edge in np.arange(low - 0.5, high + 1.0)]
+        return np.arange(low - 0.5, high + 1.0)
     width = high - low
     if not math.isfinite(width) or width <= 1e-12 * max(abs(low), abs(high)):
         # All the same, or too far apart for floating point: one bar says as much.
         middle = low / 2 + high / 2
         half = max(abs(middle), 1.0) * 0.5 if not math.isfinite(width) else max(abs(middle) * 1e-3, 1e-3)
-        return [middle - half, middle + half]
-    return [float(edge) for edge in np.linspace(low, high, 41)]
+        return np.array([middle - half, middle + half])
+    return np.linspace(low, high, 41)
 
 
-def _write_title(axes: Axes, name: str, values: Array, mask: Array | None, theme: Theme) -> None:
+def _draw_title(axes: Axes, name: str, values: Array, mask: Array | None, theme: Theme) -> None:
     title = score_title(name)
     axes.set_title(title, loc="left", fontsize=10.5, color=theme.ink, fontweight="bold", parse_math=False)
     missing = int((~np.isfinite(values)).sum())
@@ -245,19 +230,19 @@ def class_balance(
     classes = len(class_names)
     before = 100 * np.bincount(labels, minlength=classes) / len(labels)
     after = {
-        name: 100 * np.bincount(labels[mask], minlength=classes) / max(int(mask.sum()), 1)
+        printable(name, limit=40): 100
+        * np.bincount(labels[mask], minlength=classes)
+        / max(int(mask.sum()), 1)
         for name, mask in list(kept.items())[:MOST_SUBSETS_IN_BALANCE]
     }
     with drawing_style():
-        if classes <= MOST_CLASSES_IN_ROWS:
-            figure = new_figure(theme, 4.4 if narrow else 10.0, 1.3 + 0.29 * max(classes, 3))
-            axes = figure.add_subplot()
-            dress(axes, theme, grid="x")
+        few = classes <= MOST_CLASSES_IN_ROWS
+        figure = _figure(theme, narrow, 1.3 + 0.29 * max(classes, 3) if few else 4.6)
+        axes = figure.add_subplot()
+        dress(axes, theme, grid="x" if few else "y")
+        if few:
             _draw_rows(axes, class_names, before, after, theme, narrow)
         else:
-            figure = new_figure(theme, 4.4 if narrow else 10.0, 4.6)
-            axes = figure.add_subplot()
-            dress(axes, theme)
             _draw_points(axes, class_names, before, after, theme)
         legend_above(figure, axes, theme, columns=1 if narrow else 3)
         for text in figure.legends[0].get_texts():
@@ -274,25 +259,15 @@ def _draw_rows(
     narrow: bool,
 ) -> None:
     rows = np.arange(len(class_names))
-    values = np.concatenate([before, *after.values()])
-    axes.hlines(
-        rows,
-        np.min([before, *after.values()], axis=0),
-        np.max([before, *after.values()], axis=0),
-        color=theme.pale,
-        linewidth=1.5,
-        zorder=1,
-    )
-    axes.plot(
-        before, rows, "|", color=theme.ink, markersize=11, markeredgewidth=2, label="all examples", zorder=2
-    )
+    values = np.stack([before, *after.values()])
+    axes.hlines(rows, values.min(axis=0), values.max(axis=0), color=theme.pale, linewidth=1.5, zorder=1)
+    ticks: dict[str, Any] = {"color": theme.ink, "markersize": 11, "markeredgewidth": 2}
+    axes.plot(before, rows, "|", label="all examples", zorder=2, **ticks)
     for position, (name, shares) in enumerate(after.items()):
         colour, marker = series_style(position, theme)
-        label = printable(name, limit=40)
-        axes.plot(shares, rows, marker, color=colour, markersize=5.5, label=label, zorder=3)
-    plain_text_labels(
-        axes, [printable(name, limit=16 if narrow else 30) for name in class_names], rows, theme
-    )
+        axes.plot(shares, rows, marker, color=colour, markersize=5.5, label=printable(name, 40), zorder=3)
+    names = [printable(name, limit=16 if narrow else 30) for name in class_names]
+    axes.set_yticks(list(rows), labels=names, parse_math=False, color=theme.ink)  # as they are written
     axes.set_ylim(len(class_names) - 0.4, -0.6)
     margin = max(float(np.ptp(values)) * 0.12, 0.5)
     axes.set_xlim(max(float(values.min()) - margin, -0.4), float(values.max()) + margin)
@@ -307,10 +282,8 @@ def _draw_points(
     axes.plot([0, top], [0, top], color=theme.muted, linewidth=1, linestyle=(0, (4, 3)), label="unchanged")
     for position, (name, shares) in enumerate(after.items()):
         colour, marker = series_style(position, theme)
-        label = printable(name, limit=40)
-        axes.plot(
-            before, shares, marker, color=colour, markersize=4, alpha=0.6, linestyle="none", label=label
-        )
+        style: dict[str, Any] = {"markersize": 4, "alpha": 0.6, "linestyle": "none"}
+        axes.plot(before, shares, marker, color=colour, label=printable(name, 40), **style)
     first = next(iter(after.values()))
     for row in np.argsort(-np.abs(first - before), kind="stable")[:5]:
         axes.annotate(

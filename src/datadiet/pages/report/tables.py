@@ -1,29 +1,46 @@
-"""Tables beside the verdict, for the terminal and the page: further metrics, sparse networks, and who is left out."""
+"""Tables of a verdict: rich ones for the terminal, and the rows that the page shows of groups, metrics and sparsity."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from datadiet.pages.report.plain import accuracy_title, is_same_subset, points_with_interval, subset_title
-from datadiet.pages.text import (
+from rich.table import Table
+from rich.text import Text
+
+from datadiet.pages.numbers import (
     NOT_MEASURED,
     compact,
     count,
+    duration,
     is_number,
     percent,
     percent_interval,
     points,
     points_interval,
-    printable,
+    points_with_interval,
     rounded,
     share,
 )
+from datadiet.pages.report.wording import (
+    accuracy_title,
+    budget_title,
+    has_one_seed,
+    is_same_subset,
+    outcome_of,
+    outcome_title,
+    subset_title,
+    time_saved_title,
+    titled_share,
+)
+from datadiet.pages.text import printable
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-
+CLASS = "class"
+MOST_ROWS = 50  # of a grouping on the page; all are in groups.parquet
+MOST_WARNINGS = 5
+TERMINAL_ROWS = 8
+LOSES = "▼"
+SPARSE_COLUMNS = ("examples", "weights", "weights left", "accuracy %", "minus dense", "minus full")
 _TITLES = {
     "intent_accuracy": "intent accuracy",
     "slot_f1": "slot F1",
@@ -39,6 +56,87 @@ _TITLES = {
 }
 _PLAIN_NUMBERS = frozenset({"rmse", "mae", "r2", "spearman"})
 _SMALLER_IS_BETTER = frozenset({"rmse", "mae", "semantic_error_rate"})
+
+
+def _table(first: str, columns: Iterable[str], *, no_wrap: bool = False, **options: Any) -> Table:
+    """An empty table: names on the left, numbers on the right."""
+    table = Table(title_justify="left", caption_justify="left", **options)
+    table.add_column(first, overflow="fold")
+    for name in columns:
+        table.add_column(name, justify="right", no_wrap=no_wrap)
+    return table
+
+
+def _add_row(table: Table, cells: Iterable[str], **options: Any) -> None:
+    """Every cell as `rich.text.Text`, so that brackets in a name are shown and not obeyed."""
+    table.add_row(*map(Text, cells), **options)
+
+
+def verdict_table(verdict: Mapping[str, Any]) -> Table:
+    """Full data and every subset with accuracy, differences and whether it holds, for `rich` to print.
+
+    >>> verdict_table({"full": {"accuracy": 0.97, "interval": [0.96, 0.98], "seeds": 3, "n": 1437}}).row_count
+    1
+    """
+    seeds = "one seed: intervals from test examples only" if has_one_seed(verdict) else "95 % intervals"
+    caption = Text(f"{budget_title(verdict)}; differences in percentage points; {seeds}")
+    columns = ("kept", "examples", f"{accuracy_title(verdict)} %", "minus full", "minus random")
+    table = _table("subset", columns, caption=caption)
+    table.add_column("verdict")
+    full = verdict.get("full")
+    if full is not None:
+        _add_row(table, ("full data", "100 %", count(full["n"]), _accuracy(full), "", "", ""), style="bold")
+    recommended = verdict.get("recommended")
+    for subset in verdict.get("subsets", ()):
+        chosen = recommended is not None and is_same_subset(subset, recommended)
+        is_random = subset["score"] == "random"
+        cells = (
+            subset_title(subset),
+            share(subset["keep"]),
+            count(subset["n"]),
+            _accuracy(subset),
+            points_with_interval(subset.get("minus_full")),
+            "" if is_random else points_with_interval(subset.get("minus_random")),
+            outcome_title(outcome_of(subset)) + (" ← recommended" if chosen else ""),
+        )
+        _add_row(table, cells, style="green" if chosen else None)
+    return table
+
+
+def _accuracy(entry: Mapping[str, Any]) -> str:
+    if not is_number(entry.get("accuracy")):
+        return NOT_MEASURED
+    return f"{percent(entry['accuracy'], sign=False)} {percent_interval(entry.get('interval'))}".strip()
+
+
+def times_table(verdict: Mapping[str, Any]) -> Table | None:
+    """What one training on full data and on every subset takes and saves, for `rich`; None where nothing was timed.
+
+    >>> times_table({"subsets": [{"score": "el2n", "rule": "hardest", "keep": 0.5}]}) is None
+    True
+    """
+    timed = [subset for subset in verdict.get("subsets", ()) if subset.get("time_saved") is not None]
+    if not timed:
+        return None
+    columns = ["one training", "scoring", "time saved"]
+    if any(subset.get("processor_time_saved") is not None for subset in timed):
+        columns.append("processor time saved")
+    caption = (
+        "time saved: share of a training on full data, scoring counted as if one training had to pay for it"
+    )
+    table = _table("subset", columns, caption=Text(caption))
+    full = duration((verdict.get("cost") or {}).get("full_training_seconds"))
+    _add_row(table, ("full data", full, *[""] * (len(columns) - 1)), style="bold")
+    for subset in timed:
+        cells = (
+            f"{subset_title(subset)} {share(subset['keep'])}",
+            duration(subset.get("seconds")),
+            duration(subset.get("scoring_seconds")),
+            time_saved_title(subset["time_saved"]),
+            time_saved_title(subset.get("processor_time_saved")),
+        )
+        _add_row(table, cells[: len(columns) + 1])
+    return table
 
 
 def metric_title(name: str) -> str:
@@ -66,10 +164,8 @@ def metrics_rows(verdict: Mapping[str, Any]) -> tuple[list[str], list[tuple[str,
     same = accuracy_title(verdict).replace("-", "_").replace(" ", "_")
     names = [name for name in full.get("metrics") or {} if name != same]
     entries = [("full data", full)]
-    entries += [(f"{subset_title(s)}, {share(s['keep'])}", s) for s in verdict.get("subsets", ())]
-    rows = []
-    if names:
-        rows = [(title, [_cell(name, entry) for name in names]) for title, entry in entries]
+    entries += [(titled_share(subset), subset) for subset in verdict.get("subsets", ())]
+    rows = [(title, [_metric(name, entry) for name in names]) for title, entry in entries if names]
     return [metric_title(name) for name in names], rows
 
 
@@ -79,38 +175,27 @@ def metrics_table(verdict: Mapping[str, Any]) -> Table | None:
     >>> metrics_table({"full": {"accuracy": 0.9}}) is None
     True
     """
-    from rich.table import Table
-    from rich.text import Text
-
     titles, rows = metrics_rows(verdict)
     if not rows:
         return None
-    table = Table(caption="means over seeds ± standard deviation", caption_justify="left")
-    table.add_column("subset", overflow="fold")
-    for title in titles:
-        table.add_column(title, justify="right")
+    table = _table("subset", titles, caption="means over seeds ± standard deviation")
     for name, cells in rows:
-        table.add_row(*(Text(cell) for cell in (name, *cells)), style="bold" if name == "full data" else None)
+        _add_row(table, (name, *cells), style="bold" if name == "full data" else None)
     return table
 
 
-def _cell(name: str, entry: Mapping[str, Any]) -> str:
+def _metric(name: str, entry: Mapping[str, Any]) -> str:
     found: Mapping[str, Any] = (entry.get("metrics") or {}).get(name) or {}
-    mean: Any = found.get("mean")
-    spread: Any = found.get("spread")
-    if mean is None or not is_number(mean):
+    mean, spread = found.get("mean"), found.get("spread")
+    if not is_number(mean):
         return NOT_MEASURED
-    known = spread is not None and is_number(spread)
     if name in _PLAIN_NUMBERS:
-        return compact(mean) + (f" ± {compact(spread, 2)}" if known else "")
-    return percent(mean, sign=False) + (f" ± {rounded(100 * float(spread), 1):f}" if known else "")
-
-
-COLUMNS = ("examples", "weights", "weights left", "accuracy %", "minus dense", "minus full")
+        return compact(mean) + (f" ± {compact(spread, 2)}" if is_number(spread) else "")
+    return percent(mean, sign=False) + (f" ± {rounded(100 * spread, 1):f}" if is_number(spread) else "")
 
 
 def sparse_rows(verdict: Mapping[str, Any], minus: str = "-") -> list[tuple[str, ...]]:
-    """The subset and the cells of `COLUMNS` of every arm and network; none where no sparse networks were trained.
+    """The subset and the cells of `SPARSE_COLUMNS` of every arm and network; none without sparse networks.
 
     Example:
         >>> row = {"score": "full", "keep": 1.0, "examples": 10, "weights": 2, "weights_of": 10, "accuracy": 0.5}
@@ -119,20 +204,17 @@ def sparse_rows(verdict: Mapping[str, Any], minus: str = "-") -> list[tuple[str,
     """
     rows: list[tuple[str, ...]] = []
     for row in (verdict.get("sparse") or {}).get("rows", ()):
-        dense = row.get("minus_dense") is None
-        rows.append(
-            (
-                "full data" if row["score"] == "full" else subset_title(row),
-                count(row["examples"]),
-                count(row["weights"]),
-                share(row["weights"] / row["weights_of"]),
-                percent(row["accuracy"], decimals=2, sign=False),
-                "" if dense else points_with_interval(row.get("minus_dense"), minus),
-                ""
-                if dense and row["score"] == "full"
-                else points_with_interval(row.get("minus_full"), minus),
-            )
+        full, dense = row["score"] == "full", row.get("minus_dense") is None
+        cells = (
+            "full data" if full else subset_title(row),
+            count(row["examples"]),
+            count(row["weights"]),
+            share(row["weights"] / row["weights_of"]),
+            percent(row["accuracy"], decimals=2, sign=False),
+            "" if dense else points_with_interval(row.get("minus_dense"), minus),
+            "" if dense and full else points_with_interval(row.get("minus_full"), minus),
         )
+        rows.append(cells)
     return rows
 
 
@@ -149,26 +231,11 @@ def sparse_table(verdict: Mapping[str, Any]) -> Table | None:
     sparse = verdict.get("sparse")
     if sparse is None:
         return None
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(
-        caption=f"sparse: {sparse['how']}; minus full: against dense on all data", caption_justify="left"
-    )
-    table.add_column("subset", overflow="fold")
-    for name in COLUMNS:
-        table.add_column(name, justify="right")
+    caption = f"sparse: {sparse['how']}; minus full: against dense on all data"
+    table = _table("subset", SPARSE_COLUMNS, caption=caption)
     for cells, row in zip(sparse_rows(verdict), sparse["rows"], strict=True):
-        table.add_row(*map(Text, cells), end_section=row.get("minus_dense") is not None)
+        _add_row(table, cells, end_section=row.get("minus_dense") is not None)
     return table
-
-
-CLASS = "class"
-MOST_ROWS = 50  # of a grouping on the page; all are in groups.parquet
-MOST_WARNINGS = 5
-TERMINAL_ROWS = 8
-BAR = 100.0
-LOSES = "▼"
 
 
 def shown_subset(verdict: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -194,10 +261,8 @@ def first_warnings(verdict: Mapping[str, Any]) -> list[str]:
     found = [printable(str(warning), limit=300) for warning in verdict.get("warnings") or ()]
     more = len(found) - MOST_WARNINGS
     if more > 0:
-        what = "group loses" if more == 1 else "groups lose"
-        found[MOST_WARNINGS:] = [
-            f"{count(more)} more {what} more than the whole; groups.parquet has all of them."
-        ]
+        what = f"{count(more)} more {'group loses' if more == 1 else 'groups lose'}"
+        found[MOST_WARNINGS:] = [f"{what} more than the whole; groups.parquet has all of them."]
     return found
 
 
@@ -207,34 +272,29 @@ def groups_table(verdict: Mapping[str, Any]) -> Table | None:
     >>> groups_table({"subsets": []}) is None
     True
     """
-    from rich.table import Table
-    from rich.text import Text
-
     subset = shown_subset(verdict)
     tables = [] if subset is None else _tables_of(verdict, subset)
     if subset is None or all(entry["grouping"] == CLASS for entry in tables):
         return None
-    title = f"Who is left out of {subset_title(subset)}, {share(subset['keep'])}, worst first"
+    title = f"Who is left out of {titled_share(subset)}, worst first"
     loses = any(row["loses_more"] for entry in tables for row in entry["groups"][:TERMINAL_ROWS])
     caption = Text(f"{LOSES} loses more than the whole, beyond chance") if loses else None
-    table = Table(title=Text(title), title_justify="left", caption=caption, caption_justify="left")
-    table.add_column("group", overflow="fold")
-    for name in ("stay", "examples", "accuracy %", "minus full"):
-        table.add_column(name, justify="right", no_wrap=True)
+    columns = ("stay", "examples", "accuracy %", "minus full")
+    table = _table("group", columns, no_wrap=True, title=Text(title), caption=caption)
     for entry in tables:
         rows = entry["groups"][:TERMINAL_ROWS]
         rest = len(entry["groups"]) - len(rows)
         more = f", {rest} more" if rest else ""
         table.add_row(Text(f"by {printable(str(entry['grouping']), 40)}{more}", style="bold"))
         for row in rows:
-            cells = [
+            cells = (
                 f"{LOSES if row['loses_more'] else ' '} {printable(str(row['group']), 40) or '(no name)'}",
                 NOT_MEASURED if row["kept_share"] is None else share(row["kept_share"]),
                 count(row["n_train"]),
                 NOT_MEASURED if row["accuracy"] is None else percent(row["accuracy"][0], sign=False),
                 _difference(row["minus_full"], "-"),
-            ]
-            table.add_row(*map(Text, cells), style="yellow" if row["loses_more"] else None)
+            )
+            _add_row(table, cells, style="yellow" if row["loses_more"] else None)
         table.add_section()
     return table
 
@@ -246,18 +306,18 @@ def left_out_view(verdict: Mapping[str, Any], minus: str) -> dict[str, Any]:
     True
     """
     subset = shown_subset(verdict)
-    others = [
-        other
-        for other in sorted(verdict.get("subsets", ()), key=lambda other: -float(other["keep"]))
-        if other["score"] != "random" and subset is not None and not is_same_subset(other, subset)
-    ]
-    shown = None if subset is None else _subset_view(verdict, subset, minus)
-    notes = [note for grouping in verdict.get("groupings") or () for note in grouping.get("notes") or ()]
+    views: list[dict[str, Any]] = []
+    if subset is not None:
+        by_size = sorted(verdict.get("subsets", ()), key=lambda other: -float(other["keep"]))
+        others = [s for s in by_size if s["score"] != "random" and not is_same_subset(s, subset)]
+        views = [_subset_view(verdict, shown, minus) for shown in (subset, *others)]
     return {
-        "shown": shown if shown is not None and shown["tables"] else None,
+        "shown": views[0] if views and views[0]["tables"] else None,
         "recommended": verdict.get("recommended") is not None,
-        "others": [view for other in others if (view := _subset_view(verdict, other, minus))["tables"]],
-        "notes": notes,
+        "others": [view for view in views[1:] if view["tables"]],
+        "notes": [
+            note for grouping in verdict.get("groupings") or () for note in grouping.get("notes") or ()
+        ],
     }
 
 
@@ -268,45 +328,28 @@ def _tables_of(verdict: Mapping[str, Any], subset: Mapping[str, Any]) -> list[Ma
 
 
 def _subset_view(verdict: Mapping[str, Any], subset: Mapping[str, Any], minus: str) -> dict[str, Any]:
+    tables = [
+        {
+            "grouping": entry["grouping"],
+            "in_test": entry.get("in_test", True),
+            "losing": sum(bool(row["loses_more"]) for row in entry["groups"]),
+            "left_out": max(len(entry["groups"]) - MOST_ROWS, 0),
+            "rows": entry["groups"][:MOST_ROWS],
+        }
+        for entry in _tables_of(verdict, subset)
+    ]
     return {
-        "title": f"{subset_title(subset)}, {share(subset['keep'])}",
+        "title": titled_share(subset),
         "keep": float(subset["keep"]),
         "minus_full": _difference(subset.get("minus_full"), minus),
-        "tables": [_table_view(entry, float(subset["keep"]), minus) for entry in _tables_of(verdict, subset)],
-    }
-
-
-def _table_view(entry: Mapping[str, Any], keep: float, minus: str) -> dict[str, Any]:
-    rows: Sequence[Mapping[str, Any]] = entry["groups"]
-    return {
-        "grouping": entry["grouping"],
-        "in_test": entry.get("in_test", True),
-        "losing": sum(bool(row["loses_more"]) for row in rows),
-        "left_out": max(len(rows) - MOST_ROWS, 0),
-        "mark": round(BAR * keep, 2),
-        "rows": [_row_view(row, minus) for row in rows[:MOST_ROWS]],
-    }
-
-
-def _row_view(row: Mapping[str, Any], minus: str) -> dict[str, Any]:
-    stay, accuracy, difference = row["kept_share"], row["accuracy"], row["minus_full"]
-    return {
-        **{key: row[key] for key in ("group", "n_train", "n_test", "loses_more")},
-        "n_kept": round(row["n_kept"]),
-        "stay": None if stay is None else share(stay),
-        "width": None if stay is None else round(BAR * stay, 2),
-        "accuracy": None if accuracy is None else percent(accuracy[0]),
-        "interval": percent_interval(None if accuracy is None else accuracy[1:]),
-        "difference": None if difference is None else points(difference[0], minus=minus),
-        "difference_interval": None if difference is None else _interval(difference, minus),
+        "tables": tables,
     }
 
 
 def _difference(difference: Any, minus: str) -> str:
+    """A difference [mean, low, high], of which the ends may be unknown."""
     if difference is None or not is_number(difference[0]):
         return NOT_MEASURED
-    return f"{points(difference[0], minus=minus)} {_interval(difference, minus)}".strip()
-
-
-def _interval(difference: Sequence[Any], minus: str) -> str:
-    return points_interval(difference[1], difference[2], minus=minus) if is_number(difference[1]) else ""
+    mean, low, high = difference
+    interval = f" {points_interval(low, high, minus=minus)}" if is_number(low) else ""
+    return points(mean, minus=minus) + interval

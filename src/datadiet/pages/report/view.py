@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from datadiet.pages import text
+from datadiet.pages import numbers
 from datadiet.pages.report import figures, tables
 from datadiet.pages.report.canvas import Draw
-from datadiet.pages.report.contents import ReportContents, subset_key
-from datadiet.pages.report.plain import (
+from datadiet.pages.report.contents import ReportContents, gallery_thumbnails, subset_key
+from datadiet.pages.report.wording import (
     accuracy_title,
     budget_title,
     has_one_seed,
@@ -21,10 +23,9 @@ from datadiet.pages.report.plain import (
     score_title,
     subset_title,
     time_saved_title,
+    titled_share,
     verdict_sentence,
 )
-from datadiet.pages.report.tables import first_warnings, left_out_view, metrics_rows
-from datadiet.pages.thumbnails import gallery_thumbnails
 
 MINUS = "−"
 MOST_CLASS_ROWS = 1000
@@ -40,21 +41,14 @@ def report_figures(contents: ReportContents) -> dict[str, Draw]:
     verdict = contents.verdict
     drawings: dict[str, Draw] = {}
     if verdict.get("full") is not None or verdict.get("subsets"):
-        drawings["accuracy_against_keep"] = lambda theme, narrow: figures.accuracy_against_keep(
-            verdict, theme, narrow
-        )
+        drawings["accuracy_against_keep"] = partial(figures.accuracy_against_keep, verdict)
     if contents.scores:
-        masks = {score: mask for score, (_, mask) in _masks_in_distributions(contents).items()}
-        drawings["score_distributions"] = lambda theme, narrow: figures.score_distributions(
-            contents.scores, masks, theme, narrow
-        )
+        masks = {score: contents.kept[key] for score, key in _marked_subsets(contents).items()}
+        drawings["score_distributions"] = partial(figures.score_distributions, contents.scores, masks)
     if contents.kept and _has_classes(contents):
-        kept = {
-            _kept_title(contents, key): contents.kept[key]
-            for key in _by_interest(contents)[: figures.MOST_SUBSETS_IN_BALANCE]
-        }
-        drawings["class_balance"] = lambda theme, narrow: figures.class_balance(
-            contents.labels, contents.class_names, kept, theme, narrow
+        kept = {_kept_title(contents, key): contents.kept[key] for key in _in_balance(contents)}
+        drawings["class_balance"] = partial(
+            figures.class_balance, contents.labels, contents.class_names, kept
         )
     return drawings
 
@@ -78,12 +72,12 @@ def page_view(contents: ReportContents) -> dict[str, Any]:
         "notes": list(contents.notes),
         "rows": _subset_rows(verdict),
         "accuracy_title": accuracy_title(verdict),
-        "metrics": metrics_rows(verdict),
+        "metrics": tables.metrics_rows(verdict),
         "axis": _axis(verdict),
-        "left_out": left_out_view(verdict, MINUS),
+        "left_out": tables.left_out_view(verdict, MINUS),
         "cost": verdict.get("cost") or {},
         "times": _times(verdict),
-        "sparse_columns": tables.COLUMNS,
+        "sparse_columns": tables.SPARSE_COLUMNS,
         "sparse": tables.sparse_rows(verdict, MINUS),
         "saved": time_saved_title((recommended or {}).get("time_saved"), MINUS),
         "scores": _score_rows(contents),
@@ -110,7 +104,7 @@ def _warnings(verdict: Mapping[str, Any]) -> list[str]:
     if difference is not None and difference[1] <= 0:
         warnings.append(
             "A random subset of the same size may do as well: the interval of the difference to random, "
-            f"{text.points_interval(difference[1], difference[2], minus=MINUS)} points, includes or lies "
+            f"{numbers.points_interval(difference[1], difference[2], minus=MINUS)} points, includes or lies "
             "below zero."
         )
     undecided = sum(subset.get("holds") is None for subset in verdict.get("subsets", ()))
@@ -119,7 +113,7 @@ def _warnings(verdict: Mapping[str, Any]) -> list[str]:
             f"{undecided} of {len(verdict['subsets'])} subsets cannot be decided with the seeds and test "
             "examples given."
         )
-    return warnings + first_warnings(verdict)
+    return warnings + tables.first_warnings(verdict)
 
 
 def _subset_rows(verdict: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -129,12 +123,12 @@ def _subset_rows(verdict: Mapping[str, Any]) -> list[dict[str, Any]]:
     # Largest first; what was trained on as many examples stands together, in the order given.
     for subset in sorted(verdict.get("subsets", ()), key=lambda subset: -float(subset["keep"])):
         difference = subset.get("minus_full")
-        measured = difference is not None and all(text.is_number(value) for value in difference)
+        measured = numbers.are_numbers(difference)
         rows.append(
             {
                 **{key: subset.get(key) for key in ("score", "keep", "n", "accuracy", "interval", "seeds")},
                 "title": subset_title(subset),
-                "accuracies": [text.percent(value, 2) for value in subset.get("accuracies") or ()],
+                "accuracies": [numbers.percent(value, 2) for value in subset.get("accuracies") or ()],
                 "minus_full": difference if measured else None,
                 "minus_random": subset.get("minus_random"),
                 "bar": _bar(difference, axis) if measured else None,
@@ -173,7 +167,7 @@ def _axis(verdict: Mapping[str, Any]) -> dict[str, Any]:
     """
     tolerance = float(verdict.get("tolerance") or 0.0) / 100
     differences = [subset.get("minus_full") or () for subset in verdict.get("subsets", ())]
-    values = [float(value) for triple in differences for value in triple if text.is_number(value)]
+    values = [float(value) for triple in differences for value in triple if numbers.is_number(value)]
     low, high = min([0.0, -tolerance, *values]), max([0.0, *values])
     cut = tolerance > 0 and low < -4 * tolerance
     axis = {"low": -4 * tolerance if cut else low, "high": high, "cut": cut}
@@ -212,38 +206,31 @@ def _in_balance(contents: ReportContents) -> list[str]:
     return _by_interest(contents)[: figures.MOST_SUBSETS_IN_BALANCE]
 
 
-def _masks_in_distributions(contents: ReportContents) -> dict[str, tuple[str, Any]]:
-    """For each score the subset marked in its histogram."""
-    masks: dict[str, tuple[str, Any]] = {}
-    for score in contents.scores:
-        keys = [key for key in _by_interest(contents) if key.startswith(f"{score} ")]
-        if keys:
-            masks[score] = (keys[0], contents.kept[keys[0]])
-    return masks
+def _marked_subsets(contents: ReportContents) -> dict[str, str]:
+    """For each score the name of the subset marked in its histogram."""
+    keys = _by_interest(contents)[::-1]  # so that the first of a score is what stays in the dictionary
+    return {score: key for score in contents.scores for key in keys if key.startswith(f"{score} ")}
 
 
 def _kept_title(contents: ReportContents, key: str) -> str:
     """A subset's title with its size; its own name where the verdict does not know it, or knows two of it."""
     known = [subset for subset in contents.verdict.get("subsets", ()) if subset_key(subset) == key]
-    return f"{subset_title(known[0])}, {text.share(known[0]['keep'])}" if len(known) == 1 else key
+    return titled_share(known[0]) if len(known) == 1 else key
 
 
 def _score_rows(contents: ReportContents) -> list[dict[str, Any]]:
-    masks = _masks_in_distributions(contents)
+    marked = _marked_subsets(contents)
     rows = []
     for name, column in contents.scores.items():
         values = np.asarray(column, dtype=np.float64)
         finite = values[np.isfinite(values)]
-        rows.append(
-            {
-                "title": score_title(name),
-                "quantiles": [float(value) for value in np.quantile(finite, (0, 0.25, 0.5, 0.75, 1))]
-                if len(finite)
-                else None,
-                "not_finite": len(values) - len(finite),
-                "darker": _kept_title(contents, masks[name][0]) if name in masks else None,
-            }
-        )
+        row = {
+            "title": score_title(name),
+            "quantiles": np.quantile(finite, (0, 0.25, 0.5, 0.75, 1)).tolist() if len(finite) else None,
+            "not_finite": len(values) - len(finite),
+            "darker": _kept_title(contents, marked[name]) if name in marked else None,
+        }
+        rows.append(row)
     return rows
 
 
@@ -256,32 +243,26 @@ def _balance(contents: ReportContents) -> dict[str, Any] | None:
     if not _has_classes(contents) or not contents.kept:
         return None
     keys = _in_balance(contents)
+    titles = [_kept_title(contents, key) for key in keys]
     classes = len(contents.class_names)
     before = np.bincount(contents.labels, minlength=classes)
     after = [
         np.bincount(contents.labels[np.asarray(contents.kept[key], dtype=bool)], minlength=classes)
         for key in keys
     ]
+    emptied = [int(((counts == 0) & (before > 0)).sum()) for counts in after]
+    rows = []
+    for row in range(min(classes, MOST_CLASS_ROWS)):
+        total = int(before[row])
+        stay = [(int(counts[row]), counts[row] / total if total else None) for counts in after]
+        rows.append({"name": contents.class_names[row], "before": total, "after": stay})
     return {
-        "titles": [_kept_title(contents, key) for key in keys],
+        "titles": titles,
         "left_out": len(contents.kept) - len(keys),
         "classes": classes,
         "many": classes > figures.MOST_CLASSES_IN_ROWS,
-        "rows": [
-            {
-                "name": contents.class_names[row],
-                "before": int(before[row]),
-                "after": [
-                    (int(counts[row]), counts[row] / before[row] if before[row] else None) for counts in after
-                ],
-            }
-            for row in range(min(classes, MOST_CLASS_ROWS))
-        ],
-        "emptied": [
-            (_kept_title(contents, key), int(((counts == 0) & (before > 0)).sum()))
-            for key, counts in zip(keys, after, strict=True)
-            if ((counts == 0) & (before > 0)).any()
-        ],
+        "rows": rows,
+        "emptied": [(title, lost) for title, lost in zip(titles, emptied, strict=True) if lost],
     }
 
 
@@ -303,13 +284,10 @@ def _provenance(provenance: Mapping[str, Any]) -> list[tuple[str, list[tuple[str
 
 def _entries(value: Any, path: str) -> list[tuple[str, str]]:
     if isinstance(value, Mapping) and value:
-        return [
-            entry
-            for key, inner in value.items()
-            for entry in _entries(inner, f"{path}.{key}" if path else str(key))
-        ]
+        inner = [_entries(item, f"{path}.{key}" if path else str(key)) for key, item in value.items()]
+        return list(itertools.chain.from_iterable(inner))
     if isinstance(value, (list, tuple)):
-        return [(path, ", ".join(str(item) for item in value) or "none")]
+        return [(path, ", ".join(map(str, value)) or "none")]
     if value is None or isinstance(value, bool):
-        return [(path, "none" if value is None else "yes" if value else "no")]
+        return [(path, {None: "none", True: "yes", False: "no"}[value])]
     return [(path, str(value))]

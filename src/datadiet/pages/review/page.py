@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import math
@@ -14,13 +13,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from datadiet.foundation.atomic import atomic_file
 from datadiet.foundation.errors import BadInputError
+from datadiet.pages.html import render_page_of
+from datadiet.pages.review.sheets import Sheets, sheets_of
 from datadiet.pages.text import visible
-from datadiet.pages.thumbnails import Sheets, sheets_of
 
 
 @dataclass(frozen=True)
@@ -122,28 +121,20 @@ def render_review(contents: ReviewContents) -> str:
     >>> render_review(contents).count("</script>")
     2
     """
-    room = files("datadiet.pages.review")
-    style = room.joinpath("page.css").read_text(encoding="utf-8")
-    parts = [room.joinpath("scripts", f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS]
-    script = '"use strict";\n(() => {\n' + "\n".join(parts) + "\n})();\n"
-    template = room.joinpath("page.html.j2").read_text(encoding="utf-8")
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    scripts = files("datadiet.pages.review").joinpath("scripts")
+    parts = [scripts.joinpath(f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS]
     items = sorted(contents.items, key=lambda item: (-item.suspicion, item.id))
     sheets = sheets_of([item.picture for item in items])
     data = page_data(contents, items, sheets)
-    return environment.from_string(template).render(
+    return render_page_of(
+        "datadiet.pages.review",
+        script='"use strict";\n(() => {\n' + "\n".join(parts) + "\n})();\n",
         title=_name(contents.title),
         kind=data["kind"],
         proposes=data["proposes"],
         pixelated=data["pixelated"],
         sheets=[] if sheets is None else sheets.sources,
         data=Markup(as_data_block(data)),
-        style=Markup(style),
-        style_hash=_hash(style),
-        script=Markup(script),
-        script_hash=_hash(script),
     )
 
 
@@ -220,10 +211,6 @@ def as_data_block(data: Any) -> str:
     """
     text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _hash(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
 
 
 def _name(text: str) -> str:

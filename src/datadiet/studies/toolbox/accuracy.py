@@ -9,7 +9,7 @@ import numpy as np
 from scipy import stats
 
 from datadiet.foundation.statistics import accuracy_interval
-from datadiet.pages.report.plain import score_title
+from datadiet.pages.report.wording import score_title
 from datadiet.selection import hardest_rows, kept_size
 from datadiet.studies.toolbox.claims import LEVEL, Measurement, accuracy_difference
 from datadiet.studies.toolbox.context import StudyContext

@@ -1,47 +1,23 @@
-"""The verdict in words and as a table for the terminal."""
+"""A verdict in words: titles of scores, subsets and outcomes, and the sentence that says what to keep."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from datadiet.pages.text import (
+from datadiet.pages.numbers import (
     NOT_MEASURED,
+    are_numbers,
     count,
-    duration,
     is_number,
     percent,
     percent_interval,
     points,
     points_interval,
-    printable,
-    safe_name,
     share,
     tolerance_points,
 )
-
-if TYPE_CHECKING:
-    from rich.table import Table
-    from rich.text import Text
-
-
-__all__ = [
-    "accuracy_title",
-    "budget_title",
-    "has_one_seed",
-    "is_same_subset",
-    "outcome_of",
-    "outcome_title",
-    "points_with_interval",
-    "printable",
-    "safe_name",
-    "score_title",
-    "subset_title",
-    "time_saved_title",
-    "times_table",
-    "verdict_sentence",
-    "verdict_table",
-]
+from datadiet.pages.text import printable
 
 _SCORE_TITLES = {
     "el2n": "EL2N",
@@ -125,7 +101,7 @@ def _chosen_how(subset: Mapping[str, Any]) -> str:
 
 
 def _difference(minus_full: Any, tolerance: float | None, minus: str) -> str:
-    if minus_full is None or not all(is_number(value) for value in minus_full):
+    if not are_numbers(minus_full):
         return "the difference to full data was not measured"
     mean, low, high = minus_full
     decimals = 1
@@ -157,9 +133,8 @@ def verdict_sentence(verdict: Mapping[str, Any], minus: str = "-") -> str:
     dynamic = verdict.get("dynamic") is not None
     if subset is None:
         reason = printable(str(verdict.get("reason") or "no reason was recorded"), limit=300)
-        return f"No {'selector' if dynamic else 'subset'} can be recommended: {reason}" + (
-            "" if reason.endswith((".", "!", "?", "…")) else "."
-        )
+        end = "" if reason.endswith((".", "!", "?", "…")) else "."
+        return f"No {'selector' if dynamic else 'subset'} can be recommended: {reason}{end}"
     source = printable(str(verdict.get("source", "the data")), limit=60)
     size = count(subset["n"])
     if verdict.get("n_train") is not None:
@@ -189,97 +164,16 @@ def time_saved_title(saved: Any, minus: str = "-") -> str:
     """
     if saved is None or not is_number(saved[0]):
         return NOT_MEASURED
-    mean = f"{percent(saved[0])}"
-    if all(is_number(end) for end in saved[1:]):
-        mean += f" {percent_interval(saved[1:])}"
-    return mean.replace("-", minus)
+    return f"{percent(saved[0])} {percent_interval(saved[1:])}".rstrip().replace("-", minus)
 
 
-def points_with_interval(difference: Any, minus: str = "-") -> str:
-    """A difference [mean, low, high] in percentage points with its interval.
+def titled_share(subset: Mapping[str, Any]) -> str:
+    """How a subset was chosen, and how much of the data it is.
 
-    >>> points_with_interval([-0.001, -0.004, 0.003]), points_with_interval(None)
-    ('-0.1 [-0.4, +0.3]', 'not measured')
+    >>> titled_share({"score": "el2n", "rule": "hardest", "keep": 0.7})
+    'EL2N, hardest, 70 %'
     """
-    if difference is None or not all(is_number(value) for value in difference):
-        return NOT_MEASURED
-    mean, low, high = difference
-    return f"{points(mean, minus=minus)} {points_interval(low, high, minus=minus)}"
-
-
-def verdict_table(verdict: Mapping[str, Any]) -> Table:
-    """Full data and every subset with accuracy, differences and whether it holds, for `rich` to print.
-
-    Every cell is a `rich.text.Text`, so that brackets in a name are shown and not obeyed.
-
-    >>> verdict_table({"full": {"accuracy": 0.97, "interval": [0.96, 0.98], "seeds": 3, "n": 1437}}).row_count
-    1
-    """
-    from rich.table import Table
-    from rich.text import Text
-
-    recommended = verdict.get("recommended")
-    table = Table(caption=_caption(verdict), caption_justify="left", title_justify="left")
-    table.add_column("subset", overflow="fold")
-    accuracy_name = f"{accuracy_title(verdict)} %"
-    for name in ("kept", "examples", accuracy_name, "minus full", "minus random"):
-        table.add_column(name, justify="right")
-    table.add_column("verdict")
-    full = verdict.get("full")
-    if full is not None:
-        accuracy = _accuracy(full)
-        table.add_row("full data", "100 %", count(full["n"]), Text(accuracy), "", "", "", style="bold")
-    for subset in verdict.get("subsets", ()):
-        chosen = recommended is not None and is_same_subset(subset, recommended)
-        is_random = subset["score"] == "random"
-        cells = [
-            subset_title(subset),
-            share(subset["keep"]),
-            count(subset["n"]),
-            _accuracy(subset),
-            points_with_interval(subset.get("minus_full")),
-            "" if is_random else points_with_interval(subset.get("minus_random")),
-            outcome_title(outcome_of(subset)) + (" ← recommended" if chosen else ""),
-        ]
-        table.add_row(*(Text(cell) for cell in cells), style="green" if chosen else None)
-    return table
-
-
-def times_table(verdict: Mapping[str, Any]) -> Table | None:
-    """What one training on full data and on every subset takes and saves, for `rich`; None where nothing was timed.
-
-    >>> times_table({"subsets": [{"score": "el2n", "rule": "hardest", "keep": 0.5}]}) is None
-    True
-    """
-    from rich.table import Table
-    from rich.text import Text
-
-    timed = [subset for subset in verdict.get("subsets", ()) if subset.get("time_saved") is not None]
-    if not timed:
-        return None
-    processor = any(subset.get("processor_time_saved") is not None for subset in timed)
-    caption = (
-        "time saved: share of a training on full data, scoring counted as if one training had to pay for it"
-    )
-    table = Table(caption=Text(caption), caption_justify="left")
-    table.add_column("subset", overflow="fold")
-    for name in ("one training", "scoring", "time saved", *(["processor time saved"] if processor else [])):
-        table.add_column(name, justify="right")
-    cost = verdict.get("cost") or {}
-    table.add_row(
-        "full data", duration(cost.get("full_training_seconds")), *[""] * (2 + processor), style="bold"
-    )
-    for subset in timed:
-        cells = [
-            f"{subset_title(subset)} {share(subset['keep'])}",
-            duration(subset.get("seconds")),
-            duration(subset.get("scoring_seconds")),
-            time_saved_title(subset["time_saved"]),
-        ]
-        if processor:
-            cells.append(time_saved_title(subset.get("processor_time_saved")))
-        table.add_row(*map(Text, cells))
-    return table
+    return f"{subset_title(subset)}, {share(subset['keep'])}"
 
 
 def is_same_subset(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -317,16 +211,3 @@ def has_one_seed(verdict: Mapping[str, Any]) -> bool:
     """
     entries = [verdict.get("full") or {}, *verdict.get("subsets", ())]
     return any(entry.get("seeds") == 1 for entry in entries)
-
-
-def _accuracy(entry: Mapping[str, Any]) -> str:
-    if not is_number(entry.get("accuracy")):
-        return NOT_MEASURED
-    return f"{percent(entry['accuracy'], sign=False)} {percent_interval(entry.get('interval'))}".strip()
-
-
-def _caption(verdict: Mapping[str, Any]) -> Text:
-    from rich.text import Text
-
-    seeds = "one seed: intervals from test examples only" if has_one_seed(verdict) else "95 % intervals"
-    return Text(f"{budget_title(verdict)}; differences in percentage points; {seeds}")

@@ -12,7 +12,7 @@ from exported_data import everything_below, image_folder, image_parquet
 
 import datadiet as dd
 from datadiet.foundation import atomic as folder_swap
-from datadiet.jobs.export import FORMATS, export, json_lines
+from datadiet.jobs.export import FORMATS, export, text_files
 from datadiet.jobs.export import image_folder as images
 
 pytestmark = pytest.mark.usefixtures("few_threads")
@@ -116,7 +116,7 @@ def test_an_interruption_leaves_nothing_behind(
     def interrupt(*args: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(json_lines, "json_line", interrupt)
+    monkeypatch.setattr(text_files, "json_line", interrupt)
     with pytest.raises(KeyboardInterrupt):
         export(source, tmp_path / "out", kept=[0, 4], format="jsonl")
     assert [p.name for p in tmp_path.iterdir()] == ["pets"]

@@ -14,8 +14,9 @@ import datadiet as dd
 from datadiet.engine.points import load_weights
 from datadiet.engine.runs import train_run
 from datadiet.jobs.decisions import Decisions
-from datadiet.jobs.export import export
-from datadiet.jobs.export.other_tools import export_probabilities
+from datadiet.jobs.export import FORMATS, export, export_format
+from datadiet.jobs.export.formats import Job, WriteResult
+from datadiet.jobs.export.other_tools import mean_probabilities
 from datadiet.jobs.score import score
 
 
@@ -107,7 +108,8 @@ def test_the_sizes_are_those_of_the_texts(tmp_path: Path, source: Path) -> None:
         ({"decisions": Decisions({10**6: "drop"})}, "not in the train part"),
         ({"decisions": Decisions({0: "relabel"}, {0: "ugly"})}, "'ugly', which is no class"),
         ({"decisions": Decisions(dict.fromkeys(range(20), "drop"))}, "not in the train part|Nothing"),
-        ({"kept": [0, 1], "format": "zip"}, "no format 'zip'"),
+        ({"kept": [0, 1], "format": "zip"}, "no format 'zip'. Choose from same, imagefolder"),
+        ({"kept": [0, 1], "format": "parqet"}, "no format 'parqet'. Did you mean 'parquet'"),
         ({"kept": [0, 1], "format": "imagefolder"}, "no images"),
         ({"kept": [0, 1], "format": "files"}, "do not lie in files"),
         ({"kept": [0, 1], "format": "fiftyone"}, "for images"),
@@ -121,6 +123,21 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
     with pytest.raises(dd.BadInputError, match=words):
         export(source, tmp_path / "out", load_options={"test": source}, **given)
     assert [p.name for p in tmp_path.iterdir()] == ["a.jsonl"]
+
+
+def test_a_format_is_added_by_one_decorated_function(tmp_path: Path, source: Path) -> None:
+    @export_format("count", "`count.txt`: how many examples stay.", train_only=True)
+    def write_count(job: Job) -> WriteResult:
+        (job.folder / "count.txt").write_text(f"{len(job.plan.train)} in {len(job.plan.parts)} part")
+        return WriteResult(files={"train": "count.txt"}, keeps_names=True)
+
+    try:
+        export(source, tmp_path / "out", kept=dd.load(source).train.ids[:3], format="count")
+    finally:
+        FORMATS.forget("count")
+    assert (tmp_path / "out/count.txt").read_text() == "3 in 1 part"
+    with pytest.raises(dd.BadInputError, match=r"There is no format 'count'\."):
+        export(source, tmp_path / "two", kept=[0], format="count")
 
 
 def test_a_class_that_nobody_has_any_more_is_told(tmp_path: Path, source: Path) -> None:
@@ -197,9 +214,9 @@ def test_cleanlab_gets_the_mean_softmax_of_the_models(tmp_path: Path, tiny: obje
         ]
         exponentials = np.exp(np.stack(logits))
         expected.append(exponentials / exponentials.sum(axis=1, keepdims=True))
-    ids, labels, found = export_probabilities(table, source=tiny.examples, device="cpu")
+    ids = tiny.examples.train.ids
+    found = mean_probabilities(tiny.examples, table, device="cpu")
     np.testing.assert_allclose(found, np.mean(expected, axis=0), rtol=1e-4, atol=1e-6)
-    assert np.array_equal(ids, tiny.examples.train.ids) and np.array_equal(labels, tiny.examples.train.labels)
     exported = export(
         tiny.examples,
         tmp_path / "out",
@@ -210,6 +227,7 @@ def test_cleanlab_gets_the_mean_softmax_of_the_models(tmp_path: Path, tiny: obje
     )
     np.testing.assert_array_equal(np.load(tmp_path / "out/pred_probs.npy"), found[::2])
     np.testing.assert_array_equal(np.load(tmp_path / "out/ids.npy"), ids[::2])
+    np.testing.assert_array_equal(np.load(tmp_path / "out/labels.npy"), tiny.examples.train.labels[::2])
     assert len(json.loads((tmp_path / "out/manifest.json").read_text())["scores_sha256"]) == 64
     assert "trained on these examples" in str(exported)
 

@@ -6,8 +6,7 @@ import pytest
 from made_up_report import HOSTILE, made_up_verdict
 from rich.console import Console
 
-from datadiet.pages.report import verdict_sentence, verdict_table
-from datadiet.pages.report.plain import printable
+from datadiet.pages.report import printable, verdict_sentence, verdict_table
 
 
 def recommended(**changes):

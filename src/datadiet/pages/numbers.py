@@ -1,0 +1,161 @@
+"""Numbers as a reader should see them: rounded half up, percentages, points, intervals, times."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any, TypeGuard
+
+NOT_MEASURED = "not measured"
+_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+def rounded(value: float, decimals: int) -> Decimal:
+    """The value rounded half away from zero as its shortest decimal form reads, and never minus zero.
+
+    >>> rounded(28.5, 0), rounded(2.675, 2), rounded(-0.04, 1)
+    (Decimal('29'), Decimal('2.68'), Decimal('0.0'))
+    """
+    result = Decimal(repr(float(value))).quantize(Decimal(1).scaleb(-decimals), rounding=ROUND_HALF_UP)
+    return abs(result) if result == 0 else result
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether the value is a finite number.
+
+    >>> is_number(0.5), is_number(None), is_number(float("nan")), is_number(True)
+    (True, False, False, False)
+    """
+    return hasattr(value, "__float__") and not isinstance(value, bool) and math.isfinite(float(value))
+
+
+def are_numbers(values: Any) -> TypeGuard[Sequence[float]]:
+    """Whether there are values, and every one is a finite number.
+
+    >>> are_numbers([0.1, 0.2]), are_numbers([0.1, None]), are_numbers(None)
+    (True, False, False)
+    """
+    return values is not None and all(is_number(value) for value in values)
+
+
+def _times_hundred(value: float) -> float:
+    # In decimal: 0.285 * 100 is 28.499999999999996 in binary, and would round the wrong way.
+    return float(Decimal(repr(float(value))) * 100)
+
+
+def percent(value: float | None, decimals: int = 1, sign: bool = True) -> str:
+    """A fraction in percent; all or nothing is written only where it is exactly so.
+
+    >>> percent(0.97154), percent(1.0), percent(0.99996), percent(None)
+    ('97.2 %', '100.0 %', '99.996 %', 'not measured')
+    """
+    if not is_number(value):
+        return NOT_MEASURED
+    hundredfold = _times_hundred(value)
+    while decimals < 6 and hundredfold not in (0.0, 100.0) and rounded(hundredfold, decimals) in (0, 100):
+        decimals += 1
+    return f"{rounded(hundredfold, decimals):f}" + (" %" if sign else "")
+
+
+def share(value: float) -> str:
+    """A kept fraction in percent, without needless zeros.
+
+    >>> share(0.7), share(0.125), share(1 / 3), share(0.0005)
+    ('70 %', '12.5 %', '33.3 %', '0.05 %')
+    """
+    text = percent(value, decimals=1 if abs(value) >= 0.01 else 3, sign=False)
+    return (text.rstrip("0").rstrip(".") if "." in text else text) + " %"
+
+
+def points(value: float | None, decimals: int = 1, minus: str = "-") -> str:
+    """A difference of two fractions in percentage points, with its sign.
+
+    >>> points(-0.0012), points(0.004), points(0.0), points(-0.006, minus="−")
+    ('-0.1', '+0.4', '0.0', '−0.6')
+    """
+    if not is_number(value):
+        return NOT_MEASURED
+    number = rounded(_times_hundred(value), decimals)
+    sign = minus if number < 0 else "+" if number > 0 else ""
+    return f"{sign}{abs(number):f}"
+
+
+def points_interval(low: float, high: float, decimals: int = 1, minus: str = "-") -> str:
+    """The two ends of a difference's interval, in percentage points.
+
+    >>> points_interval(-0.006, 0.004)
+    '[-0.6, +0.4]'
+    """
+    return f"[{points(low, decimals, minus)}, {points(high, decimals, minus)}]"
+
+
+def points_with_interval(difference: Any, minus: str = "-") -> str:
+    """A difference [mean, low, high] in percentage points with its interval.
+
+    >>> points_with_interval([-0.001, -0.004, 0.003]), points_with_interval(None)
+    ('-0.1 [-0.4, +0.3]', 'not measured')
+    """
+    if not are_numbers(difference):
+        return NOT_MEASURED
+    mean, low, high = difference
+    return f"{points(mean, minus=minus)} {points_interval(low, high, minus=minus)}"
+
+
+def percent_interval(interval: Sequence[float | None] | None) -> str:
+    """The two ends of an accuracy's interval, in percent; nothing where there is none.
+
+    >>> percent_interval([0.965, 0.9789]), percent_interval(None)
+    ('[96.5, 97.9]', '')
+    """
+    if not are_numbers(interval):
+        return ""
+    low, high = interval
+    return f"[{percent(low, sign=False)}, {percent(high, sign=False)}]"
+
+
+def tolerance_points(tolerance: float) -> str:
+    """A tolerance, given in percentage points, in words.
+
+    >>> tolerance_points(0.5), tolerance_points(1)
+    ('0.5 points', '1 point')
+    """
+    number = f"{rounded(tolerance, 3):f}".rstrip("0").rstrip(".")
+    return f"{number} point" if number == "1" else f"{number} points"
+
+
+def count(value: int) -> str:
+    """A whole number with commas between the thousands.
+
+    >>> count(1006), count(50000)
+    ('1,006', '50,000')
+    """
+    return f"{int(value):,}"
+
+
+def duration(seconds: float | None) -> str:
+    """A time in the two units that matter.
+
+    >>> duration(0.042), duration(7.26), duration(59.7), duration(200), duration(7500), duration(200000)
+    ('0.04 s', '7.3 s', '1 min', '3 min 20 s', '2 h 5 min', '2 d 7 h')
+    """
+    if not is_number(seconds):
+        return NOT_MEASURED
+    if seconds < 9.95:
+        return f"{rounded(seconds, 2 if seconds < 1 else 1):f} s"
+    whole = int(rounded(seconds, 0))
+    for (large, name), (small, small_name) in itertools.pairwise(_UNITS):
+        if whole >= large:
+            rest = whole % large // small
+            return f"{whole // large} {name}" + (f" {rest} {small_name}" if rest else "")
+    return f"{whole} s"
+
+
+def compact(value: float, digits: int = 4) -> str:
+    """A score's value in at most so many significant digits.
+
+    >>> compact(1.23456), compact(12), compact(0.00001234), compact(float("inf"))
+    ('1.235', '12', '1.234e-05', 'inf')
+    """
+    return f"{float(value):.{digits}g}"
