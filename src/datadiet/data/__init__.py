@@ -1,13 +1,14 @@
 """Sources -> `Examples` -> batches."""
 
 from datadiet.data.corruption import Corrupted, corrupt
-from datadiet.data.encodings import ImageEncoding, NgramEncoding, TokenEncoding, VectorEncoding
-from datadiet.data.encodings.texts import trained_tokenizer
+from datadiet.data.encodings import Encoding
+from datadiet.data.encodings.images import Augmentation, ImageEncoding
+from datadiet.data.encodings.texts import NgramEncoding, trained_tokenizer
+from datadiet.data.encodings.tokens import TokenEncoding
+from datadiet.data.encodings.vectors import VectorEncoding
 from datadiet.data.examples import IGNORED, TASKS, Examples, Part, TargetRows
 from datadiet.data.load import load
-from datadiet.data.stores.augment import Augmentation
-from datadiet.data.stores.batches import Batch, Encoding, Store
-from datadiet.data.stores.stores import open_store
+from datadiet.data.stores import Batch, Store, open_store
 
 __all__ = [
     "IGNORED",

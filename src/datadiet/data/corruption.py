@@ -18,7 +18,7 @@ from datadiet.data.columns.arrow import chunks_of, numeric_matrix, one_array, te
 from datadiet.data.encodings.images import ImageEncoding
 from datadiet.data.examples import Examples, IntArray, Part
 from datadiet.data.fingerprint import fingerprint
-from datadiet.data.stores.stores import open_store
+from datadiet.data.stores import open_store
 from datadiet.foundation.atomic import atomic_path
 from datadiet.foundation.errors import BadInputError
 

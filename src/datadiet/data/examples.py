@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from datadiet.data.columns.arrow import rows_with
+from datadiet.data.columns.arrow import offsets_of, rows_with
 from datadiet.foundation.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -17,14 +17,11 @@ if TYPE_CHECKING:
     import torch
 
 
+Kind = Literal["image", "text", "vector"]
+IntArray = npt.NDArray[np.int64]
 Task = Literal["classification", "intent_slots", "token_classification", "multilabel", "regression"]
-TASKS: tuple[Task, ...] = (
-    "classification",
-    "intent_slots",
-    "token_classification",
-    "multilabel",
-    "regression",
-)
+TASKS: tuple[Task, ...] = get_args(Task)
+CLASS_TASKS = frozenset({"classification", "intent_slots"})
 TAG_TASKS = frozenset({"intent_slots", "token_classification"})
 IGNORED = -100  # a token that has no tag of its own; the target that torch's cross-entropy passes over
 
@@ -85,7 +82,7 @@ class TargetRows:
         if self.offsets is None:
             return TargetRows(self.task, self.values[wanted], None, self.names)
         starts, lengths = self.offsets[wanted], self.lengths()[wanted]
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        offsets = offsets_of(lengths)
         index = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
         return TargetRows(self.task, self.values[index], offsets, self.names)
 
@@ -120,10 +117,6 @@ class TargetRows:
         if self.offsets is not None:
             found.update(self.offsets.astype("<i8").tobytes())
         return found.digest()
-
-
-Kind = Literal["image", "text", "vector"]
-IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,7 +249,7 @@ class Examples:
     output_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.task in ("classification", "intent_slots"):
+        if self.task in CLASS_TASKS:
             # Here classes are what a model puts out, also after `dataclasses.replace(class_names=...)`.
             object.__setattr__(self, "output_names", self.class_names)
 

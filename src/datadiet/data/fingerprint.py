@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from datadiet.data.checks.images import content_of
 from datadiet.data.columns.arrow import (
     CHUNK_ROWS,
     chunks_of,
@@ -19,6 +18,7 @@ from datadiet.data.columns.arrow import (
     numeric_matrix,
     one_array,
 )
+from datadiet.data.columns.images import content_of
 from datadiet.data.examples import Part
 
 

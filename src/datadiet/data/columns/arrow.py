@@ -10,9 +10,15 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 if TYPE_CHECKING:
     import datasets
+
+
+CHUNK_ROWS = 4096
+# Making a view costs `datasets` milliseconds, more than reading a row through it.
+_VIEWS: WeakKeyDictionary[Any, dict[tuple[str, ...], Any]] = WeakKeyDictionary()
 
 
 def dataset_of(table: Any, features: datasets.Features | None = None) -> datasets.Dataset:
@@ -23,6 +29,16 @@ def dataset_of(table: Any, features: datasets.Features | None = None) -> dataset
     # The fingerprint of `datasets` only names its caches; content is fingerprinted elsewhere.
     info = datasets.DatasetInfo(features=features)
     return datasets.Dataset(InMemoryTable(table), info=info, fingerprint=uuid.uuid4().hex[:16])
+
+
+def with_column(dataset: datasets.Dataset, column: str, values: Any, feature: Any) -> datasets.Dataset:
+    """The data set with other values of a column, its other columns as they were."""
+    import datasets
+
+    features = datasets.Features({**dataset.features, column: feature})
+    table = dataset.with_format("arrow")[:]
+    arrays = [values if name == column else table.column(name) for name in table.column_names]
+    return dataset_of(pa.Table.from_arrays(arrays, schema=features.arrow_schema))
 
 
 def rows_with(dataset: datasets.Dataset, positions: npt.NDArray[np.int64]) -> datasets.Dataset:
@@ -38,11 +54,6 @@ def rows_with(dataset: datasets.Dataset, positions: npt.NDArray[np.int64]) -> da
     chosen = np.zeros(len(dataset), dtype=bool)
     chosen[positions] = True
     return dataset_of(dataset.with_format("arrow")[:].filter(pa.array(chosen)), dataset.features)
-
-
-CHUNK_ROWS = 4096
-# Making a view costs `datasets` milliseconds, more than reading a row through it.
-_VIEWS: WeakKeyDictionary[Any, dict[tuple[str, ...], Any]] = WeakKeyDictionary()
 
 
 def rows_at(
@@ -90,6 +101,11 @@ def one_array(table: Any, column: str) -> Any:
     return combined.storage if isinstance(combined, pa.ExtensionArray) else combined
 
 
+def whole_column(dataset: datasets.Dataset, column: str) -> Any:
+    """A column of all rows as one `pyarrow.Array`."""
+    return one_array(rows_at(dataset, [column], slice(None)), column)
+
+
 def numeric_matrix(table: Any, columns: Sequence[str]) -> npt.NDArray[np.float64]:
     """Number columns, or one column of equally long lists, as float64 (rows, width); missing is NaN.
 
@@ -106,7 +122,7 @@ def numeric_matrix(table: Any, columns: Sequence[str]) -> npt.NDArray[np.float64
                 raise ValueError(f"the lists of column '{column}' are not equally long")
             width *= int(lengths[0]) if len(lengths) else 0
             array = array.flatten()
-        values = array.cast(pa.float64()) if not pa.types.is_boolean(array.type) else array.cast(pa.int8())
+        values = array.cast(pa.int8() if pa.types.is_boolean(array.type) else pa.float64())
         flat = np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.float64)
         pieces.append(flat.reshape(table.num_rows, width) if width else np.empty((table.num_rows, 0)))
     return pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1)
@@ -117,12 +133,34 @@ def is_list(kind: Any) -> bool:
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
+def is_text(kind: Any) -> bool:
+    """Whether an Arrow type is a string of any sort."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def is_words(kind: Any) -> bool:
+    """Whether an Arrow type is a list of strings."""
+    return is_list(kind) and is_text(kind.value_type)
+
+
+def is_number(kind: Any) -> bool:
+    """Whether an Arrow type is a number that is no truth value."""
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+
+
 def list_lengths(array: Any) -> npt.NDArray[np.int64]:
     """How long each list of a list array is; 0 where it is missing."""
-    import pyarrow.compute
-
-    lengths = pyarrow.compute.list_value_length(array).fill_null(0)
+    lengths = pc.list_value_length(array).fill_null(0)
     return np.asarray(lengths.to_numpy(zero_copy_only=False), dtype=np.int64)
+
+
+def offsets_of(lengths: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """Where each of several sequences begins that lie one after another, and where the last ends.
+
+    >>> offsets_of([2, 0, 3]).tolist()
+    [0, 2, 2, 5]
+    """
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
 def words_of(array: Any) -> list[list[str]]:
@@ -136,6 +174,13 @@ def words_of(array: Any) -> list[list[str]]:
     if is_list(array.type):
         return [["" if word is None else word for word in row or ()] for row in rows]
     return [[] if row is None else row.split() for row in rows]
+
+
+def word_counts(array: Any) -> npt.NDArray[np.int64]:
+    """How many words each row of an Arrow array has, as `words_of` counts them; also of lists of numbers."""
+    if is_list(array.type):
+        return list_lengths(array)
+    return np.array([len(row) for row in words_of(array)], dtype=np.int64)
 
 
 def texts_of_words(values: Sequence[Any]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,20 +14,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from datadiet.data.columns.arrow import chunks_of, one_array, rows_at, texts_of_words
+from datadiet.data.columns.arrow import CHUNK_ROWS, chunks_of, offsets_of, one_array, rows_at, texts_of_words
+from datadiet.data.encodings import RaggedRows, Rows, join
 from datadiet.data.examples import IntArray, Part
-from datadiet.data.stores.augment import Augmentation
-from datadiet.data.stores.batches import RaggedRows, Rows, join
 from datadiet.foundation.errors import BadInputError
 
-_CHUNK_ROWS = 4096
 _SAMPLE_ROWS = 1000
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_WORD = re.compile(r"\w+|[^\w\s]")
+_U64 = np.uint64
 Encode = Callable[[Part, IntArray], RaggedRows]
-
-
-def no_augmentation() -> BadInputError:
-    """The error for anyone who wants texts cropped or flipped."""
-    return BadInputError("Augmentation is for images; leave it off for texts.")
 
 
 def texts_of(part: Part, positions: IntArray) -> list[list[str]]:
@@ -44,29 +40,18 @@ def estimated_bytes(encode: Encode, part: Part) -> int:
 
 def in_chunks(encode: Encode, part: Part) -> RaggedRows:
     """A whole part, encoded chunk by chunk."""
-    pieces: list[Rows] = [
-        encode(part, np.arange(start, min(start + _CHUNK_ROWS, len(part))))
-        for start in range(0, len(part), _CHUNK_ROWS)
-    ]
-    joined = join(pieces)
-    assert isinstance(joined, RaggedRows)
-    return joined
+    starts = range(0, len(part), CHUNK_ROWS)
+    return join([encode(part, np.arange(start, min(start + CHUNK_ROWS, len(part)))) for start in starts])
 
 
 def ragged(sequences: dict[str, list[npt.NDArray[np.int32]]]) -> RaggedRows:
     """Sequences by column as ragged rows; all columns have the same lengths."""
-    first = next(iter(sequences.values()))
-    offsets = np.zeros(len(first) + 1, dtype=np.int64)
-    np.cumsum([len(row) for row in first], out=offsets[1:])
+    offsets = offsets_of([len(row) for row in next(iter(sequences.values()))])
     columns = {
         name: torch.from_numpy(np.concatenate(rows) if rows else np.empty(0, dtype=np.int32))
         for name, rows in sequences.items()
     }
     return RaggedRows(columns, torch.from_numpy(offsets))
-
-
-_WORD = re.compile(r"\w+|[^\w\s]")
-_U64 = np.uint64
 
 
 @dataclass(frozen=True)
@@ -125,7 +110,7 @@ class NgramEncoding:
         for index, (values, count) in enumerate(pieces):
             within = np.arange(len(values)) - np.repeat(np.cumsum(count) - count, count)
             numbers[np.repeat(starts[:, index], count) + within] = values
-        offsets = np.concatenate([[0], np.cumsum(counts.sum(axis=1))]).astype(np.int64)
+        offsets = offsets_of(counts.sum(axis=1))
         return RaggedRows({"ngrams": torch.from_numpy(numbers)}, torch.from_numpy(offsets))
 
     def encode_all(self, part: Part) -> RaggedRows:
@@ -139,9 +124,8 @@ class NgramEncoding:
         words = [_WORD.findall(text.lower())[: self.max_tokens] for text in texts]
         lengths = np.array([len(row) for row in words], dtype=np.int64)
         hashes = np.array([_word_hash(word, known) for row in words for word in row], dtype=_U64)
-        left = np.repeat(np.cumsum(lengths), lengths) - np.arange(
-            len(hashes)
-        )  # words from here to the text's end
+        # Words from here to the text's end.
+        left = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(hashes))
         for order in self.orders:
             first = np.flatnonzero(left >= order)
             # Position matters within an n-gram, and n-grams of each order and column are apart.
@@ -150,10 +134,6 @@ class NgramEncoding:
                 state = _mixed(state ^ hashes[first + shift])
             numbers = (state % _U64(self.buckets - 1) + _U64(1)).astype(np.int32)
             yield numbers, np.maximum(lengths - order + 1, 0)
-
-    def augmented(self, rows: Rows, augment: Augmentation, ids: Tensor, seed: int, epoch: int) -> Rows:
-        """Refused: crops and flips are for images."""
-        raise no_augmentation()
 
     def prepare(
         self,
@@ -181,9 +161,6 @@ def _mixed(state: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     state = (state ^ (state >> _U64(30))) * _U64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> _U64(27))) * _U64(0x94D049BB133111EB)
     return state ^ (state >> _U64(31))
-
-
-SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def trained_tokenizer(part: Part, *, vocabulary_size: int = 8000, lowercase: bool = True) -> Any:
@@ -262,13 +239,7 @@ def _word_pieces(words: Counter[str], vocabulary_size: int) -> dict[str, int]:
     )
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.train_from_iterator(_repeated(words), trainer)
+    # Each word as often as it is there, in the order of code points.
+    tokenizer.train_from_iterator((" ".join([word] * words[word]) for word in sorted(words)), trainer)
     found = tokenizer.get_vocab(with_added_tokens=False)
-    ordered = sorted(found, key=lambda piece: found[piece])
-    return {piece: index for index, piece in enumerate(ordered)}
-
-
-def _repeated(words: Counter[str]) -> Iterable[str]:
-    """Each word as often as it is there, in the order of code points."""
-    for word in sorted(words):
-        yield " ".join([word] * words[word])
+    return {piece: index for index, piece in enumerate(sorted(found, key=found.__getitem__))}

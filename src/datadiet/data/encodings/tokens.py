@@ -18,11 +18,10 @@ import torch
 from torch import Tensor
 
 from datadiet.data.columns.arrow import one_array, rows_at, words_of
-from datadiet.data.encodings.texts import estimated_bytes, in_chunks, no_augmentation, ragged, texts_of
+from datadiet.data.encodings import WORDS, RaggedRows, Rows
+from datadiet.data.encodings.texts import estimated_bytes, in_chunks, ragged, texts_of
 from datadiet.data.examples import IntArray, Part
 from datadiet.data.fingerprint import column_digest
-from datadiet.data.stores.augment import Augmentation
-from datadiet.data.stores.batches import WORDS, RaggedRows, Rows
 from datadiet.foundation.atomic import atomic_path
 from datadiet.foundation.errors import BadInputError
 
@@ -207,20 +206,6 @@ class TokenEncoding:
             )
             counting.encode_all(part)
         return int(self._cuts()[part].sum())
-
-    def truncation_note(self, part: Part) -> str | None:
-        """A sentence on how many texts of the part are cut, if any are."""
-        cut = self.truncated(part)
-        if not cut:
-            return None
-        verb = (
-            "is longer than {0} tokens and is cut" if cut == 1 else "are longer than {0} tokens and are cut"
-        )
-        return f"{cut:,} of {len(part):,} texts {verb.format(self.max_length)}."
-
-    def augmented(self, rows: Rows, augment: Augmentation, ids: Tensor, seed: int, epoch: int) -> Rows:
-        """Refused: crops and flips are for images."""
-        raise no_augmentation()
 
     def prepare(
         self,

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from datadiet.data.columns.arrow import chunks_of, numeric_matrix, rows_at
+from datadiet.data.encodings import DenseRows, Rows
 from datadiet.data.examples import Examples, IntArray, Part
-from datadiet.data.stores.augment import Augmentation
-from datadiet.data.stores.batches import DenseRows, Rows
 from datadiet.foundation.errors import BadInputError
 
 
@@ -87,10 +86,6 @@ class VectorEncoding:
             return DenseRows(torch.empty((0, self.width), dtype=torch.float32))
         scaled = (matrix - np.asarray(self.mean)) / np.asarray(self.std)
         return DenseRows(torch.from_numpy(scaled.astype(np.float32)))
-
-    def augmented(self, rows: Rows, augment: Augmentation, ids: Tensor, seed: int, epoch: int) -> Rows:
-        """Refused: crops and flips are for images."""
-        raise BadInputError("Augmentation is for images; leave it off for vectors.")
 
     def prepare(
         self,

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from datadiet.data.sources.tables import delimiter_of
+from datadiet.data.sources.files import delimiter_of
 from datadiet.foundation.errors import BadInputError
 from datadiet.jobs.export.formats import Job, Written
 from datadiet.jobs.export.json_lines import open_source_file, open_target_file, plain_rows, source_rows

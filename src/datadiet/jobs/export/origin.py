@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from datadiet.data import Examples
+from datadiet.data.sources.files import TEST_WORDS, find_parts, find_shards, is_shard, table_format
 from datadiet.data.sources.folders import image_files, part_folders
-from datadiet.data.sources.tables import TEST_WORDS, find_parts, table_format
-from datadiet.data.sources.tar_shards import find_shards, is_shard
 from datadiet.foundation.errors import BadInputError
 
 Form = Literal["parquet", "csv", "json", "imagefolder", "datasets", "memory", "webdataset"]

@@ -144,11 +144,11 @@ def _from_pool(
 
 
 def _tag_column(examples: Examples) -> str:
-    from datadiet.data.columns.task_roles import find_task_roles
+    from datadiet.data.columns.roles import find_roles
 
     label = examples.label_column if examples.task == "intent_slots" else None
     inputs = list(examples.input_columns)
-    found = find_task_roles(examples.train.dataset, inputs=inputs, label=label, task=examples.task).tags
+    found = find_roles(examples.train.dataset, inputs=inputs, label=label, task=examples.task).tags
     assert found is not None
     return found
 
