@@ -6,30 +6,17 @@ import dataclasses
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from torch import Tensor
+from datasets import Dataset
 
-from datadiet.data.columns.arrow import (
-    chunks_of,
-    is_list,
-    list_lengths,
-    numeric_matrix,
-    one_array,
-    rows_at,
-    words_of,
-)
+from datadiet.data.columns import arrow
 from datadiet.data.columns.images import Shape, decode, read_headers
 from datadiet.data.columns.raw import RawExamples
 from datadiet.foundation.errors import BadInputError
-
-if TYPE_CHECKING:
-    import datasets
-
 
 _CHUNK_IMAGES = 1024
 _SAMPLE_IMAGES = 64
@@ -58,21 +45,21 @@ def check_inputs(
         if raw.roles.kind == "text":
             found = _bad_texts(part.dataset, columns)
         else:
-            if width is None and is_list(part.dataset.data.schema.field(columns[0]).type):
+            if width is None and arrow.is_list(part.dataset.data.schema.field(columns[0]).type):
                 width = _common_length(part.dataset, columns[0])
             found = _bad_vectors(part.dataset, columns, width)
         parts.append(part.with_bad(found))
     return dataclasses.replace(raw, parts=tuple(parts))
 
 
-def _bad_texts(dataset: datasets.Dataset, columns: Sequence[str]) -> dict[int, str]:
+def _bad_texts(dataset: Dataset, columns: Sequence[str]) -> dict[int, str]:
     """The reason for each row with a missing or empty text."""
     found: dict[int, str] = {}
-    for start, table in chunks_of(dataset, columns):
+    for start, table in arrow.chunks_of(dataset, columns):
         for column in columns:
-            array = one_array(table, column)
-            if is_list(array.type):
-                blank = np.array([not any(map(str.strip, words)) for words in words_of(array)])
+            array = arrow.one_array(table, column)
+            if arrow.is_list(array.type):
+                blank = np.array([not any(map(str.strip, words)) for words in arrow.words_of(array)])
                 reason = "has no words"
             else:
                 empty = pc.equal(pc.utf8_trim_whitespace(array), "").fill_null(True)
@@ -82,20 +69,20 @@ def _bad_texts(dataset: datasets.Dataset, columns: Sequence[str]) -> dict[int, s
     return found
 
 
-def _bad_vectors(dataset: datasets.Dataset, columns: Sequence[str], width: int | None) -> dict[int, str]:
+def _bad_vectors(dataset: Dataset, columns: Sequence[str], width: int | None) -> dict[int, str]:
     """The reason for each row with a missing, NaN or infinite number, or a list of another length than `width`."""
     if width == 0:
         raise BadInputError(f"The vectors of column '{columns[0]}' are empty; name another input column.")
     found: dict[int, str] = {}
     largest = float(np.finfo(np.float32).max)
-    for start, table in chunks_of(dataset, columns):
+    for start, table in arrow.chunks_of(dataset, columns):
         good = np.arange(table.num_rows)
         if width is not None:
-            lengths = list_lengths(one_array(table, columns[0]))
+            lengths = arrow.list_lengths(arrow.one_array(table, columns[0]))
             for row in np.flatnonzero(lengths != width):
                 found[start + int(row)] = f"its vector has {lengths[row]} numbers, where others have {width}"
             good = np.flatnonzero(lengths == width)
-        matrix = numeric_matrix(table.take(pa.array(good)), columns) if len(good) else np.empty((0, 1))
+        matrix = arrow.numeric_matrix(table.take(pa.array(good)), columns) if len(good) else np.empty((0, 1))
         wrong = ~(np.abs(matrix) <= largest)
         for index in np.flatnonzero(wrong.any(axis=1)):
             place = int(wrong[index].argmax())
@@ -108,98 +95,79 @@ def _bad_vectors(dataset: datasets.Dataset, columns: Sequence[str], width: int |
     return found
 
 
-def _common_length(dataset: datasets.Dataset, column: str) -> int:
+def _common_length(dataset: Dataset, column: str) -> int:
     """The commonest length of lists; of several the largest."""
     counts: Counter[int] = Counter()
-    for _, table in chunks_of(dataset, [column]):
-        counts.update(list_lengths(one_array(table, column)).tolist())
+    for _, table in arrow.chunks_of(dataset, [column]):
+        counts.update(arrow.list_lengths(arrow.one_array(table, column)).tolist())
     return max(counts, key=lambda length: (counts[length], length))
 
 
 def _check_images(raw: RawExamples, image_size: int | None, limit: int, decode_all: bool) -> RawExamples:
     """Find the shape and the unreadable images of all parts."""
-    column = raw.roles.inputs[0]
-    datasets = [part.dataset for part in raw.parts]
-    total = sum(len(dataset) for dataset in datasets)
-    shape = _shape_of_sample(datasets[0], column)
+    total = sum(len(part.dataset) for part in raw.parts)
+    shape = _shape_of_sample(raw)
     if image_size is not None:
         shape = (shape[0], image_size, image_size)
     # Most data sets have one shape: decode at once, and start over only where that turns out wrong.
     found = None
     if total * math.prod(shape) <= limit:
-        found = _read_images(datasets, column, shape, keep=True, native_only=image_size is None)
-    notes = raw.notes
-    if found is not None:
-        notes += _size_notes(shape, image_size, Counter())
-    else:
-        found = _read_images(datasets, column, None)
-        assert found is not None
-        if found.shapes:
-            shape = _common_shape(found.shapes, image_size)
-        notes += _size_notes(shape, image_size, found.shapes)
+        found = _read_images(raw, shape, keep=True, native_only=image_size is None)
+    shapes: Counter[Shape] = Counter()
+    notes = []
+    if found is None:
+        found = _read_images(raw, None) or (shapes, raw)
+        shapes = found[0]
+        if shapes:
+            shape = _common_shape(shapes, image_size)
         keep = total * math.prod(shape) <= limit
         if keep or decode_all:
-            found = _read_images(datasets, column, shape, keep=keep)
-            assert found is not None
+            found = _read_images(raw, shape, keep=keep) or found
         else:
-            notes += (
-                "The decoded images would not fit in memory: only their headers are checked while loading.",
+            notes.append(
+                "The decoded images would not fit in memory: only their headers are checked while loading."
             )
-    parts = []
-    for part, pixels, failed in zip(raw.parts, found.pixels, found.failed, strict=True):
-        reasons = {row: f"its image cannot be decoded: {reason}" for row, reason in failed.items()}
-        parts.append(part.with_bad(reasons, pixels=pixels))
-    return dataclasses.replace(raw, parts=tuple(parts), notes=notes, image_shape=shape)
-
-
-@dataclasses.dataclass
-class _FoundImages:
-    """How many images have which native shape; for each part the kept pixels, and why which rows failed."""
-
-    shapes: Counter[Shape]
-    pixels: list[Tensor | None]
-    failed: list[dict[int, str]]
+    notes = [*raw.notes, *_size_notes(shape, image_size, shapes), *notes]
+    return dataclasses.replace(found[1], notes=tuple(notes), image_shape=shape)
 
 
 def _read_images(
-    datasets: Sequence[datasets.Dataset],
-    column: str,
-    shape: Shape | None,
-    *,
-    keep: bool = False,
-    native_only: bool = False,
-) -> _FoundImages | None:
-    """Read the images of all parts, only their headers without a shape.
+    raw: RawExamples, shape: Shape | None, *, keep: bool = False, native_only: bool = False
+) -> tuple[Counter[Shape], RawExamples] | None:
+    """Read the images of all parts, only their headers without a shape, and note those that cannot be read.
 
-    None as soon as one is coloured where the shape is grey or, with `native_only`, has another shape.
+    Also gives how many have which native shape. None as soon as one is coloured where the shape is grey or, with
+    `native_only`, has another shape.
     """
-    found = _FoundImages(Counter(), [], [])
-    for dataset in datasets:
-        pixels = torch.empty((len(dataset), *shape), dtype=torch.uint8) if shape and keep else None
-        failed: dict[int, str] = {}
-        for start, table in chunks_of(dataset, [column], _CHUNK_IMAGES):
-            encoded = one_array(table, column).to_pylist()
+    native: Counter[Shape] = Counter()
+    parts = []
+    for part in raw.parts:
+        pixels = torch.empty((len(part.dataset), *shape), dtype=torch.uint8) if shape and keep else None
+        bad: dict[int, str] = {}
+        for start, table in arrow.chunks_of(part.dataset, raw.roles.inputs, _CHUNK_IMAGES):
+            encoded = arrow.one_array(table, raw.roles.inputs[0]).to_pylist()
             if shape is None:
-                shapes, reasons = read_headers(encoded)
+                shapes, failed = read_headers(encoded)
             else:
-                decoded, reasons, shapes = decode(encoded, shape, native_only=native_only)
+                decoded, failed, shapes = decode(encoded, shape, native_only=native_only)
                 if native_only and set(shapes) - {shape}:
                     return None
                 if shape[0] == 1 and any(channels == 3 for channels, _, _ in shapes):
                     return None
                 if pixels is not None:
                     pixels[start : start + len(decoded)] = decoded
-            found.shapes.update(shapes)
-            failed.update({start + row: reason for row, reason in reasons.items()})
-        found.pixels.append(pixels)
-        found.failed.append(failed)
-    return found
+            native.update(shapes)
+            for row, reason in failed.items():
+                bad[start + row] = f"its image cannot be decoded: {reason}"
+        parts.append(part.with_bad(bad, pixels=pixels))
+    return native, dataclasses.replace(raw, parts=tuple(parts))
 
 
-def _shape_of_sample(dataset: datasets.Dataset, column: str) -> Shape:
-    """The commonest native shape of a few images all over a part."""
+def _shape_of_sample(raw: RawExamples) -> Shape:
+    """The commonest native shape of a few images all over the train part."""
+    dataset, column = raw.parts[0].dataset, raw.roles.inputs[0]
     positions = np.unique(np.linspace(0, len(dataset) - 1, _SAMPLE_IMAGES).astype(np.int64))
-    shapes, _ = read_headers(one_array(rows_at(dataset, [column], positions), column).to_pylist())
+    shapes, _ = read_headers(arrow.one_array(arrow.rows_at(dataset, [column], positions), column).to_pylist())
     return shapes.most_common(1)[0][0] if shapes else (3, _DEFAULT_SIZE, _DEFAULT_SIZE)
 
 

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import torch
 from scipy import stats
 
-from datadiet.data.columns.arrow import chunks_of, numeric_matrix, one_array, texts_of_words
+from datadiet.data.columns.arrow import chunks_of, matrix_chunks, one_array, texts_of_words
 from datadiet.data.encodings.images import ImageEncoding
-from datadiet.data.examples import Examples, IntArray, Part
+from datadiet.data.examples import CLASS_TASKS, Examples, IntArray
 from datadiet.data.fingerprint import fingerprint
 from datadiet.data.stores import open_store
 from datadiet.foundation.atomic import atomic_path
@@ -111,7 +111,7 @@ def corrupt(
         raise BadInputError(f"There is no noise of kind {kind!r}; there are {', '.join(get_args(Kind))}.")
     if seed < 0:
         raise BadInputError(f"seed is {seed}; it must be 0 or above.")
-    if examples.task not in ("classification", "intent_slots"):
+    if examples.task not in CLASS_TASKS:
         raise BadInputError(
             f"Labels can be made wrong where there is one class an example; '{examples.name}' is of the task "
             f"'{examples.task}'."
@@ -139,7 +139,16 @@ def corrupt(
     new[chosen] = _draw_columns(weights, generator)
     mask = np.zeros(len(old), dtype=bool)
     mask[chosen] = True
-    return Corrupted(_relabelled(examples, new, fraction, kind, seed), mask, old.copy(), kind, fraction, seed)
+    train = dataclasses.replace(examples.train, labels=new)
+    noise = f"{fraction:.0%} {kind.replace('_', '-')} label noise, seed {seed}"
+    corrupted = dataclasses.replace(
+        examples,
+        name=f"{examples.name} ({noise})",
+        train=train,
+        fingerprint=fingerprint(examples.class_names, (train, examples.test)),
+        notes=(*examples.notes, f"{noise}: {count} of {len(old)} labels are wrong."),
+    )
+    return Corrupted(corrupted, mask, old.copy(), kind, fraction, seed)
 
 
 def _same_share_of_every_class(labels: IntArray, count: int, generator: np.random.Generator) -> IntArray:
@@ -188,14 +197,13 @@ def _instance_dependent(
             f"{len(labels)} training examples."
         )
     low, high = (0 - fraction) / _SPREAD, (1 - fraction) / _SPREAD
-    rates = stats.truncnorm.rvs(
-        low, high, loc=fraction, scale=_SPREAD, size=len(labels), random_state=generator
-    )
+    spread = stats.truncnorm(low, high, loc=fraction, scale=_SPREAD)
+    rates = spread.rvs(size=len(labels), random_state=generator)
     # Weighted draws without replacement: the largest of log(weight) plus Gumbel noise.
     keys = np.log(np.maximum(rates, 1e-300)) + generator.gumbel(size=len(labels))
     chosen = np.argsort(-keys, kind="stable")[:count]
-    spread = given.std(axis=0)
-    scaled = (given - given.mean(axis=0)) / np.where(spread > 0, spread, 1.0) / np.sqrt(given.shape[1])
+    std = given.std(axis=0)
+    scaled = (given - given.mean(axis=0)) / np.where(std > 0, std, 1.0) / np.sqrt(given.shape[1])
     weights = np.empty((count, classes))
     for label in range(classes):
         projection = generator.standard_normal((given.shape[1], classes))
@@ -218,12 +226,7 @@ def _draw_columns(weights: Floats, generator: np.random.Generator) -> IntArray:
 def _features(examples: Examples) -> Floats:
     train = examples.train
     if examples.kind == "vector":
-        return np.concatenate(
-            [
-                numeric_matrix(table, train.input_columns)
-                for _, table in chunks_of(train.dataset, train.input_columns)
-            ]
-        ).astype(np.float64)
+        return np.concatenate([rows for _, rows in matrix_chunks(train.dataset, train.input_columns)])
     if examples.kind == "text":
         from sklearn.feature_extraction.text import HashingVectorizer
 
@@ -239,18 +242,3 @@ def _features(examples: Examples) -> Floats:
         small = torch.nn.functional.adaptive_avg_pool2d(batch.inputs, _PICTURE_SIDE)
         pictures.append(small.flatten(1).double().cpu().numpy())
     return np.concatenate(pictures)
-
-
-def _relabelled(examples: Examples, labels: IntArray, fraction: float, kind: Kind, seed: int) -> Examples:
-    train: Part = dataclasses.replace(examples.train, labels=labels)
-    said = f"{fraction:.0%} {kind.replace('_', '-')} label noise, seed {seed}"
-    return dataclasses.replace(
-        examples,
-        name=f"{examples.name} ({said})",
-        train=train,
-        fingerprint=fingerprint(examples.class_names, (train, examples.test)),
-        notes=(
-            *examples.notes,
-            f"{said}: {round(fraction * len(labels))} of {len(labels)} labels are wrong.",
-        ),
-    )

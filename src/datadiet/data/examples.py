@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
+import datasets
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from datadiet.data.columns.arrow import offsets_of, rows_with
 from datadiet.foundation.errors import BadInputError
-
-if TYPE_CHECKING:
-    import datasets
-    import torch
-
 
 Kind = Literal["image", "text", "vector"]
 IntArray = npt.NDArray[np.int64]
@@ -204,10 +201,6 @@ class Part:
     def __getstate__(self) -> dict[str, Any]:
         # Decoded pixels can be gigabytes; another process decodes what it needs.
         return {**self.__dict__, "decoded": {}}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        for name, value in state.items():
-            object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True, eq=False)

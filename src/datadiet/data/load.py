@@ -10,11 +10,10 @@ import numpy as np
 import psutil
 
 from datadiet.data.checks import check_inputs
-from datadiet.data.columns.arrow import rows_with
 from datadiet.data.columns.images import with_encoded_images
 from datadiet.data.columns.labels import read_classes, settle_classes
-from datadiet.data.columns.raw import RawExamples, RawPart
-from datadiet.data.columns.roles import Roles, find_roles, require_column
+from datadiet.data.columns.raw import RawExamples
+from datadiet.data.columns.roles import find_roles, require_column
 from datadiet.data.columns.targets import classes_of_targets, read_targets, settle_targets
 from datadiet.data.examples import CLASS_TASKS, Examples, IntArray, Part, Task
 from datadiet.data.fingerprint import fingerprint
@@ -143,13 +142,12 @@ def _settle(raw: RawExamples, skip: bool) -> RawExamples:
 
 def _split(raw: RawExamples, fraction: float, seed: int) -> tuple[Part, Part, list[str]]:
     """The train and the test part, and what there is to say; without a test part one is held out."""
-    kept = [part.kept() for part in raw.parts]
     if len(raw.parts) == 2:
-        train, test = (_part(part, ids, raw.roles) for part, ids in zip(raw.parts, kept, strict=True))
+        train, test = (_part(raw, number, part.kept()) for number, part in enumerate(raw.parts))
         return train, test, []
-    part, ids = raw.parts[0], kept[0]
-    split = hold_out(part.labels[ids], raw.class_names, fraction=fraction, seed=seed)
-    train, test = (_part(part, ids[positions], raw.roles) for positions in split)
+    ids = raw.parts[0].kept()
+    split = hold_out(raw.parts[0].labels[ids], raw.class_names, fraction=fraction, seed=seed)
+    train, test = (_part(raw, 0, ids[positions]) for positions in split)
     note = (
         f"There is no test part: {len(test)} of {len(ids)} examples are held out, stratified by class "
         f"(seed {seed})."
@@ -157,17 +155,13 @@ def _split(raw: RawExamples, fraction: float, seed: int) -> tuple[Part, Part, li
     return train, test, [note]
 
 
-def _part(raw: RawPart, ids: IntArray, roles: Roles) -> Part:
-    """The rows with the given ids (positions in the source) as a part."""
-    whole = len(ids) == len(raw.labels)
-    dataset = raw.dataset if whole else rows_with(raw.dataset, ids)
-    targets = None if raw.targets is None else raw.targets.take(ids)
-    part = Part(dataset, ids, raw.labels[ids], roles.inputs, roles.kind, targets=targets)
-    if raw.pixels is not None:
-        pixels = raw.pixels if whole else raw.pixels[ids]
-        _, channels, height, width = pixels.shape
-        part.decoded[(channels, height, width)] = pixels
-    return part
+def _part(raw: RawExamples, number: int, ids: IntArray) -> Part:
+    """The rows of a part with the given ids (positions in the source)."""
+    part, shape = raw.parts[number], raw.image_shape
+    decoded = {} if part.pixels is None or shape is None else {shape: part.pixels}
+    every = np.arange(len(part.labels))
+    whole = Part(part.dataset, every, part.labels, raw.roles.inputs, raw.roles.kind, decoded, part.targets)
+    return whole if len(ids) == len(every) else whole.take(ids)
 
 
 def hold_out(

@@ -8,22 +8,20 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
+from datasets import Dataset
+from datasets import Image as ImageFeature
 from PIL import Image, ImageOps
 from torch import Tensor
 
 from datadiet.data.columns.arrow import one_array, rows_at, whole_column, with_column
 from datadiet.foundation.errors import BadInputError
-
-if TYPE_CHECKING:
-    import datasets
-
 
 Shape = tuple[int, int, int]
 Encoded = dict[str, Any] | None  # {"bytes": bytes | None, "path": str | None}, as `datasets.Image` stores it
@@ -79,14 +77,12 @@ def to_array(image: Image.Image, shape: Shape | None = None) -> npt.NDArray[np.u
         raise ValueError("its pixels are floating-point numbers; store it with 8 or 16 bits a channel")
     if image.mode.startswith("I"):
         wide = np.asarray(image).astype(np.int64)
-        image = Image.fromarray(
-            (wide >> 8 if wide.max(initial=0) > 255 or "16" in image.mode else wide).astype(np.uint8)
-        )
+        deep = "16" in image.mode or wide.max(initial=0) > 255
+        image = Image.fromarray((wide >> 8 if deep else wide).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        coloured = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", coloured.size, "white"), coloured)
-    mode = "L" if channels == 1 else "RGB"
-    if image.mode != mode:
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA"))
+    if image.mode != (mode := "L" if channels == 1 else "RGB"):
         image = image.convert(mode)
     if shape and image.size != (shape[2], shape[1]):
         image = image.resize((shape[2], shape[1]), Image.Resampling.BICUBIC)
@@ -217,9 +213,7 @@ def image_structs(contents: Any, paths: Any) -> Any:
     return pa.StructArray.from_arrays([contents, paths], names=["bytes", "path"])
 
 
-def with_encoded_images(
-    dataset: datasets.Dataset, column: str, form: str, base: Path | None
-) -> datasets.Dataset:
+def with_encoded_images(dataset: Dataset, column: str, form: str, base: Path | None) -> Dataset:
     """The data set with an image column as `datasets.Image` (encoded bytes, or the path of a file).
 
     Args:
@@ -228,8 +222,6 @@ def with_encoded_images(
         form: as `Roles` have it: "image", "path" or "array".
         base: the folder that paths are relative to.
     """
-    import datasets
-
     kind = dataset.data.schema.field(column).type
     if form == "array":
         pixels = [_nested(row) for row in rows_at(dataset, [column], slice(None))[column].to_pylist()]
@@ -240,14 +232,14 @@ def with_encoded_images(
         images = image_structs(whole_column(dataset, column).cast(pa.binary()), None)
     else:
         if type(dataset.features[column]).__name__ != "Image":
-            dataset = dataset.cast_column(column, datasets.Image())
+            dataset = dataset.cast_column(column, ImageFeature())
         first = one_array(rows_at(dataset, [column], slice(0, 1)), column)
         if not (len(first) and pc.struct_field(first, "bytes").null_count):
             return dataset
         values = whole_column(dataset, column)
         contents, paths = (pc.struct_field(values, name) for name in ("bytes", "path"))
         images = image_structs(contents.cast(pa.binary()), _absolute(paths, base))
-    return with_column(dataset, column, images, datasets.Image())
+    return with_column(dataset, column, images, ImageFeature())
 
 
 def _absolute(paths: Any, base: Path | None) -> Any:

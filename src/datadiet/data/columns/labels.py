@@ -8,20 +8,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from datadiet.data.columns.arrow import is_text, whole_column
 from datadiet.data.columns.raw import RawExamples
+from datadiet.data.examples import IntArray
 from datadiet.foundation.errors import BadInputError
 
 _WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)")
 
 
-def label_values(
-    array: Any, feature: Any, column: str
-) -> tuple[list[str], npt.NDArray[np.int64], tuple[str, ...] | None]:
+def label_values(array: Any, feature: Any, column: str) -> tuple[list[str], IntArray, tuple[str, ...] | None]:
     """Distinct labels in their order, an index into them for each row (-1: missing), and fixed class names.
 
     `feature` is the `datasets` feature of the column: the names of a ClassLabel are kept in their order
@@ -80,9 +78,7 @@ def _whole_numbers(array: Any, column: str) -> Any:
     return pa.array(whole.astype(np.int64), mask=missing)
 
 
-def match_names(
-    names: Sequence[str], indices: npt.NDArray[np.int64], class_names: Sequence[str]
-) -> npt.NDArray[np.int64]:
+def match_names(names: Sequence[str], indices: IntArray, class_names: Sequence[str]) -> IntArray:
     """Indices into `names` as indices into `class_names`: -1 where missing, -2 where the name is unknown.
 
     >>> match_names(["cat", "newt"], np.array([1, 0, -1]), ["ant", "cat"]).tolist()

@@ -9,24 +9,14 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
+from datasets import Dataset
 
-from datadiet.data.columns.arrow import (
-    is_list,
-    is_number,
-    is_text,
-    is_words,
-    one_array,
-    rows_at,
-    word_counts,
-)
+from datadiet.data.columns import arrow
 from datadiet.data.examples import TAG_TASKS, TASKS, Kind, Task
 from datadiet.foundation.errors import BadInputError
-
-if TYPE_CHECKING:
-    import datasets
 
 Groups = Sequence[Sequence[str]]
 
@@ -97,7 +87,7 @@ class Roles:
 
 
 def find_roles(
-    dataset: datasets.Dataset,
+    dataset: Dataset,
     *,
     inputs: str | Sequence[str] | None = None,
     label: str | None = None,
@@ -113,10 +103,10 @@ def find_roles(
         BadInputError: a named column does not exist, or the roles cannot be told from the names and types.
 
     >>> import datasets
-    >>> find_roles(datasets.Dataset.from_dict({"text": ["a", "b"], "intent": ["x", "y"]})).inputs
+    >>> find_roles(Dataset.from_dict({"text": ["a", "b"], "intent": ["x", "y"]})).inputs
     ('text',)
     >>> rows = {"text": ["to rome", "fly home"], "slots": ["O B-city", "O O"], "intent": ["go", "fly"]}
-    >>> find_roles(datasets.Dataset.from_dict(rows)).task
+    >>> find_roles(Dataset.from_dict(rows)).task
     'intent_slots'
     """
     columns = list(dataset.column_names)
@@ -140,6 +130,7 @@ def find_roles(
         label = next((name for name in _NUMBER_NAMES if name in free), None)
     if label is None:
         label = _find_label(dataset, free)
+    assert label is not None
     ignored: list[str] = []
     if named is None:
         named, ignored = _find_inputs({c: _form(dataset, c) for c in columns if c != label}, label)
@@ -147,7 +138,7 @@ def find_roles(
         raise BadInputError("No input column is named; give at least one.")
     kind, form = input_form(dataset, named)
     if task is None:
-        several = is_list(dataset.data.schema.field(label).type)
+        several = arrow.is_list(dataset.data.schema.field(label).type)
         task = "multilabel" if several else "classification"
     return Roles(kind, form, tuple(named), label, tuple(ignored), task)
 
@@ -162,7 +153,7 @@ def require_column(wanted: str, columns: Sequence[str], where: str = "the data")
         )
 
 
-def input_form(dataset: datasets.Dataset, columns: Sequence[str]) -> tuple[Kind, str]:
+def input_form(dataset: Dataset, columns: Sequence[str]) -> tuple[Kind, str]:
     """The kind of the examples and the form (see `Roles`) of input columns.
 
     Raises:
@@ -187,16 +178,8 @@ def input_form(dataset: datasets.Dataset, columns: Sequence[str]) -> tuple[Kind,
     )
 
 
-def _find_label(dataset: datasets.Dataset, columns: Sequence[str]) -> str:
-    """The label column among the given ones, by its name or its class names; it has to be there."""
-    found = _label_or_none(dataset, columns)
-    if found is None:
-        raise BadInputError(f"No label column is to be found among {_listed(columns)}; name it with label.")
-    return found
-
-
-def _label_or_none(dataset: datasets.Dataset, columns: Sequence[str]) -> str | None:
-    """The label column among the given ones, None if there is none; several are an error."""
+def _find_label(dataset: Dataset, columns: Sequence[str], *, required: bool = True) -> str | None:
+    """The label column among the given ones, by its name or its class names; several are an error."""
     for group in _LABEL_NAMES:
         found = _named_in(columns, group)
         if len(found) > 1:
@@ -208,13 +191,15 @@ def _label_or_none(dataset: datasets.Dataset, columns: Sequence[str]) -> str | N
     class_labels = [c for c in columns if hasattr(dataset.features[c], "names")]
     if len(class_labels) > 1:
         raise BadInputError(f"Any of {_listed(class_labels)} could be the label column; name one with label.")
+    if required and not class_labels:
+        raise BadInputError(f"No label column is to be found among {_listed(columns)}; name it with label.")
     return class_labels[0] if class_labels else None
 
 
-def _has_label(dataset: datasets.Dataset) -> bool:
+def _has_label(dataset: Dataset) -> bool:
     """Whether some column could be the label of a classification."""
     try:
-        return _label_or_none(dataset, dataset.column_names) is not None
+        return _find_label(dataset, dataset.column_names, required=False) is not None
     except BadInputError:
         return True
 
@@ -273,7 +258,7 @@ def _only(columns: Sequence[str], names: Groups, what: str) -> str:
     )
 
 
-def _form(dataset: datasets.Dataset, column: str) -> str:
+def _form(dataset: Dataset, column: str) -> str:
     """What a column holds: image, path, array, text, tokens, number, list, or other."""
     feature = dataset.features[column]
     if type(feature).__name__ == "Image":
@@ -285,26 +270,26 @@ def _form(dataset: datasets.Dataset, column: str) -> str:
         return "image" if {field.name for field in kind} == {"bytes", "path"} else "other"
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         return "image" if any(_named_in([column], group) for group in _IMAGE_NAMES) else "other"
-    if is_text(kind):
+    if arrow.is_text(kind):
         return "path" if _are_image_paths(dataset, column) else "text"
-    if is_words(kind):
+    if arrow.is_words(kind):
         return "tokens"
     depth = 0
-    while is_list(kind):
+    while arrow.is_list(kind):
         depth, kind = depth + 1, kind.value_type
-    if depth > 3 or not (is_number(kind) or pa.types.is_boolean(kind)):
+    if depth > 3 or not (arrow.is_number(kind) or pa.types.is_boolean(kind)):
         return "other"
     return ("number", "list", "array", "array")[depth]
 
 
-def _are_image_paths(dataset: datasets.Dataset, column: str) -> bool:
-    values = rows_at(dataset, [column], slice(0, 20))[column].to_pylist()
+def _are_image_paths(dataset: Dataset, column: str) -> bool:
+    values = arrow.rows_at(dataset, [column], slice(0, 20))[column].to_pylist()
     present = [value for value in values if value]
     return bool(present) and all(PurePath(value).suffix.lower() in IMAGE_SUFFIXES for value in present)
 
 
 def _find_tagged(
-    dataset: datasets.Dataset,
+    dataset: Dataset,
     inputs: list[str] | None,
     label: str | None,
     task: Task | None,
@@ -333,22 +318,22 @@ def _find_tagged(
         words = next((column for column in there if _lines_up(dataset, column, tags, 0.5)), there[0])
     schema = dataset.data.schema
     kind = schema.field(words).type
-    if not (is_text(kind) or is_words(kind)):
+    if not (arrow.is_text(kind) or arrow.is_words(kind)):
         raise BadInputError(f"Tags need words, but column '{words}' holds {kind}.")
     intent = None if label == tags else label
     if task == "token_classification":
         intent = None
     elif intent is None:
         others = [column for column in dataset.column_names if column not in (words, tags)]
-        others = [column for column in others if not is_list(schema.field(column).type)]
-        intent = (_find_label if task == "intent_slots" else _label_or_none)(dataset, others)
-    form = "tokens" if is_words(kind) else "text"
+        others = [column for column in others if not arrow.is_list(schema.field(column).type)]
+        intent = _find_label(dataset, others, required=task == "intent_slots")
+    form = "tokens" if arrow.is_words(kind) else "text"
     found: Task = "token_classification" if intent is None else "intent_slots"
     return Roles("text", form, (words,), intent or tags, task=found, tags=tags)
 
 
 def _tags_beside_words(
-    dataset: datasets.Dataset, inputs: list[str] | None, label: str | None, *, asked: bool
+    dataset: Dataset, inputs: list[str] | None, label: str | None, *, asked: bool
 ) -> tuple[str, str] | None:
     """The first column of words that a column of tags lines up with, and that column, if there are such."""
     if inputs is not None and len(inputs) != 1:
@@ -379,26 +364,29 @@ def _tags_beside_words(
     return None
 
 
-def _word_columns(dataset: datasets.Dataset) -> list[str]:
+def _word_columns(dataset: Dataset) -> list[str]:
     """Columns that may hold words: conventional names before others, then lists of strings before texts."""
     schema = dataset.data.schema
-    lists = [c for c in dataset.column_names if is_words(schema.field(c).type)]
-    texts = [c for c in dataset.column_names if is_text(schema.field(c).type)]
+    lists = [c for c in dataset.column_names if arrow.is_words(schema.field(c).type)]
+    texts = [c for c in dataset.column_names if arrow.is_text(schema.field(c).type)]
     tags = {name for group in (*_TAG_NAMES, *_GRAMMAR_NAMES, *_LABELS) for name in group}
     found = [c for c in [*lists, *texts] if _plain(c) not in tags]
     place = {name: index for index, name in enumerate(_WORD_NAMES)}
     return sorted(found, key=lambda column: place.get(_plain(column), len(place)))
 
 
-def _lines_up(dataset: datasets.Dataset, words: str, tags: str, share: float) -> bool:
+def _lines_up(dataset: Dataset, words: str, tags: str, share: float) -> bool:
     """Whether as many tags as words stand in that share of the first rows, and not only in one-word rows."""
     kinds = [dataset.data.schema.field(column).type for column in (words, tags)]
-    if not (is_text(kinds[0]) or is_list(kinds[0])):
+    if not (arrow.is_text(kinds[0]) or arrow.is_list(kinds[0])):
         return False
-    if not (is_text(kinds[1]) or (is_list(kinds[1]) and _is_tag(kinds[1].value_type))):
+    if not (arrow.is_text(kinds[1]) or (arrow.is_list(kinds[1]) and _is_tag(kinds[1].value_type))):
         return False
-    table = rows_at(dataset, [words, tags], slice(0, _SAMPLE_ROWS))
-    counts, tag_counts = word_counts(one_array(table, words)), word_counts(one_array(table, tags))
+    table = arrow.rows_at(dataset, [words, tags], slice(0, _SAMPLE_ROWS))
+    counts, tag_counts = (
+        arrow.word_counts(arrow.one_array(table, words)),
+        arrow.word_counts(arrow.one_array(table, tags)),
+    )
     both = (counts > 0) & (tag_counts > 0)
     equal = counts[both & (counts == tag_counts)]
     if share > 0.5 and len(set(equal.tolist())) < 2:
@@ -407,7 +395,7 @@ def _lines_up(dataset: datasets.Dataset, words: str, tags: str, share: float) ->
 
 
 def _is_tag(kind: Any) -> bool:
-    return bool(pa.types.is_integer(kind) or is_text(kind) or pa.types.is_dictionary(kind))
+    return bool(pa.types.is_integer(kind) or arrow.is_text(kind) or pa.types.is_dictionary(kind))
 
 
 def _plain(column: str) -> str:

@@ -12,16 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from datadiet.data.columns.arrow import (
-    is_list,
-    is_number,
-    list_lengths,
-    numeric_matrix,
-    offsets_of,
-    whole_column,
-    word_counts,
-    words_of,
-)
+from datadiet.data.columns import arrow
 from datadiet.data.columns.labels import label_values, match_names
 from datadiet.data.columns.raw import RawExamples, RawPart
 from datadiet.data.columns.roles import Roles
@@ -100,13 +91,13 @@ def _read_tags(raw: RawExamples, column: str) -> RawExamples:
     features = _item_features(raw, column)
     parts = []
     for part, own in zip(raw.parts, features, strict=True):
-        array = whole_column(part.dataset, column)
-        if is_list(array.type):
-            flat, offsets = array.flatten(), offsets_of(list_lengths(array))
+        array = arrow.whole_column(part.dataset, column)
+        if arrow.is_list(array.type):
+            flat, offsets = array.flatten(), arrow.offsets_of(arrow.list_lengths(array))
         else:
-            rows = words_of(array)
+            rows = arrow.words_of(array)
             flat = pa.array([tag for row in rows for tag in row], pa.string())
-            offsets = offsets_of([len(row) for row in rows])
+            offsets = arrow.offsets_of([len(row) for row in rows])
         untagged = np.zeros(len(flat), dtype=bool)
         if pa.types.is_integer(flat.type):
             mask = pc.equal(flat, IGNORED).fill_null(False)
@@ -124,7 +115,7 @@ def _read_tags(raw: RawExamples, column: str) -> RawExamples:
 def _bad_tags(part: RawPart, roles: Roles, array: Any, targets: TargetRows) -> dict[int, str]:
     """Rows whose tags are missing or do not line up with the words."""
     column, words_column = roles.tags, roles.inputs[0]
-    words, tags = word_counts(whole_column(part.dataset, words_column)), targets.lengths()
+    words, tags = arrow.word_counts(arrow.whole_column(part.dataset, words_column)), targets.lengths()
     found: dict[int, str] = {}
     for row in np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False)):
         found[int(row)] = f"its tags (column '{column}') are missing"
@@ -191,9 +182,9 @@ def _read_label_sets(raw: RawExamples) -> RawExamples:
     Of the latter, label i is the name of position i.
     """
     label = raw.roles.label
-    columns = [whole_column(part.dataset, label) for part in raw.parts]
+    columns = [arrow.whole_column(part.dataset, label) for part in raw.parts]
     for column in columns:
-        if not is_list(column.type) or is_list(column.type.value_type):
+        if not arrow.is_list(column.type) or arrow.is_list(column.type.value_type):
             raise BadInputError(
                 f"Label column '{label}' holds {column.type}; several labels a row must be one list a row."
             )
@@ -211,7 +202,7 @@ def _read_label_sets(raw: RawExamples) -> RawExamples:
             matrix = np.zeros((len(column), width), dtype=np.float32)
             there = column.is_valid()
             table = pa.table({label: column.filter(there)})
-            matrix[there.to_numpy(zero_copy_only=False)] = numeric_matrix(table, [label])
+            matrix[there.to_numpy(zero_copy_only=False)] = arrow.numeric_matrix(table, [label])
             targets = TargetRows("multilabel", matrix, None, fixed)
             parts[number] = dataclasses.replace(parts[number], targets=targets)
         return dataclasses.replace(raw, parts=tuple(parts), fixed_names=fixed)
@@ -223,7 +214,7 @@ def _read_label_sets(raw: RawExamples) -> RawExamples:
     # The names of the train part in their order, then those that only the test part has.
     names = tuple(dict.fromkeys(name for names_here, _, _ in found for name in names_here))
     for number, (column, (names_here, indices, _)) in enumerate(zip(columns, found, strict=True)):
-        owner = np.repeat(np.arange(len(column)), list_lengths(column))
+        owner = np.repeat(np.arange(len(column)), arrow.list_lengths(column))
         there = indices >= 0
         matrix = np.zeros((len(column), len(names)), dtype=np.float32)
         matrix[owner[there], match_names(names_here, indices, names)[there]] = 1
@@ -241,7 +232,7 @@ def _indicator_width(columns: list[Any]) -> int:
             return 0
         if not set(column.flatten().unique().to_pylist()) <= {0, 1}:
             return 0
-        widths |= set(list_lengths(column.drop_null()).tolist())
+        widths |= set(arrow.list_lengths(column.drop_null()).tolist())
     return widths.pop() if len(widths) == 1 and min(widths) > 1 else 0
 
 
@@ -287,8 +278,8 @@ def _classes_of_label_sets(raw: RawExamples) -> RawExamples:
 
 def _with_numbers(part: RawPart, label: str) -> RawPart:
     """The part with its numbers; rows whose number is missing, NaN or infinite are bad."""
-    array = whole_column(part.dataset, label)
-    if hasattr(part.dataset.features[label], "names") or not is_number(array.type):
+    array = arrow.whole_column(part.dataset, label)
+    if hasattr(part.dataset.features[label], "names") or not arrow.is_number(array.type):
         raise BadInputError(f"Label column '{label}' holds {array.type}; a regression needs numbers.")
     values = np.asarray(array.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
     good = np.abs(values) <= float(np.finfo(np.float32).max)

@@ -12,6 +12,8 @@ from datadiet.data.columns.arrow import offsets_of
 from datadiet.data.examples import IntArray, Part
 
 Inputs = Tensor | dict[str, Tensor]
+Device = torch.device | None
+MemoryFormat = torch.memory_format | None
 WORDS = "words"  # the ragged column of tokens that says which word each begins, -1 for none
 
 
@@ -39,7 +41,7 @@ class DenseRows:
 
     def to(self, device: torch.device) -> DenseRows:
         """The same rows on another device."""
-        return DenseRows(self.values.to(device))
+        return DenseRows(self.values.to(device, non_blocking=True))
 
     def pin_memory(self) -> DenseRows:
         """The same rows in page-locked memory, from where they copy to a GPU in the background."""
@@ -96,10 +98,6 @@ class RaggedRows:
         """These rows: sequences stay in main memory, only padded batches go to a device."""
         return self
 
-    def pin_memory(self) -> RaggedRows:
-        """These rows: batches are padded into fresh memory anyway."""
-        return self
-
 
 Rows = DenseRows | RaggedRows
 
@@ -130,8 +128,6 @@ class Encoding(Protocol):
         """All rows of the part."""
         ...
 
-    def prepare(
-        self, rows: Rows, device: torch.device | None = None, memory_format: torch.memory_format | None = None
-    ) -> Inputs:
+    def prepare(self, rows: Rows, device: Device = None, memory_format: MemoryFormat = None) -> Inputs:
         """The inputs of a model."""
         ...

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from datadiet.data.columns.arrow import one_array, rows_at
 from datadiet.data.columns.images import decode
-from datadiet.data.encodings import DenseRows, Rows
+from datadiet.data.encodings import DenseRows, Device, MemoryFormat, Rows
 from datadiet.data.examples import Examples, IntArray, Part
 from datadiet.foundation.errors import BadInputError
 
@@ -75,9 +75,8 @@ class Augmentation:
         if batch == 0 or not (self.pad or self.flip or self.cutout):
             return images
         state = _state(ids.to(images.device), seed, epoch)
-        down = (
-            torch.arange(height, device=images.device) + _draw(state, 1, 2 * self.pad + 1)[:, None] - self.pad
-        )
+        down = torch.arange(height, device=images.device)
+        down = down + _draw(state, 1, 2 * self.pad + 1)[:, None] - self.pad
         across = torch.arange(width, device=images.device).expand(batch, width)
         if self.flip:
             mirrored = _draw(state, 3, 2)[:, None] == 1
@@ -223,12 +222,8 @@ class ImageEncoding:
 
     def describe(self) -> dict[str, Any]:
         """What enters the content address of a run."""
-        return {
-            "encoding": "image",
-            "shape": list(self.shape),
-            "mean": list(self.mean),
-            "std": list(self.std),
-        }
+        shape, mean, std = (list(values) for values in (self.shape, self.mean, self.std))
+        return {"encoding": "image", "shape": shape, "mean": mean, "std": std}
 
     def storage_bytes(self, part: Part) -> int:
         """Memory that the whole part takes when encoded."""
@@ -241,9 +236,8 @@ class ImageEncoding:
             BadInputError: an image cannot be decoded; the message names its id.
         """
         column = part.input_columns[0]
-        pixels, failed, _ = decode(
-            one_array(rows_at(part.dataset, [column], positions), column).to_pylist(), self.shape
-        )
+        encoded = one_array(rows_at(part.dataset, [column], positions), column).to_pylist()
+        pixels, failed, _ = decode(encoded, self.shape)
         if failed:
             position, reason = min(failed.items())
             raise BadInputError(
@@ -269,12 +263,7 @@ class ImageEncoding:
         fill = torch.tensor(self.mean).mul(255).round().to(torch.uint8) if augment.cutout else None
         return DenseRows(augment(rows.values, ids, seed, epoch, fill=fill))
 
-    def prepare(
-        self,
-        rows: Rows,
-        device: torch.device | None = None,
-        memory_format: torch.memory_format | None = None,
-    ) -> Tensor:
+    def prepare(self, rows: Rows, device: Device = None, memory_format: MemoryFormat = None) -> Tensor:
         """Float32 (batch, channels, height, width), normalised, on the device."""
         assert isinstance(rows, DenseRows)
         pixels = rows.values if device is None else rows.values.to(device, non_blocking=True)

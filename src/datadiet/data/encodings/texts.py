@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import re
 from collections import Counter
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from datadiet.data.columns.arrow import CHUNK_ROWS, chunks_of, offsets_of, one_array, rows_at, texts_of_words
-from datadiet.data.encodings import RaggedRows, Rows, join
+from datadiet.data.encodings import Device, MemoryFormat, RaggedRows, Rows, join
 from datadiet.data.examples import IntArray, Part
 from datadiet.foundation.errors import BadInputError
 
@@ -38,10 +39,10 @@ def estimated_bytes(encode: Encode, part: Part) -> int:
     return int(encode(part, sample).nbytes / max(len(sample), 1) * len(part))
 
 
-def in_chunks(encode: Encode, part: Part) -> RaggedRows:
-    """A whole part, encoded chunk by chunk."""
-    starts = range(0, len(part), CHUNK_ROWS)
-    return join([encode(part, np.arange(start, min(start + CHUNK_ROWS, len(part)))) for start in starts])
+def chunks_of_positions(part: Part) -> Iterator[IntArray]:
+    """The positions of all rows of a part, some thousand at a time."""
+    for start in range(0, len(part), CHUNK_ROWS):
+        yield np.arange(start, min(start + CHUNK_ROWS, len(part)))
 
 
 def ragged(sequences: dict[str, list[npt.NDArray[np.int32]]]) -> RaggedRows:
@@ -84,12 +85,7 @@ class NgramEncoding:
 
     def describe(self) -> dict[str, Any]:
         """What enters the content address of a run."""
-        return {
-            "encoding": "ngrams",
-            "buckets": self.buckets,
-            "orders": list(self.orders),
-            "max_tokens": self.max_tokens,
-        }
+        return {"encoding": "ngrams", **dataclasses.asdict(self), "orders": list(self.orders)}
 
     def storage_bytes(self, part: Part) -> int:
         """Memory that the whole part takes when encoded, estimated from a sample of its rows."""
@@ -98,12 +94,8 @@ class NgramEncoding:
     def encode(self, part: Part, positions: IntArray) -> RaggedRows:
         """The rows at `positions`."""
         # All texts of a column in one flat array: one pass of NumPy for each order instead of one a text.
-        known: dict[str, int] = {}
-        pieces = [
-            piece
-            for column, texts in enumerate(texts_of(part, positions))
-            for piece in self._column_ngrams(texts, column, known)
-        ]
+        columns = enumerate(texts_of(part, positions))
+        pieces = [piece for column, texts in columns for piece in self._column_ngrams(texts, column)]
         counts = np.stack([count for _, count in pieces], axis=1)
         starts = np.cumsum(counts.reshape(-1)).reshape(counts.shape) - counts
         numbers = np.empty(int(counts.sum()), dtype=np.int32)
@@ -115,15 +107,16 @@ class NgramEncoding:
 
     def encode_all(self, part: Part) -> RaggedRows:
         """The whole part."""
-        return in_chunks(self.encode, part)
+        return join([self.encode(part, positions) for positions in chunks_of_positions(part)])
 
     def _column_ngrams(
-        self, texts: list[str], column: int, known: dict[str, int]
-    ) -> Iterator[tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]]:
+        self, texts: list[str], column: int
+    ) -> Iterator[tuple[npt.NDArray[np.int32], IntArray]]:
         """For each order the n-grams of all texts one after another, and how many each text has."""
         words = [_WORD.findall(text.lower())[: self.max_tokens] for text in texts]
         lengths = np.array([len(row) for row in words], dtype=np.int64)
-        hashes = np.array([_word_hash(word, known) for row in words for word in row], dtype=_U64)
+        known = {word: _word_hash(word) for word in {word for row in words for word in row}}
+        hashes = np.array([known[word] for row in words for word in row], dtype=_U64)
         # Words from here to the text's end.
         left = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(hashes))
         for order in self.orders:
@@ -135,25 +128,17 @@ class NgramEncoding:
             numbers = (state % _U64(self.buckets - 1) + _U64(1)).astype(np.int32)
             yield numbers, np.maximum(lengths - order + 1, 0)
 
-    def prepare(
-        self,
-        rows: Rows,
-        device: torch.device | None = None,
-        memory_format: torch.memory_format | None = None,
-    ) -> Tensor:
+    def prepare(self, rows: Rows, device: Device = None, memory_format: MemoryFormat = None) -> Tensor:
         """Int64 (batch, longest of the batch), 0 where a text is shorter."""
         assert isinstance(rows, RaggedRows)
         padded = rows.padded("ngrams", 0)
         return padded if device is None else padded.to(device, non_blocking=True)
 
 
-def _word_hash(word: str, known: dict[str, int]) -> int:
+def _word_hash(word: str) -> int:
     """64 bits of BLAKE2, which do not depend on the process as Python's own hash does."""
-    number = known.get(word)
-    if number is None:
-        digest = hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-        number = known[word] = int.from_bytes(digest, "little")
-    return number
+    digest = hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
 
 
 def _mixed(state: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

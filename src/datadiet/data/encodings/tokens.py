@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator
@@ -15,16 +16,17 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from datadiet.data.columns.arrow import one_array, rows_at, words_of
-from datadiet.data.encodings import WORDS, RaggedRows, Rows
-from datadiet.data.encodings.texts import estimated_bytes, in_chunks, ragged, texts_of
+from datadiet.data.encodings import WORDS, Device, Inputs, MemoryFormat, RaggedRows, Rows, join
+from datadiet.data.encodings.texts import chunks_of_positions, estimated_bytes, ragged, texts_of
 from datadiet.data.examples import IntArray, Part
 from datadiet.data.fingerprint import column_digest
 from datadiet.foundation.atomic import atomic_path
 from datadiet.foundation.errors import BadInputError
 
+Flags = npt.NDArray[np.bool_]
+OnLong = Literal["cut", "error"]
 _VERSION = 1
 
 
@@ -43,7 +45,7 @@ class TokenCache:
         self.path = Path(folder) / f"{digest.hexdigest()[:40]}.safetensors"
         self.rows = len(part)
 
-    def read(self) -> tuple[RaggedRows, npt.NDArray[np.bool_]] | None:
+    def read(self) -> tuple[RaggedRows, Flags] | None:
         """The rows and which of them were cut, None if they are not there or damaged."""
         from safetensors import SafetensorError
         from safetensors.torch import load
@@ -59,7 +61,7 @@ class TokenCache:
             return None
         return RaggedRows({name: found[name] for name in sorted(found)}, offsets), cut
 
-    def write(self, rows: RaggedRows, cut: npt.NDArray[np.bool_]) -> None:
+    def write(self, rows: RaggedRows, cut: Flags) -> None:
         """Keep the rows; where that cannot be done (a full or read-only disk), they are made anew the next time."""
         from safetensors import SafetensorError
         from safetensors.torch import save_file
@@ -70,11 +72,6 @@ class TokenCache:
                 save_file({**columns, "offsets": rows.offsets, "cut": torch.from_numpy(cut)}, temporary)
         except (OSError, SafetensorError):
             return
-
-
-OnLong = Literal["cut", "error"]
-# Per row: whether the text was longer than max_length. Not handed to models, counted once.
-CUT = "cut"
 
 
 @dataclass(frozen=True)
@@ -128,9 +125,7 @@ class TokenEncoding:
     @property
     def vocabulary_size(self) -> int:
         """How many rows a model's table of embeddings needs: the largest token id and one."""
-        if "vocabulary" not in self._loaded:
-            self._loaded["vocabulary"] = max(self.tokenizer.get_vocab().values(), default=-1) + 1
-        return int(self._loaded["vocabulary"])
+        return int(max(self.tokenizer.get_vocab().values(), default=-1)) + 1
 
     @property
     def padding_token(self) -> int:
@@ -144,9 +139,8 @@ class TokenEncoding:
         # The content holds the settings of the last call, so this makes them those of every encoding.
         self._call([["a"]] if self.words else ["a"])
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
-        content = (
-            backend.to_str() if backend is not None else repr(sorted(self.tokenizer.get_vocab().items()))
-        )
+        vocabulary = self.tokenizer.get_vocab().items
+        content = repr(sorted(vocabulary())) if backend is None else backend.to_str()
         return {
             "encoding": "tokens",
             "tokenizer": hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest(),
@@ -175,18 +169,12 @@ class TokenEncoding:
         cache = None if self.cache_dir is None else TokenCache(self.cache_dir, part, self.describe())
         kept = None if cache is None else cache.read()
         if kept is None:
-            cuts: list[npt.NDArray[np.bool_]] = []
-
-            def encode(part: Part, positions: IntArray) -> RaggedRows:
-                rows, cut = self._encoded(part, positions)
-                cuts.append(cut)
-                return rows
-
-            kept = in_chunks(encode, part), np.concatenate(cuts)
+            pieces = [self._encoded(part, positions) for positions in chunks_of_positions(part)]
+            kept = join([rows for rows, _ in pieces]), np.concatenate([cut for _, cut in pieces])
             if cache is not None:
                 cache.write(*kept)
         rows, cut = kept
-        self._cuts()[part] = cut
+        self._cuts[part] = cut
         if self.on_long == "error" and cut.any():
             self._refuse(part, np.flatnonzero(cut))
         return rows
@@ -196,23 +184,11 @@ class TokenEncoding:
 
         Known after `encode_all`; before that, the part is tokenised for it.
         """
-        if part not in self._cuts():
-            counting = TokenEncoding(
-                self.tokenizer_path,
-                self.max_length,
-                self.words,
-                cache_dir=self.cache_dir,
-                _loaded=self._loaded,
-            )
-            counting.encode_all(part)
-        return int(self._cuts()[part].sum())
+        if part not in self._cuts:
+            dataclasses.replace(self, on_long="cut").encode_all(part)
+        return int(self._cuts[part].sum())
 
-    def prepare(
-        self,
-        rows: Rows,
-        device: torch.device | None = None,
-        memory_format: torch.memory_format | None = None,
-    ) -> dict[str, Tensor]:
+    def prepare(self, rows: Rows, device: Device = None, memory_format: MemoryFormat = None) -> Inputs:
         """A dict of int64 tensors (batch, longest of the batch)."""
         assert isinstance(rows, RaggedRows)
         pad_type = getattr(self.tokenizer, "pad_token_type_id", 0)
@@ -222,7 +198,7 @@ class TokenEncoding:
             inputs["token_type_ids"] = rows.padded("token_type_ids", int(pad_type))
         return {name: t if device is None else t.to(device, non_blocking=True) for name, t in inputs.items()}
 
-    def _encoded(self, part: Part, positions: IntArray) -> tuple[RaggedRows, npt.NDArray[np.bool_]]:
+    def _encoded(self, part: Part, positions: IntArray) -> tuple[RaggedRows, Flags]:
         """The rows at `positions`, and which of them were longer than `max_length`."""
         if len(positions) == 0:
             # The columns of an empty batch are those of any other; a tokenizer refuses an empty list.
@@ -252,7 +228,7 @@ class TokenEncoding:
             is_split_into_words=self.words,
         )
 
-    def _were_cut(self, found: Any, texts: list[Any]) -> npt.NDArray[np.bool_]:
+    def _were_cut(self, found: Any, texts: list[Any]) -> Flags:
         encodings = getattr(found, "encodings", None)
         if encodings is not None:
             return np.array([len(encoding.overflowing) > 0 for encoding in encodings], dtype=np.bool_)
@@ -270,18 +246,13 @@ class TokenEncoding:
             "max_length (--max-length), shorten the text, or let it be cut (on_long='cut', --on-long cut)."
         )
 
-    def _cuts(self) -> WeakKeyDictionary[Part, npt.NDArray[np.bool_]]:
-        cuts: WeakKeyDictionary[Part, npt.NDArray[np.bool_]] = self._loaded.setdefault(
-            CUT, WeakKeyDictionary()
-        )
-        return cuts
+    @property
+    def _cuts(self) -> Any:
+        """Part -> which of its texts are longer than `max_length`."""
+        return self._loaded.setdefault("cuts", WeakKeyDictionary())
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_loaded": {}}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        for name, value in state.items():
-            object.__setattr__(self, name, value)
 
 
 def _begun_words(word_ids: list[int | None]) -> npt.NDArray[np.int32]:

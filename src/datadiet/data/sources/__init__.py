@@ -12,19 +12,12 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+import datasets
 import numpy as np
 
 from datadiet.data.columns.arrow import dataset_of
 from datadiet.data.columns.raw import RawPart
-from datadiet.data.sources.files import (
-    TEST_WORDS,
-    find_parts,
-    find_shards,
-    is_shard,
-    read_shards,
-    read_tables,
-    table_format,
-)
+from datadiet.data.sources import files
 from datadiet.data.sources.folders import classes_of_shards, exported_classes, read_image_folder
 from datadiet.data.sources.objects import from_arrays, from_map_style
 from datadiet.foundation.errors import BadInputError
@@ -66,8 +59,6 @@ def open_source(source: Any) -> Source:
     Raises:
         BadInputError: it does not exist, cannot be read, or is nothing that can be a source.
     """
-    import datasets
-
     if isinstance(source, str | Path):
         return _open_name(source)
     if isinstance(source, datasets.DatasetDict):
@@ -98,23 +89,21 @@ def _open_name(source: str | Path) -> Source:
         return _digits()
     path = Path(source).expanduser()
     if path.is_file():
-        if not is_shard(path) and table_format(path) is None:
+        if not files.is_shard(path) and files.table_format(path) is None:
             raise BadInputError(
                 f"'{path}' is no table; give a .parquet, .csv, .tsv, .jsonl, .json or .tar file, or a folder."
             )
-        rows = read_shards([path]) if is_shard(path) else read_tables([path])
+        rows = files.read_shards([path]) if files.is_shard(path) else files.read_tables([path])
         return Source(rows, None, path.name.split(".")[0], str(path), path.parent)
     if path.is_dir():
         return _open_folder(path)
     # What begins with a dot, a slash or a tilde, or has a backslash in it, is no hub id either.
-    if isinstance(source, Path) or table_format(path) or not _HUB_ID.fullmatch(source):
+    if isinstance(source, Path) or files.table_format(path) or not _HUB_ID.fullmatch(source):
         raise BadInputError(f"There is no file or folder '{source}'; check the path.")
     return _open_hub(str(source))
 
 
 def _open_folder(folder: Path) -> Source:
-    import datasets
-
     name = folder.resolve().name
     if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
         try:
@@ -124,15 +113,15 @@ def _open_folder(folder: Path) -> Source:
         if isinstance(saved, datasets.DatasetDict):
             return _from_splits(saved, name, str(folder))
         return Source(saved, None, name, str(folder))
-    parts, read, classes_of = find_parts(folder), read_tables, exported_classes
+    parts, read, classes_of = files.find_parts(folder), files.read_tables, exported_classes
     if not parts:
-        parts, read, classes_of = find_shards(folder), read_shards, classes_of_shards
+        parts, read, classes_of = files.find_shards(folder), files.read_shards, classes_of_shards
     if not parts:
         train, held_out, notes = read_image_folder(folder)
         return Source(train, held_out, name, str(folder), notes=notes)
     classes = classes_of(folder)
     opened = Source(classes.named(read(parts["train"])), None, name, str(folder), parts["train"][0].parent)
-    test = next((parts[word] for word in TEST_WORDS if word in parts), None)
+    test = next((parts[word] for word in files.TEST_WORDS if word in parts), None)
     if test is not None:
         opened.test, opened.test_base = classes.named(read(test)), test[0].parent
         if not test[0].name.lower().startswith("test"):
@@ -141,8 +130,6 @@ def _open_folder(folder: Path) -> Source:
 
 
 def _open_hub(name: str) -> Source:
-    import datasets
-
     nowhere = f"'{name}' is neither a built-in name ({', '.join(BUILT_IN)}) nor a file or folder here, and"
     cached = Path(datasets.config.HF_DATASETS_CACHE) / name.lower().replace("/", "___")
     if not _hub_in_reach() and not cached.is_dir():
@@ -183,7 +170,7 @@ def _from_splits(splits: Any, name: str, source: str) -> Source:
             f"{source} has no split 'train' among {', '.join(splits)}; rename one to 'train'."
         )
     notes, test = [], None
-    for word in TEST_WORDS:
+    for word in files.TEST_WORDS:
         if word not in splits or word == train_name or not len(splits[word]):
             continue
         if not _labels_hidden(splits[word]):

@@ -13,29 +13,22 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from itertools import groupby, islice
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import datasets
 import numpy as np
 import psutil
 import pyarrow as pa
+import pyarrow.json as json_lines
+from pyarrow import csv, parquet
 
 from datadiet.data.columns.arrow import dataset_of
 from datadiet.data.columns.roles import IMAGE_SUFFIXES
 from datadiet.data.sources.folders import beside_the_data
 from datadiet.foundation.errors import BadInputError
 
-if TYPE_CHECKING:
-    import datasets
-
-
-_READERS = {
-    ".parquet": "parquet",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".jsonl": "json",
-    ".ndjson": "json",
-    ".json": "json",
-}
+_FORMATS = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv"}
+_FORMATS |= dict.fromkeys((".jsonl", ".ndjson", ".json"), "json")
 _SHARD_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 _TRAIN_WORDS = ("train", "training")
 # In the order of preference: a test part with hidden labels gives way to a validation part.
@@ -44,7 +37,7 @@ TEST_WORDS = ("test", "testing", "validation", "valid", "val", "dev", "eval")
 
 def table_format(path: Path) -> str | None:
     """ "parquet", "csv" or "json" by the file's name, None if it is no table."""
-    return _READERS.get(path.with_suffix("").suffix.lower() if path.suffix == ".gz" else path.suffix.lower())
+    return _FORMATS.get(path.with_suffix("").suffix.lower() if path.suffix == ".gz" else path.suffix.lower())
 
 
 def is_shard(path: Path) -> bool:
@@ -133,14 +126,11 @@ def read_tables(paths: Sequence[Path]) -> datasets.Dataset:
     Raises:
         BadInputError: a file cannot be read, or files do not have the same columns.
     """
-    import datasets
-
     if _too_large(paths):
         form = table_format(paths[0])
         delimiter = {"sep": delimiter_of(paths[0])} if form == "csv" else {}
-        large = datasets.load_dataset(
-            form, data_files=[str(path) for path in paths], split="train", **delimiter
-        )
+        names = [str(path) for path in paths]
+        large = datasets.load_dataset(form, data_files=names, split="train", **delimiter)
         assert isinstance(large, datasets.Dataset)
         return large
     tables = []
@@ -168,29 +158,21 @@ def _too_large(paths: Sequence[Path]) -> bool:
 def _read_table(path: Path) -> Any:
     form = table_format(path)
     if form == "parquet":
-        import pyarrow.parquet
-
-        return pyarrow.parquet.ParquetFile(path).read()
+        return parquet.ParquetFile(path).read()
     if path.stat().st_size == 0:
         raise BadInputError(f"'{path}' is empty; give a file with rows.")
     # A block that holds the whole file, so that the type of a column is told from all its rows.
     block = min(max(path.stat().st_size * (20 if path.suffix == ".gz" else 1) + 1, 1 << 20), (1 << 31) - 1)
     if form == "csv":
-        import pyarrow.csv
-
-        return pyarrow.csv.read_csv(
-            path,
-            read_options=pyarrow.csv.ReadOptions(block_size=block),
-            parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter_of(path), newlines_in_values=True),
-        )
-    if path.suffix.lower() == ".json" and path.read_text(encoding="utf-8").lstrip().startswith("["):
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        parsing = csv.ParseOptions(delimiter=delimiter_of(path), newlines_in_values=True)
+        reading = csv.ReadOptions(block_size=block)
+        return csv.read_csv(path, read_options=reading, parse_options=parsing)
+    if path.suffix.lower() == ".json" and (text := path.read_text(encoding="utf-8")).lstrip().startswith("["):
+        rows = json.loads(text)
         if not all(isinstance(row, dict) for row in rows):
             raise BadInputError(f"'{path}' must be a list of objects, one a row.")
         return pa.Table.from_pylist(rows)
-    import pyarrow.json
-
-    return pyarrow.json.read_json(path, read_options=pyarrow.json.ReadOptions(block_size=block))
+    return json_lines.read_json(path, read_options=json_lines.ReadOptions(block_size=block))
 
 
 def delimiter_of(path: Path) -> str:
@@ -213,15 +195,12 @@ def read_shards(paths: Sequence[Path]) -> datasets.Dataset:
     Raises:
         BadInputError: a shard cannot be read, or its samples do not have the same columns.
     """
-    import datasets
-
     if _too_large(paths):
         # The sizes and times name the cache: changed shards are read again.
         known = tuple((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths)
         features = _features(_table(list(islice(_samples(paths), 1000)), paths))
-        large = datasets.Dataset.from_generator(
-            _known_rows, gen_kwargs={"known": known, "columns": tuple(features)}, features=features
-        )
+        given = {"known": known, "columns": tuple(features)}
+        large = datasets.Dataset.from_generator(_known_rows, gen_kwargs=given, features=features)
         assert isinstance(large, datasets.Dataset)
         return large
     table = _table(list(_samples(paths)), paths)
@@ -252,8 +231,6 @@ def _table(rows: Sequence[dict[str, Any]], paths: Sequence[Path]) -> Any:
 
 
 def _features(table: Any) -> Any:
-    import datasets
-
     features = datasets.Features.from_arrow_schema(table.schema)
     if "image" in features and pa.types.is_struct(table.schema.field("image").type):
         features["image"] = datasets.Image()

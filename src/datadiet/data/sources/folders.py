@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import datasets
 import pyarrow as pa
 
 from datadiet.data.columns.arrow import dataset_of, is_text, whole_column, with_column
 from datadiet.data.columns.images import image_structs
 from datadiet.data.columns.roles import IMAGE_SUFFIXES
 from datadiet.foundation.errors import BadInputError
-
-if TYPE_CHECKING:
-    import datasets
-
 
 EXPORT_FORMAT = "datadiet-export"
 MANIFEST_JSON = "manifest.json"
@@ -52,8 +49,6 @@ class ExportedClasses:
 
     def named(self, dataset: datasets.Dataset) -> datasets.Dataset:
         """Rows whose label column of texts says the real class names, in their order where that is known."""
-        import datasets
-
         column = self.label_column
         if not (self.class_names or self.renamed) or column not in dataset.column_names:
             return dataset
@@ -172,8 +167,6 @@ def image_files(folder: Path, notes: list[str] | None = None) -> list[Path]:
 
 
 def _rows(folder: Path, notes: list[str], classes: ExportedClasses) -> datasets.Dataset:
-    import datasets
-
     files = image_files(folder, notes)
     paths = [str(file.resolve()) for file in files]
     labels = [file.relative_to(folder).parts[0] for file in files]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import datasets
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -12,9 +13,6 @@ import pyarrow as pa
 from datadiet.data.columns.arrow import dataset_of
 from datadiet.data.columns.images import each_to_pixels, image_column, to_array, to_pixels
 from datadiet.foundation.errors import BadInputError
-
-if TYPE_CHECKING:
-    import datasets
 
 
 def from_arrays(inputs: Any, labels: Any) -> datasets.Dataset:
@@ -89,16 +87,12 @@ def from_map_style(items: Any) -> datasets.Dataset:
 def _image_rows(
     images: Sequence[npt.NDArray[np.uint8]] | npt.NDArray[np.uint8], label: Any
 ) -> datasets.Dataset:
-    import datasets
-
     features = datasets.Features({"image": datasets.Image(), "label": datasets.Value(str(label.type))})
     return dataset_of(pa.Table.from_arrays([image_column(images), label], schema=features.arrow_schema))
 
 
 def _with_class_names(rows: datasets.Dataset, names: Any, labels: Sequence[Any]) -> datasets.Dataset:
     """Keep the `classes` that torchvision's data sets carry, where labels are indices into them."""
-    import datasets
-
     if not isinstance(names, Sequence) or isinstance(names, str) or len(set(map(str, names))) != len(names):
         return rows
     if not all(isinstance(label, int) and 0 <= label < len(names) for label in labels):

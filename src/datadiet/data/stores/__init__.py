@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from datadiet.data.columns.arrow import CHUNK_ROWS
-from datadiet.data.encodings import WORDS, DenseRows, Encoding, Inputs, RaggedRows, Rows
+from datadiet.data.encodings import WORDS, Encoding, Inputs, RaggedRows, Rows
 from datadiet.data.encodings.images import Augmentation
 from datadiet.data.examples import IntArray, Part
 from datadiet.data.stores.order import BUCKET_BATCHES, by_length, order_of, shards
@@ -166,8 +166,7 @@ class Store:
         for where, rows in zip(positions, self._rows(positions), strict=True):
             ids = self._ids[where]
             on_device = ids.to(device, non_blocking=True)
-            if isinstance(rows, DenseRows):
-                rows = DenseRows(rows.values.to(device, non_blocking=True))
+            rows = rows.to(device)
             if augment is not None:
                 if not hasattr(self.encoding, "augmented"):
                     raise BadInputError(f"Augmentation is for images; leave it off for {self.part.kind}s.")
