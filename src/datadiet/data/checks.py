@@ -86,11 +86,8 @@ def _bad_vectors(dataset: Dataset, columns: Sequence[str], width: int | None) ->
         wrong = ~(np.abs(matrix) <= largest)
         for index in np.flatnonzero(wrong.any(axis=1)):
             place = int(wrong[index].argmax())
-            where = (
-                f"column '{columns[place]}'"
-                if width is None
-                else f"position {place} of column '{columns[0]}'"
-            )
+            where = f"column '{columns[place if width is None else 0]}'"
+            where = where if width is None else f"position {place} of {where}"
             found[start + int(good[index])] = f"its input has a missing, NaN or infinite number ({where})"
     return found
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import datasets
@@ -21,6 +22,12 @@ TASKS: tuple[Task, ...] = get_args(Task)
 CLASS_TASKS = frozenset({"classification", "intent_slots"})
 TAG_TASKS = frozenset({"intent_slots", "token_classification"})
 IGNORED = -100  # a token that has no tag of its own; the target that torch's cross-entropy passes over
+
+
+def with_lengths(texts: Sequence[str]) -> bytes:
+    """Texts as bytes that no other texts have: each after its length."""
+    contents = [text.encode("utf-8", "surrogatepass") for text in texts]
+    return b"".join(f"{len(content)}:".encode() + content for content in contents)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,9 +112,7 @@ class TargetRows:
     def digest(self) -> bytes:
         """SHA-256 of the task, the names and all values."""
         found = hashlib.sha256(f"{self.task} {self.values.shape};".encode())
-        for name in self.names:
-            content = name.encode("utf-8", "surrogatepass")
-            found.update(f"{len(content)}:".encode() + content)
+        found.update(with_lengths(self.names))
         # Adding 0.0 turns -0.0 into 0.0.
         values = self.values if self.offsets is not None else self.values + np.float32(0)
         found.update(np.ascontiguousarray(values).astype(values.dtype.newbyteorder("<")).tobytes())
@@ -186,16 +191,14 @@ class Part:
 
     def take(self, positions: npt.ArrayLike) -> Part:
         """The part with only the rows at the given positions (increasing), targets and decoded pixels too."""
-
         wanted = np.asarray(positions, dtype=np.int64)
-        return Part(
-            rows_with(self.dataset, wanted),
-            self.ids[wanted],
-            self.labels[wanted],
-            self.input_columns,
-            self.kind,
-            {shape: pixels[wanted] for shape, pixels in self.decoded.items()},
-            None if self.targets is None else self.targets.take(wanted),
+        return replace(
+            self,
+            dataset=rows_with(self.dataset, wanted),
+            ids=self.ids[wanted],
+            labels=self.labels[wanted],
+            decoded={shape: pixels[wanted] for shape, pixels in self.decoded.items()},
+            targets=None if self.targets is None else self.targets.take(wanted),
         )
 
     def __getstate__(self) -> dict[str, Any]:

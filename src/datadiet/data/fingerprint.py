@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +11,7 @@ import pyarrow.compute as pc
 
 from datadiet.data.columns import arrow
 from datadiet.data.columns.images import content_of
-from datadiet.data.examples import Part
+from datadiet.data.examples import Part, with_lengths
 
 
 def fingerprint(class_names: Sequence[str], parts: Sequence[Part]) -> str:
@@ -22,7 +21,7 @@ def fingerprint(class_names: Sequence[str], parts: Sequence[Part]) -> str:
     paths, file formats and chunk sizes do not count.
     """
     digest = hashlib.sha256()
-    _add_strings(digest, class_names)
+    digest.update(with_lengths(class_names) + b";")
     for part in parts:
         digest.update(f"{part.kind} {len(part)} {len(part.input_columns)};".encode())
         digest.update(part.ids.astype("<i8").tobytes())
@@ -37,13 +36,6 @@ def fingerprint(class_names: Sequence[str], parts: Sequence[Part]) -> str:
         if part.targets is not None:
             digest.update(part.targets.digest())
     return digest.hexdigest()
-
-
-def _add_strings(digest: Any, strings: Sequence[str]) -> None:
-    for string in strings:
-        content = string.encode("utf-8", "surrogatepass")
-        digest.update(f"{len(content)}:".encode() + content)
-    digest.update(b";")
 
 
 def column_digest(part: Part, column: str) -> bytes:

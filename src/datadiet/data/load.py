@@ -12,7 +12,7 @@ import psutil
 from datadiet.data.checks import check_inputs
 from datadiet.data.columns.images import with_encoded_images
 from datadiet.data.columns.labels import read_classes, settle_classes
-from datadiet.data.columns.raw import RawExamples
+from datadiet.data.columns.raw import RawExamples, RawPart
 from datadiet.data.columns.roles import find_roles, require_column
 from datadiet.data.columns.targets import classes_of_targets, read_targets, settle_targets
 from datadiet.data.examples import CLASS_TASKS, Examples, IntArray, Part, Task
@@ -76,7 +76,6 @@ def load(
     if image_size is not None and image_size < 1:
         raise BadInputError(f"image_size is {image_size}, but must be at least 1.")
     skip = on_bad_example == "skip"
-    limit = psutil.virtual_memory().available // 4 if memory_limit is None else memory_limit
     opened = open_source(source)
     if test is not None:
         other = open_source(test)
@@ -84,6 +83,7 @@ def load(
     parts = opened.parts()
     roles = find_roles(opened.train, inputs=input, label=label, task=task, tags=tags)
     raw = _read_labels(RawExamples(roles, parts, tuple(opened.notes)))
+    limit = psutil.virtual_memory().available // 4 if memory_limit is None else memory_limit
     raw = check_inputs(raw, image_size=image_size, limit=limit, decode_all=skip)
     raw = _settle(raw, skip)
     train_part, test_part, note = _split(raw, test_fraction, holdout_seed)
@@ -113,14 +113,17 @@ def _read_labels(raw: RawExamples) -> RawExamples:
     columns = (*roles.inputs, roles.label, *([roles.tags] if roles.tags else []))
     for column in columns if len(raw.parts) > 1 else ():
         require_column(column, raw.parts[1].dataset.column_names, "the test part")
-    for number in range(len(raw.parts)):
+    feature = raw.parts[0].dataset.features[roles.label]
+    parts: list[RawPart] = []
+    names: Sequence[str] | None = None
+    for part in raw.parts:
         if roles.task in CLASS_TASKS:
-            raw = read_classes(raw, number)
+            part, names = read_classes(part, roles.label, feature, names)
         if roles.kind == "image":
-            part = raw.parts[number]
             rows = with_encoded_images(part.dataset, roles.inputs[0], roles.form, part.base)
-            raw = raw.with_part(number, dataclasses.replace(part, dataset=rows))
-    return read_targets(raw)
+            part = dataclasses.replace(part, dataset=rows)
+        parts.append(part)
+    return read_targets(dataclasses.replace(raw, parts=tuple(parts), class_names=tuple(names or ())))
 
 
 def _settle(raw: RawExamples, skip: bool) -> RawExamples:
@@ -148,11 +151,8 @@ def _split(raw: RawExamples, fraction: float, seed: int) -> tuple[Part, Part, li
     ids = raw.parts[0].kept()
     split = hold_out(raw.parts[0].labels[ids], raw.class_names, fraction=fraction, seed=seed)
     train, test = (_part(raw, 0, ids[positions]) for positions in split)
-    note = (
-        f"There is no test part: {len(test)} of {len(ids)} examples are held out, stratified by class "
-        f"(seed {seed})."
-    )
-    return train, test, [note]
+    held_out = f"{len(test)} of {len(ids)} examples are held out, stratified by class (seed {seed})"
+    return train, test, [f"There is no test part: {held_out}."]
 
 
 def _part(raw: RawExamples, number: int, ids: IntArray) -> Part:

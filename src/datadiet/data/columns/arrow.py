@@ -86,10 +86,7 @@ def _arrow_view(dataset: Dataset, columns: tuple[str, ...]) -> Any:
 
 def one_array(table: Any, column: str) -> Any:
     """A table's column as one `pyarrow.Array`."""
-    chunked = table.column(column)
-    combined = chunked.combine_chunks()
-    if isinstance(combined, pa.ChunkedArray):
-        combined = pa.concat_arrays(combined.chunks) if combined.num_chunks else pa.array([], combined.type)
+    combined = table.column(column).combine_chunks()
     return combined.storage if isinstance(combined, pa.ExtensionArray) else combined
 
 
@@ -181,6 +178,7 @@ def word_counts(array: Any) -> npt.NDArray[np.int64]:
     return np.array([len(row) for row in words_of(array)], dtype=np.int64)
 
 
-def texts_of_words(values: Sequence[Any]) -> list[str]:
-    """Texts as they are; lists of words with a space between any two."""
+def texts_in(table: Any, column: str) -> list[str]:
+    """The texts of a table's column as they are; of lists of words, with a space between any two."""
+    values = one_array(table, column).to_pylist()
     return [value if isinstance(value, str) else " ".join(value) for value in values]

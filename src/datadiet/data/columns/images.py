@@ -24,6 +24,7 @@ from datadiet.data.columns.arrow import one_array, rows_at, whole_column, with_c
 from datadiet.foundation.errors import BadInputError
 
 Shape = tuple[int, int, int]
+Pictures = Sequence[npt.NDArray[np.uint8]] | npt.NDArray[np.uint8]
 Encoded = dict[str, Any] | None  # {"bytes": bytes | None, "path": str | None}, as `datasets.Image` stores it
 
 # Below this many bytes an image, Python's own work outweighs decoding, and threads get in each other's way.
@@ -36,10 +37,7 @@ _CHANNELS = (1, 3, 4)
 
 def cores() -> int:
     """Cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:
-        return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def content_of(encoded: Encoded) -> bytes:
@@ -192,7 +190,7 @@ def to_pixels(values: npt.NDArray[Any], brightest: float | None = None) -> npt.N
     return np.ascontiguousarray(np.round(scaled).astype(np.uint8))
 
 
-def image_column(images: Sequence[npt.NDArray[np.uint8]] | npt.NDArray[np.uint8]) -> Any:
+def image_column(images: Pictures) -> Any:
     """Images as an Arrow struct of lossless PNG bytes and no path, as `datasets.Image` stores them."""
     with ThreadPoolExecutor(cores()) as pool:
         return image_structs(pa.array(list(pool.map(_encode_png, images)), pa.binary()), None)

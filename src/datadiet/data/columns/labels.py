@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from datadiet.data.columns.arrow import is_text, whole_column
-from datadiet.data.columns.raw import RawExamples
+from datadiet.data.columns.raw import RawExamples, RawPart
 from datadiet.data.examples import IntArray
 from datadiet.foundation.errors import BadInputError
 
@@ -89,28 +89,33 @@ def match_names(names: Sequence[str], indices: IntArray, class_names: Sequence[s
     return table[indices]
 
 
-def read_classes(raw: RawExamples, number: int) -> RawExamples:
-    """Give a part the classes of its label column, numbered as the train part (number 0) has them.
+def read_classes(
+    part: RawPart, column: str, feature: Any, class_names: Sequence[str] | None
+) -> tuple[RawPart, Sequence[str]]:
+    """The part with the classes of a label column; rows whose class is missing or is not known are bad.
 
-    Rows whose class is missing, or is not in the train part, are bad.
+    Args:
+        part: the rows.
+        column: with their labels.
+        feature: what `datasets` says of the label column of the train part.
+        class_names: the names of the classes of the train part, in their order; None to take the part's own.
 
     Raises:
         BadInputError: the column does not hold classes.
     """
-    column, part = raw.roles.label, raw.parts[number]
-    feature = raw.parts[0].dataset.features[column]
     own = part.dataset.features[column]
     # Class names on one side only say what that side's numbers mean on the other side, too.
     if hasattr(feature, "names") and hasattr(own, "names"):
         feature = own
     names, indices, _ = label_values(whole_column(part.dataset, column), feature, column)
-    class_names = raw.class_names if number else tuple(names)
+    class_names = names if class_names is None else class_names
     labels = match_names(names, indices, class_names)
-    bad = {int(row): f"its label (column '{column}') is missing" for row in np.flatnonzero(labels == -1)}
-    for row in np.flatnonzero(labels == -2):
-        bad[int(row)] = f"its label '{names[indices[row]]}' is never seen in the train part"
-    raw = raw.with_part(number, part.with_bad(bad, labels=labels))
-    return dataclasses.replace(raw, class_names=class_names)
+    unknown = {
+        int(row): f"its label '{names[indices[row]]}' is never seen in the train part"
+        for row in np.flatnonzero(labels == -2)
+    }
+    part = part.marked(labels == -1, f"its label (column '{column}') is missing", labels=labels)
+    return part.with_bad(unknown), class_names
 
 
 def settle_classes(raw: RawExamples) -> RawExamples:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
 from datadiet.data.columns.roles import Roles
@@ -50,6 +51,10 @@ class RawPart:
         """The part with more bad rows, and with other changes; the first reason for a row stays."""
         return dataclasses.replace(self, bad={**found, **self.bad}, **changes)
 
+    def marked(self, rows: npt.NDArray[np.bool_], reason: str, **changes: Any) -> RawPart:
+        """The part with the rows bad that a mask says, all for one reason, and with other changes."""
+        return self.with_bad(dict.fromkeys(np.flatnonzero(rows).tolist(), reason), **changes)
+
     def kept(self) -> IntArray:
         """Ids of the rows that are not bad, increasing."""
         good = np.ones(len(self.labels), dtype=bool)
@@ -61,10 +66,8 @@ class RawPart:
         if skip or not self.bad:
             return
         first, *others = sorted(self.bad)
-        more = ""
-        if others:
-            more = f" (and {len(others)} more bad rows: {', '.join(map(str, others[:5]))}"
-            more += ", ...)" if len(others) > 5 else ")"
+        shown = ", ".join(map(str, others[:5])) + (", ..." if len(others) > 5 else "")
+        more = f" (and {len(others)} more bad rows: {shown})" if others else ""
         raise BadInputError(
             f"Row {first} of the {self.where} rows cannot be used: {self.bad[first]}{more}; mend or remove "
             "it, or leave such rows out with on_bad_example='skip' (--on-bad-example skip)."
@@ -77,8 +80,7 @@ class RawPart:
 
     def left_out_note(self) -> str:
         """A sentence on what was left out."""
-        rows = "1 bad row" if len(self.bad) == 1 else f"{len(self.bad)} bad rows"
-        verb = "is" if len(self.bad) == 1 else "are"
+        rows, verb = ("1 bad row", "is") if len(self.bad) == 1 else (f"{len(self.bad)} bad rows", "are")
         return f"{rows} of the {self.where} rows {verb} left out (the first id: {min(self.bad)})."
 
 
@@ -97,8 +99,3 @@ class RawExamples:
     output_names: tuple[str, ...] = ()
     fixed_names: tuple[str, ...] | None = None
     image_shape: tuple[int, int, int] | None = None
-
-    def with_part(self, number: int, part: RawPart) -> RawExamples:
-        """The same with another part in the place of one."""
-        parts = (*self.parts[:number], part, *self.parts[number + 1 :])
-        return dataclasses.replace(self, parts=parts)

@@ -9,7 +9,6 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any
 
 import pyarrow as pa
 from datasets import Dataset
@@ -196,14 +195,6 @@ def _find_label(dataset: Dataset, columns: Sequence[str], *, required: bool = Tr
     return class_labels[0] if class_labels else None
 
 
-def _has_label(dataset: Dataset) -> bool:
-    """Whether some column could be the label of a classification."""
-    try:
-        return _find_label(dataset, dataset.column_names, required=False) is not None
-    except BadInputError:
-        return True
-
-
 def _find_inputs(forms: dict[str, str], label: str) -> tuple[list[str], list[str]]:
     """Input columns by type and convention, and the columns that look like row numbers."""
 
@@ -345,7 +336,9 @@ def _tags_beside_words(
         searches.append(([_named_in(columns, group) for group in _LABELS], 0.9))
     elif not asked:
         searches.insert(0, ([[label]], 0.9))
-    if asked or (label is None and not _has_label(dataset)):
+    named = any(_named_in(columns, group) for group in _LABEL_NAMES)
+    has_label = named or any(hasattr(feature, "names") for feature in dataset.features.values())
+    if asked or (label is None and not has_label):
         searches.append(([_named_in(columns, group) for group in _GRAMMAR_NAMES], 0.5))
     for group, share in ((group, share) for groups, share in searches for group in groups):
         pairs = [
@@ -377,10 +370,12 @@ def _word_columns(dataset: Dataset) -> list[str]:
 
 def _lines_up(dataset: Dataset, words: str, tags: str, share: float) -> bool:
     """Whether as many tags as words stand in that share of the first rows, and not only in one-word rows."""
-    kinds = [dataset.data.schema.field(column).type for column in (words, tags)]
-    if not (arrow.is_text(kinds[0]) or arrow.is_list(kinds[0])):
+    kind, of_tags = (dataset.data.schema.field(column).type for column in (words, tags))
+    if not (arrow.is_text(kind) or arrow.is_list(kind)):
         return False
-    if not (arrow.is_text(kinds[1]) or (arrow.is_list(kinds[1]) and _is_tag(kinds[1].value_type))):
+    tag = of_tags.value_type if arrow.is_list(of_tags) else None
+    numbered = tag is not None and (pa.types.is_integer(tag) or pa.types.is_dictionary(tag))
+    if not (arrow.is_text(of_tags) or arrow.is_words(of_tags) or numbered):
         return False
     table = arrow.rows_at(dataset, [words, tags], slice(0, _SAMPLE_ROWS))
     counts, tag_counts = (
@@ -392,10 +387,6 @@ def _lines_up(dataset: Dataset, words: str, tags: str, share: float) -> bool:
     if share > 0.5 and len(set(equal.tolist())) < 2:
         return False
     return len(equal) > 0 and bool(equal.max() > 1) and len(equal) >= share * int(both.sum())
-
-
-def _is_tag(kind: Any) -> bool:
-    return bool(pa.types.is_integer(kind) or arrow.is_text(kind) or pa.types.is_dictionary(kind))
 
 
 def _plain(column: str) -> str:

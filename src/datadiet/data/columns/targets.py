@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -37,8 +38,9 @@ def read_targets(raw: RawExamples) -> RawExamples:
     if raw.roles.task == "multilabel":
         return _read_label_sets(raw)
     if raw.roles.task == "regression":
-        parts = tuple(_with_numbers(part, raw.roles.label) for part in raw.parts)
-        return dataclasses.replace(raw, parts=parts)
+        return dataclasses.replace(
+            raw, parts=tuple(_with_numbers(part, raw.roles.label) for part in raw.parts)
+        )
     return raw
 
 
@@ -79,8 +81,9 @@ def _item_features(raw: RawExamples, column: str) -> list[Any]:
     return [getattr(part.dataset.features[column], "feature", None) for part in raw.parts]
 
 
-def _fixed_names(features: list[Any]) -> tuple[str, ...] | None:
-    return next((tuple(feature.names) for feature in features if hasattr(feature, "names")), None)
+def _named(features: list[Any]) -> Any:
+    """The first feature that has class names, None if none has."""
+    return next((feature for feature in features if hasattr(feature, "names")), None)
 
 
 def _read_tags(raw: RawExamples, column: str) -> RawExamples:
@@ -107,27 +110,24 @@ def _read_tags(raw: RawExamples, column: str) -> RawExamples:
         names, indices, _ = label_values(flat, feature, column)
         indices = np.where(untagged, IGNORED, indices)
         targets = TargetRows(raw.roles.task, indices, offsets, tuple(names))
-        bad = _bad_tags(part, raw.roles, array, targets)
-        parts.append(part.with_bad(bad, targets=targets))
-    return dataclasses.replace(raw, parts=tuple(parts), fixed_names=_fixed_names(features))
+        parts.append(_with_tags(part, raw.roles, array, targets))
+    fixed = tuple(named.names) if (named := _named(features)) is not None else None
+    return dataclasses.replace(raw, parts=tuple(parts), fixed_names=fixed)
 
 
-def _bad_tags(part: RawPart, roles: Roles, array: Any, targets: TargetRows) -> dict[int, str]:
-    """Rows whose tags are missing or do not line up with the words."""
+def _with_tags(part: RawPart, roles: Roles, array: Any, targets: TargetRows) -> RawPart:
+    """The part with its tags; rows whose tags are missing or do not line up with the words are bad."""
     column, words_column = roles.tags, roles.inputs[0]
     words, tags = arrow.word_counts(arrow.whole_column(part.dataset, words_column)), targets.lengths()
-    found: dict[int, str] = {}
-    for row in np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False)):
-        found[int(row)] = f"its tags (column '{column}') are missing"
-    for row in np.flatnonzero((words != tags) & (words > 0)):
-        found.setdefault(
-            int(row),
-            f"it has {_counted(words[row], 'word')} (column '{words_column}') and "
-            f"{_counted(tags[row], 'tag')} (column '{column}')",
-        )
-    for row in _rows_of(targets, np.flatnonzero(targets.values == -1)):
-        found.setdefault(int(row), f"a tag of it (column '{column}') is missing")
-    return found
+    part = part.marked(array.is_null(), f"its tags (column '{column}') are missing", targets=targets)
+    other = {
+        int(row): f"it has {_counted(words[row], 'word')} (column '{words_column}') and "
+        f"{_counted(tags[row], 'tag')} (column '{column}')"
+        for row in np.flatnonzero((words != tags) & (words > 0))
+    }
+    missing = _rows_of(targets, np.flatnonzero(targets.values == -1)).tolist()
+    reason = f"a tag of it (column '{column}') is missing"
+    return part.with_bad(other).with_bad(dict.fromkeys(missing, reason))
 
 
 def _counted(count: int, what: str) -> str:
@@ -188,37 +188,30 @@ def _read_label_sets(raw: RawExamples) -> RawExamples:
             raise BadInputError(
                 f"Label column '{label}' holds {column.type}; several labels a row must be one list a row."
             )
-    parts = []
-    for part, column in zip(raw.parts, columns, strict=True):
-        missing = np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))
-        bad = {int(row): f"its labels (column '{label}') are missing" for row in missing}
-        parts.append(part.with_bad(bad))
+    reason = f"its labels (column '{label}') are missing"
+    parts = [part.marked(column.is_null(), reason) for part, column in zip(raw.parts, columns, strict=True)]
     features = _item_features(raw, label)
-    fixed = _fixed_names(features)
-    width = 0 if fixed is not None else _indicator_width(columns)
+    named = _named(features)
+    width = 0 if named is not None else _indicator_width(columns)
+    fixed = tuple(named.names) if named is not None else None
     if width:
         fixed = tuple(str(index) for index in range(width))
-        for number, column in enumerate(columns):
-            matrix = np.zeros((len(column), width), dtype=np.float32)
-            there = column.is_valid()
-            table = pa.table({label: column.filter(there)})
-            matrix[there.to_numpy(zero_copy_only=False)] = arrow.numeric_matrix(table, [label])
-            targets = TargetRows("multilabel", matrix, None, fixed)
-            parts[number] = dataclasses.replace(parts[number], targets=targets)
-        return dataclasses.replace(raw, parts=tuple(parts), fixed_names=fixed)
-    named = next((feature for feature in features if hasattr(feature, "names")), None)
-    found = [
-        label_values(column.flatten(), feature if hasattr(feature, "names") else named, label)
-        for column, feature in zip(columns, features, strict=True)
-    ]
+    found: list[tuple[Sequence[str], npt.NDArray[np.int64]]] = []
+    for column, own in zip(columns, features, strict=True):
+        flat = column.flatten()
+        if width:
+            ones = arrow.numeric_matrix(pa.table({label: flat}), [label])[:, 0] > 0
+            found.append((fixed or (), np.where(ones, np.arange(len(flat)) % width, -2)))
+        else:
+            found.append(label_values(flat, own if hasattr(own, "names") else named, label)[:2])
     # The names of the train part in their order, then those that only the test part has.
-    names = tuple(dict.fromkeys(name for names_here, _, _ in found for name in names_here))
-    for number, (column, (names_here, indices, _)) in enumerate(zip(columns, found, strict=True)):
+    names = tuple(dict.fromkeys(name for names_here, _ in found for name in names_here))
+    for number, (column, (names_here, indices)) in enumerate(zip(columns, found, strict=True)):
         owner = np.repeat(np.arange(len(column)), arrow.list_lengths(column))
         there = indices >= 0
         matrix = np.zeros((len(column), len(names)), dtype=np.float32)
         matrix[owner[there], match_names(names_here, indices, names)[there]] = 1
-        bad = {int(row): f"a label of it (column '{label}') is missing" for row in owner[~there]}
+        bad = {int(row): f"a label of it (column '{label}') is missing" for row in owner[indices == -1]}
         parts[number] = parts[number].with_bad(bad, targets=TargetRows("multilabel", matrix, None, names))
     return dataclasses.replace(raw, parts=tuple(parts), fixed_names=fixed)
 
@@ -284,8 +277,7 @@ def _with_numbers(part: RawPart, label: str) -> RawPart:
     values = np.asarray(array.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
     good = np.abs(values) <= float(np.finfo(np.float32).max)
     reason = f"its number (column '{label}') is missing, NaN or infinite"
-    bad = dict.fromkeys(np.flatnonzero(~good).tolist(), reason)
-    return part.with_bad(bad, targets=TargetRows("regression", np.where(good, values, 0.0)))
+    return part.marked(~good, reason, targets=TargetRows("regression", np.where(good, values, 0.0)))
 
 
 def _classes_of_numbers(raw: RawExamples) -> RawExamples:

@@ -114,20 +114,15 @@ class Encoding(Protocol):
 
     def describe(self) -> dict[str, Any]:
         """What enters the content address of a run."""
-        ...
 
     def storage_bytes(self, part: Part) -> int:
         """Memory that the whole part takes when encoded."""
-        ...
 
     def encode(self, part: Part, positions: IntArray) -> Rows:
         """The rows at `positions` of the part."""
-        ...
 
     def encode_all(self, part: Part) -> Rows:
         """All rows of the part."""
-        ...
 
     def prepare(self, rows: Rows, device: Device = None, memory_format: MemoryFormat = None) -> Inputs:
         """The inputs of a model."""
-        ...

@@ -222,8 +222,12 @@ class ImageEncoding:
 
     def describe(self) -> dict[str, Any]:
         """What enters the content address of a run."""
-        shape, mean, std = (list(values) for values in (self.shape, self.mean, self.std))
-        return {"encoding": "image", "shape": shape, "mean": mean, "std": std}
+        return {
+            "encoding": "image",
+            "shape": list(self.shape),
+            "mean": list(self.mean),
+            "std": list(self.std),
+        }
 
     def storage_bytes(self, part: Part) -> int:
         """Memory that the whole part takes when encoded."""

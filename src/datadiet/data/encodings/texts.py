@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from datadiet.data.columns.arrow import CHUNK_ROWS, chunks_of, offsets_of, one_array, rows_at, texts_of_words
+from datadiet.data.columns.arrow import CHUNK_ROWS, chunks_of, offsets_of, rows_at, texts_in
 from datadiet.data.encodings import Device, MemoryFormat, RaggedRows, Rows, join
 from datadiet.data.examples import IntArray, Part
 from datadiet.foundation.errors import BadInputError
@@ -30,7 +30,7 @@ Encode = Callable[[Part, IntArray], RaggedRows]
 def texts_of(part: Part, positions: IntArray) -> list[list[str]]:
     """One list of texts a column; words of a list are joined by spaces."""
     table = rows_at(part.dataset, part.input_columns, positions)
-    return [texts_of_words(one_array(table, column).to_pylist()) for column in part.input_columns]
+    return [texts_in(table, column) for column in part.input_columns]
 
 
 def estimated_bytes(encode: Encode, part: Part) -> int:
@@ -43,16 +43,6 @@ def chunks_of_positions(part: Part) -> Iterator[IntArray]:
     """The positions of all rows of a part, some thousand at a time."""
     for start in range(0, len(part), CHUNK_ROWS):
         yield np.arange(start, min(start + CHUNK_ROWS, len(part)))
-
-
-def ragged(sequences: dict[str, list[npt.NDArray[np.int32]]]) -> RaggedRows:
-    """Sequences by column as ragged rows; all columns have the same lengths."""
-    offsets = offsets_of([len(row) for row in next(iter(sequences.values()))])
-    columns = {
-        name: torch.from_numpy(np.concatenate(rows) if rows else np.empty(0, dtype=np.int32))
-        for name, rows in sequences.items()
-    }
-    return RaggedRows(columns, torch.from_numpy(offsets))
 
 
 @dataclass(frozen=True)
@@ -148,6 +138,21 @@ def _mixed(state: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return state ^ (state >> _U64(31))
 
 
+def import_transformers() -> Any:
+    """The package, which is optional.
+
+    Raises:
+        BadInputError: it is not installed.
+    """
+    try:
+        import transformers
+    except ImportError as error:
+        raise BadInputError(
+            "Tokenizers need transformers; install it with: pip install 'datadiet[transformers]'."
+        ) from error
+    return transformers
+
+
 def trained_tokenizer(part: Part, *, vocabulary_size: int = 8000, lowercase: bool = True) -> Any:
     """A `transformers.PreTrainedTokenizerFast` with the word pieces of the texts of a part.
 
@@ -171,19 +176,15 @@ def trained_tokenizer(part: Part, *, vocabulary_size: int = 8000, lowercase: boo
     """
     if part.kind != "text":
         raise BadInputError(f"A tokenizer is trained on texts, not on examples of the kind '{part.kind}'.")
-    try:
-        from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-        from transformers import PreTrainedTokenizerFast
-    except ImportError as error:
-        raise BadInputError(
-            "Tokenizers need transformers; install it with: pip install 'datadiet[transformers]'."
-        ) from error
+    transformers = import_transformers()
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
     normalizer = normalizers.BertNormalizer(lowercase=lowercase)
     splitter = pre_tokenizers.BertPreTokenizer()
     words: Counter[str] = Counter()
     for column in part.input_columns:
         for _, table in chunks_of(part.dataset, [column]):
-            for text in texts_of_words(one_array(table, column).to_pylist()):
+            for text in texts_in(table, column):
                 words.update(word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
     vocabulary = _word_pieces(words, vocabulary_size)
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
@@ -195,14 +196,10 @@ def trained_tokenizer(part: Part, *, vocabulary_size: int = 8000, lowercase: boo
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[(name, vocabulary[name]) for name in ("[CLS]", "[SEP]")],
     )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        mask_token="[MASK]",
-        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    special = {f"{token[1:-1].lower()}_token": token for token in SPECIAL_TOKENS}
+    names = ["input_ids", "token_type_ids", "attention_mask"]
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, **special, model_input_names=names
     )
 
 

@@ -8,7 +8,6 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
@@ -16,10 +15,12 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
 
-from datadiet.data.columns.arrow import one_array, rows_at, words_of
+from datadiet.data.columns.arrow import offsets_of, one_array, rows_at, words_of
 from datadiet.data.encodings import WORDS, Device, Inputs, MemoryFormat, RaggedRows, Rows, join
-from datadiet.data.encodings.texts import chunks_of_positions, estimated_bytes, ragged, texts_of
+from datadiet.data.encodings.texts import chunks_of_positions, estimated_bytes, import_transformers, texts_of
 from datadiet.data.examples import IntArray, Part
 from datadiet.data.fingerprint import column_digest
 from datadiet.foundation.atomic import atomic_path
@@ -47,9 +48,6 @@ class TokenCache:
 
     def read(self) -> tuple[RaggedRows, Flags] | None:
         """The rows and which of them were cut, None if they are not there or damaged."""
-        from safetensors import SafetensorError
-        from safetensors.torch import load
-
         try:
             # Read whole, not mapped: the file may be replaced or deleted while rows are in use.
             found = load(self.path.read_bytes())
@@ -63,9 +61,6 @@ class TokenCache:
 
     def write(self, rows: RaggedRows, cut: Flags) -> None:
         """Keep the rows; where that cannot be done (a full or read-only disk), they are made anew the next time."""
-        from safetensors import SafetensorError
-        from safetensors.torch import save_file
-
         columns = {name: values.contiguous() for name, values in rows.columns.items()}
         try:
             with atomic_path(self.path) as temporary:
@@ -138,9 +133,8 @@ class TokenEncoding:
         """What enters the content address of a run: the tokenizer's content, not where it lies."""
         # The content holds the settings of the last call, so this makes them those of every encoding.
         self._call([["a"]] if self.words else ["a"])
-        backend = getattr(self.tokenizer, "backend_tokenizer", None)
-        vocabulary = self.tokenizer.get_vocab().items
-        content = repr(sorted(vocabulary())) if backend is None else backend.to_str()
+        fast = getattr(self.tokenizer, "backend_tokenizer", None)
+        content = fast.to_str() if fast is not None else repr(sorted(self.tokenizer.get_vocab().items()))
         return {
             "encoding": "tokens",
             "tokenizer": hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest(),
@@ -216,17 +210,11 @@ class TokenEncoding:
         columns = {name: [np.asarray(row, dtype=np.int32) for row in found[name]] for name in names}
         if self.words:
             columns[WORDS] = [_begun_words(found.word_ids(row)) for row in range(len(positions))]
-        return ragged(columns), self._were_cut(found, texts)
+        return _ragged(columns), self._were_cut(found, texts)
 
     def _call(self, *texts: Any) -> Any:
-        return self.tokenizer(
-            *texts,
-            truncation=True,
-            max_length=self.max_length,
-            padding=False,
-            return_attention_mask=False,
-            is_split_into_words=self.words,
-        )
+        settings = {"max_length": self.max_length, "is_split_into_words": self.words}
+        return self.tokenizer(*texts, **settings, truncation=True, padding=False, return_attention_mask=False)
 
     def _were_cut(self, found: Any, texts: list[Any]) -> Flags:
         encodings = getattr(found, "encodings", None)
@@ -255,6 +243,16 @@ class TokenEncoding:
         return {**self.__dict__, "_loaded": {}}
 
 
+def _ragged(sequences: dict[str, list[npt.NDArray[np.int32]]]) -> RaggedRows:
+    """Sequences by column as ragged rows; all columns have the same lengths."""
+    offsets = offsets_of([len(row) for row in next(iter(sequences.values()))])
+    columns = {
+        name: torch.from_numpy(np.concatenate(rows) if rows else np.empty(0, dtype=np.int32))
+        for name, rows in sequences.items()
+    }
+    return RaggedRows(columns, torch.from_numpy(offsets))
+
+
 def _begun_words(word_ids: list[int | None]) -> npt.NDArray[np.int32]:
     """For each token the word that it is the first of, -1 if it is none's first.
 
@@ -267,14 +265,9 @@ def _begun_words(word_ids: list[int | None]) -> npt.NDArray[np.int32]:
 
 
 def _loaded_from(path: str) -> Any:
+    transformers = import_transformers()
     try:
-        from transformers import AutoTokenizer
-    except ImportError as error:
-        raise BadInputError(
-            "Tokenizers need transformers; install it with: pip install 'datadiet[transformers]'."
-        ) from error
-    try:
-        return AutoTokenizer.from_pretrained(path)
+        return transformers.AutoTokenizer.from_pretrained(path)
     # The hub's client raises its own, HTTP's and the operating system's errors, by version.
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
@@ -304,13 +297,9 @@ def _for_words(tokenizer: Any) -> Any:
 
 
 def _steps_of(pre_tokenizer: Any) -> Iterator[Any]:
-    """A pre-tokenizer, or the steps of a sequence of them, which has no length of its own."""
+    """A pre-tokenizer, or the steps of a sequence of them."""
     if type(pre_tokenizer).__name__ != "Sequence":
         yield pre_tokenizer
         return
-    for place in count():
-        try:
-            step = pre_tokenizer[place]
-        except IndexError:
-            return
+    for step in pre_tokenizer:
         yield from _steps_of(step)

@@ -200,5 +200,4 @@ def _digits() -> Source:
 
 
 def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__).rstrip(".")
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

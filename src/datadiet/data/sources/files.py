@@ -27,6 +27,7 @@ from datadiet.data.columns.roles import IMAGE_SUFFIXES
 from datadiet.data.sources.folders import beside_the_data
 from datadiet.foundation.errors import BadInputError
 
+Parts = dict[str, list[Path]]
 _FORMATS = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv"}
 _FORMATS |= dict.fromkeys((".jsonl", ".ndjson", ".json"), "json")
 _SHARD_SUFFIXES = (".tar", ".tar.gz", ".tgz")
@@ -49,7 +50,7 @@ def is_shard(path: Path) -> bool:
     return path.name.lower().endswith(_SHARD_SUFFIXES)
 
 
-def find_parts(folder: Path) -> dict[str, list[Path]]:
+def find_parts(folder: Path) -> Parts:
     """Table files of a folder (or of its `data` folder) by part: "train", "test", ...; none if there are none.
 
     Raises:
@@ -78,22 +79,20 @@ def _tables_in(folder: Path) -> list[Path]:
     return sorted(f for f in files if not f.name.startswith((".", "_")) and f.name not in no_data)
 
 
-def find_shards(folder: Path) -> dict[str, list[Path]]:
+def find_shards(folder: Path) -> Parts:
     """Shards of a folder by part ("train", "test", ...), in the order of their names; none if there are none.
 
     Raises:
         BadInputError: there is no train part.
     """
     files = sorted(f for f in folder.iterdir() if f.is_file() and is_shard(f) and not f.name.startswith("."))
-    parts: dict[str, list[Path]] = {}
+    parts: Parts = {}
     for file in files:
         parts.setdefault(_part_of_name(file)[0], []).append(file)
     return _with_train_part(parts, folder, files, "shard")
 
 
-def _with_train_part(
-    parts: dict[str, list[Path]], folder: Path, files: Sequence[Path], what: str
-) -> dict[str, list[Path]]:
+def _with_train_part(parts: Parts, folder: Path, files: Sequence[Path], what: str) -> Parts:
     """Parts in which files that name no part are the train part if no others are."""
     if "train" not in parts and "all" in parts:
         parts["train"] = parts.pop("all")
@@ -108,14 +107,10 @@ def _part_of_name(file: Path) -> tuple[str, str]:
     part = "all"
     for word in words:
         plain = re.sub(r"\d+k?$", "", word)
-        if plain in _TRAIN_WORDS:
-            part = "train"
-        elif plain in TEST_WORDS:
-            part = plain
-        else:
-            continue
-        words.remove(word)
-        break
+        if plain in (*_TRAIN_WORDS, *TEST_WORDS):
+            part = "train" if plain in _TRAIN_WORDS else plain
+            words.remove(word)
+            break
     rest = [re.sub(r"\d+$", "", word) for word in words if not word.isdigit() and word not in ("of", "gz")]
     return part, " ".join(rest)
 
@@ -130,9 +125,7 @@ def read_tables(paths: Sequence[Path]) -> datasets.Dataset:
         form = table_format(paths[0])
         delimiter = {"sep": delimiter_of(paths[0])} if form == "csv" else {}
         names = [str(path) for path in paths]
-        large = datasets.load_dataset(form, data_files=names, split="train", **delimiter)
-        assert isinstance(large, datasets.Dataset)
-        return large
+        return datasets.load_dataset(form, data_files=names, split="train", **delimiter)
     tables = []
     for path in paths:
         try:
@@ -200,9 +193,7 @@ def read_shards(paths: Sequence[Path]) -> datasets.Dataset:
         known = tuple((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths)
         features = _features(_table(list(islice(_samples(paths), 1000)), paths))
         given = {"known": known, "columns": tuple(features)}
-        large = datasets.Dataset.from_generator(_known_rows, gen_kwargs=given, features=features)
-        assert isinstance(large, datasets.Dataset)
-        return large
+        return datasets.Dataset.from_generator(_known_rows, gen_kwargs=given, features=features)
     table = _table(list(_samples(paths)), paths)
     features = _features(table)
     return dataset_of(table.cast(features.arrow_schema), features)

@@ -39,13 +39,8 @@ class ExportedClasses:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, as it stands in `classes.json`."""
-        return {
-            "format": "datadiet-classes",
-            "version": 1,
-            "class_names": list(self.class_names),
-            "written": self.renamed,
-            "label_column": self.label_column,
-        }
+        head = {"format": "datadiet-classes", "version": 1, "class_names": list(self.class_names)}
+        return {**head, "written": self.renamed, "label_column": self.label_column}
 
     def named(self, dataset: datasets.Dataset) -> datasets.Dataset:
         """Rows whose label column of texts says the real class names, in their order where that is known."""
@@ -145,9 +140,7 @@ def image_files(folder: Path, notes: list[str] | None = None) -> list[Path]:
     notes = [] if notes is None else notes
     files: list[Path] = []
     others = 0
-    for class_folder in sorted(child for child in folder.iterdir() if child.is_dir()):
-        if class_folder.name.startswith("."):
-            continue
+    for class_folder in sorted(c for c in folder.iterdir() if c.is_dir() and not c.name.startswith(".")):
         found = [f for f in class_folder.rglob("*") if f.is_file() and not f.name.startswith(".")]
         images = [f for f in found if f.suffix.lower() in IMAGE_SUFFIXES]
         others += len(found) - len(images)

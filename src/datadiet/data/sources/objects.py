@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from datadiet.data.columns.arrow import dataset_of
-from datadiet.data.columns.images import each_to_pixels, image_column, to_array, to_pixels
+from datadiet.data.columns.images import Pictures, each_to_pixels, image_column, to_array, to_pixels
 from datadiet.foundation.errors import BadInputError
 
 
@@ -84,9 +84,7 @@ def from_map_style(items: Any) -> datasets.Dataset:
     return _with_class_names(rows, getattr(items, "classes", None), labels)
 
 
-def _image_rows(
-    images: Sequence[npt.NDArray[np.uint8]] | npt.NDArray[np.uint8], label: Any
-) -> datasets.Dataset:
+def _image_rows(images: Pictures, label: Any) -> datasets.Dataset:
     features = datasets.Features({"image": datasets.Image(), "label": datasets.Value(str(label.type))})
     return dataset_of(pa.Table.from_arrays([image_column(images), label], schema=features.arrow_schema))
 

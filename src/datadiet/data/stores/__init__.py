@@ -102,12 +102,10 @@ class Store:
         Raises:
             BadInputError: unknown ids, or a batch size, rank or start that cannot be.
         """
-        wanted = self.ids if ids is None else np.asarray(ids).reshape(-1)
-        if wanted.size and wanted.dtype.kind not in "iu":
-            raise BadInputError(f"Example ids are whole numbers, not {wanted.dtype}; pass an int64 array.")
+        positions = self.part.positions_of(self.ids if ids is None else ids)
         try:
-            ordered = order_of(wanted, seed=seed, epoch=epoch)
-            positions = self.part.positions_of(ordered)
+            # Ids are increasing, so positions are put in the order that ids would be put in.
+            positions = order_of(positions, seed=seed, epoch=epoch)
             lengths = self.lengths() if bucket_by_length else None
             if lengths is not None:
                 run = BUCKET_BATCHES if bucket_by_length is True else int(bucket_by_length)
@@ -164,15 +162,14 @@ class Store:
     ) -> Iterator[Batch]:
         positions = [torch.from_numpy(step) for step in steps]
         for where, rows in zip(positions, self._rows(positions), strict=True):
-            ids = self._ids[where]
-            on_device = ids.to(device, non_blocking=True)
+            ids = self._ids[where].to(device, non_blocking=True)
             rows = rows.to(device)
             if augment is not None:
                 if not hasattr(self.encoding, "augmented"):
                     raise BadInputError(f"Augmentation is for images; leave it off for {self.part.kind}s.")
-                rows = self.encoding.augmented(rows, augment, on_device, seed, epoch)
+                rows = self.encoding.augmented(rows, augment, ids, seed, epoch)
             inputs = self.encoding.prepare(rows, device, memory_format)
-            yield Batch(on_device, inputs, self._targets(where, rows, device))
+            yield Batch(ids, inputs, self._targets(where, rows, device))
 
     def _targets(self, where: Tensor, rows: Rows, device: torch.device) -> Targets:
         """Targets of the rows at the positions `where`, on the device."""
@@ -201,26 +198,24 @@ class MemoryStore(Store):
 
     def __init__(self, part: Part, encoding: Encoding, device: torch.device) -> None:
         super().__init__(part, encoding, device)
-        rows = encoding.encode_all(part)
-        if device.type == "cuda" and rows.nbytes <= torch.cuda.mem_get_info(device)[0] // 4:
-            rows = rows.to(device)
-        self.rows = rows
+        self.rows = encoding.encode_all(part)
+        if device.type == "cuda" and self.rows.nbytes <= torch.cuda.mem_get_info(device)[0] // 4:
+            self.rows = self.rows.to(device)
 
     def lengths(self) -> IntArray | None:
         """As of any store."""
         return _lengths_of(self.rows)
 
     def _rows(self, positions: list[Tensor]) -> Iterator[Rows]:
-        for where in positions:
-            yield self.rows.take(where)
+        return (self.rows.take(where) for where in positions)
 
 
+@dataclass(eq=False)
 class EncodedPart(Dataset[Rows]):
     """Lists of positions -> encoded rows. Picklable, so that workers can be forked or spawned."""
 
-    def __init__(self, part: Part, encoding: Encoding) -> None:
-        self.part = part
-        self.encoding = encoding
+    part: Part
+    encoding: Encoding
 
     def __getitem__(self, positions: Any) -> Rows:
         return self.encoding.encode(self.part, positions.numpy())

@@ -28,7 +28,7 @@ from datadiet.data.columns.arrow import (
     word_counts,
 )
 from datadiet.data.columns.images import with_encoded_images
-from datadiet.data.columns.labels import label_values, match_names
+from datadiet.data.columns.labels import match_names, read_classes
 from datadiet.data.columns.raw import RawExamples, RawPart
 from datadiet.data.columns.roles import IMAGE_SUFFIXES, Roles, find_roles, input_form, require_column
 from datadiet.data.columns.targets import match_tags, read_targets, rows_with_other_tags
@@ -72,8 +72,7 @@ def read_hypotheses(dataset: Any, base: Examples, roles: Roles) -> Hypotheses:
         feature, of_base = dataset.features[roles.label], base.train.dataset.features[base.label_column]
         # Numbers of a pool mean what the numbers of the base mean, where only that has names for them.
         named = feature if hasattr(feature, "names") else of_base
-        names, indices, _ = label_values(whole_column(dataset, roles.label), named, roles.label)
-        labels = match_names(names, indices, base.class_names)
+        labels = read_classes(RawPart("pool", dataset), roles.label, named, base.class_names)[0].labels
         reasons.update(dict.fromkeys(np.flatnonzero(labels == -1).tolist(), MISSING))
         reasons.update(dict.fromkeys(np.flatnonzero(labels == -2).tolist(), UNKNOWN))
     if base.task == "regression":
