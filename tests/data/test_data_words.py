@@ -161,7 +161,9 @@ def test_cut_texts_are_counted_and_may_be_refused():
                     strict.encode_all(part)
             else:
                 assert len(strict.encode_all(part)) == 4
-    assert dd.TokenEncoding(word_piece(), 60).truncated(part) == 0
+    assert dd.TokenEncoding(word_piece(), 60).truncation_note(part) is None
+    note = dd.TokenEncoding(word_piece(), 4).truncation_note(part)
+    assert note == f"{sum(length > 4 for length in whole)} of 4 texts are longer than 4 tokens and are cut."
     with pytest.raises(BadInputError, match="on_long"):
         dd.TokenEncoding("x", on_long="maybe")
     with pytest.raises(BadInputError, match="example 1"):

@@ -11,10 +11,10 @@ import psutil
 
 from datadiet.data.checks import check_inputs
 from datadiet.data.columns.images import with_encoded_images
-from datadiet.data.columns.labels import read_classes, settle_classes
+from datadiet.data.columns.labels import finalize_classes, read_classes
 from datadiet.data.columns.raw import RawExamples, RawPart
 from datadiet.data.columns.roles import find_roles, require_column
-from datadiet.data.columns.targets import classes_of_targets, read_targets, settle_targets
+from datadiet.data.columns.targets import classes_of_targets, finalize_targets, read_targets
 from datadiet.data.examples import CLASS_TASKS, Examples, IntArray, Part, Task
 from datadiet.data.fingerprint import fingerprint
 from datadiet.data.sources import open_source
@@ -85,7 +85,7 @@ def load(
     raw = _read_labels(RawExamples(roles, parts, tuple(opened.notes)))
     limit = psutil.virtual_memory().available // 4 if memory_limit is None else memory_limit
     raw = check_inputs(raw, image_size=image_size, limit=limit, decode_all=skip)
-    raw = _settle(raw, skip)
+    raw = _finalize(raw, skip)
     train_part, test_part, note = _split(raw, test_fraction, holdout_seed)
     return Examples(
         name=name or opened.name,
@@ -126,14 +126,14 @@ def _read_labels(raw: RawExamples) -> RawExamples:
     return read_targets(dataclasses.replace(raw, parts=tuple(parts), class_names=tuple(names or ())))
 
 
-def _settle(raw: RawExamples, skip: bool) -> RawExamples:
+def _finalize(raw: RawExamples, skip: bool) -> RawExamples:
     """Refuse bad rows or leave them out, and number the classes, tags and labels that good training rows have."""
     for part in raw.parts:
         part.refuse_bad(skip)
     raw.parts[0].require_rows()
     if raw.roles.task in CLASS_TASKS:
-        raw = settle_classes(raw)
-    raw = settle_targets(raw)
+        raw = finalize_classes(raw)
+    raw = finalize_targets(raw)
     for part in raw.parts[1:]:
         part.refuse_bad(skip)
         part.require_rows()

@@ -111,8 +111,9 @@ def read_headers(
         # Pillow's plugins raise whatever the broken bytes lead them to: OSError, SyntaxError, struct.error...
         except Exception as error:
             reason = str(error).strip().rstrip(".") or type(error).__name__
-            unknown = "BytesIO" in reason
-            failed[position] = "its bytes are no image that Pillow can read" if unknown else reason
+            failed[position] = (
+                "its bytes are no image that Pillow can read" if "BytesIO" in reason else reason
+            )
             return None
 
     sample = [len(item["bytes"]) for item in encoded[:16] if item and item.get("bytes") is not None]
@@ -186,8 +187,7 @@ def to_pixels(values: npt.NDArray[Any], brightest: float | None = None) -> npt.N
             f"The pixels lie in {low:g}..{high:g}; give them un-normalised, as 0..255 or as floats in 0..1."
         )
     unit = values.dtype.kind == "b" or (floats and (high if brightest is None else brightest) <= 1)
-    scaled = values.astype(np.float32) * (255 if unit else 1)
-    return np.ascontiguousarray(np.round(scaled).astype(np.uint8))
+    return np.ascontiguousarray(np.round(values.astype(np.float32) * (255 if unit else 1)).astype(np.uint8))
 
 
 def image_column(images: Pictures) -> Any:

@@ -118,7 +118,7 @@ def read_classes(
     return part.with_bad(unknown), class_names
 
 
-def settle_classes(raw: RawExamples) -> RawExamples:
+def finalize_classes(raw: RawExamples) -> RawExamples:
     """Mark test rows whose class no good training row has; class names that only bad rows have go, unless fixed.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Targets beside classes: tags of words, sets of labels, numbers; read from columns, then settled by the good rows."""
+"""Targets beside classes: tags of words, sets of labels, numbers; read, then numbered by what good rows have."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ def read_targets(raw: RawExamples) -> RawExamples:
     return raw
 
 
-def settle_targets(raw: RawExamples) -> RawExamples:
+def finalize_targets(raw: RawExamples) -> RawExamples:
     """Number the tags or labels that good training rows have; test rows with others are bad.
 
     Raises:
         BadInputError: no training row has any label.
     """
     if raw.roles.tags is not None:
-        return _settle_tags(raw)
-    return _settle_label_sets(raw) if raw.roles.task == "multilabel" else raw
+        return _finalize_tags(raw)
+    return _finalize_label_sets(raw) if raw.roles.task == "multilabel" else raw
 
 
 def classes_of_targets(raw: RawExamples) -> RawExamples:
@@ -155,7 +155,7 @@ def rows_with_other_tags(targets: TargetRows, names: tuple[str, ...]) -> dict[in
     return {int(row): targets.names[targets.values[place]] for row, place in pairs}
 
 
-def _settle_tags(raw: RawExamples) -> RawExamples:
+def _finalize_tags(raw: RawExamples) -> RawExamples:
     """Number tags as good training rows have them: "O" first where it is there, others sorted, or as fixed."""
     train = _targets(raw.parts[0])
     codes = train.take(raw.parts[0].kept()).values
@@ -229,7 +229,7 @@ def _indicator_width(columns: list[Any]) -> int:
     return widths.pop() if len(widths) == 1 and min(widths) > 1 else 0
 
 
-def _settle_label_sets(raw: RawExamples) -> RawExamples:
+def _finalize_label_sets(raw: RawExamples) -> RawExamples:
     train = raw.parts[0]
     names = _targets(train).names
     seen = np.atleast_1d((_targets(train).values[train.kept()] > 0).any(axis=0))

@@ -125,8 +125,7 @@ class TokenEncoding:
     @property
     def padding_token(self) -> int:
         """What texts are padded with: the tokenizer's padding, else its end of text, else 0."""
-        names = ("pad_token_id", "eos_token_id")
-        found = (getattr(self.tokenizer, name, None) for name in names)
+        found = (getattr(self.tokenizer, name, None) for name in ("pad_token_id", "eos_token_id"))
         return next((int(token) for token in found if token is not None), 0)
 
     def describe(self) -> dict[str, Any]:
@@ -182,14 +181,21 @@ class TokenEncoding:
             dataclasses.replace(self, on_long="cut").encode_all(part)
         return int(self._cuts[part].sum())
 
+    def truncation_note(self, part: Part) -> str | None:
+        """A sentence on how many texts of the part are cut, if any are."""
+        if not (cut := self.truncated(part)):
+            return None
+        are = "is" if cut == 1 else "are"
+        return f"{cut:,} of {len(part):,} texts {are} longer than {self.max_length} tokens and {are} cut."
+
     def prepare(self, rows: Rows, device: Device = None, memory_format: MemoryFormat = None) -> Inputs:
         """A dict of int64 tensors (batch, longest of the batch)."""
         assert isinstance(rows, RaggedRows)
-        pad_type = getattr(self.tokenizer, "pad_token_type_id", 0)
         inputs = {"input_ids": rows.padded("input_ids", self.padding_token)}
         inputs["attention_mask"] = rows.mask().to(torch.int64)
         if "token_type_ids" in rows.columns:
-            inputs["token_type_ids"] = rows.padded("token_type_ids", int(pad_type))
+            pad_type = int(getattr(self.tokenizer, "pad_token_type_id", 0))
+            inputs["token_type_ids"] = rows.padded("token_type_ids", pad_type)
         return {name: t if device is None else t.to(device, non_blocking=True) for name, t in inputs.items()}
 
     def _encoded(self, part: Part, positions: IntArray) -> tuple[RaggedRows, Flags]:
@@ -246,10 +252,7 @@ class TokenEncoding:
 def _ragged(sequences: dict[str, list[npt.NDArray[np.int32]]]) -> RaggedRows:
     """Sequences by column as ragged rows; all columns have the same lengths."""
     offsets = offsets_of([len(row) for row in next(iter(sequences.values()))])
-    columns = {
-        name: torch.from_numpy(np.concatenate(rows) if rows else np.empty(0, dtype=np.int32))
-        for name, rows in sequences.items()
-    }
+    columns = {name: torch.from_numpy(np.concatenate(rows)) for name, rows in sequences.items()}
     return RaggedRows(columns, torch.from_numpy(offsets))
 
 

@@ -77,9 +77,8 @@ class VectorEncoding:
         return DenseRows(values)
 
     def _standardised(self, matrix: np.ndarray[Any, np.dtype[np.float64]]) -> DenseRows:
-        if len(matrix) == 0:
-            return DenseRows(torch.empty((0, self.width), dtype=torch.float32))
-        scaled = (matrix - np.asarray(self.mean)) / np.asarray(self.std)
+        # No rows of lists have no width of their own.
+        scaled = (matrix.reshape(len(matrix), self.width) - np.asarray(self.mean)) / np.asarray(self.std)
         return DenseRows(torch.from_numpy(scaled.astype(np.float32)))
 
     def prepare(self, rows: Rows, device: Device = None, memory_format: MemoryFormat = None) -> Tensor:

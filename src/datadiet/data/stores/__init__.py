@@ -127,7 +127,7 @@ class Store:
         """How long the sequence of each example is, in the order of ids; None where all have one shape."""
         raise NotImplementedError
 
-    def dealt(
+    def given_batches(
         self,
         batches: Sequence[npt.ArrayLike],
         *,
