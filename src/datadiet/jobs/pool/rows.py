@@ -16,17 +16,7 @@ import pyarrow.compute as pc
 
 from datadiet.data import Examples, Part
 from datadiet.data.checks import check_inputs
-from datadiet.data.columns.arrow import (
-    dataset_of,
-    is_list,
-    list_lengths,
-    offsets_of,
-    one_array,
-    rows_at,
-    rows_with,
-    whole_column,
-    word_counts,
-)
+from datadiet.data.columns import arrow
 from datadiet.data.columns.images import with_encoded_images
 from datadiet.data.columns.labels import match_names, read_classes
 from datadiet.data.columns.raw import RawExamples, RawPart
@@ -93,9 +83,8 @@ def read_hypotheses(dataset: Any, base: Examples, roles: Roles) -> Hypotheses:
 def _matched_tags(found: TargetRows, base: Examples) -> tuple[TargetRows, list[int]]:
     """Tags as the base numbers them, and the rows with tags that it does not know."""
     targets = match_tags(found, base.tag_names)
-    values = np.where(
-        (targets.values < 0) & (targets.values != IGNORED), 0, targets.values
-    )  # of rows that leave
+    unknown = (targets.values < 0) & (targets.values != IGNORED)
+    values = np.where(unknown, 0, targets.values)  # such rows leave
     return dataclasses.replace(targets, values=values), list(rows_with_other_tags(found, base.tag_names))
 
 
@@ -196,7 +185,7 @@ def read_pool_rows(
     good[list(reasons)] = False
     ids = np.flatnonzero(good).astype(np.int64)
     part = Part(
-        rows_with(dataset, ids),
+        arrow.rows_with(dataset, ids),
         ids,
         np.maximum(labels[ids], 0),
         base.input_columns,
@@ -219,7 +208,7 @@ def _opened(source: Any) -> Source:
             files = sorted(f for f in path.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and f.is_file())
             if files:
                 table = pa.table({"image": [str(file.resolve()) for file in files]})
-                return Source(dataset_of(table), None, path.name, str(path), path)
+                return Source(arrow.dataset_of(table), None, path.name, str(path), path)
         return open_source(source)
     texts = isinstance(source, list) and bool(source) and all(isinstance(text, str) for text in source)
     if isinstance(source, np.ndarray) or texts:
@@ -248,8 +237,10 @@ def _note_bad(dataset: Any, base: Examples, roles: Roles, reasons: dict[int, str
     """Rows whose inputs cannot be used leave, or are refused."""
     column = roles.inputs[0]
     width = None
-    if roles.kind == "vector" and is_list(dataset.data.schema.field(column).type):
-        width = int(list_lengths(one_array(rows_at(base.train.dataset, [column], [0]), column))[0])
+    if roles.kind == "vector" and arrow.is_list(dataset.data.schema.field(column).type):
+        width = int(
+            arrow.list_lengths(arrow.one_array(arrow.rows_at(base.train.dataset, [column], [0]), column))[0]
+        )
     raw = RawExamples(roles, (RawPart("pool", dataset),))
     side = None if base.image_shape is None else base.image_shape[1]
     found = check_inputs(raw, image_size=side, limit=0, decode_all=True, width=width).parts[0].bad
@@ -305,13 +296,13 @@ def _placeholders(dataset: Any, base: Examples, roles: Roles) -> TargetRows | No
     if there.offsets is None:
         values = np.zeros((len(dataset), *there.values.shape[1:]), dtype=np.float32)
         return TargetRows(there.task, values, None, there.names)
-    offsets = offsets_of(word_counts(whole_column(dataset, roles.inputs[0])))
+    offsets = arrow.offsets_of(arrow.word_counts(arrow.whole_column(dataset, roles.inputs[0])))
     return TargetRows(there.task, np.zeros(int(offsets[-1]), dtype=np.int32), offsets, there.names)
 
 
 def _truths(dataset: Any, column: str) -> npt.NDArray[np.bool_]:
     """A column of true and false, however it is written; nothing is false."""
-    array = whole_column(dataset, column)
+    array = arrow.whole_column(dataset, column)
     if pa.types.is_boolean(array.type):
         return np.asarray(array.fill_null(False).to_numpy(zero_copy_only=False), dtype=bool)
     written = [str(value).strip().lower() for value in array.cast(pa.string()).fill_null("").to_pylist()]
@@ -326,7 +317,7 @@ def _truths(dataset: Any, column: str) -> npt.NDArray[np.bool_]:
 
 def _numbers(dataset: Any, column: str) -> npt.NDArray[np.float64]:
     require_column(column, dataset.column_names, "the pool")
-    array = whole_column(dataset, column)
+    array = arrow.whole_column(dataset, column)
     try:
         values = pc.cast(array, pa.float64()).to_numpy(zero_copy_only=False)
     except pa.ArrowException as error:
