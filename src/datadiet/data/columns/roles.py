@@ -280,11 +280,7 @@ def _are_image_paths(dataset: Dataset, column: str) -> bool:
 
 
 def _find_tagged(
-    dataset: Dataset,
-    inputs: list[str] | None,
-    label: str | None,
-    task: Task | None,
-    tags: str | None,
+    dataset: Dataset, inputs: list[str] | None, label: str | None, task: Task | None, tags: str | None
 ) -> Roles | None:
     """Roles where words have tags, which is asked for or found; None where nobody asks and none are found."""
     if task == "token_classification" and tags is None:
