@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import datadiet.data as dd
+from datadiet.foundation.errors import BadInputError
+
 
 @pytest.fixture
 def pictures():
@@ -22,3 +25,17 @@ def image_folder(tmp_path, pictures):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(path)
     return tmp_path / "insects"
+
+
+@pytest.fixture
+def refused():
+    """Loading a source with these options is refused in one sentence that matches the message."""
+
+    def check(message, source, **options):
+        with pytest.raises(BadInputError, match=message) as caught:
+            dd.load(source, **options)
+        assert caught.value.exit_code == 2
+        text = str(caught.value)
+        assert "\n" not in text and text.endswith((".", ")."))
+
+    return check

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from datadiet.data.stores.augment import Augmentation
+from datadiet.data.encodings.images import Augmentation
 from datadiet.foundation.errors import BadInputError
 
 

@@ -11,14 +11,6 @@ TEXT = [f"text {i}" for i in range(8)]
 LABEL = ["x", "y"] * 4
 
 
-def refused(message, source, **options):
-    with pytest.raises(BadInputError, match=message) as caught:
-        dd.load(source, **options)
-    assert caught.value.exit_code == 2
-    text = str(caught.value)
-    assert "\n" not in text and text.endswith((".", ")."))
-
-
 def table(**columns):
     return pa.table(columns)
 
@@ -26,11 +18,11 @@ def table(**columns):
 @pytest.mark.parametrize(
     "path", ["/nowhere/at/all", "./nothing.csv", "nothing.parquet", "a/b/c", "~nobody/x"]
 )
-def test_missing_path(path):
+def test_missing_path(refused, path):
     refused("no file or folder", path)
 
 
-def test_a_name_that_is_nothing_and_no_network(monkeypatch):
+def test_a_name_that_is_nothing_and_no_network(refused, monkeypatch):
     monkeypatch.setattr("datadiet.data.sources._hub_in_reach", lambda: False)
     refused(
         "neither a built-in name .* nor a file or folder here, and the Hugging Face hub cannot be reached",
@@ -38,7 +30,7 @@ def test_a_name_that_is_nothing_and_no_network(monkeypatch):
     )
 
 
-def test_a_name_that_the_hub_does_not_have(monkeypatch):
+def test_a_name_that_the_hub_does_not_have(refused, monkeypatch):
     def fail(name):
         raise FileNotFoundError(f"Dataset '{name}' doesn't exist on the Hub\nsecond line")
 
@@ -47,7 +39,7 @@ def test_a_name_that_the_hub_does_not_have(monkeypatch):
     refused("could not be fetched .*doesn't exist on the Hub", "someone/nothing")
 
 
-def test_a_file_that_is_no_table(tmp_path):
+def test_a_file_that_is_no_table(refused, tmp_path):
     (tmp_path / "a.docx").write_text("x")
     refused("is no table", tmp_path / "a.docx")
 
@@ -63,45 +55,45 @@ def test_a_file_that_is_no_table(tmp_path):
         ("a.json", b"[{"),
     ],
 )
-def test_a_damaged_file(tmp_path, name, content):
+def test_a_damaged_file(refused, tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     refused(r"cannot be read as|is empty|must be a list of objects", tmp_path / name)
 
 
-def test_an_empty_folder(tmp_path):
+def test_an_empty_folder(refused, tmp_path):
     refused("neither table files nor images", tmp_path)
 
 
-def test_an_empty_train_part(tmp_path):
+def test_an_empty_train_part(refused, tmp_path):
     (tmp_path / "a.csv").write_text("text,label\n")
     refused("train part .* is empty", tmp_path / "a.csv")
 
 
-def test_an_empty_test_part():
+def test_an_empty_test_part(refused):
     refused(
         "test part .* is empty", table(text=TEXT, label=LABEL), test=table(text=TEXT, label=LABEL).slice(0, 0)
     )
 
 
-def test_unknown_columns_name_the_nearest():
+def test_unknown_columns_name_the_nearest(refused):
     refused("no column 'lables'.*did you mean 'label'", table(text=TEXT, label=LABEL), label="lables")
 
 
-def test_a_test_part_without_the_columns():
+def test_a_test_part_without_the_columns(refused):
     refused(
         "no column 'label' in the test part", table(text=TEXT, label=LABEL), test=table(text=TEXT, kind=LABEL)
     )
 
 
-def test_no_label_column():
+def test_no_label_column(refused):
     refused("No label column", table(text=TEXT, other=[1] * 8))
 
 
-def test_only_one_class():
+def test_only_one_class(refused):
     refused("only one class, 'x'", table(text=TEXT, label=["x"] * 8))
 
 
-def test_a_class_with_one_example_cannot_be_held_out():
+def test_a_class_with_one_example_cannot_be_held_out(refused):
     refused(r"Class 'z' has one example \(row 7\)", table(text=TEXT, label=[*LABEL[:7], "z"]))
 
 
@@ -110,15 +102,15 @@ def test_a_class_with_one_example_can_be_trained_on_if_there_is_a_test_part():
     assert dd.load(source, test=source).num_classes == 3
 
 
-def test_as_many_classes_as_rows():
+def test_as_many_classes_as_rows(refused):
     refused("as many classes as rows", table(text=TEXT, label=TEXT))
 
 
-def test_real_valued_labels():
+def test_real_valued_labels(refused):
     refused("ask for task=.regression", table(text=TEXT, label=np.linspace(0, 1, 8)))
 
 
-def test_missing_labels_are_named_or_left_out():
+def test_missing_labels_are_named_or_left_out(refused):
     source = table(text=TEXT, label=[*LABEL[:6], None, ""])
     refused(
         r"Row 6 of the train rows.*label \(column 'label'\) is missing \(and 1 more bad rows: 7\)", source
@@ -126,7 +118,7 @@ def test_missing_labels_are_named_or_left_out():
     assert dd.load(source, on_bad_example="skip").left_out == (6, 7)
 
 
-def test_empty_texts_are_named_or_left_out():
+def test_empty_texts_are_named_or_left_out(refused):
     source = table(text=["", " \t\n", None, *TEXT[3:]], label=LABEL)
     refused(r"Row 0 .*text \(column 'text'\) is empty \(and 2 more bad rows: 1, 2\)", source)
     examples = dd.load(source, on_bad_example="skip")
@@ -134,29 +126,29 @@ def test_empty_texts_are_named_or_left_out():
     assert sorted([*examples.train.ids, *examples.test.ids]) == [3, 4, 5, 6, 7]
 
 
-def test_both_texts_of_a_pair_must_be_there():
+def test_both_texts_of_a_pair_must_be_there(refused):
     refused("column 'sentence2'", table(sentence1=TEXT, sentence2=[*TEXT[:7], ""], label=LABEL))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, None, 1e39])
-def test_numbers_that_are_none_are_named_or_left_out(value):
+def test_numbers_that_are_none_are_named_or_left_out(refused, value):
     source = table(a=list(range(8)), b=[0.5, 1.0, 2.0, value, 3.0, 4.0, value, 5.0], label=LABEL)
     refused(r"Row 3 .*NaN or infinite number \(column 'b'\) \(and 1 more bad rows: 6\)", source)
     assert dd.load(source, on_bad_example="skip").left_out == (3, 6)
 
 
-def test_many_bad_rows_are_not_all_listed():
+def test_many_bad_rows_are_not_all_listed(refused):
     source = table(a=[np.nan] * 20 + [1.0] * 4, label=["x", "y"] * 12)
     refused(r"and 19 more bad rows: 1, 2, 3, 4, 5, \.\.\.\)", source)
 
 
-def test_ragged_vectors_are_named_or_left_out():
+def test_ragged_vectors_are_named_or_left_out(refused):
     source = table(v=[[1.0, 2.0]] * 5 + [[1.0], None, [1.0, np.nan]], label=LABEL)
     refused(r"Row 5 .*has 1 numbers, where others have 2", source)
     assert dd.load(source, on_bad_example="skip").left_out == (5, 6, 7)
 
 
-def test_test_vectors_of_another_length():
+def test_test_vectors_of_another_length(refused):
     source = table(v=[[1.0, 2.0]] * 8, label=LABEL)
     refused(
         "Row 0 of the test rows.*has 3 numbers, where others have 2",
@@ -165,7 +157,7 @@ def test_test_vectors_of_another_length():
     )
 
 
-def test_test_labels_never_seen_in_train_are_named_or_left_out():
+def test_test_labels_never_seen_in_train_are_named_or_left_out(refused):
     source, held = table(text=TEXT, label=LABEL), table(text=["a", "b", "c"], label=["x", "new", "y"])
     refused("Row 1 of the test rows.*label 'new' is never seen", source, test=held)
     examples = dd.load(source, test=held, on_bad_example="skip")
@@ -183,7 +175,7 @@ def test_a_class_whose_only_rows_are_bad_is_gone_and_unseen_in_the_test_part():
     assert examples.train.labels.tolist() == [1, 0, 1, 0, 1, 0, 1] and examples.test.labels.tolist() == [0, 1]
 
 
-def test_nothing_left():
+def test_nothing_left(refused):
     refused("No example of the train part is left", table(text=[""] * 8, label=LABEL), on_bad_example="skip")
     held = table(text=["a"], label=["new"])
     refused(
@@ -191,7 +183,7 @@ def test_nothing_left():
     )
 
 
-def test_settings_that_cannot_be():
+def test_settings_that_cannot_be(refused):
     source = table(text=TEXT, label=LABEL)
     refused("on_bad_example", source, on_bad_example="ignore")
     refused("image_size", source, image_size=0)

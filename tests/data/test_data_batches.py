@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import datadiet.data as dd
-from datadiet.data.stores.order import order_of
+from datadiet.data.stores.order import num_batches, order_of
 from datadiet.foundation.errors import BadInputError
 from tiny_models import save_tokenizer
 
@@ -106,7 +106,7 @@ def test_ranks_share_each_global_batch_and_change_nothing_in_it(world_size, batc
     arguments = {"batch_size": batch_size, "seed": 2, "epoch": 5, "augment": dd.Augmentation(pad=2)}
     whole = list(store.epoch(**arguments))
     ranks = [list(store.epoch(**arguments, rank=rank, world_size=world_size)) for rank in range(world_size)]
-    assert {len(steps) for steps in ranks} == {store.num_batches(len(store), batch_size)} == {len(whole)}
+    assert {len(steps) for steps in ranks} == {num_batches(len(store), batch_size)} == {len(whole)}
     for step, batch in enumerate(whole):
         for rank, steps in enumerate(ranks):
             share = steps[step]

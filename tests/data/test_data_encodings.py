@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import datadiet.data as dd
-from datadiet.data.stores.batches import DenseRows, RaggedRows, join
+from datadiet.data.encodings import DenseRows, RaggedRows, join
 from datadiet.foundation.errors import BadInputError
 from tiny_models import save_tokenizer
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datadiet.data.holdout import hold_out
+from datadiet.data.load import hold_out
 from datadiet.foundation.errors import BadInputError
 
 

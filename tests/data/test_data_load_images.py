@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import datadiet.data as dd
-from datadiet.data.checks.images import decode, native_shape, open_image, to_array
+from datadiet.data.columns.images import decode, native_shape, open_image, to_array
 from datadiet.foundation.errors import BadInputError
 
 

@@ -18,12 +18,6 @@ def joint(**changes):
     return pa.table({"text": TEXTS, "slots": SLOTS, "intent": INTENTS, **changes})
 
 
-def refused(message, source, **options):
-    with pytest.raises(BadInputError, match=message) as caught:
-        dd.load(source, **options)
-    assert "\n" not in str(caught.value)
-
-
 def names_of_rows(part, names):
     return [[names[tag] for tag in row] for row in part.targets.rows()]
 
@@ -98,12 +92,12 @@ def test_strings_that_happen_to_have_as_many_words_are_classes():
     assert dd.load(tags).task == "token_classification"
 
 
-def test_two_columns_of_tags_are_ambiguous():
+def test_two_columns_of_tags_are_ambiguous(refused):
     refused("Both 'slot_tags' and 'slots' could be", joint(slot_tags=SLOTS))
     assert dd.load(joint(slot_tags=SLOTS), tags="slots").task == "intent_slots"
 
 
-def test_words_and_tags_that_do_not_line_up_are_named_by_row():
+def test_words_and_tags_that_do_not_line_up_are_named_by_row(refused):
     slots = list(SLOTS)
     slots[17] = "O B-date O O"
     refused(r"Row 17 .* it has 5 words .* and 4 tags", joint(slots=slots))
@@ -116,7 +110,7 @@ def test_words_and_tags_that_do_not_line_up_are_named_by_row():
     assert names_of_rows(examples.test, examples.tag_names) == [SLOTS[i].split() for i in examples.test.ids]
 
 
-def test_a_tag_in_a_list_must_be_there():
+def test_a_tag_in_a_list_must_be_there(refused):
     tokens = [["a", "b"], ["c"]] * 4
     refused("Row 1 .* a tag of it", pa.table({"tokens": tokens, "tags": [["O", "O"], [None]] * 4}))
     refused(
@@ -124,7 +118,7 @@ def test_a_tag_in_a_list_must_be_there():
     )
 
 
-def test_tags_that_only_the_test_part_has_are_named_or_left_out():
+def test_tags_that_only_the_test_part_has_are_named_or_left_out(refused):
     other = joint(slots=["O O B-town", *SLOTS[1:]])
     refused(r"Row 0 of the test rows .* its tag 'B-town' is never seen", joint(), test=other)
     examples = dd.load(joint(), test=other, on_bad_example="skip")
@@ -191,7 +185,7 @@ def test_rare_sets_make_one_class_of_all():
     assert examples.class_names == ("all",)
 
 
-def test_missing_and_unseen_labels_are_named_or_left_out():
+def test_missing_and_unseen_labels_are_named_or_left_out(refused):
     labels = [["a"], ["b"], ["a", "b"], []] * 5
     refused(
         "Row 2 .* its labels .* missing",
@@ -205,7 +199,7 @@ def test_missing_and_unseen_labels_are_named_or_left_out():
     assert examples.test.targets.values.shape == (19, 2)
 
 
-def test_a_regression_is_asked_for_and_its_bins_are_classes():
+def test_a_regression_is_asked_for_and_its_bins_are_classes(refused):
     numbers = np.random.default_rng(0).normal(size=20)
     table = pa.table({"text": TEXTS, "score": numbers})
     refused("task='regression'", table, label="score")
@@ -226,7 +220,7 @@ def test_regressions_on_vectors_of_whole_numbers_work():
     assert examples.class_names == ("<= 0", "0 to 1", "> 1")
 
 
-def test_numbers_that_are_none_are_named_or_left_out():
+def test_numbers_that_are_none_are_named_or_left_out(refused):
     numbers = [0.5, float("nan"), None, float("inf"), *np.linspace(0, 1, 16)]
     table = pa.table({"text": TEXTS, "label": numbers})
     refused("Row 1 .* NaN or infinite", table, task="regression")
@@ -235,7 +229,7 @@ def test_numbers_that_are_none_are_named_or_left_out():
     refused("needs numbers", pa.table({"text": TEXTS, "label": ["x", "y"] * 10}), task="regression")
 
 
-def test_what_cannot_be_asked_is_refused():
+def test_what_cannot_be_asked_is_refused(refused):
     refused("no task 'ranking'", joint(), task="ranking")
     refused("no column 'slotz'.*did you mean 'slots'", joint(), tags="slotz")
     refused("has no tags", joint(), tags="slots", task="multilabel")

@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import torch
 from scipy import stats
 
-from datadiet.data.columns.arrow import chunks_of, numeric_matrix, one_array, texts_of_words
+from datadiet.data.columns.arrow import chunks_of, matrix_chunks, texts_in
 from datadiet.data.encodings.images import ImageEncoding
-from datadiet.data.examples import Examples, IntArray, Part
+from datadiet.data.examples import CLASS_TASKS, Examples, IntArray
 from datadiet.data.fingerprint import fingerprint
-from datadiet.data.stores.stores import open_store
+from datadiet.data.stores import open_store
 from datadiet.foundation.atomic import atomic_path
 from datadiet.foundation.errors import BadInputError
 
@@ -111,7 +111,7 @@ def corrupt(
         raise BadInputError(f"There is no noise of kind {kind!r}; there are {', '.join(get_args(Kind))}.")
     if seed < 0:
         raise BadInputError(f"seed is {seed}; it must be 0 or above.")
-    if examples.task not in ("classification", "intent_slots"):
+    if examples.task not in CLASS_TASKS:
         raise BadInputError(
             f"Labels can be made wrong where there is one class an example; '{examples.name}' is of the task "
             f"'{examples.task}'."
@@ -133,13 +133,22 @@ def corrupt(
         chosen = _same_share_of_every_class(old, count, generator)
         weights = _checked_transition(transition, classes)[old[chosen]]
     else:
-        chosen, weights = _instance_dependent(examples, fraction, count, features, generator)
+        chosen, weights = _instance_dependent(examples, fraction, features, generator)
     weights[np.arange(count), old[chosen]] = 0.0
     new = old.copy()
     new[chosen] = _draw_columns(weights, generator)
     mask = np.zeros(len(old), dtype=bool)
     mask[chosen] = True
-    return Corrupted(_relabelled(examples, new, fraction, kind, seed), mask, old.copy(), kind, fraction, seed)
+    train = dataclasses.replace(examples.train, labels=new)
+    noise = f"{fraction:.0%} {kind.replace('_', '-')} label noise, seed {seed}"
+    corrupted = dataclasses.replace(
+        examples,
+        name=f"{examples.name} ({noise})",
+        train=train,
+        fingerprint=fingerprint(examples.class_names, (train, examples.test)),
+        notes=(*examples.notes, f"{noise}: {count} of {len(old)} labels are wrong."),
+    )
+    return Corrupted(corrupted, mask, old.copy(), kind, fraction, seed)
 
 
 def _same_share_of_every_class(labels: IntArray, count: int, generator: np.random.Generator) -> IntArray:
@@ -149,11 +158,9 @@ def _same_share_of_every_class(labels: IntArray, count: int, generator: np.rando
     quotas = np.floor(shares).astype(np.int64)
     order = np.argsort(-(shares - quotas), kind="stable")
     quotas[order[: count - int(quotas.sum())]] += 1
-    drawn = [
-        generator.choice(np.flatnonzero(labels == name), size=quota, replace=False)
-        for name, quota in zip(names, quotas, strict=True)
-    ]
-    return np.concatenate(drawn)
+    of_classes = (np.flatnonzero(labels == name) for name in names)
+    pairs = zip(of_classes, quotas, strict=True)
+    return np.concatenate([generator.choice(rows, size=quota, replace=False) for rows, quota in pairs])
 
 
 def _checked_transition(transition: npt.ArrayLike | None, classes: int) -> Floats:
@@ -173,13 +180,9 @@ def _checked_transition(transition: npt.ArrayLike | None, classes: int) -> Float
 
 
 def _instance_dependent(
-    examples: Examples,
-    fraction: float,
-    count: int,
-    features: npt.ArrayLike | None,
-    generator: np.random.Generator,
+    examples: Examples, fraction: float, features: npt.ArrayLike | None, generator: np.random.Generator
 ) -> tuple[IntArray, Floats]:
-    """Chosen positions, and for each the weights (count, classes) of what it turns into."""
+    """Chosen positions, and for each the weights (chosen, classes) of what it turns into."""
     labels, classes = examples.train.labels, examples.num_classes
     given = _features(examples) if features is None else np.asarray(features, dtype=np.float64)
     if given.ndim != 2 or len(given) != len(labels) or not np.isfinite(given).all():
@@ -188,15 +191,14 @@ def _instance_dependent(
             f"{len(labels)} training examples."
         )
     low, high = (0 - fraction) / _SPREAD, (1 - fraction) / _SPREAD
-    rates = stats.truncnorm.rvs(
-        low, high, loc=fraction, scale=_SPREAD, size=len(labels), random_state=generator
-    )
+    spread = stats.truncnorm(low, high, loc=fraction, scale=_SPREAD)
+    rates = spread.rvs(size=len(labels), random_state=generator)
     # Weighted draws without replacement: the largest of log(weight) plus Gumbel noise.
     keys = np.log(np.maximum(rates, 1e-300)) + generator.gumbel(size=len(labels))
-    chosen = np.argsort(-keys, kind="stable")[:count]
-    spread = given.std(axis=0)
-    scaled = (given - given.mean(axis=0)) / np.where(spread > 0, spread, 1.0) / np.sqrt(given.shape[1])
-    weights = np.empty((count, classes))
+    chosen = np.argsort(-keys, kind="stable")[: round(fraction * len(labels))]
+    std = given.std(axis=0)
+    scaled = (given - given.mean(axis=0)) / np.where(std > 0, std, 1.0) / np.sqrt(given.shape[1])
+    weights = np.empty((len(chosen), classes))
     for label in range(classes):
         projection = generator.standard_normal((given.shape[1], classes))
         members = labels[chosen] == label
@@ -208,8 +210,6 @@ def _instance_dependent(
 
 def _draw_columns(weights: Floats, generator: np.random.Generator) -> IntArray:
     """One column a row, drawn by the row's weights."""
-    if len(weights) == 0:
-        return np.empty(0, dtype=np.int64)
     sums = np.cumsum(weights, axis=1)
     points = generator.random(len(weights))[:, None] * sums[:, -1:]
     return np.asarray((points >= sums).sum(axis=1), dtype=np.int64)
@@ -218,19 +218,14 @@ def _draw_columns(weights: Floats, generator: np.random.Generator) -> IntArray:
 def _features(examples: Examples) -> Floats:
     train = examples.train
     if examples.kind == "vector":
-        return np.concatenate(
-            [
-                numeric_matrix(table, train.input_columns)
-                for _, table in chunks_of(train.dataset, train.input_columns)
-            ]
-        ).astype(np.float64)
+        return np.concatenate([rows for _, rows in matrix_chunks(train.dataset, train.input_columns)])
     if examples.kind == "text":
         from sklearn.feature_extraction.text import HashingVectorizer
 
         words = HashingVectorizer(n_features=_TEXT_FEATURES, alternate_sign=False)
         parts = []
         for _, table in chunks_of(train.dataset, train.input_columns):
-            columns = [texts_of_words(one_array(table, column).to_pylist()) for column in train.input_columns]
+            columns = [texts_in(table, column) for column in train.input_columns]
             parts.append(words.transform(" ".join(texts) for texts in zip(*columns, strict=True)).toarray())
         return np.concatenate(parts)
     pictures = []
@@ -239,18 +234,3 @@ def _features(examples: Examples) -> Floats:
         small = torch.nn.functional.adaptive_avg_pool2d(batch.inputs, _PICTURE_SIDE)
         pictures.append(small.flatten(1).double().cpu().numpy())
     return np.concatenate(pictures)
-
-
-def _relabelled(examples: Examples, labels: IntArray, fraction: float, kind: Kind, seed: int) -> Examples:
-    train: Part = dataclasses.replace(examples.train, labels=labels)
-    said = f"{fraction:.0%} {kind.replace('_', '-')} label noise, seed {seed}"
-    return dataclasses.replace(
-        examples,
-        name=f"{examples.name} ({said})",
-        train=train,
-        fingerprint=fingerprint(examples.class_names, (train, examples.test)),
-        notes=(
-            *examples.notes,
-            f"{said}: {round(fraction * len(labels))} of {len(labels)} labels are wrong.",
-        ),
-    )

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
 
+import datasets
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from datadiet.data.columns.arrow import rows_with
+from datadiet.data.columns.arrow import offsets_of, rows_with
 from datadiet.foundation.errors import BadInputError
 
-if TYPE_CHECKING:
-    import datasets
-    import torch
-
-
+Kind = Literal["image", "text", "vector"]
+IntArray = npt.NDArray[np.int64]
 Task = Literal["classification", "intent_slots", "token_classification", "multilabel", "regression"]
-TASKS: tuple[Task, ...] = (
-    "classification",
-    "intent_slots",
-    "token_classification",
-    "multilabel",
-    "regression",
-)
+TASKS: tuple[Task, ...] = get_args(Task)
+CLASS_TASKS = frozenset({"classification", "intent_slots"})
 TAG_TASKS = frozenset({"intent_slots", "token_classification"})
 IGNORED = -100  # a token that has no tag of its own; the target that torch's cross-entropy passes over
+
+
+def with_lengths(texts: Sequence[str]) -> bytes:
+    """Texts as bytes that no other texts have: each after its length."""
+    contents = [text.encode("utf-8", "surrogatepass") for text in texts]
+    return b"".join(f"{len(content)}:".encode() + content for content in contents)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +86,7 @@ class TargetRows:
         if self.offsets is None:
             return TargetRows(self.task, self.values[wanted], None, self.names)
         starts, lengths = self.offsets[wanted], self.lengths()[wanted]
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        offsets = offsets_of(lengths)
         index = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
         return TargetRows(self.task, self.values[index], offsets, self.names)
 
@@ -111,19 +112,13 @@ class TargetRows:
     def digest(self) -> bytes:
         """SHA-256 of the task, the names and all values."""
         found = hashlib.sha256(f"{self.task} {self.values.shape};".encode())
-        for name in self.names:
-            content = name.encode("utf-8", "surrogatepass")
-            found.update(f"{len(content)}:".encode() + content)
+        found.update(with_lengths(self.names))
         # Adding 0.0 turns -0.0 into 0.0.
         values = self.values if self.offsets is not None else self.values + np.float32(0)
         found.update(np.ascontiguousarray(values).astype(values.dtype.newbyteorder("<")).tobytes())
         if self.offsets is not None:
             found.update(self.offsets.astype("<i8").tobytes())
         return found.digest()
-
-
-Kind = Literal["image", "text", "vector"]
-IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,25 +191,19 @@ class Part:
 
     def take(self, positions: npt.ArrayLike) -> Part:
         """The part with only the rows at the given positions (increasing), targets and decoded pixels too."""
-
         wanted = np.asarray(positions, dtype=np.int64)
-        return Part(
-            rows_with(self.dataset, wanted),
-            self.ids[wanted],
-            self.labels[wanted],
-            self.input_columns,
-            self.kind,
-            {shape: pixels[wanted] for shape, pixels in self.decoded.items()},
-            None if self.targets is None else self.targets.take(wanted),
+        return replace(
+            self,
+            dataset=rows_with(self.dataset, wanted),
+            ids=self.ids[wanted],
+            labels=self.labels[wanted],
+            decoded={shape: pixels[wanted] for shape, pixels in self.decoded.items()},
+            targets=None if self.targets is None else self.targets.take(wanted),
         )
 
     def __getstate__(self) -> dict[str, Any]:
         # Decoded pixels can be gigabytes; another process decodes what it needs.
         return {**self.__dict__, "decoded": {}}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        for name, value in state.items():
-            object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,7 +245,7 @@ class Examples:
     output_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.task in ("classification", "intent_slots"):
+        if self.task in CLASS_TASKS:
             # Here classes are what a model puts out, also after `dataclasses.replace(class_names=...)`.
             object.__setattr__(self, "output_names", self.class_names)
 

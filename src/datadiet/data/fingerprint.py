@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from datadiet.data.checks.images import content_of
-from datadiet.data.columns.arrow import (
-    CHUNK_ROWS,
-    chunks_of,
-    is_list,
-    list_lengths,
-    numeric_matrix,
-    one_array,
-)
-from datadiet.data.examples import Part
+from datadiet.data.columns import arrow
+from datadiet.data.columns.images import content_of
+from datadiet.data.examples import Part, with_lengths
 
 
 def fingerprint(class_names: Sequence[str], parts: Sequence[Part]) -> str:
@@ -29,15 +21,15 @@ def fingerprint(class_names: Sequence[str], parts: Sequence[Part]) -> str:
     paths, file formats and chunk sizes do not count.
     """
     digest = hashlib.sha256()
-    _add_strings(digest, class_names)
+    digest.update(with_lengths(class_names) + b";")
     for part in parts:
         digest.update(f"{part.kind} {len(part)} {len(part.input_columns)};".encode())
         digest.update(part.ids.astype("<i8").tobytes())
         digest.update(part.labels.astype("<i8").tobytes())
         if part.kind == "vector":
-            for _, table in chunks_of(part.dataset, part.input_columns):
+            for _, matrix in arrow.matrix_chunks(part.dataset, part.input_columns):
                 # Adding 0.0 turns -0.0 into 0.0.
-                digest.update((numeric_matrix(table, part.input_columns) + 0.0).astype("<f8").tobytes())
+                digest.update((matrix + 0.0).astype("<f8").tobytes())
         else:
             for column in part.input_columns:
                 digest.update(column_digest(part, column))
@@ -46,31 +38,24 @@ def fingerprint(class_names: Sequence[str], parts: Sequence[Part]) -> str:
     return digest.hexdigest()
 
 
-def _add_strings(digest: Any, strings: Sequence[str]) -> None:
-    for string in strings:
-        content = string.encode("utf-8", "surrogatepass")
-        digest.update(f"{len(content)}:".encode() + content)
-    digest.update(b";")
-
-
 def column_digest(part: Part, column: str) -> bytes:
     """Digest of a column of texts or images: of all lengths, then of all bytes."""
     lengths, contents = hashlib.sha256(), hashlib.sha256()
-    for _, table in chunks_of(part.dataset, [column], 512 if part.kind == "image" else CHUNK_ROWS):
-        array = one_array(table, column)
+    rows = 512 if part.kind == "image" else arrow.CHUNK_ROWS
+    for _, table in arrow.chunks_of(part.dataset, [column], rows):
+        array = arrow.one_array(table, column)
         if part.kind == "image":
             encoded = pc.struct_field(array, "bytes")
             if encoded.null_count:
                 encoded = pa.array([content_of(item) for item in array.to_pylist()], pa.large_binary())
             array = encoded
-        if is_list(array.type):
-            lengths.update(list_lengths(array).astype("<i8").tobytes())
+        if arrow.is_list(array.type):
+            lengths.update(arrow.list_lengths(array).astype("<i8").tobytes())
             array = array.flatten()
         array = array.cast(pa.large_binary())
-        offsets = np.frombuffer(array.buffers()[1], dtype=np.int64)[
-            array.offset : array.offset + len(array) + 1
-        ]
+        _, starts, content = array.buffers()
+        offsets = np.frombuffer(starts, dtype=np.int64)[array.offset : array.offset + len(array) + 1]
         lengths.update(np.diff(offsets).astype("<i8").tobytes())
-        if array.buffers()[2] is not None:
-            contents.update(memoryview(array.buffers()[2])[int(offsets[0]) : int(offsets[-1])])
+        if content is not None:
+            contents.update(memoryview(content)[int(offsets[0]) : int(offsets[-1])])
     return lengths.digest() + contents.digest()

@@ -1,36 +1,27 @@
-"""Any source -> `Examples`: roles found, labels indexed, bad examples refused, a test part held out."""
+"""Any source -> `Examples`: opened, roles found, labels read, bad examples refused, a test part held out."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 import psutil
 
-from datadiet.data.checks.images import read_images
-from datadiet.data.checks.rows import (
-    DraftRows,
-    bad_texts,
-    bad_vectors,
-    check_classes,
-    require_rows,
-    unseen_classes,
-    with_encoded_images,
-    without_empty_classes,
-)
-from datadiet.data.columns.arrow import one_array, rows_at, rows_with
-from datadiet.data.columns.labels import label_values, match_names
-from datadiet.data.columns.roles import Roles, require_column
-from datadiet.data.columns.targets import Targets
-from datadiet.data.columns.task_roles import find_task_roles
-from datadiet.data.examples import Examples, IntArray, Part, Task
+from datadiet.data.checks import check_inputs
+from datadiet.data.columns.images import with_encoded_images
+from datadiet.data.columns.labels import finalize_classes, read_classes
+from datadiet.data.columns.raw import RawExamples, RawPart
+from datadiet.data.columns.roles import find_roles, require_column
+from datadiet.data.columns.targets import classes_of_targets, finalize_targets, read_targets
+from datadiet.data.examples import CLASS_TASKS, Examples, IntArray, Part, Task
 from datadiet.data.fingerprint import fingerprint
-from datadiet.data.holdout import hold_out
-from datadiet.data.sources import Source, open_source
+from datadiet.data.sources import open_source
 from datadiet.foundation.errors import BadInputError
 
 OnBadExample = Literal["error", "skip"]
+_HOLDOUT_STREAM = 0x401D
 
 
 def load(
@@ -84,166 +75,162 @@ def load(
         raise BadInputError(f"on_bad_example is '{on_bad_example}', but must be 'error' or 'skip'.")
     if image_size is not None and image_size < 1:
         raise BadInputError(f"image_size is {image_size}, but must be at least 1.")
+    skip = on_bad_example == "skip"
     opened = open_source(source)
     if test is not None:
         other = open_source(test)
         opened.test, opened.test_base = other.train, other.base
-    for part, rows in (("train", opened.train), ("test", opened.test)):
-        if rows is not None and len(rows) == 0:
-            raise BadInputError(f"The {part} part of '{opened.source}' is empty; give it rows.")
-    roles = find_task_roles(opened.train, inputs=input, label=label, task=task, tags=tags)
-    if opened.test is not None:
-        for column in (*roles.inputs, roles.label, *([roles.tags] if roles.tags else [])):
-            require_column(column, opened.test.column_names, "the test part")
-    has_classes = roles.task in ("classification", "intent_slots")
-    parts, class_names = _labelled(opened, roles) if has_classes else _without_classes(opened, roles)
-    targets = Targets(parts, roles)
-    skip = on_bad_example == "skip"
-    notes = [*opened.notes]
+    parts = opened.parts()
+    roles = find_roles(opened.train, inputs=input, label=label, task=task, tags=tags)
+    raw = _read_labels(RawExamples(roles, parts, tuple(opened.notes)))
     limit = psutil.virtual_memory().available // 4 if memory_limit is None else memory_limit
-    shape = _check_inputs(parts, roles, image_size, limit, skip, notes)
-    for rows in parts:
-        rows.refuse_or_leave_out(skip)
-    require_rows(parts[0])
-    if has_classes:
-        check_classes(parts[0], class_names, roles.label)
-    if has_classes and len(parts) == 2:
-        parts[1].note(unseen_classes(parts[0], parts[1], class_names))
-    targets.settle(notes)
-    for rows in parts[1:]:
-        rows.refuse_or_leave_out(skip)
-        require_rows(rows)
-    if not has_classes:
-        class_names = targets.classes()
-    elif not hasattr(opened.train.features[roles.label], "names"):
-        class_names = without_empty_classes(parts, class_names)
-    output_names = targets.output_names()
-    notes.insert(0, _roles_note(roles, class_names, output_names, parts[0]))
-    notes += [note for rows in parts if (note := rows.left_out_note())]
-    kept = [rows.kept() for rows in parts]
-    left_out = [tuple(sorted(rows.bad)) for rows in parts]
-    holdout = None
-    if len(parts) == 1:
-        holdout = holdout_seed
-        rows, ids = parts[0], kept[0]
-        split = hold_out(rows.labels[ids], class_names, fraction=test_fraction, seed=holdout_seed)
-        parts, kept = [rows, rows], [ids[split[0]], ids[split[1]]]
-        notes.append(
-            f"There is no test part: {len(kept[1])} of {len(ids)} examples are held out, stratified by class "
-            f"(seed {holdout_seed})."
-        )
-    train_part, test_part = (_part(rows, ids, roles) for rows, ids in zip(parts, kept, strict=True))
+    raw = check_inputs(raw, image_size=image_size, limit=limit, decode_all=skip)
+    raw = _finalize(raw, skip)
+    train_part, test_part, note = _split(raw, test_fraction, holdout_seed)
     return Examples(
         name=name or opened.name,
         kind=roles.kind,
         input_columns=roles.inputs,
         label_column=roles.label,
-        class_names=class_names,
+        class_names=raw.class_names,
         train=train_part,
         test=test_part,
-        fingerprint=fingerprint(class_names, (train_part, test_part)),
+        fingerprint=fingerprint(raw.class_names, (train_part, test_part)),
         source=opened.source,
-        holdout_seed=holdout,
-        left_out=left_out[0],
-        notes=tuple(notes),
-        image_shape=shape,
-        left_out_test=left_out[1] if len(left_out) > 1 else (),
+        holdout_seed=holdout_seed if len(parts) == 1 else None,
+        left_out=tuple(sorted(raw.parts[0].bad)),
+        notes=(_roles_note(raw), *raw.notes, *note),
+        image_shape=raw.image_shape,
+        left_out_test=tuple(sorted(raw.parts[1].bad)) if len(parts) > 1 else (),
         task=roles.task,
-        output_names=output_names,
+        output_names=raw.output_names,
     )
 
 
-def _labelled(opened: Source, roles: Roles) -> tuple[list[DraftRows], tuple[str, ...]]:
-    """Rows of both parts with encoded image columns and class indices (-1: missing, -2: not in train)."""
-    column = roles.label
-    feature = opened.train.features[column]
-    names, indices, _ = label_values(_column(opened.train, column), feature, column)
-    parts = [DraftRows("train", with_encoded_images(opened.train, roles, opened.base), indices)]
-    if opened.test is not None:
-        test_feature = opened.test.features[column]
-        array = _column(opened.test, column)
-        # Class names on one side only say what that side's numbers mean on the other side, too.
-        if not (hasattr(feature, "names") and hasattr(test_feature, "names")):
-            test_feature = feature
-        test_names, test_indices, _ = label_values(array, test_feature, column)
-        matched = match_names(test_names, test_indices, names)
-        parts.append(DraftRows("test", with_encoded_images(opened.test, roles, opened.test_base), matched))
-        for row in np.flatnonzero(matched == -2):
-            value = test_names[test_indices[row]]
-            parts[1].bad[int(row)] = f"its label '{value}' is never seen in the train part"
-    for rows in parts:
-        for row in np.flatnonzero(rows.labels == -1):
-            rows.bad[int(row)] = f"its label (column '{column}') is missing"
-    return parts, tuple(names)
+def _read_labels(raw: RawExamples) -> RawExamples:
+    """Read classes and targets of all parts, and make their image columns columns of encoded images."""
+    roles = raw.roles
+    columns = (*roles.inputs, roles.label, *([roles.tags] if roles.tags else []))
+    for column in columns if len(raw.parts) > 1 else ():
+        require_column(column, raw.parts[1].dataset.column_names, "the test part")
+    feature = raw.parts[0].dataset.features[roles.label]
+    parts: list[RawPart] = []
+    names: Sequence[str] | None = None
+    for part in raw.parts:
+        if roles.task in CLASS_TASKS:
+            part, names = read_classes(part, roles.label, feature, names)
+        if roles.kind == "image":
+            rows = with_encoded_images(part.dataset, roles.inputs[0], roles.form, part.base)
+            part = dataclasses.replace(part, dataset=rows)
+        parts.append(part)
+    return read_targets(dataclasses.replace(raw, parts=tuple(parts), class_names=tuple(names or ())))
 
 
-def _without_classes(opened: Source, roles: Roles) -> tuple[list[DraftRows], tuple[str, ...]]:
-    """Rows of both parts with encoded image columns, all of one class for the time being."""
-    given = [("train", opened.train, opened.base), ("test", opened.test, opened.test_base)]
-    parts = [
-        DraftRows(where, with_encoded_images(rows, roles, base), np.zeros(len(rows), dtype=np.int64))
-        for where, rows, base in given
-        if rows is not None
+def _finalize(raw: RawExamples, skip: bool) -> RawExamples:
+    """Refuse bad rows or leave them out, and number the classes, tags and labels that good training rows have."""
+    for part in raw.parts:
+        part.refuse_bad(skip)
+    raw.parts[0].require_rows()
+    if raw.roles.task in CLASS_TASKS:
+        raw = finalize_classes(raw)
+    raw = finalize_targets(raw)
+    for part in raw.parts[1:]:
+        part.refuse_bad(skip)
+        part.require_rows()
+    if raw.roles.task not in CLASS_TASKS:
+        raw = classes_of_targets(raw)
+    left_out = [part.left_out_note() for part in raw.parts if part.bad]
+    return dataclasses.replace(raw, notes=(*raw.notes, *left_out))
+
+
+def _split(raw: RawExamples, fraction: float, seed: int) -> tuple[Part, Part, list[str]]:
+    """The train and the test part, and what there is to say; without a test part one is held out."""
+    if len(raw.parts) == 2:
+        train, test = (_part(raw, number, part.kept()) for number, part in enumerate(raw.parts))
+        return train, test, []
+    ids = raw.parts[0].kept()
+    split = hold_out(raw.parts[0].labels[ids], raw.class_names, fraction=fraction, seed=seed)
+    train, test = (_part(raw, 0, ids[positions]) for positions in split)
+    held_out = f"{len(test)} of {len(ids)} examples are held out, stratified by class (seed {seed})"
+    return train, test, [f"There is no test part: {held_out}."]
+
+
+def _part(raw: RawExamples, number: int, ids: IntArray) -> Part:
+    """The rows of a part with the given ids (positions in the source)."""
+    part, shape = raw.parts[number], raw.image_shape
+    decoded = {} if part.pixels is None or shape is None else {shape: part.pixels}
+    every = np.arange(len(part.labels))
+    whole = Part(part.dataset, every, part.labels, raw.roles.inputs, raw.roles.kind, decoded, part.targets)
+    return whole if len(ids) == len(every) else whole.take(ids)
+
+
+def hold_out(
+    labels: IntArray, class_names: tuple[str, ...], *, fraction: float, seed: int
+) -> tuple[IntArray, IntArray]:
+    """Positions that stay for training and positions held out for testing, both sorted.
+
+    Exactly `round(fraction * n)` are held out, but at least one of each class and never all of one.
+    Each class gives its share, rounded by the largest remainder (ties: the first class).
+
+    Raises:
+        BadInputError: `fraction` is not between 0 and 1, or a class has a single example.
+
+    >>> train, test = hold_out(np.array([0, 0, 0, 0, 1, 1]), ("a", "b"), fraction=0.5, seed=0)
+    >>> len(test), sorted([*train, *test]) == list(range(6))
+    (3, True)
+    """
+    if not 0 < fraction < 1:
+        raise BadInputError(f"test_fraction is {fraction}, but must lie between 0 and 1.")
+    counts = np.bincount(labels, minlength=len(class_names))
+    single = np.flatnonzero(counts == 1)
+    if len(single):
+        row = int(np.flatnonzero(labels == single[0])[0])
+        raise BadInputError(
+            f"Class '{class_names[single[0]]}' has one example (row {row}), too few for the train and "
+            "the test part; give a test part, or remove or merge that class."
+        )
+    present = counts > 0
+    size = min(max(round(fraction * len(labels)), int(present.sum())), len(labels) - int(present.sum()))
+    shares = _shares(counts, size)
+    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([_HOLDOUT_STREAM, seed % 2**64])))
+    held_out = [
+        generator.permutation(np.flatnonzero(labels == index))[: shares[index]]
+        for index in np.flatnonzero(present)
     ]
-    return parts, ()
+    test = np.sort(np.concatenate(held_out)).astype(np.int64)
+    train = np.setdiff1d(np.arange(len(labels), dtype=np.int64), test, assume_unique=True)
+    return train, test
 
 
-def _column(dataset: Any, column: str) -> Any:
-    return one_array(rows_at(dataset, [column], slice(None)), column)
+def _shares(counts: IntArray, size: int) -> IntArray:
+    """How many of each class make up `size`: in proportion, at least 1 and at most all but 1."""
+    exact = counts * (size / counts.sum())
+    least, most = np.minimum(counts, 1), np.maximum(counts - 1, 0)
+    shares: IntArray = np.clip(np.floor(exact).astype(np.int64), least, most)
+    while shares.sum() != size:
+        step = 1 if shares.sum() < size else -1
+        room = shares < most if step == 1 else shares > least
+        # The class that is furthest from its exact share moves, one example at a time.
+        gap = np.where(room, step * (exact - shares), -np.inf)
+        shares[int(np.argmax(gap))] += step
+    return shares
 
 
-def _check_inputs(
-    parts: list[DraftRows], roles: Roles, image_size: int | None, limit: int, skip: bool, notes: list[str]
-) -> tuple[int, int, int] | None:
-    """Note what is wrong with single rows; decode images where they fit. Returns the images' shape."""
-    if roles.kind == "text":
-        for rows in parts:
-            rows.note(bad_texts(rows.dataset, roles.inputs))
-        return None
-    if roles.kind == "vector":
-        width: int | None = None
-        for rows in parts:
-            found, width = bad_vectors(rows.dataset, roles.inputs, width)
-            rows.note(found)
-        return None
-    found_images = read_images(
-        [rows.dataset for rows in parts], roles.inputs[0], image_size=image_size, limit=limit, decode_all=skip
-    )
-    for rows, pixels, failed in zip(parts, found_images.pixels, found_images.failed, strict=True):
-        rows.pixels = pixels
-        rows.note({row: f"its image cannot be decoded: {reason}" for row, reason in failed.items()})
-    notes.extend(found_images.notes)
-    return found_images.shape
-
-
-def _part(rows: DraftRows, ids: IntArray, roles: Roles) -> Part:
-    """The rows with the given ids (positions in the source) as a part."""
-    whole = len(ids) == len(rows.labels)
-    dataset = rows.dataset if whole else rows_with(rows.dataset, ids)
-    targets = None if rows.targets is None else rows.targets.take(ids)
-    part = Part(dataset, ids, rows.labels[ids], roles.inputs, roles.kind, targets=targets)
-    if rows.pixels is not None:
-        pixels = rows.pixels if whole else rows.pixels[ids]
-        _, channels, height, width = pixels.shape
-        part.decoded[(channels, height, width)] = pixels
-    return part
-
-
-def _roles_note(
-    roles: Roles, class_names: Sequence[str], output_names: Sequence[str], train: DraftRows
-) -> str:
+def _roles_note(raw: RawExamples) -> str:
+    """A sentence on which columns are what."""
+    roles, targets = raw.roles, raw.parts[0].targets
     shown = ", ".join(f"'{column}'" for column in roles.inputs[:4])
     more = f" and {len(roles.inputs) - 4} more" if len(roles.inputs) > 4 else ""
-    left = f"; not used: {', '.join(roles.ignored)}" if roles.ignored else ""
+    ignored = f"; not used: {', '.join(roles.ignored)}" if roles.ignored else ""
     plural = "s" if len(roles.inputs) > 1 else ""
-    label = f"label: column '{roles.label}' with {len(class_names)} classes"
-    tags = len(train.targets.names) if train.targets is not None else 0
+    tags = f"tags of words: column '{roles.tags}' with {len(targets.names) if targets else 0} tags"
+    label = f"label: column '{roles.label}' with {len(raw.class_names)} classes"
     if roles.task == "intent_slots":
-        label += f"; tags of words: column '{roles.tags}' with {tags} tags"
+        label += f"; {tags}"
     elif roles.task == "token_classification":
-        label = f"tags of words: column '{roles.tags}' with {tags} tags"
+        label = tags
     elif roles.task == "multilabel":
-        label = f"labels: lists of column '{roles.label}' with {len(output_names)} labels"
+        label = f"labels: lists of column '{roles.label}' with {len(raw.output_names)} labels"
     elif roles.task == "regression":
         label = f"number to predict: column '{roles.label}'"
-    return f"Input: {roles.kind} column{plural} {shown}{more}; {label}{left}."
+    return f"Input: {roles.kind} column{plural} {shown}{more}; {label}{ignored}."

@@ -1,35 +1,45 @@
-"""Raw Arrow columns of a `datasets.Dataset`: in chunks, without decoding anything, and as words."""
+"""Raw Arrow columns of a `Dataset`: in chunks, without decoding anything, and as words."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import Dataset, DatasetInfo, Features
+from datasets.table import InMemoryTable
 
-if TYPE_CHECKING:
-    import datasets
+Floats = npt.NDArray[np.float64]
+CHUNK_ROWS = 4096
+# Making a view costs `datasets` milliseconds, more than reading a row through it.
+_VIEWS: WeakKeyDictionary[Any, dict[tuple[str, ...], Any]] = WeakKeyDictionary()
 
 
-def dataset_of(table: Any, features: datasets.Features | None = None) -> datasets.Dataset:
+def dataset_of(table: Any, features: Features | None = None) -> Dataset:
     """A `pyarrow.Table` as an in-memory data set; `datasets` metadata in its schema is honoured."""
-    import datasets
-    from datasets.table import InMemoryTable
-
     # The fingerprint of `datasets` only names its caches; content is fingerprinted elsewhere.
-    info = datasets.DatasetInfo(features=features)
-    return datasets.Dataset(InMemoryTable(table), info=info, fingerprint=uuid.uuid4().hex[:16])
+    info = DatasetInfo(features=features)
+    return Dataset(InMemoryTable(table), info=info, fingerprint=uuid.uuid4().hex[:16])
 
 
-def rows_with(dataset: datasets.Dataset, positions: npt.NDArray[np.int64]) -> datasets.Dataset:
+def with_column(dataset: Dataset, column: str, values: Any, feature: Any) -> Dataset:
+    """The data set with other values of a column, its other columns as they were."""
+    features = Features({**dataset.features, column: feature})
+    table = dataset.with_format("arrow")[:]
+    arrays = [values if name == column else table.column(name) for name in table.column_names]
+    return dataset_of(pa.Table.from_arrays(arrays, schema=features.arrow_schema))
+
+
+def rows_with(dataset: Dataset, positions: npt.NDArray[np.int64]) -> Dataset:
     """The rows at increasing positions: copied if they are in memory, by reference if they lie on disk.
 
     >>> import datasets
-    >>> rows_with(datasets.Dataset.from_dict({"x": [4, 5, 6]}), np.array([0, 2]))["x"][:]
+    >>> rows_with(Dataset.from_dict({"x": [4, 5, 6]}), np.array([0, 2]))["x"][:]
     [4, 6]
     """
     if dataset.cache_files:
@@ -40,20 +50,15 @@ def rows_with(dataset: datasets.Dataset, positions: npt.NDArray[np.int64]) -> da
     return dataset_of(dataset.with_format("arrow")[:].filter(pa.array(chosen)), dataset.features)
 
 
-CHUNK_ROWS = 4096
-# Making a view costs `datasets` milliseconds, more than reading a row through it.
-_VIEWS: WeakKeyDictionary[Any, dict[tuple[str, ...], Any]] = WeakKeyDictionary()
-
-
 def rows_at(
-    dataset: datasets.Dataset,
+    dataset: Dataset,
     columns: Sequence[str],
     positions: slice | Sequence[int] | npt.NDArray[np.int64],
 ) -> Any:
     """The given rows as a `pyarrow.Table` of the given columns, images still encoded.
 
     >>> import datasets
-    >>> rows = datasets.Dataset.from_dict({"x": [1, 2, 3], "y": [4, 5, 6]})
+    >>> rows = Dataset.from_dict({"x": [1, 2, 3], "y": [4, 5, 6]})
     >>> rows_at(rows, ["y"], [2, 0])["y"].to_pylist()
     [6, 4]
     """
@@ -64,16 +69,14 @@ def rows_at(
     return view[wanted] if wanted else view[0:0]
 
 
-def chunks_of(
-    dataset: datasets.Dataset, columns: Sequence[str], chunk_rows: int = CHUNK_ROWS
-) -> Iterator[tuple[int, Any]]:
+def chunks_of(dataset: Dataset, columns: Sequence[str], rows: int = CHUNK_ROWS) -> Iterator[tuple[int, Any]]:
     """The whole data set in order: pairs of (position of the first row, `pyarrow.Table`)."""
     view = _arrow_view(dataset, tuple(columns))
-    for start in range(0, len(dataset), chunk_rows):
-        yield start, view[start : start + chunk_rows]
+    for start in range(0, len(dataset), rows):
+        yield start, view[start : start + rows]
 
 
-def _arrow_view(dataset: datasets.Dataset, columns: tuple[str, ...]) -> Any:
+def _arrow_view(dataset: Dataset, columns: tuple[str, ...]) -> Any:
     """The columns of a data set as Arrow, kept for as long as the data set lives."""
     views = _VIEWS.setdefault(dataset, {})
     if columns not in views:
@@ -83,14 +86,16 @@ def _arrow_view(dataset: datasets.Dataset, columns: tuple[str, ...]) -> Any:
 
 def one_array(table: Any, column: str) -> Any:
     """A table's column as one `pyarrow.Array`."""
-    chunked = table.column(column)
-    combined = chunked.combine_chunks()
-    if isinstance(combined, pa.ChunkedArray):
-        combined = pa.concat_arrays(combined.chunks) if combined.num_chunks else pa.array([], combined.type)
+    combined = table.column(column).combine_chunks()
     return combined.storage if isinstance(combined, pa.ExtensionArray) else combined
 
 
-def numeric_matrix(table: Any, columns: Sequence[str]) -> npt.NDArray[np.float64]:
+def whole_column(dataset: Dataset, column: str) -> Any:
+    """A column of all rows as one `pyarrow.Array`."""
+    return one_array(rows_at(dataset, [column], slice(None)), column)
+
+
+def numeric_matrix(table: Any, columns: Sequence[str]) -> Floats:
     """Number columns, or one column of equally long lists, as float64 (rows, width); missing is NaN.
 
     Raises:
@@ -106,10 +111,16 @@ def numeric_matrix(table: Any, columns: Sequence[str]) -> npt.NDArray[np.float64
                 raise ValueError(f"the lists of column '{column}' are not equally long")
             width *= int(lengths[0]) if len(lengths) else 0
             array = array.flatten()
-        values = array.cast(pa.float64()) if not pa.types.is_boolean(array.type) else array.cast(pa.int8())
+        values = array.cast(pa.int8() if pa.types.is_boolean(array.type) else pa.float64())
         flat = np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.float64)
         pieces.append(flat.reshape(table.num_rows, width) if width else np.empty((table.num_rows, 0)))
     return pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1)
+
+
+def matrix_chunks(dataset: Dataset, columns: Sequence[str]) -> Iterator[tuple[int, Floats]]:
+    """Number columns of the whole data set in order: pairs of (position of the first row, matrix)."""
+    for start, table in chunks_of(dataset, columns):
+        yield start, numeric_matrix(table, columns)
 
 
 def is_list(kind: Any) -> bool:
@@ -117,12 +128,34 @@ def is_list(kind: Any) -> bool:
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
+def is_text(kind: Any) -> bool:
+    """Whether an Arrow type is a string of any sort."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def is_words(kind: Any) -> bool:
+    """Whether an Arrow type is a list of strings."""
+    return is_list(kind) and is_text(kind.value_type)
+
+
+def is_number(kind: Any) -> bool:
+    """Whether an Arrow type is a number that is no truth value."""
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+
+
 def list_lengths(array: Any) -> npt.NDArray[np.int64]:
     """How long each list of a list array is; 0 where it is missing."""
-    import pyarrow.compute
-
-    lengths = pyarrow.compute.list_value_length(array).fill_null(0)
+    lengths = pc.list_value_length(array).fill_null(0)
     return np.asarray(lengths.to_numpy(zero_copy_only=False), dtype=np.int64)
+
+
+def offsets_of(lengths: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """Where each of several sequences begins that lie one after another, and where the last ends.
+
+    >>> offsets_of([2, 0, 3]).tolist()
+    [0, 2, 2, 5]
+    """
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
 def words_of(array: Any) -> list[list[str]]:
@@ -138,6 +171,14 @@ def words_of(array: Any) -> list[list[str]]:
     return [[] if row is None else row.split() for row in rows]
 
 
-def texts_of_words(values: Sequence[Any]) -> list[str]:
-    """Texts as they are; lists of words with a space between any two."""
+def word_counts(array: Any) -> npt.NDArray[np.int64]:
+    """How many words each row of an Arrow array has, as `words_of` counts them; also of lists of numbers."""
+    if is_list(array.type):
+        return list_lengths(array)
+    return np.array([len(row) for row in words_of(array)], dtype=np.int64)
+
+
+def texts_in(table: Any, column: str) -> list[str]:
+    """The texts of a table's column as they are; of lists of words, with a space between any two."""
+    values = one_array(table, column).to_pylist()
     return [value if isinstance(value, str) else " ".join(value) for value in values]

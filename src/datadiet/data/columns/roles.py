@@ -1,4 +1,7 @@
-"""Which columns are the inputs and which is the label: named by the user, or found by convention."""
+"""Which columns are the inputs, the label and the tags, and which task they hold: named by the user, or found.
+
+What is found comes from conventional names and from types, and tags of words from whether they line up with words.
+"""
 
 from __future__ import annotations
 
@@ -6,97 +9,61 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+from datasets import Dataset
 
-from datadiet.data.columns.arrow import is_list, rows_at
-from datadiet.data.examples import Kind, Task
+from datadiet.data.columns import arrow
+from datadiet.data.examples import TAG_TASKS, TASKS, Kind, Task
 from datadiet.foundation.errors import BadInputError
 
-if TYPE_CHECKING:
-    import datasets
+Groups = Sequence[Sequence[str]]
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+def _groups(*texts: str) -> Groups:
+    return tuple(_words(text) for text in texts)
 
 
 # In each list, earlier groups win over later ones; two columns of one group are ambiguous.
-_LABEL_NAMES = (
-    ("label", "labels"),
-    ("target", "targets", "class", "classes", "class_label", "y", "category", "intent", "sentiment", "topic"),
+_LABEL_NAMES = _groups(
+    "label labels", "target targets class classes class_label y category intent sentiment topic"
 )
-_TEXT_NAMES = (
-    ("text", "texts"),
-    (
-        "sentence",
-        "sentences",
-        "content",
-        "utterance",
-        "query",
-        "question",
-        "document",
-        "review",
-        "title",
-        "body",
-    ),
+_TEXT_NAMES = _groups(
+    "text texts", "sentence sentences content utterance query question document review title body"
 )
-_TEXT_PAIRS = (
-    ("premise", "hypothesis"),
-    ("sentence1", "sentence2"),
-    ("sentence_1", "sentence_2"),
-    ("question1", "question2"),
-    ("question", "sentence"),
-    ("question", "answer"),
-    ("text1", "text2"),
-    ("text_a", "text_b"),
-    ("sentence_a", "sentence_b"),
+_TEXT_PAIRS = _groups(
+    "premise hypothesis",
+    "sentence1 sentence2",
+    "sentence_1 sentence_2",
+    "question1 question2",
+    "question sentence",
+    "question answer",
+    "text1 text2",
+    "text_a text_b",
+    "sentence_a sentence_b",
 )
-_IMAGE_NAMES = (("image", "img", "images"), ("pixel_values", "pixels", "picture", "photo"))
-_PATH_NAMES = (
-    "image",
-    "img",
-    "image_path",
-    "img_path",
-    "file_name",
-    "filename",
-    "file",
-    "path",
-    "filepath",
-    "file_path",
-)
-_VECTOR_NAMES = (("features", "vector", "embedding", "embeddings", "x", "inputs", "input"),)
+_IMAGE_NAMES = _groups("image img images", "pixel_values pixels picture photo")
+_PATH_NAMES = _words("image img image_path img_path file_name filename file path filepath file_path")
+_VECTOR_NAMES = _groups("features vector embedding embeddings x inputs input")
 _ROW_NUMBER_NAMES = frozenset(
-    {
-        "id",
-        "ids",
-        "idx",
-        "index",
-        "row",
-        "row_id",
-        "example_id",
-        "uid",
-        "uuid",
-        "unnamed: 0",
-        "__index_level_0__",
-        "",
-    }
+    ["unnamed: 0", "__index_level_0__", "", *_words("id ids idx index row row_id example_id uid uuid")]
 )
 IMAGE_SUFFIXES = frozenset(
-    {
-        ".png",
-        ".jpg",
-        ".jpeg",
-        ".webp",
-        ".bmp",
-        ".gif",
-        ".tif",
-        ".tiff",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".pnm",
-        ".jp2",
-        ".avif",
-    }
+    _words(".png .jpg .jpeg .webp .bmp .gif .tif .tiff .ppm .pgm .pbm .pnm .jp2 .avif")
 )
+_TAG_NAMES = _groups(
+    "slots slot_tags slot_labels slot", "tags ner_tags ner bio bio_tags token_labels word_labels"
+)
+_LABELS = _groups("labels label")
+# Tags of the grammar: something to learn only where nothing else is.
+_GRAMMAR_NAMES = _groups("pos_tags upos pos xpos chunk_tags")
+_WORD_NAMES = _words("tokens words text sentence utterance query")
+_NUMBER_NAMES = _words("label labels target targets y score scores rating value")
+_SAMPLE_ROWS = 500
 
 
 @dataclass(frozen=True)
@@ -119,34 +86,60 @@ class Roles:
 
 
 def find_roles(
-    dataset: datasets.Dataset, *, inputs: str | Sequence[str] | None = None, label: str | None = None
+    dataset: Dataset,
+    *,
+    inputs: str | Sequence[str] | None = None,
+    label: str | None = None,
+    task: Task | None = None,
+    tags: str | None = None,
 ) -> Roles:
-    """The roles of a data set's columns.
+    """The roles of a data set's columns and the task that they hold, found where it is not named.
+
+    A column of tags is one with a tag for each word in at least half of the first 500 rows (a column named
+    `labels` or `label`: in nine of ten, where not all texts have the same number of words).
 
     Raises:
         BadInputError: a named column does not exist, or the roles cannot be told from the names and types.
 
     >>> import datasets
-    >>> find_roles(datasets.Dataset.from_dict({"text": ["a", "b"], "intent": ["x", "y"]})).inputs
+    >>> find_roles(Dataset.from_dict({"text": ["a", "b"], "intent": ["x", "y"]})).inputs
     ('text',)
+    >>> rows = {"text": ["to rome", "fly home"], "slots": ["O B-city", "O O"], "intent": ["go", "fly"]}
+    >>> find_roles(Dataset.from_dict(rows)).task
+    'intent_slots'
     """
     columns = list(dataset.column_names)
-    named = [inputs] if isinstance(inputs, str) else list(inputs) if inputs is not None else None
-    for wanted in [*(named or []), *([label] if label is not None else [])]:
+    named = [inputs] if isinstance(inputs, str) else None if inputs is None else list(inputs)
+    if task is not None and task not in TASKS:
+        raise BadInputError(f"There is no task '{task}'; there are {', '.join(TASKS)}.")
+    if tags is not None:
+        require_column(tags, columns)
+        if task is not None and task not in TAG_TASKS:
+            raise BadInputError(f"The task '{task}' has no tags; leave out tags, or the task.")
+    for wanted in [*([] if label is None else [label]), *(named or [])]:
         require_column(wanted, columns)
-    if named is not None and label is not None and label in named:
+    if task is None or task in TAG_TASKS:
+        tagged = _find_tagged(dataset, named, label, task, tags)
+        if tagged is not None:
+            return tagged
+    if named is not None and label in named:
         raise BadInputError(f"Column '{label}' cannot be the input and the label at once; name two columns.")
-    label = (
-        label if label is not None else find_label(dataset, [c for c in columns if c not in (named or [])])
-    )
-    forms = {column: _form(dataset, column) for column in columns if column != label}
+    free = [column for column in columns if column not in (named or [])]
+    if label is None and task == "regression":
+        label = next((name for name in _NUMBER_NAMES if name in free), None)
+    if label is None:
+        label = _find_label(dataset, free)
+    assert label is not None
+    ignored: list[str] = []
     if named is None:
-        named, ignored = _find_inputs(forms, label)
-    else:
-        if not named:
-            raise BadInputError("No input column is named; give at least one.")
-        ignored = []
-    return _roles(named, forms, label, ignored)
+        named, ignored = _find_inputs({c: _form(dataset, c) for c in columns if c != label}, label)
+    elif not named:
+        raise BadInputError("No input column is named; give at least one.")
+    kind, form = input_form(dataset, named)
+    if task is None:
+        several = arrow.is_list(dataset.data.schema.field(label).type)
+        task = "multilabel" if several else "classification"
+    return Roles(kind, form, tuple(named), label, tuple(ignored), task)
 
 
 def require_column(wanted: str, columns: Sequence[str], where: str = "the data") -> None:
@@ -159,43 +152,33 @@ def require_column(wanted: str, columns: Sequence[str], where: str = "the data")
         )
 
 
-def _roles(named: Sequence[str], forms: dict[str, str], label: str, ignored: Sequence[str]) -> Roles:
-    """Check that the input columns go together."""
-    kinds = {forms[column] for column in named}
-    if kinds <= {"number", "list"} and (kinds == {"number"} or len(named) == 1):
-        form = "numbers" if kinds == {"number"} else "list"
-        return Roles("vector", form, tuple(named), label, tuple(ignored))
-    if kinds == {"text"} and len(named) <= 2:
-        return Roles("text", "text", tuple(named), label, tuple(ignored))
-    if kinds == {"tokens"} and len(named) == 1:
-        return Roles("text", "tokens", tuple(named), label, tuple(ignored))
-    if len(named) == 1 and kinds <= {"image", "path", "array"}:
-        return Roles("image", kinds.pop(), tuple(named), label, tuple(ignored))
-    stated = ", ".join(f"'{column}' ({forms[column]})" for column in named)
+def input_form(dataset: Dataset, columns: Sequence[str]) -> tuple[Kind, str]:
+    """The kind of the examples and the form (see `Roles`) of input columns.
+
+    Raises:
+        BadInputError: the columns do not go together.
+    """
+    forms = {column: _form(dataset, column) for column in columns}
+    found = set(forms.values())
+    if found == {"number"}:
+        return "vector", "numbers"
+    if found == {"text"} and len(columns) <= 2:
+        return "text", "text"
+    if len(columns) == 1:
+        form = found.pop()
+        if form in ("list", "tokens"):
+            return "vector" if form == "list" else "text", form
+        if form in ("image", "path", "array"):
+            return "image", form
+    stated = ", ".join(f"'{column}' ({form})" for column, form in forms.items())
     raise BadInputError(
         f"The columns {stated} cannot be inputs together; use one image column, one or two text columns, "
         "number columns, or one column of lists."
     )
 
 
-def find_label(dataset: datasets.Dataset, columns: Sequence[str]) -> str:
-    """The label column among the given ones, by its name or its class names.
-
-    Raises:
-        BadInputError: there is none, or several would do equally well.
-    """
-    found = label_or_none(dataset, columns)
-    if found is None:
-        raise BadInputError(f"No label column is to be found among {_listed(columns)}; name it with label.")
-    return found
-
-
-def label_or_none(dataset: datasets.Dataset, columns: Sequence[str]) -> str | None:
-    """The label column among the given ones, None if there is none.
-
-    Raises:
-        BadInputError: several would do equally well.
-    """
+def _find_label(dataset: Dataset, columns: Sequence[str], *, required: bool = True) -> str | None:
+    """The label column among the given ones, by its name or its class names; several are an error."""
     for group in _LABEL_NAMES:
         found = _named_in(columns, group)
         if len(found) > 1:
@@ -205,33 +188,32 @@ def label_or_none(dataset: datasets.Dataset, columns: Sequence[str]) -> str | No
         if found:
             return found[0]
     class_labels = [c for c in columns if hasattr(dataset.features[c], "names")]
-    if len(class_labels) == 1:
-        return class_labels[0]
-    if class_labels:
+    if len(class_labels) > 1:
         raise BadInputError(f"Any of {_listed(class_labels)} could be the label column; name one with label.")
-    return None
+    if required and not class_labels:
+        raise BadInputError(f"No label column is to be found among {_listed(columns)}; name it with label.")
+    return class_labels[0] if class_labels else None
 
 
 def _find_inputs(forms: dict[str, str], label: str) -> tuple[list[str], list[str]]:
     """Input columns by type and convention, and the columns that look like row numbers."""
-    by_form: dict[str, list[str]] = {}
-    for column, form in forms.items():
-        by_form.setdefault(form, []).append(column)
-    images = by_form.get("image", []) + by_form.get("array", [])
-    paths = [column for column in by_form.get("path", []) if _plain(column) in _PATH_NAMES]
-    if images or paths:
-        return [_only(images or paths, _IMAGE_NAMES, "image")], []
-    texts = by_form.get("text", []) + by_form.get("path", [])
+
+    def of_form(*wanted: str) -> list[str]:
+        return [column for form in wanted for column, found in forms.items() if found == form]
+
+    images = of_form("image", "array") or _named_in(of_form("path"), _PATH_NAMES)
+    if images:
+        return [_only(images, _IMAGE_NAMES, "image")], []
+    texts = of_form("text", "path")
+    if len(found := _named_in(texts, _TEXT_NAMES[0])) == 1:
+        return found, []
     lowered = {_plain(column): column for column in texts}
-    for group in _TEXT_NAMES[:1]:
-        if len(found := _named_in(texts, group)) == 1:
-            return found, []
-    for first, second in _TEXT_PAIRS:
-        if first in lowered and second in lowered:
-            return [lowered[first], lowered[second]], []
-    rows = [column for column in by_form.get("number", []) if _plain(column) in _ROW_NUMBER_NAMES]
-    numbers = [column for column in by_form.get("number", []) if column not in rows]
-    lists = by_form.get("list", [])
+    for pair in _TEXT_PAIRS:
+        if all(name in lowered for name in pair):
+            return [lowered[name] for name in pair], []
+    rows = _named_in(of_form("number"), _ROW_NUMBER_NAMES)
+    numbers = [column for column in of_form("number") if column not in rows]
+    lists = of_form("list")
     if texts and (any(_named_in(texts, group) for group in _TEXT_NAMES) or not (numbers or lists)):
         return [_only(texts, _TEXT_NAMES, "text")], []
     if texts:
@@ -240,7 +222,7 @@ def _find_inputs(forms: dict[str, str], label: str) -> tuple[list[str], list[str
             "name them with input."
         )
     if lists:
-        if numbers and not any(_named_in(lists, group) for group in _VECTOR_NAMES):
+        if numbers and not _named_in(lists, _VECTOR_NAMES[0]):
             raise BadInputError(
                 f"The inputs could be lists ({_listed(lists)}) or numbers ({_listed(numbers)}); "
                 "name them with input."
@@ -248,7 +230,7 @@ def _find_inputs(forms: dict[str, str], label: str) -> tuple[list[str], list[str
         return [_only(lists, _VECTOR_NAMES, "vector")], []
     if numbers:
         return numbers, rows
-    if words := _named_in(by_form.get("tokens", []), ("tokens", "words")):
+    if words := _named_in(of_form("tokens"), ("tokens", "words")):
         return [_only(words, (), "words")], []
     raise BadInputError(
         f"No input column is to be found beside the label '{label}' (columns: {_listed(list(forms))}); "
@@ -256,22 +238,18 @@ def _find_inputs(forms: dict[str, str], label: str) -> tuple[list[str], list[str
     )
 
 
-def _only(columns: Sequence[str], names: Sequence[Sequence[str]], what: str) -> str:
+def _only(columns: Sequence[str], names: Groups, what: str) -> str:
     """The one column, or the one with a conventional name."""
-    if len(columns) == 1:
-        return columns[0]
-    for group in names:
-        found = _named_in(columns, group)
-        if len(found) == 1:
-            return found[0]
-        if found:
-            break
+    named = next((found for group in names if (found := _named_in(columns, group))), columns)
+    for candidates in (columns, named):
+        if len(candidates) == 1:
+            return candidates[0]
     raise BadInputError(
         f"Any of the {what} columns {_listed(columns)} could be the input; name one with input."
     )
 
 
-def _form(dataset: datasets.Dataset, column: str) -> str:
+def _form(dataset: Dataset, column: str) -> str:
     """What a column holds: image, path, array, text, tokens, number, list, or other."""
     feature = dataset.features[column]
     if type(feature).__name__ == "Image":
@@ -280,51 +258,141 @@ def _form(dataset: datasets.Dataset, column: str) -> str:
         return "array"
     kind = dataset.data.schema.field(column).type
     if pa.types.is_struct(kind):
-        fields = {kind.field(index).name for index in range(kind.num_fields)}
-        return "image" if fields == {"bytes", "path"} else "other"
+        return "image" if {field.name for field in kind} == {"bytes", "path"} else "other"
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        return "image" if _plain(column) in {name for group in _IMAGE_NAMES for name in group} else "other"
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return "image" if any(_named_in([column], group) for group in _IMAGE_NAMES) else "other"
+    if arrow.is_text(kind):
         return "path" if _are_image_paths(dataset, column) else "text"
-    if _is_number(kind):
-        return "number"
-    if is_list(kind) and (pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type)):
+    if arrow.is_words(kind):
         return "tokens"
     depth = 0
-    while is_list(kind):
+    while arrow.is_list(kind):
         depth, kind = depth + 1, kind.value_type
-    if depth and _is_number(kind):
-        return "list" if depth == 1 else "array" if depth <= 3 else "other"
-    return "other"
+    if depth > 3 or not (arrow.is_number(kind) or pa.types.is_boolean(kind)):
+        return "other"
+    return ("number", "list", "array", "array")[depth]
 
 
-def _is_number(kind: Any) -> bool:
-    return bool(
-        pa.types.is_integer(kind)
-        or pa.types.is_floating(kind)
-        or pa.types.is_boolean(kind)
-        or pa.types.is_decimal(kind)
-    )
-
-
-def _are_image_paths(dataset: datasets.Dataset, column: str) -> bool:
-    values = rows_at(dataset, [column], slice(0, 20))[column].to_pylist()
+def _are_image_paths(dataset: Dataset, column: str) -> bool:
+    values = arrow.rows_at(dataset, [column], slice(0, 20))[column].to_pylist()
     present = [value for value in values if value]
     return bool(present) and all(PurePath(value).suffix.lower() in IMAGE_SUFFIXES for value in present)
+
+
+def _find_tagged(
+    dataset: Dataset, inputs: list[str] | None, label: str | None, task: Task | None, tags: str | None
+) -> Roles | None:
+    """Roles where words have tags, which is asked for or found; None where nobody asks and none are found."""
+    if task == "token_classification" and tags is None:
+        tags, label = label, None
+    if tags is None:
+        pair = _tags_beside_words(dataset, inputs, label, asked=task is not None)
+        if pair is None and task is not None:
+            raise BadInputError(
+                f"No column with a tag for each word is to be found for the task '{task}'; name it with tags."
+            )
+        if pair is None:
+            return None
+        words, tags = pair
+        if task is None and tags == label:
+            task = "token_classification"
+    elif inputs:
+        words = inputs[0]
+    else:
+        there = [column for column in _word_columns(dataset) if column not in (tags, label)]
+        if not there:
+            raise BadInputError("No column of texts or words is to be found; name it with input.")
+        words = next((column for column in there if _lines_up(dataset, column, tags, 0.5)), there[0])
+    schema = dataset.data.schema
+    kind = schema.field(words).type
+    if not (arrow.is_text(kind) or arrow.is_words(kind)):
+        raise BadInputError(f"Tags need words, but column '{words}' holds {kind}.")
+    intent = None if label == tags else label
+    if task == "token_classification":
+        intent = None
+    elif intent is None:
+        others = [column for column in dataset.column_names if column not in (words, tags)]
+        others = [column for column in others if not arrow.is_list(schema.field(column).type)]
+        intent = _find_label(dataset, others, required=task == "intent_slots")
+    form = "tokens" if arrow.is_words(kind) else "text"
+    found: Task = "token_classification" if intent is None else "intent_slots"
+    return Roles("text", form, (words,), intent or tags, task=found, tags=tags)
+
+
+def _tags_beside_words(
+    dataset: Dataset, inputs: list[str] | None, label: str | None, *, asked: bool
+) -> tuple[str, str] | None:
+    """The first column of words that a column of tags lines up with, and that column, if there are such."""
+    if inputs is not None and len(inputs) != 1:
+        return None
+    words = [c for c in (_word_columns(dataset) if inputs is None else inputs) if c != label]
+    columns = dataset.column_names
+    searches = [([_named_in(columns, group) for group in _TAG_NAMES], 0.5)]
+    if label is None:
+        searches.append(([_named_in(columns, group) for group in _LABELS], 0.9))
+    elif not asked:
+        searches.insert(0, ([[label]], 0.9))
+    named = any(_named_in(columns, group) for group in _LABEL_NAMES)
+    has_label = named or any(hasattr(feature, "names") for feature in dataset.features.values())
+    if asked or (label is None and not has_label):
+        searches.append(([_named_in(columns, group) for group in _GRAMMAR_NAMES], 0.5))
+    for group, share in ((group, share) for groups, share in searches for group in groups):
+        pairs = [
+            (column, tags)
+            for tags in group
+            for column in words
+            if tags != column and _lines_up(dataset, column, tags, share)
+        ]
+        several = sorted({tags for _, tags in pairs})
+        if len(several) > 1:
+            raise BadInputError(
+                f"Both '{several[0]}' and '{several[1]}' could be the tags of the words; name one with tags."
+            )
+        if pairs:
+            return pairs[0]
+    return None
+
+
+def _word_columns(dataset: Dataset) -> list[str]:
+    """Columns that may hold words: conventional names before others, then lists of strings before texts."""
+    schema = dataset.data.schema
+    lists = [c for c in dataset.column_names if arrow.is_words(schema.field(c).type)]
+    texts = [c for c in dataset.column_names if arrow.is_text(schema.field(c).type)]
+    tags = {name for group in (*_TAG_NAMES, *_GRAMMAR_NAMES, *_LABELS) for name in group}
+    found = [c for c in [*lists, *texts] if _plain(c) not in tags]
+    place = {name: index for index, name in enumerate(_WORD_NAMES)}
+    return sorted(found, key=lambda column: place.get(_plain(column), len(place)))
+
+
+def _lines_up(dataset: Dataset, words: str, tags: str, share: float) -> bool:
+    """Whether as many tags as words stand in that share of the first rows, and not only in one-word rows."""
+    kind, of_tags = (dataset.data.schema.field(column).type for column in (words, tags))
+    if not (arrow.is_text(kind) or arrow.is_list(kind)):
+        return False
+    tag = of_tags.value_type if arrow.is_list(of_tags) else None
+    numbered = tag is not None and (pa.types.is_integer(tag) or pa.types.is_dictionary(tag))
+    if not (arrow.is_text(of_tags) or arrow.is_words(of_tags) or numbered):
+        return False
+    table = arrow.rows_at(dataset, [words, tags], slice(0, _SAMPLE_ROWS))
+    counts, tag_counts = (
+        arrow.word_counts(arrow.one_array(table, words)),
+        arrow.word_counts(arrow.one_array(table, tags)),
+    )
+    both = (counts > 0) & (tag_counts > 0)
+    equal = counts[both & (counts == tag_counts)]
+    if share > 0.5 and len(set(equal.tolist())) < 2:
+        return False
+    return len(equal) > 0 and bool(equal.max() > 1) and len(equal) >= share * int(both.sum())
 
 
 def _plain(column: str) -> str:
     return column.strip().lower()
 
 
-def _named_in(columns: Sequence[str], names: Sequence[str]) -> list[str]:
+def _named_in(columns: Sequence[str], names: Sequence[str] | frozenset[str]) -> list[str]:
     return [column for column in columns if _plain(column) in names]
 
 
 def _listed(columns: Sequence[str], joint: str = ", ") -> str:
-    shown = [f"'{column}'" for column in columns[:20]]
-    return (
-        joint.join(shown) + (f" and {len(columns) - 20} more" if len(columns) > 20 else "")
-        if columns
-        else "none"
-    )
+    more = f" and {len(columns) - 20} more" if len(columns) > 20 else ""
+    return (joint.join(f"'{column}'" for column in columns[:20]) or "none") + more

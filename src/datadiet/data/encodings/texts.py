@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,26 +15,22 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from datadiet.data.columns.arrow import chunks_of, one_array, rows_at, texts_of_words
+from datadiet.data.columns.arrow import CHUNK_ROWS, chunks_of, offsets_of, rows_at, texts_in
+from datadiet.data.encodings import Device, MemoryFormat, RaggedRows, Rows, join
 from datadiet.data.examples import IntArray, Part
-from datadiet.data.stores.augment import Augmentation
-from datadiet.data.stores.batches import RaggedRows, Rows, join
 from datadiet.foundation.errors import BadInputError
 
-_CHUNK_ROWS = 4096
 _SAMPLE_ROWS = 1000
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_WORD = re.compile(r"\w+|[^\w\s]")
+_U64 = np.uint64
 Encode = Callable[[Part, IntArray], RaggedRows]
-
-
-def no_augmentation() -> BadInputError:
-    """The error for anyone who wants texts cropped or flipped."""
-    return BadInputError("Augmentation is for images; leave it off for texts.")
 
 
 def texts_of(part: Part, positions: IntArray) -> list[list[str]]:
     """One list of texts a column; words of a list are joined by spaces."""
     table = rows_at(part.dataset, part.input_columns, positions)
-    return [texts_of_words(one_array(table, column).to_pylist()) for column in part.input_columns]
+    return [texts_in(table, column) for column in part.input_columns]
 
 
 def estimated_bytes(encode: Encode, part: Part) -> int:
@@ -42,31 +39,10 @@ def estimated_bytes(encode: Encode, part: Part) -> int:
     return int(encode(part, sample).nbytes / max(len(sample), 1) * len(part))
 
 
-def in_chunks(encode: Encode, part: Part) -> RaggedRows:
-    """A whole part, encoded chunk by chunk."""
-    pieces: list[Rows] = [
-        encode(part, np.arange(start, min(start + _CHUNK_ROWS, len(part))))
-        for start in range(0, len(part), _CHUNK_ROWS)
-    ]
-    joined = join(pieces)
-    assert isinstance(joined, RaggedRows)
-    return joined
-
-
-def ragged(sequences: dict[str, list[npt.NDArray[np.int32]]]) -> RaggedRows:
-    """Sequences by column as ragged rows; all columns have the same lengths."""
-    first = next(iter(sequences.values()))
-    offsets = np.zeros(len(first) + 1, dtype=np.int64)
-    np.cumsum([len(row) for row in first], out=offsets[1:])
-    columns = {
-        name: torch.from_numpy(np.concatenate(rows) if rows else np.empty(0, dtype=np.int32))
-        for name, rows in sequences.items()
-    }
-    return RaggedRows(columns, torch.from_numpy(offsets))
-
-
-_WORD = re.compile(r"\w+|[^\w\s]")
-_U64 = np.uint64
+def chunks_of_positions(part: Part) -> Iterator[IntArray]:
+    """The positions of all rows of a part, some thousand at a time."""
+    for start in range(0, len(part), CHUNK_ROWS):
+        yield np.arange(start, min(start + CHUNK_ROWS, len(part)))
 
 
 @dataclass(frozen=True)
@@ -99,12 +75,7 @@ class NgramEncoding:
 
     def describe(self) -> dict[str, Any]:
         """What enters the content address of a run."""
-        return {
-            "encoding": "ngrams",
-            "buckets": self.buckets,
-            "orders": list(self.orders),
-            "max_tokens": self.max_tokens,
-        }
+        return {"encoding": "ngrams", **dataclasses.asdict(self), "orders": list(self.orders)}
 
     def storage_bytes(self, part: Part) -> int:
         """Memory that the whole part takes when encoded, estimated from a sample of its rows."""
@@ -113,35 +84,31 @@ class NgramEncoding:
     def encode(self, part: Part, positions: IntArray) -> RaggedRows:
         """The rows at `positions`."""
         # All texts of a column in one flat array: one pass of NumPy for each order instead of one a text.
-        known: dict[str, int] = {}
-        pieces = [
-            piece
-            for column, texts in enumerate(texts_of(part, positions))
-            for piece in self._column_ngrams(texts, column, known)
-        ]
+        columns = enumerate(texts_of(part, positions))
+        pieces = [piece for column, texts in columns for piece in self._column_ngrams(texts, column)]
         counts = np.stack([count for _, count in pieces], axis=1)
         starts = np.cumsum(counts.reshape(-1)).reshape(counts.shape) - counts
         numbers = np.empty(int(counts.sum()), dtype=np.int32)
         for index, (values, count) in enumerate(pieces):
             within = np.arange(len(values)) - np.repeat(np.cumsum(count) - count, count)
             numbers[np.repeat(starts[:, index], count) + within] = values
-        offsets = np.concatenate([[0], np.cumsum(counts.sum(axis=1))]).astype(np.int64)
+        offsets = offsets_of(counts.sum(axis=1))
         return RaggedRows({"ngrams": torch.from_numpy(numbers)}, torch.from_numpy(offsets))
 
     def encode_all(self, part: Part) -> RaggedRows:
         """The whole part."""
-        return in_chunks(self.encode, part)
+        return join([self.encode(part, positions) for positions in chunks_of_positions(part)])
 
     def _column_ngrams(
-        self, texts: list[str], column: int, known: dict[str, int]
-    ) -> Iterator[tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]]:
+        self, texts: list[str], column: int
+    ) -> Iterator[tuple[npt.NDArray[np.int32], IntArray]]:
         """For each order the n-grams of all texts one after another, and how many each text has."""
         words = [_WORD.findall(text.lower())[: self.max_tokens] for text in texts]
         lengths = np.array([len(row) for row in words], dtype=np.int64)
-        hashes = np.array([_word_hash(word, known) for row in words for word in row], dtype=_U64)
-        left = np.repeat(np.cumsum(lengths), lengths) - np.arange(
-            len(hashes)
-        )  # words from here to the text's end
+        known = {word: _word_hash(word) for word in {word for row in words for word in row}}
+        hashes = np.array([known[word] for row in words for word in row], dtype=_U64)
+        # Words from here to the text's end.
+        left = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(hashes))
         for order in self.orders:
             first = np.flatnonzero(left >= order)
             # Position matters within an n-gram, and n-grams of each order and column are apart.
@@ -151,29 +118,17 @@ class NgramEncoding:
             numbers = (state % _U64(self.buckets - 1) + _U64(1)).astype(np.int32)
             yield numbers, np.maximum(lengths - order + 1, 0)
 
-    def augmented(self, rows: Rows, augment: Augmentation, ids: Tensor, seed: int, epoch: int) -> Rows:
-        """Refused: crops and flips are for images."""
-        raise no_augmentation()
-
-    def prepare(
-        self,
-        rows: Rows,
-        device: torch.device | None = None,
-        memory_format: torch.memory_format | None = None,
-    ) -> Tensor:
+    def prepare(self, rows: Rows, device: Device = None, memory_format: MemoryFormat = None) -> Tensor:
         """Int64 (batch, longest of the batch), 0 where a text is shorter."""
         assert isinstance(rows, RaggedRows)
         padded = rows.padded("ngrams", 0)
         return padded if device is None else padded.to(device, non_blocking=True)
 
 
-def _word_hash(word: str, known: dict[str, int]) -> int:
+def _word_hash(word: str) -> int:
     """64 bits of BLAKE2, which do not depend on the process as Python's own hash does."""
-    number = known.get(word)
-    if number is None:
-        digest = hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-        number = known[word] = int.from_bytes(digest, "little")
-    return number
+    digest = hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
 
 
 def _mixed(state: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
@@ -183,7 +138,19 @@ def _mixed(state: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return state ^ (state >> _U64(31))
 
 
-SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+def import_transformers() -> Any:
+    """The package, which is optional.
+
+    Raises:
+        BadInputError: it is not installed.
+    """
+    try:
+        import transformers
+    except ImportError as error:
+        raise BadInputError(
+            "Tokenizers need transformers; install it with: pip install 'datadiet[transformers]'."
+        ) from error
+    return transformers
 
 
 def trained_tokenizer(part: Part, *, vocabulary_size: int = 8000, lowercase: bool = True) -> Any:
@@ -209,19 +176,15 @@ def trained_tokenizer(part: Part, *, vocabulary_size: int = 8000, lowercase: boo
     """
     if part.kind != "text":
         raise BadInputError(f"A tokenizer is trained on texts, not on examples of the kind '{part.kind}'.")
-    try:
-        from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-        from transformers import PreTrainedTokenizerFast
-    except ImportError as error:
-        raise BadInputError(
-            "Tokenizers need transformers; install it with: pip install 'datadiet[transformers]'."
-        ) from error
+    transformers = import_transformers()
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
     normalizer = normalizers.BertNormalizer(lowercase=lowercase)
     splitter = pre_tokenizers.BertPreTokenizer()
     words: Counter[str] = Counter()
     for column in part.input_columns:
         for _, table in chunks_of(part.dataset, [column]):
-            for text in texts_of_words(one_array(table, column).to_pylist()):
+            for text in texts_in(table, column):
                 words.update(word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
     vocabulary = _word_pieces(words, vocabulary_size)
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
@@ -233,14 +196,10 @@ def trained_tokenizer(part: Part, *, vocabulary_size: int = 8000, lowercase: boo
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[(name, vocabulary[name]) for name in ("[CLS]", "[SEP]")],
     )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        mask_token="[MASK]",
-        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    special = {f"{token[1:-1].lower()}_token": token for token in SPECIAL_TOKENS}
+    names = ["input_ids", "token_type_ids", "attention_mask"]
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, **special, model_input_names=names
     )
 
 
@@ -262,13 +221,7 @@ def _word_pieces(words: Counter[str], vocabulary_size: int) -> dict[str, int]:
     )
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.train_from_iterator(_repeated(words), trainer)
+    # Each word as often as it is there, in the order of code points.
+    tokenizer.train_from_iterator((" ".join([word] * words[word]) for word in sorted(words)), trainer)
     found = tokenizer.get_vocab(with_added_tokens=False)
-    ordered = sorted(found, key=lambda piece: found[piece])
-    return {piece: index for index, piece in enumerate(ordered)}
-
-
-def _repeated(words: Counter[str]) -> Iterable[str]:
-    """Each word as often as it is there, in the order of code points."""
-    for word in sorted(words):
-        yield " ".join([word] * words[word])
+    return {piece: index for index, piece in enumerate(sorted(found, key=found.__getitem__))}

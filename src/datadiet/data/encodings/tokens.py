@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
@@ -15,17 +15,19 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
 
-from datadiet.data.columns.arrow import one_array, rows_at, words_of
-from datadiet.data.encodings.texts import estimated_bytes, in_chunks, no_augmentation, ragged, texts_of
+from datadiet.data.columns.arrow import offsets_of, one_array, rows_at, words_of
+from datadiet.data.encodings import WORDS, Device, Inputs, MemoryFormat, RaggedRows, Rows, join
+from datadiet.data.encodings.texts import chunks_of_positions, estimated_bytes, import_transformers, texts_of
 from datadiet.data.examples import IntArray, Part
 from datadiet.data.fingerprint import column_digest
-from datadiet.data.stores.augment import Augmentation
-from datadiet.data.stores.batches import WORDS, RaggedRows, Rows
 from datadiet.foundation.atomic import atomic_path
 from datadiet.foundation.errors import BadInputError
 
+Flags = npt.NDArray[np.bool_]
+OnLong = Literal["cut", "error"]
 _VERSION = 1
 
 
@@ -44,11 +46,8 @@ class TokenCache:
         self.path = Path(folder) / f"{digest.hexdigest()[:40]}.safetensors"
         self.rows = len(part)
 
-    def read(self) -> tuple[RaggedRows, npt.NDArray[np.bool_]] | None:
+    def read(self) -> tuple[RaggedRows, Flags] | None:
         """The rows and which of them were cut, None if they are not there or damaged."""
-        from safetensors import SafetensorError
-        from safetensors.torch import load
-
         try:
             # Read whole, not mapped: the file may be replaced or deleted while rows are in use.
             found = load(self.path.read_bytes())
@@ -60,22 +59,14 @@ class TokenCache:
             return None
         return RaggedRows({name: found[name] for name in sorted(found)}, offsets), cut
 
-    def write(self, rows: RaggedRows, cut: npt.NDArray[np.bool_]) -> None:
+    def write(self, rows: RaggedRows, cut: Flags) -> None:
         """Keep the rows; where that cannot be done (a full or read-only disk), they are made anew the next time."""
-        from safetensors import SafetensorError
-        from safetensors.torch import save_file
-
         columns = {name: values.contiguous() for name, values in rows.columns.items()}
         try:
             with atomic_path(self.path) as temporary:
                 save_file({**columns, "offsets": rows.offsets, "cut": torch.from_numpy(cut)}, temporary)
         except (OSError, SafetensorError):
             return
-
-
-OnLong = Literal["cut", "error"]
-# Per row: whether the text was longer than max_length. Not handed to models, counted once.
-CUT = "cut"
 
 
 @dataclass(frozen=True)
@@ -129,25 +120,20 @@ class TokenEncoding:
     @property
     def vocabulary_size(self) -> int:
         """How many rows a model's table of embeddings needs: the largest token id and one."""
-        if "vocabulary" not in self._loaded:
-            self._loaded["vocabulary"] = max(self.tokenizer.get_vocab().values(), default=-1) + 1
-        return int(self._loaded["vocabulary"])
+        return int(max(self.tokenizer.get_vocab().values(), default=-1)) + 1
 
     @property
     def padding_token(self) -> int:
         """What texts are padded with: the tokenizer's padding, else its end of text, else 0."""
-        names = ("pad_token_id", "eos_token_id")
-        found = (getattr(self.tokenizer, name, None) for name in names)
+        found = (getattr(self.tokenizer, name, None) for name in ("pad_token_id", "eos_token_id"))
         return next((int(token) for token in found if token is not None), 0)
 
     def describe(self) -> dict[str, Any]:
         """What enters the content address of a run: the tokenizer's content, not where it lies."""
         # The content holds the settings of the last call, so this makes them those of every encoding.
         self._call([["a"]] if self.words else ["a"])
-        backend = getattr(self.tokenizer, "backend_tokenizer", None)
-        content = (
-            backend.to_str() if backend is not None else repr(sorted(self.tokenizer.get_vocab().items()))
-        )
+        fast = getattr(self.tokenizer, "backend_tokenizer", None)
+        content = fast.to_str() if fast is not None else repr(sorted(self.tokenizer.get_vocab().items()))
         return {
             "encoding": "tokens",
             "tokenizer": hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest(),
@@ -176,18 +162,12 @@ class TokenEncoding:
         cache = None if self.cache_dir is None else TokenCache(self.cache_dir, part, self.describe())
         kept = None if cache is None else cache.read()
         if kept is None:
-            cuts: list[npt.NDArray[np.bool_]] = []
-
-            def encode(part: Part, positions: IntArray) -> RaggedRows:
-                rows, cut = self._encoded(part, positions)
-                cuts.append(cut)
-                return rows
-
-            kept = in_chunks(encode, part), np.concatenate(cuts)
+            pieces = [self._encoded(part, positions) for positions in chunks_of_positions(part)]
+            kept = join([rows for rows, _ in pieces]), np.concatenate([cut for _, cut in pieces])
             if cache is not None:
                 cache.write(*kept)
         rows, cut = kept
-        self._cuts()[part] = cut
+        self._cuts[part] = cut
         if self.on_long == "error" and cut.any():
             self._refuse(part, np.flatnonzero(cut))
         return rows
@@ -197,47 +177,28 @@ class TokenEncoding:
 
         Known after `encode_all`; before that, the part is tokenised for it.
         """
-        if part not in self._cuts():
-            counting = TokenEncoding(
-                self.tokenizer_path,
-                self.max_length,
-                self.words,
-                cache_dir=self.cache_dir,
-                _loaded=self._loaded,
-            )
-            counting.encode_all(part)
-        return int(self._cuts()[part].sum())
+        if part not in self._cuts:
+            dataclasses.replace(self, on_long="cut").encode_all(part)
+        return int(self._cuts[part].sum())
 
     def truncation_note(self, part: Part) -> str | None:
         """A sentence on how many texts of the part are cut, if any are."""
-        cut = self.truncated(part)
-        if not cut:
+        if not (cut := self.truncated(part)):
             return None
-        verb = (
-            "is longer than {0} tokens and is cut" if cut == 1 else "are longer than {0} tokens and are cut"
-        )
-        return f"{cut:,} of {len(part):,} texts {verb.format(self.max_length)}."
+        are = "is" if cut == 1 else "are"
+        return f"{cut:,} of {len(part):,} texts {are} longer than {self.max_length} tokens and {are} cut."
 
-    def augmented(self, rows: Rows, augment: Augmentation, ids: Tensor, seed: int, epoch: int) -> Rows:
-        """Refused: crops and flips are for images."""
-        raise no_augmentation()
-
-    def prepare(
-        self,
-        rows: Rows,
-        device: torch.device | None = None,
-        memory_format: torch.memory_format | None = None,
-    ) -> dict[str, Tensor]:
+    def prepare(self, rows: Rows, device: Device = None, memory_format: MemoryFormat = None) -> Inputs:
         """A dict of int64 tensors (batch, longest of the batch)."""
         assert isinstance(rows, RaggedRows)
-        pad_type = getattr(self.tokenizer, "pad_token_type_id", 0)
         inputs = {"input_ids": rows.padded("input_ids", self.padding_token)}
         inputs["attention_mask"] = rows.mask().to(torch.int64)
         if "token_type_ids" in rows.columns:
-            inputs["token_type_ids"] = rows.padded("token_type_ids", int(pad_type))
+            pad_type = int(getattr(self.tokenizer, "pad_token_type_id", 0))
+            inputs["token_type_ids"] = rows.padded("token_type_ids", pad_type)
         return {name: t if device is None else t.to(device, non_blocking=True) for name, t in inputs.items()}
 
-    def _encoded(self, part: Part, positions: IntArray) -> tuple[RaggedRows, npt.NDArray[np.bool_]]:
+    def _encoded(self, part: Part, positions: IntArray) -> tuple[RaggedRows, Flags]:
         """The rows at `positions`, and which of them were longer than `max_length`."""
         if len(positions) == 0:
             # The columns of an empty batch are those of any other; a tokenizer refuses an empty list.
@@ -255,19 +216,13 @@ class TokenEncoding:
         columns = {name: [np.asarray(row, dtype=np.int32) for row in found[name]] for name in names}
         if self.words:
             columns[WORDS] = [_begun_words(found.word_ids(row)) for row in range(len(positions))]
-        return ragged(columns), self._were_cut(found, texts)
+        return _ragged(columns), self._were_cut(found, texts)
 
     def _call(self, *texts: Any) -> Any:
-        return self.tokenizer(
-            *texts,
-            truncation=True,
-            max_length=self.max_length,
-            padding=False,
-            return_attention_mask=False,
-            is_split_into_words=self.words,
-        )
+        settings = {"max_length": self.max_length, "is_split_into_words": self.words}
+        return self.tokenizer(*texts, **settings, truncation=True, padding=False, return_attention_mask=False)
 
-    def _were_cut(self, found: Any, texts: list[Any]) -> npt.NDArray[np.bool_]:
+    def _were_cut(self, found: Any, texts: list[Any]) -> Flags:
         encodings = getattr(found, "encodings", None)
         if encodings is not None:
             return np.array([len(encoding.overflowing) > 0 for encoding in encodings], dtype=np.bool_)
@@ -285,18 +240,20 @@ class TokenEncoding:
             "max_length (--max-length), shorten the text, or let it be cut (on_long='cut', --on-long cut)."
         )
 
-    def _cuts(self) -> WeakKeyDictionary[Part, npt.NDArray[np.bool_]]:
-        cuts: WeakKeyDictionary[Part, npt.NDArray[np.bool_]] = self._loaded.setdefault(
-            CUT, WeakKeyDictionary()
-        )
-        return cuts
+    @property
+    def _cuts(self) -> Any:
+        """Part -> which of its texts are longer than `max_length`."""
+        return self._loaded.setdefault("cuts", WeakKeyDictionary())
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_loaded": {}}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        for name, value in state.items():
-            object.__setattr__(self, name, value)
+
+def _ragged(sequences: dict[str, list[npt.NDArray[np.int32]]]) -> RaggedRows:
+    """Sequences by column as ragged rows; all columns have the same lengths."""
+    offsets = offsets_of([len(row) for row in next(iter(sequences.values()))])
+    columns = {name: torch.from_numpy(np.concatenate(rows)) for name, rows in sequences.items()}
+    return RaggedRows(columns, torch.from_numpy(offsets))
 
 
 def _begun_words(word_ids: list[int | None]) -> npt.NDArray[np.int32]:
@@ -311,14 +268,9 @@ def _begun_words(word_ids: list[int | None]) -> npt.NDArray[np.int32]:
 
 
 def _loaded_from(path: str) -> Any:
+    transformers = import_transformers()
     try:
-        from transformers import AutoTokenizer
-    except ImportError as error:
-        raise BadInputError(
-            "Tokenizers need transformers; install it with: pip install 'datadiet[transformers]'."
-        ) from error
-    try:
-        return AutoTokenizer.from_pretrained(path)
+        return transformers.AutoTokenizer.from_pretrained(path)
     # The hub's client raises its own, HTTP's and the operating system's errors, by version.
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
@@ -348,13 +300,9 @@ def _for_words(tokenizer: Any) -> Any:
 
 
 def _steps_of(pre_tokenizer: Any) -> Iterator[Any]:
-    """A pre-tokenizer, or the steps of a sequence of them, which has no length of its own."""
+    """A pre-tokenizer, or the steps of a sequence of them."""
     if type(pre_tokenizer).__name__ != "Sequence":
         yield pre_tokenizer
         return
-    for place in count():
-        try:
-            step = pre_tokenizer[place]
-        except IndexError:
-            return
+    for step in pre_tokenizer:
         yield from _steps_of(step)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from datadiet.data.columns.arrow import chunks_of, numeric_matrix, rows_at
+from datadiet.data.columns.arrow import matrix_chunks, numeric_matrix, rows_at
+from datadiet.data.encodings import DenseRows, Device, MemoryFormat, Rows
 from datadiet.data.examples import Examples, IntArray, Part
-from datadiet.data.stores.augment import Augmentation
-from datadiet.data.stores.batches import DenseRows, Rows
 from datadiet.foundation.errors import BadInputError
 
 
@@ -42,15 +42,10 @@ class VectorEncoding:
             raise BadInputError(f"'{examples.name}' holds {examples.kind} examples, not vectors.")
         train = examples.train
         # Two passes: the sum of squares about the mean loses nothing where the mean is large.
-        total = sum(
-            numeric_matrix(table, train.input_columns).sum(axis=0)
-            for _, table in chunks_of(train.dataset, train.input_columns)
-        )
+        chunks = partial(matrix_chunks, train.dataset, train.input_columns)
+        total = sum(matrix.sum(axis=0) for _, matrix in chunks())
         mean = np.asarray(total) / len(train)
-        squares = sum(
-            ((numeric_matrix(table, train.input_columns) - mean) ** 2).sum(axis=0)
-            for _, table in chunks_of(train.dataset, train.input_columns)
-        )
+        squares = sum(((matrix - mean) ** 2).sum(axis=0) for _, matrix in chunks())
         std = np.sqrt(np.asarray(squares) / len(train))
         std = np.where(std <= 1e-12 * np.maximum(1.0, np.abs(mean)), 1.0, std)
         return cls(tuple(mean.tolist()), tuple(std.tolist()))
@@ -70,34 +65,23 @@ class VectorEncoding:
 
     def encode(self, part: Part, positions: IntArray) -> DenseRows:
         """The rows at `positions`."""
-        return self._standardised(
-            numeric_matrix(rows_at(part.dataset, part.input_columns, positions), part.input_columns)
-        )
+        table = rows_at(part.dataset, part.input_columns, positions)
+        return self._standardised(numeric_matrix(table, part.input_columns))
 
     def encode_all(self, part: Part) -> DenseRows:
         """The whole part."""
         values = torch.empty((len(part), self.width), dtype=torch.float32)
-        for start, table in chunks_of(part.dataset, part.input_columns):
-            rows = self._standardised(numeric_matrix(table, part.input_columns)).values
+        for start, matrix in matrix_chunks(part.dataset, part.input_columns):
+            rows = self._standardised(matrix).values
             values[start : start + len(rows)] = rows
         return DenseRows(values)
 
     def _standardised(self, matrix: np.ndarray[Any, np.dtype[np.float64]]) -> DenseRows:
-        if len(matrix) == 0:
-            return DenseRows(torch.empty((0, self.width), dtype=torch.float32))
-        scaled = (matrix - np.asarray(self.mean)) / np.asarray(self.std)
+        # No rows of lists have no width of their own.
+        scaled = (matrix.reshape(len(matrix), self.width) - np.asarray(self.mean)) / np.asarray(self.std)
         return DenseRows(torch.from_numpy(scaled.astype(np.float32)))
 
-    def augmented(self, rows: Rows, augment: Augmentation, ids: Tensor, seed: int, epoch: int) -> Rows:
-        """Refused: crops and flips are for images."""
-        raise BadInputError("Augmentation is for images; leave it off for vectors.")
-
-    def prepare(
-        self,
-        rows: Rows,
-        device: torch.device | None = None,
-        memory_format: torch.memory_format | None = None,
-    ) -> Tensor:
+    def prepare(self, rows: Rows, device: Device = None, memory_format: MemoryFormat = None) -> Tensor:
         """Float32 (batch, width) on the device."""
         assert isinstance(rows, DenseRows)
         return rows.values if device is None else rows.values.to(device, non_blocking=True)

@@ -12,13 +12,14 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+import datasets
 import numpy as np
 
 from datadiet.data.columns.arrow import dataset_of
+from datadiet.data.columns.raw import RawPart
+from datadiet.data.sources import files
 from datadiet.data.sources.folders import classes_of_shards, exported_classes, read_image_folder
 from datadiet.data.sources.objects import from_arrays, from_map_style
-from datadiet.data.sources.tables import TEST_WORDS, find_parts, read_tables, table_format
-from datadiet.data.sources.tar_shards import find_shards, is_shard, read_shards
 from datadiet.foundation.errors import BadInputError
 
 BUILT_IN = ("digits",)
@@ -37,6 +38,20 @@ class Source:
     test_base: Path | None = None
     notes: list[str] = field(default_factory=list)
 
+    def parts(self) -> tuple[RawPart, ...]:
+        """The train part, and the test part where there is one.
+
+        Raises:
+            BadInputError: one of them has no rows.
+        """
+        given = [RawPart("train", self.train, self.base)]
+        if self.test is not None:
+            given.append(RawPart("test", self.test, self.test_base))
+        for part in given:
+            if not len(part.dataset):
+                raise BadInputError(f"The {part.where} part of '{self.source}' is empty; give it rows.")
+        return tuple(given)
+
 
 def open_source(source: Any) -> Source:
     """Read a built-in name, a path, a hub id, a data set object or arrays.
@@ -44,8 +59,6 @@ def open_source(source: Any) -> Source:
     Raises:
         BadInputError: it does not exist, cannot be read, or is nothing that can be a source.
     """
-    import datasets
-
     if isinstance(source, str | Path):
         return _open_name(source)
     if isinstance(source, datasets.DatasetDict):
@@ -55,18 +68,14 @@ def open_source(source: Any) -> Source:
     if isinstance(source, datasets.IterableDataset | datasets.IterableDatasetDict):
         raise BadInputError("An iterable data set has no fixed positions; give one that is not streamed.")
     if type(source).__module__.startswith("pandas") and hasattr(source, "columns"):
-        return Source(
-            datasets.Dataset.from_pandas(source, preserve_index=False), None, "dataframe", "a DataFrame"
-        )
+        rows = datasets.Dataset.from_pandas(source, preserve_index=False)
+        return Source(rows, None, "dataframe", "a DataFrame")
     if type(source).__module__.startswith("pyarrow") and hasattr(source, "schema"):
         return Source(dataset_of(source), None, "table", "a pyarrow.Table")
     if isinstance(source, tuple) and len(source) == 2:
         return Source(from_arrays(*source), None, "arrays", "arrays")
-    if (
-        hasattr(source, "__getitem__")
-        and hasattr(source, "__len__")
-        and not isinstance(source, Mapping | np.ndarray)
-    ):
+    indexed = hasattr(source, "__getitem__") and hasattr(source, "__len__")
+    if indexed and not isinstance(source, Mapping | np.ndarray):
         kind = type(source).__name__
         return Source(from_map_style(source), None, kind.lower(), f"a torch data set ({kind})")
     raise BadInputError(
@@ -80,27 +89,21 @@ def _open_name(source: str | Path) -> Source:
         return _digits()
     path = Path(source).expanduser()
     if path.is_file():
-        if is_shard(path):
-            name = path.name.split(".")[0]
-            return Source(read_shards([path]), None, name, str(path), path.parent)
-        if table_format(path) is None:
+        if not files.is_shard(path) and files.table_format(path) is None:
             raise BadInputError(
                 f"'{path}' is no table; give a .parquet, .csv, .tsv, .jsonl, .json or .tar file, or a folder."
             )
-        return Source(read_tables([path]), None, path.name.split(".")[0], str(path), path.parent)
+        rows = files.read_shards([path]) if files.is_shard(path) else files.read_tables([path])
+        return Source(rows, None, path.name.split(".")[0], str(path), path.parent)
     if path.is_dir():
         return _open_folder(path)
-    looks_like_path = (
-        isinstance(source, Path) or str(source).startswith((".", "/", "~")) or "\\" in str(source)
-    )
-    if looks_like_path or table_format(path) or not _HUB_ID.fullmatch(str(source)):
+    # What begins with a dot, a slash or a tilde, or has a backslash in it, is no hub id either.
+    if isinstance(source, Path) or files.table_format(path) or not _HUB_ID.fullmatch(source):
         raise BadInputError(f"There is no file or folder '{source}'; check the path.")
     return _open_hub(str(source))
 
 
 def _open_folder(folder: Path) -> Source:
-    import datasets
-
     name = folder.resolve().name
     if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
         try:
@@ -110,29 +113,26 @@ def _open_folder(folder: Path) -> Source:
         if isinstance(saved, datasets.DatasetDict):
             return _from_splits(saved, name, str(folder))
         return Source(saved, None, name, str(folder))
-    parts, read = find_parts(folder), read_tables
+    parts, read, classes_of = files.find_parts(folder), files.read_tables, exported_classes
     if not parts:
-        parts, read = find_shards(folder), read_shards
-    if parts:
-        test = next((parts[word] for word in TEST_WORDS if word in parts), None)
-        classes = exported_classes(folder) if read is read_tables else classes_of_shards(folder)
-        train = classes.named(read(parts["train"]))
-        opened = Source(train, None, name, str(folder), parts["train"][0].parent)
-        if test is not None:
-            opened.test = classes.named(read(test))
-            opened.test_base = test[0].parent
-            if not test[0].name.lower().startswith("test"):
-                opened.notes.append(f"The test part is '{test[0].name}'.")
-        return opened
-    rows, held, notes = read_image_folder(folder)
-    return Source(rows, held, name, str(folder), notes=notes)
+        parts, read, classes_of = files.find_shards(folder), files.read_shards, classes_of_shards
+    if not parts:
+        train, held_out, notes = read_image_folder(folder)
+        return Source(train, held_out, name, str(folder), notes=notes)
+    classes = classes_of(folder)
+    opened = Source(classes.named(read(parts["train"])), None, name, str(folder), parts["train"][0].parent)
+    test = next((parts[word] for word in files.TEST_WORDS if word in parts), None)
+    if test is not None:
+        opened.test, opened.test_base = classes.named(read(test)), test[0].parent
+        if not test[0].name.lower().startswith("test"):
+            opened.notes.append(f"The test part is '{test[0].name}'.")
+    return opened
 
 
 def _open_hub(name: str) -> Source:
-    import datasets
-
     nowhere = f"'{name}' is neither a built-in name ({', '.join(BUILT_IN)}) nor a file or folder here, and"
-    if not _hub_in_reach() and not _in_hub_cache(name):
+    cached = Path(datasets.config.HF_DATASETS_CACHE) / name.lower().replace("/", "___")
+    if not _hub_in_reach() and not cached.is_dir():
         raise BadInputError(
             f"{nowhere} the Hugging Face hub cannot be reached; check the name or the network."
         )
@@ -151,20 +151,13 @@ def _open_hub(name: str) -> Source:
 
 def _hub_in_reach() -> bool:
     """Whether the hub's address can be looked up: its own client would retry for half a minute."""
-    host = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co").hostname
     if getproxies():
         return True
     try:
-        socket.getaddrinfo(host, 443)
+        socket.getaddrinfo(urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co").hostname, 443)
     except OSError:
         return False
     return True
-
-
-def _in_hub_cache(name: str) -> bool:
-    import datasets
-
-    return (Path(datasets.config.HF_DATASETS_CACHE) / name.lower().replace("/", "___")).is_dir()
 
 
 def _from_splits(splits: Any, name: str, source: str) -> Source:
@@ -176,18 +169,17 @@ def _from_splits(splits: Any, name: str, source: str) -> Source:
         raise BadInputError(
             f"{source} has no split 'train' among {', '.join(splits)}; rename one to 'train'."
         )
-    notes = []
-    test_name = None
-    for word in TEST_WORDS:
-        if word in splits and word != train_name and len(splits[word]):
-            if _labels_hidden(splits[word]):
-                notes.append(f"The split '{word}' has no labels and is not used.")
-                continue
-            test_name = word
+    notes, test = [], None
+    for word in files.TEST_WORDS:
+        if word not in splits or word == train_name or not len(splits[word]):
+            continue
+        if not _labels_hidden(splits[word]):
+            test = splits[word]
+            if word != "test":
+                notes.append(f"The test part is the split '{word}'.")
             break
-    if test_name not in (None, "test"):
-        notes.append(f"The test part is the split '{test_name}'.")
-    return Source(splits[train_name], splits[test_name] if test_name else None, name, source, notes=notes)
+        notes.append(f"The split '{word}' has no labels and is not used.")
+    return Source(splits[train_name], test, name, source, notes=notes)
 
 
 def _labels_hidden(split: Any) -> bool:
@@ -208,5 +200,4 @@ def _digits() -> Source:
 
 
 def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__).rstrip(".")
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

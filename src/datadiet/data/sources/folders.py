@@ -5,22 +5,21 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import datasets
 import pyarrow as pa
 
-from datadiet.data.columns.arrow import dataset_of
+from datadiet.data.columns.arrow import dataset_of, is_text, whole_column, with_column
+from datadiet.data.columns.images import image_structs
 from datadiet.data.columns.roles import IMAGE_SUFFIXES
 from datadiet.foundation.errors import BadInputError
-
-if TYPE_CHECKING:
-    import datasets
-
 
 EXPORT_FORMAT = "datadiet-export"
 MANIFEST_JSON = "manifest.json"
 MANIFEST_TABLE = "manifest.parquet"
 CLASSES_JSON = "classes.json"
+_TEST_FOLDERS = ("test", "testing", "val", "validation", "valid", "dev")
 _BESIDE_THE_DATA = frozenset({MANIFEST_JSON, MANIFEST_TABLE, CLASSES_JSON})
 
 
@@ -30,36 +29,29 @@ class ExportedClasses:
 
     Args:
         class_names: all of them in their order, where the source fixed one; else empty.
-        written: name of a class folder, or label in a table -> name of the class, of those that differ.
+        renamed: name of a class folder, or label in a table -> name of the class, of those that differ.
         label_column: of its tables.
     """
 
     class_names: tuple[str, ...] = ()
-    written: dict[str, str] = field(default_factory=dict)
+    renamed: dict[str, str] = field(default_factory=dict)
     label_column: str = "label"
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, as it stands in `classes.json`."""
-        return {
-            "format": "datadiet-classes",
-            "version": 1,
-            "class_names": list(self.class_names),
-            "written": self.written,
-            "label_column": self.label_column,
-        }
+        head = {"format": "datadiet-classes", "version": 1, "class_names": list(self.class_names)}
+        return {**head, "written": self.renamed, "label_column": self.label_column}
 
     def named(self, dataset: datasets.Dataset) -> datasets.Dataset:
         """Rows whose label column of texts says the real class names, in their order where that is known."""
-        import datasets
-
         column = self.label_column
-        if not (self.class_names or self.written) or column not in dataset.column_names:
+        if not (self.class_names or self.renamed) or column not in dataset.column_names:
             return dataset
         kind = dataset.data.schema.field(column).type
-        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        if not is_text(kind):
             return dataset
-        labels = dataset.with_format("arrow")[:][column].to_pylist()
-        real = [self.written.get(label, label) for label in labels]
+        labels = whole_column(dataset, column).to_pylist()
+        real = [self.renamed.get(label, label) for label in labels]
         if self.class_names and set(real) - {None} <= set(self.class_names):
             places = {name: index for index, name in enumerate(self.class_names)}
             feature = datasets.ClassLabel(names=list(self.class_names))
@@ -68,10 +60,7 @@ class ExportedClasses:
             feature, values = dataset.features[column], pa.array(real, kind)
         else:
             return dataset
-        features = datasets.Features({**dataset.features, column: feature})
-        table = dataset.with_format("arrow")[:]
-        arrays = [values if name == column else table.column(name) for name in table.column_names]
-        return dataset_of(pa.Table.from_arrays(arrays, schema=features.arrow_schema))
+        return with_column(dataset, column, values, feature)
 
 
 def is_export(folder: Path) -> bool:
@@ -93,16 +82,10 @@ def exported_classes(folder: Path) -> ExportedClasses:
     if not (folder / CLASSES_JSON).is_file() or not is_export(folder):
         return ExportedClasses()
     found = _read(folder / CLASSES_JSON)
-    names, written, column = (found.get(key) for key in ("class_names", "written", "label_column"))
-    if not (
-        _are_texts(names)
-        and isinstance(written, dict)
-        and _are_texts([*written, *written.values()])
-        and isinstance(column, str)
-    ):
-        raise BadInputError(f"'{folder / CLASSES_JSON}' is damaged; export again, or delete it.")
-    assert names is not None
-    return ExportedClasses(tuple(names), written, column)
+    names, renamed, column = (found.get(key) for key in ("class_names", "written", "label_column"))
+    if isinstance(renamed, dict) and _are_texts([*renamed, *renamed.values(), column]) and _are_texts(names):
+        return ExportedClasses(tuple(names or ()), renamed, str(column))
+    raise BadInputError(f"'{folder / CLASSES_JSON}' is damaged; export again, or delete it.")
 
 
 def classes_of_shards(folder: Path) -> ExportedClasses:
@@ -122,9 +105,6 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-_TEST_FOLDERS = ("test", "testing", "val", "validation", "valid", "dev")
 
 
 def read_image_folder(folder: Path) -> tuple[datasets.Dataset, datasets.Dataset | None, list[str]]:
@@ -160,9 +140,7 @@ def image_files(folder: Path, notes: list[str] | None = None) -> list[Path]:
     notes = [] if notes is None else notes
     files: list[Path] = []
     others = 0
-    for class_folder in sorted(child for child in folder.iterdir() if child.is_dir()):
-        if class_folder.name.startswith("."):
-            continue
+    for class_folder in sorted(c for c in folder.iterdir() if c.is_dir() and not c.name.startswith(".")):
         found = [f for f in class_folder.rglob("*") if f.is_file() and not f.name.startswith(".")]
         images = [f for f in found if f.suffix.lower() in IMAGE_SUFFIXES]
         others += len(found) - len(images)
@@ -182,14 +160,9 @@ def image_files(folder: Path, notes: list[str] | None = None) -> list[Path]:
 
 
 def _rows(folder: Path, notes: list[str], classes: ExportedClasses) -> datasets.Dataset:
-    import datasets
-
     files = image_files(folder, notes)
     paths = [str(file.resolve()) for file in files]
     labels = [file.relative_to(folder).parts[0] for file in files]
-    image = pa.StructArray.from_arrays(
-        [pa.nulls(len(paths), pa.binary()), pa.array(paths, pa.string())], names=["bytes", "path"]
-    )
     features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("string")})
-    table = pa.table({"image": image, "label": pa.array(labels, pa.string())}, schema=features.arrow_schema)
-    return classes.named(dataset_of(table))
+    arrays = [image_structs(None, pa.array(paths, pa.string())), pa.array(labels, pa.string())]
+    return classes.named(dataset_of(pa.Table.from_arrays(arrays, schema=features.arrow_schema)))

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import datasets
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from datadiet.data.checks.images import cores, encode_png
 from datadiet.data.columns.arrow import dataset_of
+from datadiet.data.columns.images import Pictures, each_to_pixels, image_column, to_array, to_pixels
 from datadiet.foundation.errors import BadInputError
-
-if TYPE_CHECKING:
-    import datasets
-
-
-_CHANNELS = (1, 3, 4)
 
 
 def from_arrays(inputs: Any, labels: Any) -> datasets.Dataset:
@@ -31,8 +25,7 @@ def from_arrays(inputs: Any, labels: Any) -> datasets.Dataset:
     >>> from_arrays(["good", "bad"], [1, 0]).column_names
     ['text', 'label']
     """
-    targets = _array(labels)
-    values = _array(inputs)
+    targets, values = _array(labels), _array(inputs)
     if targets.ndim == 2 and targets.shape[1] == 1:
         targets = targets[:, 0]
     if targets.ndim != 1 or values.ndim == 0 or len(values) != len(targets):
@@ -66,103 +59,38 @@ def from_map_style(items: Any) -> datasets.Dataset:
     """
     if len(items) == 0:
         raise BadInputError("The torch data set is empty; give one with examples.")
-    inputs: list[Any] = []
-    labels: list[Any] = []
-    for index in range(len(items)):
-        value, label = _pair(items[index], index)
-        inputs.append(_plain(value))
-        labels.append(label.item() if hasattr(label, "item") else label)
-    again = _plain(_pair(items[0], 0)[0])
-    if not _same(inputs[0], again):
+    pairs = [_pair(items[index], index) for index in range(len(items))]
+    inputs = [value for value, _ in pairs]
+    labels = [label.item() if hasattr(label, "item") else label for _, label in pairs]
+    first, again = inputs[0], _pair(items[0], 0)[0]
+    texts = isinstance(first, str)
+    if not (first == again if texts else np.array_equal(first, again, equal_nan=True)):
         raise BadInputError(
             "The torch data set gives different inputs for the same index; take its random transforms out "
             "(augmentation is a setting of the recipe)."
         )
-    names = getattr(items, "classes", None)
-    target: Any = labels
-    if isinstance(inputs[0], str):
-        rows = from_arrays(inputs, target)
-    elif any(value.shape != inputs[0].shape for value in inputs):
-        if inputs[0].ndim < 2:
-            index = next(i for i, value in enumerate(inputs) if value.shape != inputs[0].shape)
+    if texts:
+        rows = from_arrays(inputs, labels)
+    elif any(value.shape != first.shape for value in inputs):
+        if first.ndim < 2:
+            index = next(i for i, value in enumerate(inputs) if value.shape != first.shape)
             raise BadInputError(
-                f"Item {index} has the shape {inputs[index].shape}, where item 0 has {inputs[0].shape}; "
+                f"Item {index} has the shape {inputs[index].shape}, where item 0 has {first.shape}; "
                 "vectors must be equally long."
             )
         rows = _image_rows(each_to_pixels(inputs), pa.array(labels))
     else:
-        rows = from_arrays(np.stack(inputs), target)
-    return _with_names(rows, names, labels)
+        rows = from_arrays(np.stack(inputs), labels)
+    return _with_class_names(rows, getattr(items, "classes", None), labels)
 
 
-def each_to_pixels(images: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[np.uint8]]:
-    """Images of several sizes as uint8; what range their numbers have is told from all of them together."""
-    brightest = max(float(image.max(initial=0)) for image in images)
-    return [to_pixels(image[None], brightest)[0] for image in images]
-
-
-def to_pixels(values: npt.NDArray[Any], brightest: float | None = None) -> npt.NDArray[np.uint8]:
-    """Images of any layout and number type as uint8 (images, height, width, channels).
-
-    Floats are in 0..1 if `brightest` (the largest of all, of these images if left out) is at most 1.
-
-    Raises:
-        BadInputError: the numbers are in neither 0..1 (floats) nor 0..255.
-
-    >>> to_pixels(np.ones((2, 3, 8, 8))).shape
-    (2, 8, 8, 3)
-    """
-    if values.ndim == 3:
-        values = values[..., None]
-    if values.ndim != 4:
-        raise BadInputError(
-            f"Images of shape {values.shape} need 3 or 4 dimensions: rows, height, width, channels."
-        )
-    if values.shape[-1] not in _CHANNELS:
-        if values.shape[1] not in _CHANNELS:
-            raise BadInputError(f"Images of shape {values.shape} have no dimension of 1, 3 or 4 channels.")
-        values = np.moveaxis(values, 1, -1)
-    if values.shape[-1] == 4:
-        values = values[..., :3]
-    if values.dtype == np.uint8 or values.size == 0:
-        return np.ascontiguousarray(values, dtype=np.uint8)
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        row = int(np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))[0])
-        raise BadInputError(f"The image in row {row} has NaN or infinite pixels; mend or remove it.")
-    low, high = float(values.min()), float(values.max())
-    if low < 0 or high > 255:
-        raise BadInputError(
-            f"The pixels lie in {low:g}..{high:g}; give them un-normalised, as 0..255 or as floats in 0..1."
-        )
-    unit = values.dtype.kind == "b" or (
-        values.dtype.kind == "f" and (high if brightest is None else brightest) <= 1
-    )
-    scale = 255 if unit else 1
-    return np.ascontiguousarray(np.round(values.astype(np.float32) * scale).astype(np.uint8))
-
-
-def image_column(images: Sequence[npt.NDArray[np.uint8]] | npt.NDArray[np.uint8]) -> Any:
-    """Images as an Arrow struct of lossless PNG bytes and no path, as `datasets.Image` stores them."""
-    with ThreadPoolExecutor(cores()) as pool:
-        encoded = list(pool.map(encode_png, images))
-    return pa.StructArray.from_arrays(
-        [pa.array(encoded, pa.binary()), pa.nulls(len(encoded), pa.string())], names=["bytes", "path"]
-    )
-
-
-def _image_rows(
-    images: Sequence[npt.NDArray[np.uint8]] | npt.NDArray[np.uint8], label: Any
-) -> datasets.Dataset:
-    import datasets
-
+def _image_rows(images: Pictures, label: Any) -> datasets.Dataset:
     features = datasets.Features({"image": datasets.Image(), "label": datasets.Value(str(label.type))})
     return dataset_of(pa.Table.from_arrays([image_column(images), label], schema=features.arrow_schema))
 
 
-def _with_names(rows: datasets.Dataset, names: Any, labels: Sequence[Any]) -> datasets.Dataset:
+def _with_class_names(rows: datasets.Dataset, names: Any, labels: Sequence[Any]) -> datasets.Dataset:
     """Keep the `classes` that torchvision's data sets carry, where labels are indices into them."""
-    import datasets
-
     if not isinstance(names, Sequence) or isinstance(names, str) or len(set(map(str, names))) != len(names):
         return rows
     if not all(isinstance(label, int) and 0 <= label < len(names) for label in labels):
@@ -171,29 +99,18 @@ def _with_names(rows: datasets.Dataset, names: Any, labels: Sequence[Any]) -> da
 
 
 def _pair(item: Any, index: int) -> tuple[Any, Any]:
+    """The input of an item, a text as it is and anything else as an array, and its label."""
+    pair: Sequence[Any] = item if isinstance(item, tuple | list) else ()
     if isinstance(item, Mapping):
         labels = [key for key in ("label", "labels", "target", "y") if key in item]
-        others = [key for key in item if key not in labels]
-        if len(labels) == 1 and len(others) == 1:
-            return item[others[0]], item[labels[0]]
-    elif isinstance(item, tuple | list) and len(item) == 2:
-        return item[0], item[1]
-    raise BadInputError(f"Item {index} of the torch data set is no pair of input and label.")
-
-
-def _plain(value: Any) -> Any:
-    """A text as it is, anything else as an array."""
-    if isinstance(value, str):
-        return value
+        pair = [item[key] for key in [*(key for key in item if key not in labels), *labels]]
+        pair = pair if len(labels) == 1 else ()
+    if len(pair) != 2:
+        raise BadInputError(f"Item {index} of the torch data set is no pair of input and label.")
+    value, label = pair
     if hasattr(value, "mode") and hasattr(value, "tobytes"):  # a PIL image
-        from datadiet.data.checks.images import to_array
-
-        return to_array(value)
-    return _array(value)
-
-
-def _same(first: Any, second: Any) -> bool:
-    return first == second if isinstance(first, str) else bool(np.array_equal(first, second, equal_nan=True))
+        return to_array(value), label
+    return value if isinstance(value, str) else _array(value), label
 
 
 def _array(values: Any) -> npt.NDArray[Any]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-IntArray = npt.NDArray[np.int64]
+from datadiet.data.examples import IntArray
 
 # Keeps this stream apart from others that start from the same user seed.
 _ORDER_STREAM = 0x0D1E7
@@ -27,10 +26,11 @@ def order_of(ids: IntArray, *, seed: int | None, epoch: int) -> IntArray:
     ordered = np.sort(np.asarray(ids, dtype=np.int64))
     if seed is None:
         return ordered
-    generator = np.random.Generator(
-        np.random.PCG64(np.random.SeedSequence([_ORDER_STREAM, seed % 2**64, epoch]))
-    )
-    return generator.permutation(ordered)
+    return _generator(_ORDER_STREAM, seed, epoch).permutation(ordered)
+
+
+def _generator(stream: int, seed: int, epoch: int) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([stream, seed % 2**64, epoch])))
 
 
 def by_length(
@@ -61,11 +61,9 @@ def by_length(
     for start in range(0, whole * batch_size, stride):
         stop = min(start + stride, whole * batch_size)
         places[start:stop] = start + np.argsort(lengths[start:stop], kind="stable")
-    generator = np.random.Generator(
-        np.random.PCG64(np.random.SeedSequence([_BUCKET_STREAM, seed % 2**64, epoch]))
-    )
     batches = places[: whole * batch_size].reshape(whole, batch_size)
-    places[: whole * batch_size] = batches[generator.permutation(whole)].reshape(-1)
+    shuffled = _generator(_BUCKET_STREAM, seed, epoch).permutation(whole)
+    places[: whole * batch_size] = batches[shuffled].reshape(-1)
     return places
 
 

@@ -177,7 +177,7 @@ class DynamicLoop(TrainingLoop):
         first = sampler.resumed_at
         dealt = [np.asarray(batch, dtype=np.int64) for batch in sampler]
         shares = [batch[process :: self.accelerator.num_processes] for batch in dealt]
-        batches = self.store.dealt(
+        batches = self.store.given_batches(
             shares,
             seed=derive_seed(self.seed, "order"),
             epoch=sampler.epoch,

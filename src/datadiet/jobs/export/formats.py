@@ -9,9 +9,8 @@ from typing import Any
 
 from datadiet.data import TASKS, Examples
 from datadiet.data.examples import IGNORED, TAG_TASKS
+from datadiet.data.sources.files import TEST_WORDS, find_parts, find_shards, is_shard, table_format
 from datadiet.data.sources.folders import image_files, part_folders
-from datadiet.data.sources.tables import TEST_WORDS, find_parts, table_format
-from datadiet.data.sources.tar_shards import find_shards, is_shard
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.registry import Registry
 from datadiet.jobs.export.plan import Plan

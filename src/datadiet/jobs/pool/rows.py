@@ -15,14 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from datadiet.data import Examples, Part
-from datadiet.data.checks.images import read_images
-from datadiet.data.checks.rows import DraftRows, bad_texts, bad_vectors, with_encoded_images
-from datadiet.data.columns.arrow import dataset_of, is_list, list_lengths, one_array, rows_at, rows_with
-from datadiet.data.columns.labels import label_values, match_names, read_label_sets
-from datadiet.data.columns.roles import IMAGE_SUFFIXES, Roles, find_roles, require_column
-from datadiet.data.columns.targets import read_tags
-from datadiet.data.columns.task_roles import find_task_roles
-from datadiet.data.examples import IGNORED, TargetRows
+from datadiet.data.checks import check_inputs
+from datadiet.data.columns import arrow
+from datadiet.data.columns.images import with_encoded_images
+from datadiet.data.columns.labels import match_names, read_classes
+from datadiet.data.columns.raw import RawExamples, RawPart
+from datadiet.data.columns.roles import IMAGE_SUFFIXES, Roles, find_roles, input_form, require_column
+from datadiet.data.columns.targets import match_tags, read_targets, rows_with_other_tags
+from datadiet.data.examples import CLASS_TASKS, IGNORED, TargetRows
 from datadiet.data.sources import Source, open_source
 from datadiet.data.sources.objects import from_arrays
 from datadiet.foundation.errors import BadInputError
@@ -58,57 +58,43 @@ def read_hypotheses(dataset: Any, base: Examples, roles: Roles) -> Hypotheses:
     """
     reasons: dict[int, str] = {}
     labels = np.zeros(len(dataset), dtype=np.int64)
-    targets: TargetRows | None = None
-    if base.task in ("classification", "intent_slots"):
-        labels = _classes(dataset, base, roles.label)
+    if base.task in CLASS_TASKS:
+        feature, of_base = dataset.features[roles.label], base.train.dataset.features[base.label_column]
+        # Numbers of a pool mean what the numbers of the base mean, where only that has names for them.
+        named = feature if hasattr(feature, "names") else of_base
+        labels = read_classes(RawPart("pool", dataset), roles.label, named, base.class_names)[0].labels
         reasons.update(dict.fromkeys(np.flatnonzero(labels == -1).tolist(), MISSING))
         reasons.update(dict.fromkeys(np.flatnonzero(labels == -2).tolist(), UNKNOWN))
-    draft = DraftRows("pool", dataset, labels.copy())
-    if base.task == "multilabel":
-        read_label_sets([draft], roles.label)
-        targets = _renamed_sets(draft, base, reasons)
-    elif roles.tags is not None:
-        read_tags([draft], roles)
-        targets = _renamed_tags(draft, base, reasons)
+    if base.task == "regression":
+        return Hypotheses(labels, None, reasons)
+    part = read_targets(RawExamples(roles, (RawPart("pool", dataset),))).parts[0]
+    if part.targets is None:
+        return Hypotheses(labels, None, reasons)
+    tagged = roles.tags is not None
+    match = _matched_tags if tagged else _matched_sets
+    targets, unknown = match(part.targets, base)
+    for row in part.bad:
+        reasons.setdefault(row, "tags that do not go with the words" if tagged else MISSING)
+    for row in unknown:
+        reasons.setdefault(row, UNKNOWN)
     return Hypotheses(labels, targets, reasons)
 
 
-def _classes(dataset: Any, base: Examples, column: str) -> npt.NDArray[np.int64]:
-    array = one_array(rows_at(dataset, [column], slice(None)), column)
-    feature, of_base = dataset.features[column], base.train.dataset.features[base.label_column]
-    # Numbers of a pool mean what the numbers of the base mean, where only that has names for them.
-    names, indices, _ = label_values(array, feature if hasattr(feature, "names") else of_base, column)
-    return match_names(names, indices, base.class_names)
+def _matched_tags(found: TargetRows, base: Examples) -> tuple[TargetRows, list[int]]:
+    """Tags as the base numbers them, and the rows with tags that it does not know."""
+    targets = match_tags(found, base.tag_names)
+    unknown = (targets.values < 0) & (targets.values != IGNORED)
+    values = np.where(unknown, 0, targets.values)  # such rows leave
+    return dataclasses.replace(targets, values=values), list(rows_with_other_tags(found, base.tag_names))
 
 
-def _renamed_tags(draft: DraftRows, base: Examples, reasons: dict[int, str]) -> TargetRows:
-    found = draft.targets
-    assert found is not None and found.offsets is not None
-    for row in draft.bad:
-        reasons.setdefault(row, "tags that do not go with the words")
-    values = match_names(found.names, np.maximum(found.values, -1).astype(np.int64), base.tag_names)
-    values[found.values == IGNORED] = IGNORED
-    places = np.flatnonzero((values < 0) & (values != IGNORED))
-    for of_place in (np.searchsorted(found.offsets, places, side="right") - 1).tolist():
-        reasons.setdefault(of_place, UNKNOWN)
-    values[places] = 0  # of rows that leave
-    return TargetRows(base.task, values, found.offsets, base.tag_names)
-
-
-def _renamed_sets(draft: DraftRows, base: Examples, reasons: dict[int, str]) -> TargetRows:
-    found = draft.targets
-    assert found is not None
-    for row in draft.bad:
-        reasons.setdefault(row, MISSING)
-    places = {name: index for index, name in enumerate(base.output_names)}
-    values = np.zeros((len(found), len(places)), dtype=np.float32)
-    for column, name in enumerate(found.names):
-        if name in places:
-            values[:, places[name]] = found.values[:, column]
-        else:
-            for with_it in np.flatnonzero(found.values[:, column]).tolist():
-                reasons.setdefault(with_it, UNKNOWN)
-    return TargetRows("multilabel", values, None, base.output_names)
+def _matched_sets(found: TargetRows, base: Examples) -> tuple[TargetRows, list[int]]:
+    """Sets of labels as the base numbers these, and the rows with labels that it does not know."""
+    values = np.zeros((len(found), len(base.output_names)), dtype=np.float32)
+    places = match_names(found.names, np.arange(len(found.names)), base.output_names)
+    values[:, places[places >= 0]] = found.values[:, places >= 0]
+    unknown = np.flatnonzero(found.values[:, places < 0].any(axis=1)).tolist()
+    return TargetRows("multilabel", values, None, base.output_names), unknown
 
 
 _TRUE, _FALSE = {"true", "1", "yes", "y", "t", "defect"}, {"false", "0", "no", "n", "f", "", "none"}
@@ -183,7 +169,9 @@ def read_pool_rows(
         require_column(defect, columns, "the pool")
         for row in np.flatnonzero(_truths(opened.train, defect)):
             reasons[int(row)] = "defect"
-    dataset = with_encoded_images(opened.train, roles, opened.base)
+    dataset = opened.train
+    if roles.kind == "image":
+        dataset = with_encoded_images(dataset, roles.inputs[0], roles.form, opened.base)
     _note_bad(dataset, base, roles, reasons, skip_bad)
     column, tag_column = _hypothesis_columns(columns, base, hypothesis, tags, roles, unlabelled)
     labels = np.zeros(len(dataset), dtype=np.int64)
@@ -197,7 +185,7 @@ def read_pool_rows(
     good[list(reasons)] = False
     ids = np.flatnonzero(good).astype(np.int64)
     part = Part(
-        rows_with(dataset, ids),
+        arrow.rows_with(dataset, ids),
         ids,
         np.maximum(labels[ids], 0),
         base.input_columns,
@@ -220,7 +208,7 @@ def _opened(source: Any) -> Source:
             files = sorted(f for f in path.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and f.is_file())
             if files:
                 table = pa.table({"image": [str(file.resolve()) for file in files]})
-                return Source(dataset_of(table), None, path.name, str(path), path)
+                return Source(arrow.dataset_of(table), None, path.name, str(path), path)
         return open_source(source)
     texts = isinstance(source, list) and bool(source) and all(isinstance(text, str) for text in source)
     if isinstance(source, np.ndarray) or texts:
@@ -233,35 +221,29 @@ def _opened(source: Any) -> Source:
 
 def _roles(dataset: Any, base: Examples) -> Roles:
     """The pool's roles: the base's columns, in the form that they have here."""
-    made = dataset.add_column("__class", [0] * len(dataset))  # for pools have none, and roles need one
-    found = find_roles(made, inputs=list(base.input_columns), label="__class")
-    if found.kind != base.kind:
+    kind, form = input_form(dataset, base.input_columns)
+    if kind != base.kind:
         raise BadInputError(
-            f"The pool's inputs are of the kind {found.kind}, those of '{base.name}' are of the kind {base.kind}."
+            f"The pool's inputs are of the kind {kind}, those of '{base.name}' are of the kind {base.kind}."
         )
     tags: str | None = None
     if base.tag_names:
         named = base.label_column if base.task == "intent_slots" else None
-        tags = find_task_roles(
-            base.train.dataset, inputs=list(base.input_columns), label=named, task=base.task
-        ).tags
-    return dataclasses.replace(found, label=base.label_column, task=base.task, tags=tags)
+        tags = find_roles(base.train.dataset, inputs=base.input_columns, label=named, task=base.task).tags
+    return Roles(kind, form, base.input_columns, base.label_column, task=base.task, tags=tags)
 
 
 def _note_bad(dataset: Any, base: Examples, roles: Roles, reasons: dict[int, str], skip: bool) -> None:
     """Rows whose inputs cannot be used leave, or are refused."""
-    if roles.kind == "text":
-        found = bad_texts(dataset, roles.inputs)
-    elif roles.kind == "vector":
-        first = base.train.dataset
-        width = None
-        if is_list(dataset.data.schema.field(roles.inputs[0]).type):
-            width = int(list_lengths(one_array(rows_at(first, roles.inputs, [0]), roles.inputs[0]))[0])
-        found, _ = bad_vectors(dataset, roles.inputs, width)
-    else:
-        side = None if base.image_shape is None else base.image_shape[1]
-        read = read_images([dataset], roles.inputs[0], image_size=side, limit=0, decode_all=True)
-        found = {row: f"its image cannot be decoded: {reason}" for row, reason in read.failed[0].items()}
+    column = roles.inputs[0]
+    width = None
+    if roles.kind == "vector" and arrow.is_list(dataset.data.schema.field(column).type):
+        width = int(
+            arrow.list_lengths(arrow.one_array(arrow.rows_at(base.train.dataset, [column], [0]), column))[0]
+        )
+    raw = RawExamples(roles, (RawPart("pool", dataset),))
+    side = None if base.image_shape is None else base.image_shape[1]
+    found = check_inputs(raw, image_size=side, limit=0, decode_all=True, width=width).parts[0].bad
     fresh = {row: reason for row, reason in found.items() if row not in reasons}
     if fresh and not skip:
         row = min(fresh)
@@ -314,16 +296,13 @@ def _placeholders(dataset: Any, base: Examples, roles: Roles) -> TargetRows | No
     if there.offsets is None:
         values = np.zeros((len(dataset), *there.values.shape[1:]), dtype=np.float32)
         return TargetRows(there.task, values, None, there.names)
-    from datadiet.data.columns.arrow import words_of
-
-    texts = one_array(rows_at(dataset, roles.inputs, slice(None)), roles.inputs[0])
-    offsets = np.concatenate([[0], np.cumsum([len(words) for words in words_of(texts)])]).astype(np.int64)
+    offsets = arrow.offsets_of(arrow.word_counts(arrow.whole_column(dataset, roles.inputs[0])))
     return TargetRows(there.task, np.zeros(int(offsets[-1]), dtype=np.int32), offsets, there.names)
 
 
 def _truths(dataset: Any, column: str) -> npt.NDArray[np.bool_]:
     """A column of true and false, however it is written; nothing is false."""
-    array = one_array(rows_at(dataset, [column], slice(None)), column)
+    array = arrow.whole_column(dataset, column)
     if pa.types.is_boolean(array.type):
         return np.asarray(array.fill_null(False).to_numpy(zero_copy_only=False), dtype=bool)
     written = [str(value).strip().lower() for value in array.cast(pa.string()).fill_null("").to_pylist()]
@@ -338,7 +317,7 @@ def _truths(dataset: Any, column: str) -> npt.NDArray[np.bool_]:
 
 def _numbers(dataset: Any, column: str) -> npt.NDArray[np.float64]:
     require_column(column, dataset.column_names, "the pool")
-    array = one_array(rows_at(dataset, [column], slice(None)), column)
+    array = arrow.whole_column(dataset, column)
     try:
         values = pc.cast(array, pa.float64()).to_numpy(zero_copy_only=False)
     except pa.ArrowException as error:

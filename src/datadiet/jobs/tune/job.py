@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from datadiet.data import Examples
 from datadiet.data.fingerprint import fingerprint
-from datadiet.data.holdout import hold_out
+from datadiet.data.load import hold_out
 from datadiet.engine.reloading import loading_facts, read_examples
 from datadiet.engine.setup import Setup, prepare
 from datadiet.engine.training.recipe import Recipe

@@ -1,1 +1,0 @@
-"""What is wrong with single rows of a source, and what stays."""
