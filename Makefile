@@ -43,6 +43,7 @@ endif
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo --no-cache
 
 types: $(VENV)/installed-test
 	$(BIN)/mypy

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from datadiet.foundation import __version__ as __version__
+
 if TYPE_CHECKING:
     from datadiet.data import Corrupted as Corrupted
     from datadiet.data import Examples as Examples
@@ -56,8 +58,6 @@ if TYPE_CHECKING:
     from datadiet.studies import run_study as run_study
     from datadiet.tasks import task_for as task_for
     from datadiet.tracking import Recorder as Recorder
-
-__version__ = "0.1.0"
 
 # The room of each public name. They are imported when first used, so that `import datadiet` and
 # `datadiet --help` do not wait for torch.

@@ -72,7 +72,7 @@ def test_names_of_columns_and_chunks_do_not_count(monkeypatch):
     }
     assert load(renamed) == load()
     reference = load()
-    monkeypatch.setattr("datadiet.data.columns.arrow.CHUNK_ROWS", 1)
+    monkeypatch.setattr("datadiet.data.arrow.CHUNK_ROWS", 1)
     assert load() == reference
 
 

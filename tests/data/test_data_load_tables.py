@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import datadiet.data as dd
-from datadiet.data.columns.arrow import rows_at
+from datadiet.data.arrow import rows_at
 from datadiet.foundation.errors import BadInputError
 
 ROWS = {

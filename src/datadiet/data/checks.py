@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import torch
 from datasets import Dataset
 
-from datadiet.data.columns import arrow
+from datadiet.data import arrow
 from datadiet.data.columns.images import Shape, decode, read_headers
 from datadiet.data.columns.raw import RawExamples
 from datadiet.foundation.errors import BadInputError

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import torch
 from scipy import stats
 
-from datadiet.data.columns.arrow import chunks_of, matrix_chunks, texts_in
+from datadiet.data.arrow import chunks_of, matrix_chunks, texts_in
 from datadiet.data.encodings.images import ImageEncoding
 from datadiet.data.examples import CLASS_TASKS, Examples, IntArray
 from datadiet.data.fingerprint import fingerprint

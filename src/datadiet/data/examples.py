@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from datadiet.data.columns.arrow import offsets_of, rows_with
+from datadiet.data.arrow import offsets_of, rows_with
 from datadiet.foundation.errors import BadInputError
 
 Kind = Literal["image", "text", "vector"]

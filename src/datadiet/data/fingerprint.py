@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from datadiet.data.columns import arrow
+from datadiet.data import arrow
 from datadiet.data.columns.images import content_of
 from datadiet.data.examples import Part, with_lengths
 

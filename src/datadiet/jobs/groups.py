@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from datadiet.data import Examples, Part
-from datadiet.data.columns.arrow import one_array, rows_at
+from datadiet.data.arrow import one_array, rows_at
 from datadiet.data.columns.roles import require_column
 from datadiet.foundation.errors import BadInputError
 from datadiet.scores import ScoreTable

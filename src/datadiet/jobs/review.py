@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datadiet.data import Examples
-from datadiet.data.columns.arrow import numeric_matrix, one_array, rows_at
+from datadiet.data.arrow import numeric_matrix, one_array, rows_at
 from datadiet.data.columns.images import content_of, cores, open_image, to_array
 from datadiet.data.examples import require_classification
 from datadiet.engine.reloading import load_again

@@ -20,7 +20,7 @@ from datasets import Image as ImageFeature
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from datadiet.data.columns.arrow import one_array, rows_at, whole_column, with_column
+from datadiet.data.arrow import one_array, rows_at, whole_column, with_column
 from datadiet.foundation.errors import BadInputError
 
 Shape = tuple[int, int, int]

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from datadiet.data.columns.arrow import is_text, whole_column
+from datadiet.data.arrow import is_text, whole_column
 from datadiet.data.columns.raw import RawExamples, RawPart
 from datadiet.data.examples import IntArray
 from datadiet.foundation.errors import BadInputError

@@ -13,7 +13,7 @@ from pathlib import PurePath
 import pyarrow as pa
 from datasets import Dataset
 
-from datadiet.data.columns import arrow
+from datadiet.data import arrow
 from datadiet.data.examples import TAG_TASKS, TASKS, Kind, Task
 from datadiet.foundation.errors import BadInputError
 

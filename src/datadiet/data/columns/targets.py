@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from datadiet.data.columns import arrow
+from datadiet.data import arrow
 from datadiet.data.columns.labels import label_values, match_names
 from datadiet.data.columns.raw import RawExamples, RawPart
 from datadiet.data.columns.roles import Roles

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from datadiet.data.columns.arrow import offsets_of
+from datadiet.data.arrow import offsets_of
 from datadiet.data.examples import IntArray, Part
 
 Inputs = Tensor | dict[str, Tensor]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datadiet.data.columns.arrow import one_array, rows_at
+from datadiet.data.arrow import one_array, rows_at
 from datadiet.data.columns.images import decode
 from datadiet.data.encodings import DenseRows, Device, MemoryFormat, Rows
 from datadiet.data.examples import Examples, IntArray, Part

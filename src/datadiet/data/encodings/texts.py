@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from datadiet.data.columns.arrow import CHUNK_ROWS, chunks_of, offsets_of, rows_at, texts_in
+from datadiet.data.arrow import CHUNK_ROWS, chunks_of, offsets_of, rows_at, texts_in
 from datadiet.data.encodings import Device, MemoryFormat, RaggedRows, Rows, join
 from datadiet.data.examples import IntArray, Part
 from datadiet.foundation.errors import BadInputError

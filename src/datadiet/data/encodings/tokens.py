@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 
-from datadiet.data.columns.arrow import offsets_of, one_array, rows_at, words_of
+from datadiet.data.arrow import offsets_of, one_array, rows_at, words_of
 from datadiet.data.encodings import WORDS, Device, Inputs, MemoryFormat, RaggedRows, Rows, join
 from datadiet.data.encodings.texts import chunks_of_positions, estimated_bytes, import_transformers, texts_of
 from datadiet.data.examples import IntArray, Part

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datadiet.data.columns.arrow import matrix_chunks, numeric_matrix, rows_at
+from datadiet.data.arrow import matrix_chunks, numeric_matrix, rows_at
 from datadiet.data.encodings import DenseRows, Device, MemoryFormat, Rows
 from datadiet.data.examples import Examples, IntArray, Part
 from datadiet.foundation.errors import BadInputError

@@ -15,7 +15,7 @@ from urllib.request import getproxies
 import datasets
 import numpy as np
 
-from datadiet.data.columns.arrow import dataset_of
+from datadiet.data.arrow import dataset_of
 from datadiet.data.columns.raw import RawPart
 from datadiet.data.sources import files
 from datadiet.data.sources.folders import classes_of_shards, exported_classes, read_image_folder

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.json as json_lines
 from pyarrow import csv, parquet
 
-from datadiet.data.columns.arrow import dataset_of
+from datadiet.data.arrow import dataset_of
 from datadiet.data.columns.roles import IMAGE_SUFFIXES
 from datadiet.data.sources.folders import beside_the_data
 from datadiet.foundation.errors import BadInputError

@@ -10,7 +10,7 @@ from typing import Any
 import datasets
 import pyarrow as pa
 
-from datadiet.data.columns.arrow import dataset_of, is_text, whole_column, with_column
+from datadiet.data.arrow import dataset_of, is_text, whole_column, with_column
 from datadiet.data.columns.images import image_structs
 from datadiet.data.columns.roles import IMAGE_SUFFIXES
 from datadiet.foundation.errors import BadInputError

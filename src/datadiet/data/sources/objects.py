@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from datadiet.data.columns.arrow import dataset_of
+from datadiet.data.arrow import dataset_of
 from datadiet.data.columns.images import Pictures, each_to_pixels, image_column, to_array, to_pixels
 from datadiet.foundation.errors import BadInputError
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from datadiet.data.columns.arrow import CHUNK_ROWS
+from datadiet.data.arrow import CHUNK_ROWS
 from datadiet.data.encodings import WORDS, Encoding, Inputs, RaggedRows, Rows
 from datadiet.data.encodings.images import Augmentation
 from datadiet.data.examples import IntArray, Part

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from datadiet.data import Examples, load
-from datadiet.data.columns.arrow import chunks_of, one_array
+from datadiet.data.arrow import chunks_of, one_array
 from datadiet.foundation.atomic import check_target, whole_folder
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.progress import ProgressDisplay

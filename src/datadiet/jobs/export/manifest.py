@@ -19,6 +19,7 @@ from datadiet.data.sources.folders import (
     MANIFEST_TABLE,
     ExportedClasses,
 )
+from datadiet.foundation import __version__
 from datadiet.jobs.export.formats import Job, WriteResult
 from datadiet.jobs.export.plan import PartPlan
 from datadiet.jobs.export.rows import neutralised
@@ -32,8 +33,6 @@ def write_manifest(
     job: Job, result: WriteResult, sizes: Mapping[str, int], command: Sequence[str] | None
 ) -> None:
     """Write `manifest.parquet` (a row each example: id, part, status, labels, file, reason) and `manifest.json`."""
-    from datadiet import __version__
-
     counts = _write_table(job, result)
     examples = job.plan.examples
     facts: dict[str, Any] = {

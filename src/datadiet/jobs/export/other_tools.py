@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import torch
 
 from datadiet.data import Batch, Examples
-from datadiet.data.columns.arrow import chunks_of, one_array
+from datadiet.data.arrow import chunks_of, one_array
 from datadiet.engine.points import load_weights
 from datadiet.engine.setup import prepare
 from datadiet.engine.training.evaluation import evaluate

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from datadiet.data import Examples, Part
-from datadiet.data.columns.arrow import chunks_of, is_list, list_lengths, one_array, rows_at, words_of
+from datadiet.data.arrow import chunks_of, is_list, list_lengths, one_array, rows_at, words_of
 from datadiet.data.columns.labels import label_values, match_names
 from datadiet.foundation.errors import BadInputError
 from datadiet.jobs.export.plan import CLASS_TASKS, IntArray, PartPlan

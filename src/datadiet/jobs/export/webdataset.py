@@ -12,7 +12,7 @@ from typing import IO, Any
 import numpy as np
 
 from datadiet.data import Examples
-from datadiet.data.columns.arrow import is_list, numeric_matrix
+from datadiet.data.arrow import is_list, numeric_matrix
 from datadiet.foundation.errors import BadInputError
 from datadiet.jobs.export.formats import Job, WriteResult, export_format, refuse_untagged_names
 from datadiet.jobs.export.image_folder import suffix_of

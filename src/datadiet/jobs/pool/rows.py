@@ -14,9 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from datadiet.data import Examples, Part
+from datadiet.data import Examples, Part, arrow
 from datadiet.data.checks import check_inputs
-from datadiet.data.columns import arrow
 from datadiet.data.columns.images import with_encoded_images
 from datadiet.data.columns.labels import match_names, read_classes
 from datadiet.data.columns.raw import RawExamples, RawPart

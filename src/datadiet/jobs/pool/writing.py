@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datadiet.data import Examples, Part
-from datadiet.data.columns.arrow import one_array, rows_at
+from datadiet.data.arrow import one_array, rows_at
 from datadiet.foundation.atomic import atomic_file, atomic_path, write_json
 from datadiet.foundation.errors import BadInputError
 from datadiet.jobs.export.plan import CLASS_TASKS
