@@ -12,6 +12,7 @@ from torch import nn
 from datadiet.dynamic.measurements import measure_task_batch
 from datadiet.dynamic.sampler import DynamicSampler
 from datadiet.foundation.errors import BadInputError
+from datadiet.pergrad.batches import moved
 from datadiet.tasks import Task
 
 
@@ -111,8 +112,8 @@ def score_everything(
                     ids, outputs, targets = forward(model, batch)
                 else:
                     ids, inputs, targets = _parts(batch)
-                    targets = _moved(targets, device)
-                    outputs = model(_moved(inputs, device))
+                    targets = moved(targets, device)
+                    outputs = model(moved(inputs, device))
                 if loss is not None:
                     sampler.update(ids, loss(outputs, targets))
                 elif task is not None:
@@ -143,9 +144,3 @@ def _parts(batch: Any) -> tuple[Any, Any, Any]:
         "a batch of the scoring pass must be (ids, inputs, targets); wrap the data set with "
         "datadiet.dynamic.with_ids, so that each row brings its id, or give forward=."
     )
-
-
-def _moved(value: Any, device: torch.device) -> Any:
-    if isinstance(value, dict):
-        return {name: _moved(part, device) for name, part in value.items()}
-    return value.to(device) if isinstance(value, torch.Tensor) else value

@@ -14,6 +14,7 @@ from torch import nn
 from datadiet.data import Batch, Store
 from datadiet.engine.training.devices import autocast, memory_format_of
 from datadiet.engine.training.recipe import Recipe
+from datadiet.pergrad.batches import map_tensors
 
 
 @contextmanager
@@ -79,10 +80,3 @@ def share_of(
 def in_float32(outputs: Any) -> Any:
     """Every floating point tensor of a model's outputs in float32."""
     return map_tensors(lambda tensor: tensor.float() if tensor.is_floating_point() else tensor, outputs)
-
-
-def map_tensors(change: Callable[[torch.Tensor], torch.Tensor], outputs: Any) -> Any:
-    """A model's outputs, a tensor or a dict of such, with every tensor changed."""
-    if isinstance(outputs, dict):
-        return {name: map_tensors(change, part) for name, part in outputs.items()}
-    return change(outputs) if isinstance(outputs, torch.Tensor) else outputs
