@@ -6,21 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typing_extensions import Unpack
 
-from datadiet.cli.options import (
-    AsJson,
-    End,
-    PerClass,
-    Rule,
-    Seed,
-    Start,
-    command,
-    names,
-    numbers,
-    rule_options,
-)
-from datadiet.cli.output import explain_rules, print_json
+from datadiet.cli.command import AsJson, command
+from datadiet.cli.output import explain_rules, say, show
 from datadiet.foundation.errors import BadInputError
+from datadiet.jobs.options import AgreeOptions
 
 if TYPE_CHECKING:
     from datadiet.jobs.agree import Agreement
@@ -30,53 +21,32 @@ MOST_ROWS = 20
 SHOWN_FRACTIONS = (0.1, 0.3, 0.5, 0.7)
 
 
-@command
+@command(
+    "agree runs/a/scores.parquet runs/b/scores.parquet --by el2n",
+    order="scores keep rule start end per_class any_data",
+)
 def agree(
     tables: Annotated[
         list[str] | None,
         typer.Argument(help="Score tables and kept files, as FILE or NAME=FILE; one table: its own scores."),
     ] = None,
-    scores: Annotated[list[str] | None, typer.Option("--scores", "--by", help="Scores [all].")] = None,
-    keep: Annotated[
-        list[str] | None, typer.Option(help="Fractions to compare the choices at [0.1,0.2, ... 0.9].")
-    ] = None,
-    rule: Rule = "hardest",
-    start: Start = None,
-    end: End = None,
-    per_class: PerClass = False,
-    any_data: Annotated[
-        bool, typer.Option("--any-data", help="Compare tables of different data, by id alone.")
-    ] = False,
-    seed: Seed = 0,
     out: Annotated[Path, typer.Option(help="Folder of the table and the figure.")] = Path("agreement"),
     as_json: AsJson = False,
+    **options: Unpack[AgreeOptions],
 ) -> None:
     """See where scores and selections differ: rank correlation, overlap, class balance."""
-    if rule == "help":
+    if options.get("rule") == "help":
         explain_rules()
         return
     if not tables:
         raise BadInputError("Give the score tables or kept files to compare.")
     from datadiet.jobs.agree import agree as agree_on
-    from datadiet.jobs.agree.job import DEFAULT_FRACTIONS
     from datadiet.jobs.checks import check_folder
 
     check_folder(out)
-    found = agree_on(
-        _named(tables),
-        scores=names(scores) if scores else None,
-        keep=numbers(keep, "keep") if keep else DEFAULT_FRACTIONS,
-        rule=rule,
-        per_class=per_class,
-        seed=seed,
-        any_data=any_data,
-        **rule_options(start, end),
-    )
+    found = agree_on(_named(tables), **options)
     found.write(out)
-    if as_json:
-        print_json({"out": str(out), **found.to_dict()})
-    else:
-        _print(found, out)
+    show(as_json, {"out": str(out), **found.to_dict()}, lambda: _print(found, out))
 
 
 def _named(tables: list[str]) -> Any:
@@ -97,22 +67,15 @@ def _named(tables: list[str]) -> Any:
 
 
 def _print(found: Agreement, out: Path) -> None:
-    from rich.console import Console
-
-    console = Console()
     shown, hidden = _pairs_table(found)
-    console.print(shown)
+    say(shown)
     if hidden:
-        console.print(
-            f"{hidden} more pairs, which agree better, are in {out / 'agreement.csv'}.",
-            markup=False,
-            highlight=False,
-        )
+        say(f"{hidden} more pairs, which agree better, are in {out / 'agreement.csv'}.", wrap=True)
     if found.balance:
-        console.print(_balance_table(found))
+        say(_balance_table(found))
     for note in found.notes:
-        console.print(note, markup=False, highlight=False)
-    console.print(str(out), markup=False, highlight=False, soft_wrap=True)
+        say(note, wrap=True)
+    say(str(out))
 
 
 def _pairs_table(found: Agreement) -> tuple[Any, int]:

@@ -126,7 +126,7 @@ def dynamic_verdict(
     data = decide(comparison, tolerance=tolerance)
     recipe = setup.recipe
     schedule = schedule_of(recipe, len(setup.examples.train))
-    sizes = [run.result["ledger"]["epoch_sizes"] for run in comparison.arms[1].runs if run.result is not None]
+    sizes = [result["ledger"]["epoch_sizes"] for result in comparison.arms[1].results]
     data["dynamic"] = {
         "selector": recipe.dynamic,
         "options": dict(recipe.dynamic_options),

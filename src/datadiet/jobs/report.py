@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from typing_extensions import Unpack
 
 from datadiet.data import Examples
 from datadiet.engine.reloading import load_again
 from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.options import with_options
 from datadiet.jobs.dynamic_run import write_dynamic_report
 from datadiet.jobs.keep import Kept
+from datadiet.jobs.options import SourceOption
 from datadiet.pages.report import ExampleView, Gallery, ReportContents, subset_key, write_report
 from datadiet.scores import ScoreTable
 
@@ -112,13 +115,12 @@ def _png(value: Any) -> bytes:
     return buffer.getvalue()
 
 
-def rewrite_report(folder: Path, source: Any = None, load_options: Mapping[str, Any] | None = None) -> Path:
+@with_options()
+def rewrite_report(folder: Path, **options: Unpack[SourceOption]) -> Path:
     """The HTML page of a finished run again, from the files in its folder and its data.
 
     Args:
         folder: what `datadiet run` wrote.
-        source: the data; None for the source that the run names.
-        load_options: further arguments of `datadiet.load`.
 
     Raises:
         BadInputError: the folder is not one of a run, or the data is another.
@@ -137,7 +139,7 @@ def rewrite_report(folder: Path, source: Any = None, load_options: Mapping[str, 
     if "dynamic" in verdict:
         return write_dynamic_report(verdict, folder)
     table = ScoreTable.read(folder / "scores.parquet")
-    examples = load_again(table.provenance, source, load_options)
+    examples = load_again(table.provenance, options["source"], options["load_options"])
     table.check_data(examples.fingerprint)
     kept = {}
     for file in sorted((folder / "kept").glob("*.parquet")):

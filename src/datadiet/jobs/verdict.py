@@ -12,13 +12,11 @@ from datadiet.jobs.compare import Arm, Comparison
 from datadiet.jobs.groups import Grouping
 from datadiet.jobs.left_out import tables_of, warnings_of
 
-DEFAULT_TOLERANCE = 0.5  # percentage points
-
 
 def decide(
     comparison: Comparison,
     *,
-    tolerance: float = DEFAULT_TOLERANCE,
+    tolerance: float = 0.5,
     scoring_seconds: float = 0.0,
     scoring_processor_seconds: float | None = None,
     groupings: Sequence[Grouping] = (),

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from scipy.stats import norm, rankdata
+from typing_extensions import Unpack
 
 from datadiet.data import Examples
 from datadiet.data.examples import require_classification
+from datadiet.engine.options import TrainingOptions
 from datadiet.engine.reloading import data_of_table
 from datadiet.engine.setup import Setup, prepare
 from datadiet.engine.training.recipe import Recipe
 from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.options import picked, with_options
 from datadiet.foundation.progress import ProgressDisplay
+from datadiet.jobs.options import Method, SuspectsOptions
 from datadiet.jobs.suspects.suspects import NO_PROPOSAL, Suspects
 from datadiet.jobs.suspects.trainings import (
     SeenLabels,
@@ -37,7 +41,6 @@ from datadiet.noise import (
 )
 from datadiet.scores import ScoreTable
 
-Method = Literal["combination", "late_el2n", "aum", "aum_threshold", "probability", "forgetting", "cleanlab"]
 # What a table alone offers a method, the best first; and what its suspicions are calibrated by.
 _IN_A_TABLE = {
     "combination": ("aum", "confidence", "logit_margin", "el2n", "loss"),
@@ -61,19 +64,8 @@ class _Found:
     signals: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-def find_suspects(
-    scores: str | Path | ScoreTable,
-    *,
-    source: Any = None,
-    method: Method = "combination",
-    folds: int | None = None,
-    second_pass: bool = True,
-    seed: int = 0,
-    workspace: str | Path | None = None,
-    load_options: Mapping[str, Any] | None = None,
-    display: ProgressDisplay | None = None,
-    **options: Any,
-) -> Suspects:
+@with_options(workspace=None)
+def find_suspects(scores: str | Path | ScoreTable, **options: Unpack[SuspectsOptions]) -> Suspects:
     """Likely label errors of the training part, ranked, with probabilities, proposals and the noise rate.
 
     The runs that the table was made from go on to their end. The default method then trains once more for each of
@@ -81,20 +73,14 @@ def find_suspects(
     predictions with the training dynamics of the first pass (`datadiet.noise.combine`). Runs that are there
     already are not trained again. A table that names no runs gives what its columns give.
 
+    The other methods are a single signal: "late_el2n" (EL2N at the last epoch), "aum" (area under the margin),
+    "aum_threshold" (AUM against a threshold class, two trainings with disjoint ones), "probability" (low mean
+    probability of the label), "forgetting", "cleanlab" (self-confidence by that package). With neither `second_pass`
+    nor `folds` the combination uses predictions of models that have seen the labels, and proposes and estimates less
+    well.
+
     Args:
         scores: a score table or its file.
-        source: the data; None for the source that the table names.
-        method: "combination"; or a single signal: "late_el2n" (EL2N at the last epoch), "aum" (area under the
-            margin), "aum_threshold" (AUM against a threshold class, two trainings with disjoint ones), "probability"
-            (low mean probability of the label), "forgetting", "cleanlab" (self-confidence by that package).
-        folds: train on all but one of so many folds instead, each predicting the fold that it has not seen.
-        second_pass: whether suspects are left out of further trainings. Without it and without `folds` the
-            combination uses predictions of models that have seen the labels, and proposes and estimates less well.
-        seed: of folds, threshold classes and bootstrap draws.
-        workspace: where trainings live; None for the workspace that the table names.
-        load_options: further arguments of `datadiet.load`.
-        display: shows progress; None for silence.
-        options: further arguments of `datadiet.engine.setup.prepare`, such as `device`.
 
     Returns:
         `Suspects`, one row an example of the training part.
@@ -103,37 +89,27 @@ def find_suspects(
         BadInputError: other data than the table's, an unknown method, more folds than examples, cleanlab missing.
         RunFailedError: a training broke off.
     """
-    if method not in get_args(Method):
-        raise BadInputError(f"There is no method {method!r}; there are {', '.join(get_args(Method))}.")
-    if seed < 0:
-        raise BadInputError(f"seed is {seed}; it must be 0 or above.")
+    method, folds, seed = options["method"], options["folds"], options["seed"]
     if method == "cleanlab":
         _cleanlab()
     table = scores if isinstance(scores, ScoreTable) else ScoreTable.read(scores)
-    display = display or ProgressDisplay(enabled=False)
+    display = options["display"] or ProgressDisplay(enabled=False)
     facts = table.provenance
     if "recipe" not in facts:
         if folds is not None:
             raise BadInputError("This score table names no recipe to train folds with; score the data first.")
         display.say("The table names no runs: suspects come from its columns alone, without proposals.")
         return _from_columns(table, method, seed)
-    examples = data_of_table(table, source, load_options)
+    examples = data_of_table(table, options["source"], options["load_options"])
     require_classification(
         examples, "Finding suspects", "look at its hardest examples instead, in the report of `datadiet run`"
     )
     if folds is not None:
         check_folds(folds, len(examples.train))
-    setup = prepare(
-        examples,
-        Recipe.from_dict(facts["recipe"]),
-        workspace=workspace if workspace is not None else facts.get("workspace", "runs"),
-        display=display,
-        **options,
-    )
-    try:
-        return _from_runs(setup, examples, table, method, folds, second_pass, seed)
-    finally:
-        setup.close()
+    options["workspace"] = options["workspace"] or facts.get("workspace", "runs")
+    recipe = Recipe.from_dict(facts["recipe"])
+    with closing(prepare(examples, recipe, **picked(TrainingOptions, options))) as setup:
+        return _from_runs(setup, examples, table, method, folds, options["second_pass"], seed)
 
 
 def _from_runs(

@@ -115,6 +115,19 @@ class Suspects:
             return "–"
         return self.class_names[label] if label < len(self.class_names) else str(label)
 
+    def first(self, count: int) -> list[dict[str, Any]]:
+        """The most suspicious examples as plain data; `proposed` is None where the models say nothing."""
+        return [
+            {
+                "id": int(self.ids[row]),
+                "label": self.class_name(int(self.labels[row])),
+                "proposed": None if self.proposed[row] < 0 else self.class_name(int(self.proposed[row])),
+                "probability_wrong": float(self.probability_wrong[row]),
+                "suspicion": float(self.suspicion[row]),
+            }
+            for row in range(min(count, len(self)))
+        ]
+
     def check_data(self, fingerprint: str) -> None:
         """Refuse to be used with other data than they were found in.
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import filelock
 import numpy as np
 import torch
+from typing_extensions import Unpack
 
 from datadiet.data import Batch
 from datadiet.engine.points import load_weights
@@ -22,7 +23,9 @@ from datadiet.engine.training.evaluation import evaluate
 from datadiet.engine.training.seeding import derive_seed
 from datadiet.engine.workspace import content_address
 from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.options import with_options
 from datadiet.jobs.keep import keep as keep_ids
+from datadiet.jobs.options import TrialOptions
 from datadiet.jobs.tune.search_space import STEP, Range
 from datadiet.scores import ScoreTable
 
@@ -67,6 +70,11 @@ class Trial:
         """Validation accuracy where it ended."""
         return self.accuracies[-1]
 
+    @property
+    def rule_options(self) -> dict[str, Any]:
+        """What the rule is told to keep what was tried."""
+        return dict(self.options) if self.options else {"start": self.start}
+
     def as_row(self) -> dict[str, Any]:
         """Plain data, with one key a point of the training."""
         row = {name: value for name, value in asdict(self).items() if name not in ("accuracies", "options")}
@@ -92,18 +100,9 @@ def best_trial(trials: list[Trial]) -> Trial:
     return min(finished, key=lambda t: (-t.accuracy, t.n, t.start, tuple(t.options.values())))
 
 
+@with_options()
 def try_windows(
-    setup: Setup,
-    table: ScoreTable,
-    *,
-    score: str,
-    keep: float,
-    tune_end: bool = False,
-    trials: int,
-    trial_seeds: int = 1,
-    seed: int = 0,
-    rule: str = "window",
-    ranges: Sequence[Range] = (),
+    setup: Setup, table: ScoreTable, ranges: Sequence[Range] = (), **options: Unpack[TrialOptions]
 ) -> list[Trial]:
     """Look for the window of highest validation accuracy: tree-structured Parzen estimator, median pruning.
 
@@ -114,14 +113,7 @@ def try_windows(
     Args:
         setup: the data without its test part (see `datadiet.jobs.tune.job`), and the recipe.
         table: scores of its training part.
-        score: the score to order by.
-        keep: share that stays; with `tune_end`, the least that may.
-        tune_end: look for the end of the window too.
-        trials: how many windows.
-        trial_seeds: trainings of each, whose accuracies are averaged.
-        seed: base of all seeds.
-        rule: "window", or another rule whose options are looked for.
-        ranges: of those options.
+        ranges: of the options of another rule than "window".
 
     Returns:
         The trials, in their order.
@@ -132,10 +124,11 @@ def try_windows(
     Source: Akiba et al., "Optuna", 2019; Bergstra et al., "Algorithms for hyper-parameter optimization", 2011.
     """
     optuna = import_optuna()
+    score, keep, rule, tune_end = options["score"], options["keep"], options["rule"], options["tune_end"]
     question = {
         "study": rule, "data": setup.examples.fingerprint, "recipe": setup.recipe.to_dict(), "score": score,
         "weights": table.provenance.get("scores", {}).get(score, {}).get("weights"), "keep": keep,
-        "tune_end": tune_end, "trial_seeds": trial_seeds, "seed": seed,
+        "tune_end": tune_end, "trial_seeds": options["trial_seeds"], "seed": options["seed"],
         **({"ranges": [asdict(found) for found in ranges]} if ranges else {}),
     }  # fmt: skip
     found: list[Trial] = []
@@ -143,7 +136,8 @@ def try_windows(
         study = optuna.create_study(
             direction="maximize",
             sampler=optuna.samplers.TPESampler(
-                seed=derive_seed(seed, "window sampler") % 2**32, n_startup_trials=min(8, max(2, trials // 2))
+                seed=derive_seed(options["seed"], "window sampler") % 2**32,
+                n_startup_trials=min(8, max(2, options["trials"] // 2)),
             ),
             pruner=optuna.pruners.MedianPruner(n_startup_trials=UNPRUNED),
             storage=storage,
@@ -155,17 +149,17 @@ def try_windows(
 
         def objective(asked: AskedTrial) -> float:
             if ranges:
-                options, width = {found.name: _suggest_option(asked, found) for found in ranges}, keep
+                told, width = {found.name: _suggest_option(asked, found) for found in ranges}, keep
             else:
                 start, width = _suggest(asked, keep, tune_end)
-                options = {"start": start}
-            trial = _try(setup, table, score, rule, options, width, asked, trial_seeds, seed, trials)
+                told = {"start": start}
+            trial = _try(setup, table, asked, told, width, options)
             found.append(trial)
             if trial.pruned:
                 raise optuna.TrialPruned
             return trial.accuracy
 
-        study.optimize(objective, n_trials=trials)
+        study.optimize(objective, n_trials=options["trials"])
     return found
 
 
@@ -211,25 +205,23 @@ def _percents(share: float) -> float:
 def _try(
     setup: Setup,
     table: ScoreTable,
-    score: str,
-    rule: str,
-    options: dict[str, Any],
-    width: float,
     asked: AskedTrial,
-    trial_seeds: int,
-    seed: int,
-    trials: int,
+    told: dict[str, Any],
+    width: float,
+    options: TrialOptions,
 ) -> Trial:
-    ids = keep_ids(table, width, by=score, rule=rule, seed=seed, **options)
+    """Train on what the rule chooses with what it is told, as long as it does well."""
+    rule, seed, trial_seeds = options["rule"], options["seed"], options["trial_seeds"]
+    ids = keep_ids(table, width, by=options["score"], rule=rule, seed=seed, **told)
     windowed = rule == "window"
-    told = f"from {options['start']:.0%}" if windowed else " ".join(f"{k}={v:g}" for k, v in options.items())
+    shown = f"from {told['start']:.0%}" if windowed else " ".join(f"{k}={v:g}" for k, v in told.items())
+    label = f"{rule} {shown}, trial {asked.number + 1} of {options['trials']}"
     total = setup.recipe.total_steps(len(ids), len(setup.examples.train))
     points = sorted({max(1, round(total * share)) for share in REPORTS})
     accuracies: list[float] = []
     pruned = False
     for place, step in enumerate(points):
         since = step - (points[place - 1] if place else 0)
-        label = f"{rule} {told}, trial {asked.number + 1} of {trials}"
         at_step = [
             _accuracy_at(setup, seed + TRIAL_SEEDS + index, ids, step, since, label)
             for index in range(trial_seeds)
@@ -242,14 +234,14 @@ def _try(
             break
     return Trial(
         number=asked.number,
-        start=options["start"] if windowed else 0.0,
-        end=round(options["start"] + width, 4) if windowed else 1.0,
+        start=told["start"] if windowed else 0.0,
+        end=round(told["start"] + width, 4) if windowed else 1.0,
         keep=width,
         n=len(ids),
         pruned=pruned,
         accuracies=tuple(accuracies),
         steps=points[len(accuracies) - 1] * trial_seeds,
-        options={} if windowed else options,
+        options={} if windowed else told,
     )
 
 
