@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,7 +9,7 @@ from typing_extensions import Unpack
 
 from datadiet.cli.command import AsJson, Source, command
 from datadiet.cli.output import display, print_verdict
-from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.options import named_files
 from datadiet.jobs.options import CompareFlags
 
 
@@ -26,13 +25,6 @@ def compare(
     """Retrain on subsets beside full data and matched random."""
     from datadiet.jobs.run import compare as compare_subsets
 
-    files = {}
-    for item in kept:
-        name, equals, path = item.partition("=")
-        name, path = (name, path) if equals else (Path(item).stem, item)
-        if name in files:
-            raise BadInputError(f"Two kept files are named {name!r}; name them apart, as --kept NAME=FILE.")
-        files[name] = path
     with display(options):
-        verdict = compare_subsets(source, files, **options)
+        verdict = compare_subsets(source, named_files(kept), **options)
     print_verdict(verdict, as_json)

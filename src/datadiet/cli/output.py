@@ -10,13 +10,16 @@ from contextlib import contextmanager
 from typing import Any
 
 import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from datadiet.foundation.progress import ProgressDisplay
 
 
 @contextmanager
 def display(options: Any) -> Iterator[None]:
     """Inside, the option `display` of a command: progress on standard error, of the main process only."""
-    from datadiet.foundation.progress import ProgressDisplay
-
     with ProgressDisplay(enabled=None if is_main_process() else False) as shown:
         options["display"] = shown
         yield
@@ -40,8 +43,6 @@ def show(as_json: bool, data: Mapping[str, Any], *told: str | Callable[[], None]
 
 def say(shown: Any, *, wrap: bool = False) -> None:
     """Print a table, or a text as it is; without `wrap` a text is one line however wide the screen is."""
-    from rich.console import Console
-
     if isinstance(shown, str):
         Console().print(shown, markup=False, highlight=False, soft_wrap=not wrap)
     elif shown is not None:
@@ -74,9 +75,6 @@ def _tell_verdict(verdict: Any) -> None:
 
 def print_kept_shares(shares: dict[str, list[dict[str, Any]]], most: int = 20) -> None:
     """How much of each group stays, smallest share first; `shares` has the rows of each grouping."""
-    from rich.table import Table
-    from rich.text import Text
-
     from datadiet.pages.report import printable
     from datadiet.pages.text import count, share
 

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
+from rich.table import Table
 from typing_extensions import Unpack
 
 from datadiet.cli.command import AsJson, command
@@ -49,9 +51,6 @@ def suspects(
 
 
 def _print(first: list[dict[str, Any]], noise_rate: str, out: Path) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
     printed = Table("id", "given", "proposed", "probability wrong", title="Likely label errors")
     for row in first:
         proposed = "–" if row["proposed"] is None else escape(row["proposed"])

@@ -26,6 +26,7 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -202,6 +203,31 @@ def with_options(**defaults: Any) -> Callable[[Function], Function]:
     return decorate
 
 
+def options_table(group: type) -> str:
+    """A Markdown table of a group: keyword, flags, default, sentence; without what stands under a heading of its own.
+
+    Example:
+        >>> from typing_extensions import TypedDict
+        >>> class Options(TypedDict):
+        ...     '''Args:
+        ...         seeds: How many models.'''
+        ...     seeds: Annotated[int, Option(3)]
+        >>> print(options_table(Options))
+        | keyword | flag | default | what it is |
+        | --- | --- | --- | --- |
+        | `seeds` | `--seeds` | `3` | How many models. |
+    """
+    lines = ["| keyword | flag | default | what it is |", "| --- | --- | --- | --- |"]
+    for name, option in options_of(group).items():
+        if option.panel is None:
+            gathered = [f"`--{part}`" for part in options_of(option.flags)] if option.flags else []
+            declared = option.flag or f"--{name.replace('_', '-')}"
+            own = [f"`{flag}`" for flag in declared.split()] if option.flag is not None else []
+            default = "required" if option.default is REQUIRED else f"`{option.default!r}`"
+            lines.append(f"| `{name}` | {' '.join(gathered + own)} | {default} | {option.sentence} |")
+    return "\n".join(lines)
+
+
 def picked(group: type, options: Mapping[str, Any]) -> dict[str, Any]:
     """Those of some options that another group has too."""
     return {name: options[name] for name in options_of(group) if name in options}
@@ -250,6 +276,27 @@ def key_values(pairs: Sequence[str], flag: str, *, example: str) -> dict[str, An
     if any(not equals or not key for key, equals, _ in parts):
         raise BadInputError(f"--{flag} takes key=value, such as --{flag} {example}.")
     return {key: yaml.safe_load(value) for key, _, value in parts}
+
+
+def named_files(items: Sequence[str], flag: str = "") -> dict[str, str]:
+    """Files by name, from FILE or NAME=FILE; one that has no name is called as it is without its ending.
+
+    Raises:
+        BadInputError: two have the same name.
+
+    Example:
+        >>> named_files(["runs/a.parquet", "b=runs/a.parquet"])
+        {'a': 'runs/a.parquet', 'b': 'runs/a.parquet'}
+    """
+    found: dict[str, str] = {}
+    for item in items:
+        name, equals, path = item.partition("=")
+        if not equals or Path(item).exists():
+            name, path = Path(item).stem, item
+        if name in found:
+            raise BadInputError(f"Two files are named {name!r}; name them apart, as NAME=FILE.")
+        found[name] = path
+    return found
 
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -226,23 +227,21 @@ def _scores_of(
     """One seed's columns, the ledgers of what they cost, and the hash of the weights behind each column."""
     found: dict[str, np.ndarray] = {}
     hashes: dict[str, str] = {}
-    needs = {name: card(name).needs for name in names}
-    traced = [name for name in names if needs[name] == "trace"]
-    geometric = [name for name in names if needs[name] == "embeddings"]
-    per_epoch = [name for name in names if needs[name] in ("outputs", "features")]
-    last = setup.step_of(max(epochs))
-    ledgers: list[Mapping[str, Any]] = [run.weights(last)[1]["ledger"]]
+    wanted: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        wanted[card(name).needs].append(name)
+    per_epoch = [name for name in names if card(name).needs in ("outputs", "features")]
+    ledgers: list[Mapping[str, Any]] = [run.weights(setup.step_of(max(epochs)))[1]["ledger"]]
 
-    def take(points: Points, wanted: Sequence[str], suffix: str) -> None:
-        for name in wanted:
-            if name in points.columns:
-                found[name + suffix] = points.columns[name]
-                hashes[name + suffix] = points.weights
+    def take(points: Points, names: Sequence[str], suffix: str) -> None:
+        there = [name for name in names if name in points.columns]
+        found.update({name + suffix: points.columns[name] for name in there})
+        hashes.update({name + suffix: points.weights for name in there})
 
     for epoch in epochs:
         step = setup.step_of(epoch)
         suffix = "" if len(epochs) == 1 else f"@{epoch:g}"
-        inputs = [name for name in names if needs[name] == "inputs"] if epoch == epochs[-1] else []
+        inputs = wanted["inputs"] if epoch == epochs[-1] else []
         if per_epoch or inputs:
             points = measure_points(setup, run, step, per_epoch)
             ledgers.append(points.ledger)
@@ -252,10 +251,10 @@ def _scores_of(
             grand = measure_grand(setup, run, step, grand_parameters or "all")
             ledgers.append(grand.ledger)
             take(grand, ["grand"], suffix)
-        if geometric:
+        if wanted["embeddings"]:
             geometry = Ledger()
             places = embeddings_of(setup, run, step, encoder)
-            for name in geometric:
+            for name in wanted["embeddings"]:
                 function = card(name).function
                 assert function is not None
                 found[name + suffix] = function(places.values, setup.examples.train.labels, seed=run.seed)
@@ -263,10 +262,10 @@ def _scores_of(
                     hashes[name + suffix] = places.about["weights"]
             geometry.lap("scoring")
             ledgers.append(geometry.as_dict())
-        if traced:
+        if wanted["trace"]:
             trace = run.trace()
             there = scores_possible(trace.columns)
-            given = [name for name in traced if name in there]  # a task need not have every measure
+            given = [name for name in wanted["trace"] if name in there]  # a task need not have every measure
             values = scores_from_trace(trace, given, through_epoch=int(epoch))
             found |= {name + suffix: values[name] for name in given}
     if "random" in names:

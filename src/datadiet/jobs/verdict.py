@@ -91,10 +91,8 @@ def _judge(
     accuracy = accuracy_interval(correct)
     to_full = difference_interval(correct, full_correct)
     random = comparison.random_of(arm.n) if arm.score != "random" else None
-    to_random = difference_interval(correct, random.correct()) if random is not None else None
-    holds = None
-    if min(len(correct), len(full_correct)) >= 2:
-        holds = bool(to_full.low > -tolerance / 100)
+    to_random = None if random is None else difference_interval(correct, random.correct()).as_list()
+    holds = bool(to_full.low > -tolerance / 100) if min(len(correct), len(full_correct)) >= 2 else None
     loses = holds is False and to_full.high < -tolerance / 100
     return {
         "score": arm.score,
@@ -107,7 +105,7 @@ def _judge(
         "accuracies": arm.accuracies,
         **_metrics(arm),
         "minus_full": to_full.as_list(),
-        "minus_random": to_random.as_list() if to_random is not None else None,
+        "minus_random": to_random,
         "holds": holds,
         "outcome": "holds" if holds else "fails" if loses else "undecided",
         **_times(arm, comparison.full, *(scoring if arm.score != "random" else (0.0, 0.0))),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import numpy as np
 from scipy.stats import norm, rankdata
 from typing_extensions import Unpack
 
-from datadiet.data import Examples
 from datadiet.data.examples import require_classification
 from datadiet.engine.options import TrainingOptions
 from datadiet.engine.reloading import data_of_table
@@ -24,11 +22,11 @@ from datadiet.foundation.progress import ProgressDisplay
 from datadiet.jobs.options import Method, SuspectsOptions
 from datadiet.jobs.suspects.suspects import NO_PROPOSAL, Suspects
 from datadiet.jobs.suspects.trainings import (
-    SeenLabels,
+    FirstPass,
     check_folds,
+    first_pass,
     folds_apart,
     second_passes,
-    see_labels,
     threshold_passes,
 )
 from datadiet.noise import (
@@ -53,15 +51,6 @@ _MARGINS = ("aum", "logit_margin", "margin", "loss", "el2n")
 _CLEANLAB = (
     "The method 'cleanlab' needs the package cleanlab; install it with: pip install 'datadiet[cleanlab]'"
 )
-
-
-@dataclass
-class _Found:
-    """What a method says of every example, in id order."""
-
-    suspicion: np.ndarray
-    combination: Combination
-    signals: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @with_options(workspace=None)
@@ -109,18 +98,13 @@ def find_suspects(scores: str | Path | ScoreTable, **options: Unpack[SuspectsOpt
     options["workspace"] = options["workspace"] or facts.get("workspace", "runs")
     recipe = Recipe.from_dict(facts["recipe"])
     with closing(prepare(examples, recipe, **picked(TrainingOptions, options))) as setup:
-        return _from_runs(setup, examples, table, method, folds, options["second_pass"], seed)
+        return _from_runs(setup, table, method, folds, options["second_pass"], seed)
 
 
 def _from_runs(
-    setup: Setup,
-    examples: Examples,
-    table: ScoreTable,
-    method: Method,
-    folds: int | None,
-    second_pass: bool,
-    seed: int,
+    setup: Setup, table: ScoreTable, method: Method, folds: int | None, second_pass: bool, seed: int
 ) -> Suspects:
+    examples, train = setup.examples, setup.examples.train
     seeds = [int(one) for one in table.provenance["seeds"]]
     again = second_pass and method == "combination"
     more = folds if folds is not None else len(seeds) if again else 0
@@ -129,7 +113,7 @@ def _from_runs(
         f"{len(seeds)} scoring runs go on to their end; {more} more trainings. What is trained already is not "
         "trained again."
     )
-    first = see_labels(setup, table, seeds)
+    first = first_pass(setup, table, seeds)
     left_out = first.suspected if again else np.zeros(len(table), bool)
     if folds is not None:
         views = [folds_apart(setup, folds, left_out, seed)]
@@ -139,69 +123,63 @@ def _from_runs(
         views = first.logits
     combination = combine(
         views,
-        examples.train.labels,
-        first.late_loss,
-        first.aum,
-        aum_parts=first.aum_halves,
+        train.labels,
+        first.traced.get("late_loss"),
+        first.traced.get("aum"),
+        aum_parts=[first.traced[half] for half in ("early_aum", "late_aum") if first.traced],
         out_of_sample=folds is not None or again,
         seed=seed,
     )
-    found = _by_method(setup, method, first, views, combination, examples.train.labels, seed)
-    probability = (
-        combination.probability_wrong
-        if method == "combination"
-        else along_reference(found.suspicion, combination.probability_wrong)
-    )
+    suspicion, signals = _by_method(setup, method, first, views, combination, seed)
+    probability = combination.probability_wrong
+    if method != "combination":
+        probability = along_reference(suspicion, probability)
+    facts = {
+        **{key: value for key, value in table.provenance.items() if key != "scores"},
+        "method": method,
+        "folds": folds,
+        "second_pass": again,
+        "left_out_of_second_pass": int(left_out.sum()),
+        "more_trainings": more,
+    }
     return Suspects.ranked(
-        examples.train.ids,
-        examples.train.labels,
-        found.suspicion,
+        train.ids,
+        train.labels,
+        suspicion,
         probability,
         combination.proposed,
-        {**first.signals(), **found.signals},
+        {**first.signals(), **signals},
         combination.noise_rate,
         examples.class_names,
-        {
-            **{key: value for key, value in table.provenance.items() if key != "scores"},
-            "method": method,
-            "folds": folds,
-            "second_pass": again,
-            "left_out_of_second_pass": int(left_out.sum()),
-            "more_trainings": more,
-        },
+        facts,
     )
 
 
 def _by_method(
     setup: Setup,
     method: Method,
-    first: SeenLabels,
+    first: FirstPass,
     views: list[np.ndarray],
     combination: Combination,
-    labels: np.ndarray,
     seed: int,
-) -> _Found:
-    """The suspicion of the method asked for."""
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The suspicion of the method asked for, and further signals."""
     if method == "combination":
-        odds = combination.label_model.log_odds_wrong
-        return _Found(combination.suspicion, combination, {"prediction_log_odds": odds})
+        return combination.suspicion, {"prediction_log_odds": combination.label_model.log_odds_wrong}
     if method == "aum_threshold":
         below = threshold_passes(setup, seed)
-        return _Found(below, combination, {"below_aum_threshold": below})
+        return below, {"below_aum_threshold": below}
     if method == "cleanlab":
-        quality = _cleanlab()(
-            labels,
-            np.mean([np.exp(log_probabilities(view)) for view in views], axis=0),
-            method="self_confidence",
-        )
-        return _Found(1.0 - np.asarray(quality, dtype=np.float64), combination)
+        mean = np.mean([np.exp(log_probabilities(view)) for view in views], axis=0)
+        quality = _cleanlab()(first.labels, mean, method="self_confidence")
+        return 1.0 - np.asarray(quality, dtype=np.float64), {}
     known = first.signals()
     if method not in known:
         raise BadInputError(
             f"The method {method!r} needs whole epochs of training, and the recipe {setup.recipe.name!r} is shorter "
             "than one; train longer, or use late_el2n."
         )
-    return _Found(known[method], combination)
+    return known[method], {}
 
 
 def _cleanlab() -> Any:

@@ -196,24 +196,18 @@ class Suspects:
             raise BadInputError(
                 f"{str(path)!r} is of format {about.get('format')}; this version reads format {_FORMAT}."
             )
-        names = ("id", "label", "proposed", "suspicion", "probability_wrong")
-        missing = [name for name in names if name not in table.column_names]
+        columns = {
+            name: column.to_numpy() for name, column in zip(table.column_names, table.columns, strict=True)
+        }
+        names = ("id", "label", "proposed", "probability_wrong", "suspicion")
+        missing = [name for name in names if name not in columns]
         if missing:
             raise BadInputError(
                 f"The suspects {str(path)!r} lack the column {missing[0]!r}; they are damaged."
             )
+        ids, labels, proposed, probability_wrong, suspicion = (columns[name] for name in names)
         return cls(
-            table.column("id").to_numpy(),
-            table.column("label").to_numpy(),
-            table.column("proposed").to_numpy(),
-            table.column("probability_wrong").to_numpy(),
-            table.column("suspicion").to_numpy(),
-            {
-                name.removeprefix(_SIGNAL): table.column(name).to_numpy()
-                for name in table.column_names
-                if name.startswith(_SIGNAL)
-            },
-            NoiseRate(**about["noise_rate"]),
-            tuple(about["class_names"]),
-            about["provenance"],
-        )
+            ids, labels, proposed, probability_wrong, suspicion,
+            {n.removeprefix(_SIGNAL): column for n, column in columns.items() if n.startswith(_SIGNAL)},
+            NoiseRate(**about["noise_rate"]), tuple(about["class_names"]), about["provenance"],
+        )  # fmt: skip
