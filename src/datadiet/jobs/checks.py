@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from datadiet.data import Examples
+from datadiet.foundation.atomic import atomic_path
 from datadiet.foundation.errors import BadInputError
 from datadiet.selection import rule_card, select
 
@@ -41,6 +43,22 @@ def check_folder(folder: Path) -> None:
         raise BadInputError(
             f"Nothing can be written to the folder {str(folder)!r}; give another place with --out."
         )
+
+
+@contextmanager
+def new_file(path: str | Path, what: str) -> Iterator[Path]:
+    """A temporary path that becomes the file at the end.
+
+    Raises:
+        BadInputError: the file cannot be written.
+    """
+    try:
+        with atomic_path(path) as temporary:
+            yield temporary
+    except OSError as error:
+        raise BadInputError(
+            f"The {what} {str(path)!r} cannot be written: {error.strerror or error}."
+        ) from error
 
 
 def results_folder(out: str | Path | None, workspace: str | Path, name: str) -> Path:

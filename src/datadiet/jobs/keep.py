@@ -14,13 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from typing_extensions import Unpack
 
+from datadiet.engine.embedding import Embeddings
 from datadiet.engine.reloading import data_of_table
-from datadiet.foundation.atomic import atomic_path
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import with_options
+from datadiet.jobs.checks import new_file
 from datadiet.jobs.groups import groupings_for_table, subset_forms
 from datadiet.jobs.left_out import kept_shares
-from datadiet.jobs.options import KeepOptions
+from datadiet.jobs.options import KeepOptions, weights
 from datadiet.scores import ScoreTable
 from datadiet.selection import emptied_classes, explain_auto, mixture, rule_card, select
 
@@ -157,8 +158,6 @@ def _vectors(table: ScoreTable, rule: str, embeddings: Any) -> np.ndarray:
         )
     if isinstance(embeddings, np.ndarray):
         return embeddings
-    from datadiet.engine.embedding import Embeddings
-
     found = embeddings if isinstance(embeddings, Embeddings) else Embeddings.read(embeddings, table.ids)
     if table.provenance.get("fingerprint"):
         found.check_data(table.provenance["fingerprint"])
@@ -217,16 +216,11 @@ class Kept:
         """
         ids = np.asarray(self.ids, dtype=np.int64)
         table = pa.table({"id": ids}).replace_schema_metadata({_KEY: json.dumps(dict(self.about)).encode()})
-        try:
-            with atomic_path(path) as temporary:
-                if Path(path).suffix == ".parquet":
-                    pq.write_table(table, temporary)
-                else:
-                    temporary.write_text("".join(f"{id_}\n" for id_ in ids.tolist()), encoding="utf-8")
-        except OSError as error:
-            raise BadInputError(
-                f"The kept file {str(path)!r} cannot be written: {error.strerror or error}."
-            ) from error
+        with new_file(path, "kept file") as temporary:
+            if Path(path).suffix == ".parquet":
+                pq.write_table(table, temporary)
+            else:
+                temporary.write_text("".join(f"{id_}\n" for id_ in ids.tolist()), encoding="utf-8")
 
     @classmethod
     def read(cls, path: str | Path) -> Kept:
@@ -297,25 +291,24 @@ def keep_from(scores: str | Path, **options: Unpack[KeepOptions]) -> KeepChoice:
     """
     table = ScoreTable.read(scores)
     by, rule, fraction, columns = options["by"], options["rule"], options["keep"], options["groups"]
-    source, more = options["source"], options["rule_options"] or {}
-    balance, floor = options["balance"], options["floor"]
-    examples = (
-        data_of_table(table, source, options["load_options"]) if columns or source is not None else None
-    )
+    told: dict[str, Any] = {"balance": options["balance"], "floor": options["floor"]}
+    more, source = options["rule_options"] or {}, options["source"]
+    needed = columns or source is not None
+    examples = data_of_table(table, source, options["load_options"]) if needed else None
     ids = keep(
         table,
         fraction,
-        by=by,
+        by=weights(by) if isinstance(by, str) else by,
         rule=rule,
         per_class=options["per_class"],
         allow_empty_class=options["allow_empty_class"],
         seed=options["seed"],
         embeddings=options["embeddings"],
-        **subset_forms(examples, columns, balance, floor, ids=table.ids),
+        **subset_forms(examples, columns, **told, ids=table.ids),
         **more,
     )
     groupings = groupings_for_table(table, examples, columns)
-    told = {"balance": balance, "floor": floor, "group": columns}
+    told["group"] = columns
     choice = {
         "score": by or default_score(table, rule),
         "rule": rule,

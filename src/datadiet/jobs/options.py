@@ -45,11 +45,14 @@ def count_or_fraction(text: str, flag: str) -> int | float:
         ) from error
 
 
-def weights(text: str, flag: str) -> str | dict[str, float]:
+def weights(text: str) -> str | dict[str, float]:
     """One score, or several with their weights.
 
+    Raises:
+        BadInputError: a weight is no number.
+
     Example:
-        >>> weights("el2n", "by"), weights("el2n=2,forgetting", "by")
+        >>> weights("el2n"), weights("el2n=2,forgetting")
         ('el2n', {'el2n': 2.0, 'forgetting': 1.0})
     """
     if not any(mark in text for mark in ",="):
@@ -59,7 +62,7 @@ def weights(text: str, flag: str) -> str | dict[str, float]:
         return {name.strip(): float(weight) if equals else 1.0 for name, equals, weight in pairs}
     except ValueError as error:
         raise BadInputError(
-            f"--{flag} is {text!r}; it takes a score, or several with weights, such as el2n=2,forgetting=1."
+            f"--by is {text!r}; it takes a score, or several with weights, such as el2n=2,forgetting=1."
         ) from error
 
 
@@ -348,7 +351,7 @@ class KeepOptions(SelectionOptions, SeedOption, LoadOption, total=False):
         source: The data, to check that the table was made from it [for --group, the table's own].
     """
 
-    by: Annotated[str | Mapping[str, float] | None, Option(read=weights)]
+    by: str | Mapping[str, float] | None
     keep: Annotated[float, Option(0.5)]
     embeddings: str | Path | None
     source: Any
@@ -367,7 +370,10 @@ class TrialOptions(SeedOption, total=False):
     """
 
     score: Annotated[str, Option("el2n")]
-    keep: Annotated[float, Option(0.5)]
+    keep: Annotated[
+        float,
+        Option(0.5, above=0, below=1, must="it is the fraction that stays and must be above 0 and below 1"),
+    ]
     rule: Annotated[str, Option("window")]
     tune_end: Annotated[bool, Option(False)]
     trials: Annotated[int, Option(20, least=1)]

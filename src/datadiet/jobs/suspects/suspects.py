@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datadiet.foundation.atomic import atomic_path
 from datadiet.foundation.errors import BadInputError
+from datadiet.jobs.checks import new_file
 from datadiet.noise import NoiseRate
 
 _KEY = b"datadiet.suspects"
@@ -165,13 +165,8 @@ class Suspects:
             "provenance": dict(self.provenance),
         }
         table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(about).encode()})
-        try:
-            with atomic_path(path) as temporary:
-                pq.write_table(table, temporary, compression="zstd")
-        except OSError as error:
-            raise BadInputError(
-                f"The suspects {str(path)!r} cannot be written: {error.strerror or error}."
-            ) from error
+        with new_file(path, "suspects") as temporary:
+            pq.write_table(table, temporary, compression="zstd")
         return Path(path)
 
     @classmethod

@@ -33,8 +33,16 @@ from datadiet.jobs.options import TakenOptions, TrialOptions, TuneOptions
 from datadiet.jobs.run import Verdict
 from datadiet.jobs.run_folder import writable
 from datadiet.jobs.score import score_with
-from datadiet.jobs.tune.search_space import Bounds, ranges_of, refuse_bad_bounds
-from datadiet.jobs.tune.trials import NARROWEST, Trial, best_trial, import_optuna, try_windows
+from datadiet.jobs.tune.trials import (
+    NARROWEST,
+    Bounds,
+    Trial,
+    best_trial,
+    import_optuna,
+    ranges_of,
+    refuse_bad_bounds,
+    try_windows,
+)
 from datadiet.jobs.verdict import decide
 from datadiet.pages.report import safe_name
 from datadiet.scores import ScoreTable, card
@@ -231,8 +239,6 @@ def _check(score: str, keep: float, rule: str, ranges: Mapping[str, Bounds] | No
         raise BadInputError(
             "A window of random scores is a random choice; name a score that orders examples."
         )
-    if not (isinstance(keep, float) and 0 < keep < 1):
-        raise BadInputError(f"keep is {keep}; it is the fraction that stays and must be above 0 and below 1.")
     if tune_end and keep < NARROWEST:
         raise BadInputError(f"keep is {keep:g}; windows whose end is tuned too hold at least {NARROWEST:g}.")
 

@@ -1,7 +1,9 @@
-"""The study that looks for a window or a rule's options: trials are trainings, and bad ones are stopped early."""
+"""What is tuned, between which values, and the study that looks for it: trials are trainings, bad ones stop early."""
 
 from __future__ import annotations
 
+import inspect
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,32 +13,115 @@ from typing import TYPE_CHECKING, Any
 
 import filelock
 import numpy as np
-import torch
 from typing_extensions import Unpack
 
-from datadiet.data import Batch
+from datadiet.data import Examples
 from datadiet.engine.points import load_weights
+from datadiet.engine.predicting import predict_test_part
 from datadiet.engine.runs import describe, train_run
 from datadiet.engine.setup import Setup
 from datadiet.engine.training.checkpoint import read_tensors, write_tensors
-from datadiet.engine.training.evaluation import evaluate
 from datadiet.engine.training.seeding import derive_seed
 from datadiet.engine.workspace import content_address
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import with_options
+from datadiet.jobs.checks import try_rule
 from datadiet.jobs.keep import keep as keep_ids
 from datadiet.jobs.options import TrialOptions
-from datadiet.jobs.tune.search_space import STEP, Range
 from datadiet.scores import ScoreTable
+from datadiet.selection import rule_card
+from datadiet.selection.registry import rule_function
 
 if TYPE_CHECKING:
     from optuna.trial import Trial as AskedTrial
 
 
 NARROWEST = 0.05
+STEP = 0.01  # shares are tried in whole percents
 REPORTS = (0.25, 0.5, 0.75, 1.0)  # of a training: where its validation accuracy is taken
 UNPRUNED = 4  # trials that are trained to their end, whatever they come to
 TRIAL_SEEDS = 2_000  # seeds of trials begin here above those of scoring, and above those of confirmation
+
+
+Bounds = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Range:
+    """The values of one option that are tried.
+
+    Args:
+        name: of the option.
+        low: the least.
+        high: the greatest.
+        whole: only whole numbers.
+        first: what the first trial has.
+    """
+
+    name: str
+    low: float
+    high: float
+    whole: bool
+    first: float
+
+
+def ranges_of(rule: str, keep: float, given: Mapping[str, Bounds] | None = None) -> list[Range]:
+    """The ranges that a rule is tuned over: those given, else `beta` of "stratified", from 0 to what `keep` leaves.
+
+    An option whose default is a whole number takes whole numbers; the first trial has the default where that is a
+    number in the range, else the lower bound.
+
+    Raises:
+        BadInputError: the rule needs more than scores, has no such option, or none that is known how to tune; bounds
+            that are no range.
+
+    Example:
+        >>> [(found.name, found.low, found.high) for found in ranges_of("stratified", 0.3)]
+        [('beta', 0.0, 0.68)]
+        >>> ranges_of("stratified", 0.3, {"strata": (10, 100)})[0].whole
+        True
+    """
+    card = rule_card(rule)
+    if card.needs != {"scores"}:
+        raise BadInputError(f"Only rules that need scores and nothing else are tuned, which {rule!r} is not.")
+    if not given:
+        if rule != "stratified":
+            known = f"; it has {', '.join(card.options)}" if card.options else ", and it has no options"
+            raise BadInputError(
+                f"Say which option of {rule!r} to tune and between which values, such as option=0:0.5{known}."
+            )
+        # Two percents short of what would leave just enough, as both shares are rounded to whole examples.
+        given = {"beta": (0.0, round(float(np.floor((1 - keep) / STEP + 1e-9) - 2) * STEP, 9))}
+    parameters = inspect.signature(rule_function(rule)).parameters
+    found = []
+    for name, (low, high) in given.items():
+        if name not in card.options:
+            raise BadInputError(
+                f"The rule {rule!r} has no option {name!r}; it has {', '.join(card.options) or 'none'}."
+            )
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise BadInputError(f"{name} from {low:g} to {high:g} is no range; give the lower bound first.")
+        default = parameters[name].default
+        number = isinstance(default, (int, float)) and not isinstance(default, bool)
+        whole = isinstance(default, int) and number
+        if whole and not (float(low).is_integer() and float(high).is_integer()):
+            raise BadInputError(f"{name} takes whole numbers, not {low:g} to {high:g}.")
+        first = float(default) if number and low <= default <= high else float(low)
+        found.append(Range(name, float(low), float(high), whole, first))
+    return found
+
+
+def refuse_bad_bounds(examples: Examples, rule: str, keep: float, ranges: list[Range]) -> None:
+    """Apply the rule to made-up scores at the ends of the ranges: what it refuses, it refuses before any training.
+
+    Raises:
+        BadInputError: the rule refuses an end.
+    """
+    for end in ("low", "high"):
+        options: dict[str, Any] = {
+            found.name: int(getattr(found, end)) if found.whole else getattr(found, end) for found in ranges
+        }
+        try_rule(examples, [keep], rule, options, 0, {})
 
 
 @dataclass(frozen=True)
@@ -264,18 +349,10 @@ def _accuracy_at(setup: Setup, seed: int, ids: np.ndarray, step: int, since: int
         assert run.result is not None
         return float(run.result["accuracy"])
     model, _ = load_weights(setup, run, step)
-    predicted: list[torch.Tensor] = []
-
-    def visit(batch: Batch, outputs: Any) -> None:
-        predicted.append(setup.task.correct(outputs, batch.targets).sum())
-
-    evaluate(model, setup.test, setup.recipe, setup.accelerator, visit)
-    right = torch.stack(predicted).sum() if predicted else torch.zeros((), dtype=torch.int64)
-    if setup.accelerator.num_processes > 1:
-        right = setup.accelerator.reduce(right.to(setup.accelerator.device), "sum")
+    correct = predict_test_part(setup, model)[1].sum()
     if setup.accelerator.is_main_process:
-        facts = {"accuracy": int(right) / len(setup.examples.test), "step": step}
-        write_tensors(path, {"right": right.cpu().reshape(1)}, facts)
+        facts = {"accuracy": int(correct) / len(setup.examples.test), "step": step}
+        write_tensors(path, {"right": correct.reshape(1)}, facts)
         run.folder.weights_path(step).unlink(missing_ok=True)
     setup.accelerator.wait_for_everyone()
     return _read(path)
