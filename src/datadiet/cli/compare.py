@@ -13,7 +13,7 @@ from datadiet.foundation.options import named_files
 from datadiet.jobs.options import CompareFlags
 
 
-@command("compare digits --kept el2n=kept.parquet --seeds 3", order="kept")
+@command("compare digits --kept el2n=kept.parquet --seeds 3", order="kept groups seeds seed tolerance")
 def compare(
     source: Source,
     kept: Annotated[

@@ -16,7 +16,7 @@ from datadiet.jobs.options import KeepOptions
 
 @command(
     "keep scores.parquet --by el2n --keep 0.5 --out kept.parquet",
-    order="by keep rule start end rule_options per_class groups balance floor allow_empty_class embeddings source",
+    order="by keep rule start end rule_options per_class groups balance floor allow_empty_class embeddings source seed",
 )
 def keep(
     scores: Annotated[Path | None, typer.Argument(help="A score table.")] = None,

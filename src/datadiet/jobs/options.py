@@ -163,18 +163,8 @@ class SeedsOption(TypedDict, total=False):
     seeds: Annotated[int, Option(3, least=1)]
 
 
-class ScoreSeedsOption(SeedsOption, total=False):
-    """How often something is trained, and scored with.
-
-    Args:
-        score_seeds: Models that scores are averaged over [as --seeds].
-    """
-
-    score_seeds: Annotated[int | None, Option(least=1)]
-
-
-class ToleranceOption(TypedDict, total=False):
-    """When a subset is as good as all data.
+class JudgingOptions(SeedsOption, SeedOption, OutOption, LoadOption, total=False):
+    """How subsets are retrained and judged.
 
     Args:
         tolerance: Percentage points of accuracy that may be lost.
@@ -184,6 +174,18 @@ class ToleranceOption(TypedDict, total=False):
         float,
         Option(0.5, least=0, most=100, must="it is in percentage points of accuracy, from 0 to 100"),
     ]
+
+
+class WholeJobOptions(JudgingOptions, TrainingOptions, total=False):
+    """What scores first and retrains then.
+
+    Args:
+        score_seeds: Models that scores are averaged over [as --seeds].
+        at_epoch: Epoch of the scores [two fifths of the run].
+    """
+
+    score_seeds: Annotated[int | None, Option(least=1)]
+    at_epoch: float | None
 
 
 class GroupsOption(TypedDict, total=False):
@@ -252,20 +254,7 @@ class ScoringOptions(TypedDict, total=False):
     encoder: str | None
 
 
-class EpochOption(TypedDict, total=False):
-    """When scores are taken.
-
-    Args:
-        at_epoch: Epoch of the scores [two fifths of the run].
-    """
-
-    at_epoch: float | None
-
-
-class RunOptions(
-    SelectionOptions, ScoreSeedsOption, SeedOption, EpochOption, ScoringOptions, ToleranceOption, OutOption,
-    LoadOption, TrainingOptions, total=False,
-):  # fmt: skip
+class RunOptions(SelectionOptions, ScoringOptions, WholeJobOptions, total=False):
     """Options of `datadiet.run`.
 
     Args:
@@ -291,17 +280,7 @@ class RunOptions(
     command: Annotated[str | None, Option(flag=None)]
 
 
-class CompareOptions(
-    GroupsOption,
-    SeedsOption,
-    SeedOption,
-    ToleranceOption,
-    OutOption,
-    LoadOption,
-    WorkspaceOption,
-    SetupOptions,
-    total=False,
-):
+class CompareOptions(GroupsOption, JudgingOptions, WorkspaceOption, SetupOptions, total=False):
     """Options of `datadiet.compare`."""
 
 
@@ -340,7 +319,7 @@ class ScoreFlags(RecipeOption, ScoreOptions, total=False):
     scores: Annotated[Sequence[str] | None, Option(read=names)]
 
 
-class KeepOptions(SelectionOptions, SeedOption, LoadOption, total=False):
+class KeepOptions(SelectionOptions, SeedOption, SourceOption, total=False):
     """Options of `datadiet.jobs.keep.keep_from`.
 
     Args:
@@ -354,7 +333,6 @@ class KeepOptions(SelectionOptions, SeedOption, LoadOption, total=False):
     by: str | Mapping[str, float] | None
     keep: Annotated[float, Option(0.5)]
     embeddings: str | Path | None
-    source: Any
 
 
 class TrialOptions(SeedOption, total=False):
@@ -380,16 +358,7 @@ class TrialOptions(SeedOption, total=False):
     trial_seeds: Annotated[int, Option(1, least=1)]
 
 
-class TuneOptions(
-    TrialOptions,
-    ScoreSeedsOption,
-    EpochOption,
-    ToleranceOption,
-    OutOption,
-    LoadOption,
-    TrainingOptions,
-    total=False,
-):
+class TuneOptions(TrialOptions, WholeJobOptions, total=False):
     """Options of `datadiet.tune`.
 
     Args:

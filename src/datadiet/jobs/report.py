@@ -43,6 +43,8 @@ def report_contents(
         compared: the scores that subsets were chosen by, shown first and with galleries.
         notes: sentences for the reader.
     """
+    # What is known of the other scores stands in the table itself.
+    known = {name: entry for name, entry in table.provenance.get("scores", {}).items() if name in compared}
     ordered = [*compared, *(name for name in table.names if name not in compared and name != "random")]
     return ReportContents(
         title=examples.name,
@@ -52,16 +54,9 @@ def report_contents(
         class_names=examples.class_names,
         kept={name: np.isin(table.ids, ids) for name, ids in kept.items()},
         galleries=[gallery(examples, table, name) for name in compared],
-        provenance=_shown_provenance(table, compared),
+        provenance={**table.provenance, "scores": known},
         notes=[*examples.notes, *notes],
     )
-
-
-def _shown_provenance(table: ScoreTable, compared: Sequence[str]) -> dict[str, Any]:
-    """Where the compared scores come from; what is known of the others stands in the table itself."""
-    facts = dict(table.provenance)
-    facts["scores"] = {name: entry for name, entry in facts.get("scores", {}).items() if name in compared}
-    return facts
 
 
 def gallery(examples: Examples, table: ScoreTable, score: str) -> Gallery:

@@ -27,7 +27,7 @@ from datadiet.jobs.keep import Kept
 from datadiet.jobs.keep import keep as keep_ids
 from datadiet.jobs.options import CompareOptions, RunOptions, TakenOptions
 from datadiet.jobs.run_folder import write_results, write_run
-from datadiet.jobs.score import Scoring, default_epoch, score_with
+from datadiet.jobs.score import default_epoch, score_with
 from datadiet.jobs.sparse_arms import moments, sparse_results
 from datadiet.jobs.verdict import decide
 from datadiet.pages.report import safe_name, verdict_sentence
@@ -115,7 +115,11 @@ def run(source: Any, **options: Unpack[RunOptions]) -> Verdict:
         taken = {**picked(TakenOptions, options), "seeds": models}
         scoring = score_with(setup, scores, also_free=True, provenance=facts, **taken)
         if "embeddings" in rule_card(rule).needs:
-            rule_options["embeddings"] = _embeddings(setup, scoring, options["at_epoch"], options["encoder"])
+            epoch = options["at_epoch"]
+            if epoch is None:
+                epoch = default_epoch(setup.recipe, len(examples.train))
+            found = embeddings_of(setup, scoring.runs[0], setup.step_of(epoch), options["encoder"])
+            rule_options["embeddings"] = found.values
         arms = _arms(setup, scoring.table, scores, fractions, rule, rule_options, quotas, seed)
         kept_weights = {} if sparsity is None else {"weights_at": moments}
         comparison = compare_arms(setup, arms, seeds=seeds, seed=seed, forms=quotas, **kept_weights)
@@ -175,12 +179,6 @@ def compare(
         if folder is not None and setup.accelerator.is_main_process:
             write_results(folder, setup, comparison, verdict)
     return Verdict(verdict, folder)
-
-
-def _embeddings(setup: Setup, scoring: Scoring, at_epoch: float | None, encoder: str | None) -> np.ndarray:
-    """The embeddings that a rule chooses by: an encoder's, or of the first scoring run at the score epoch."""
-    epoch = default_epoch(setup.recipe, len(setup.examples.train)) if at_epoch is None else at_epoch
-    return embeddings_of(setup, scoring.runs[0], setup.step_of(epoch), encoder).values
 
 
 def _arms(

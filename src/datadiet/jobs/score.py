@@ -7,7 +7,7 @@ import platform
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -102,15 +102,18 @@ def score(
         RunFailedError: a training broke off.
     """
     data = load(examples, **(options["load_options"] or {}))
-    facts = {} if data is examples else loading_facts(data, options["load_options"])
     with closing(prepare(data, recipe, **picked(TrainingOptions, options))) as setup:
-        scoring = score_with(setup, scores, provenance=facts, **picked(TakenOptions, options))
+        scoring = score_with(setup, scores, **picked(TakenOptions, options))
         if options["embeddings"] is not None:
             step = setup.step_of(_checked_epochs(setup, options["at_epoch"])[0])
             found = embeddings_of(setup, scoring.runs[0], step, options["encoder"])
             if setup.accelerator.is_main_process:
                 found.write(options["embeddings"])
-        return scoring.table
+    table = scoring.table
+    if data is examples:
+        return table
+    facts = {**table.provenance, **loading_facts(data, options["load_options"])}
+    return replace(table, provenance=facts)
 
 
 @with_options()

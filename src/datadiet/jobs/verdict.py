@@ -50,8 +50,13 @@ def decide(
         _judge(arm, comparison, full_correct, tolerance, (scoring_seconds, scoring_processor_seconds))
         for arm in comparison.arms[1:]
     ]
-    recommended = _smallest(subsets)
-    kept = next((a for a in comparison.arms if recommended is not None and _is(a, recommended)), None)
+    holding = [subset for subset in subsets if subset["holds"]]
+    # The smallest subset that holds; among equally small ones, the most accurate.
+    recommended = min(holding, key=lambda s: (s["n"], -s["accuracy"]), default=None)
+    by_name = {(arm.score, arm.rule, arm.n): arm for arm in reversed(comparison.arms)}
+    kept = None
+    if recommended is not None:
+        kept = by_name[recommended["score"], recommended["rule"], recommended["n"]]
     ids = setup.examples.train.ids if groupings else np.empty(0, dtype=np.int64)
     groups = tables_of(comparison.arms[1:], full_correct, groupings, ids)
     return {
@@ -141,16 +146,6 @@ def _metrics(arm: Arm) -> dict[str, Any]:
             "values": values,
         }
     return {"metrics": found} if found else {}
-
-
-def _smallest(subsets: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The smallest subset that holds; among equally small ones, the most accurate."""
-    holding = [subset for subset in subsets if subset["holds"]]
-    return min(holding, key=lambda s: (s["n"], -s["accuracy"])) if holding else None
-
-
-def _is(arm: Arm, subset: dict[str, Any]) -> bool:
-    return (arm.score, arm.rule, arm.n) == (subset["score"], subset["rule"], subset["n"])
 
 
 def _reason(subsets: list[dict[str, Any]], tolerance: float, seeds: int) -> str:

@@ -23,7 +23,6 @@ from datadiet.jobs.options import Method, SuspectsOptions
 from datadiet.jobs.suspects.suspects import NO_PROPOSAL, Suspects
 from datadiet.jobs.suspects.trainings import (
     FirstPass,
-    check_folds,
     first_pass,
     folds_apart,
     second_passes,
@@ -93,8 +92,10 @@ def find_suspects(scores: str | Path | ScoreTable, **options: Unpack[SuspectsOpt
     require_classification(
         examples, "Finding suspects", "look at its hardest examples instead, in the report of `datadiet run`"
     )
-    if folds is not None:
-        check_folds(folds, len(examples.train))
+    if folds is not None and not 2 <= folds <= len(examples.train):
+        raise BadInputError(
+            f"folds is {folds}; it must be from 2 to the {len(examples.train)} examples there are."
+        )
     options["workspace"] = options["workspace"] or facts.get("workspace", "runs")
     recipe = Recipe.from_dict(facts["recipe"])
     with closing(prepare(examples, recipe, **picked(TrainingOptions, options))) as setup:

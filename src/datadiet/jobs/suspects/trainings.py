@@ -168,16 +168,6 @@ def second_passes(setup: Setup, seeds: list[int], left_out: np.ndarray) -> list[
     ]
 
 
-def check_folds(folds: int, num_examples: int) -> None:
-    """Refuse a number of folds that cannot be.
-
-    Raises:
-        BadInputError: fewer than two, or more than examples.
-    """
-    if not 2 <= folds <= num_examples:
-        raise BadInputError(f"folds is {folds}; it must be from 2 to the {num_examples} examples there are.")
-
-
 def draw_folds(labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
     """The fold of every example, (n,) in [0, folds); each class is spread evenly.
 
