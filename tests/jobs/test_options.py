@@ -43,12 +43,13 @@ TABLES = {
 @pytest.mark.parametrize("verb", FUNCTIONS)
 def test_the_signature_and_the_docstring_say_every_option(verb: str) -> None:
     function = FUNCTIONS[verb]
-    parameters, words = inspect.signature(function).parameters, inspect.getdoc(function) or ""
+    parameters = inspect.signature(function).parameters
+    section = (inspect.getdoc(function) or "").partition("Args:\n")[2].partition("\n\n")[0]
     group = group_of(inspect.unwrap(function))
     assert group is not None
     for name, option in options_of(group).items():
         assert parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
-        assert option.sentence and f"    {name}: {option.sentence}" in words
+        assert option.sentence and f"    {name}: {option.sentence}" in section.splitlines()
 
 
 @pytest.mark.parametrize("verb", FUNCTIONS)
@@ -89,6 +90,11 @@ def test_a_value_outside_the_range_is_refused_before_anything_else(
 ) -> None:
     with pytest.raises(dd.BadInputError, match=words):
         dd.run("no such data", **{name: value})  # type: ignore[arg-type]
+
+
+def test_a_required_option_that_is_missing_is_a_type_error() -> None:
+    with pytest.raises(TypeError, match="pick"):
+        dd.pool("base", "pool")  # type: ignore[call-arg]
 
 
 def test_what_is_no_choice_is_refused_with_the_nearest_one() -> None:

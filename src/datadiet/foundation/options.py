@@ -174,10 +174,13 @@ def with_options(**defaults: Any) -> Callable[[Function], Function]:
         }
         signature = inspect.signature(function)
         named = {p.name: p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD}
-
-        defaults_of_all = {
-            n: option.default for n, option in options.items() if option.default is not REQUIRED
-        }
+        keywords = [
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=option.default, annotation=option.type
+            )
+            for name, option in options.items()
+        ]
+        signature = signature.replace(parameters=[*named.values(), *keywords])
 
         @functools.wraps(function)
         def checked(*arguments: Any, **given: Any) -> Any:
@@ -186,18 +189,15 @@ def with_options(**defaults: Any) -> Callable[[Function], Function]:
                     options[name].check(value)
                 elif name not in named:
                     raise unknown(f"option of {function.__name__}", name, [*named, *options])
-            return function(*arguments, **{**defaults_of_all, **given})
+            bound = signature.bind(*arguments, **given)
+            bound.apply_defaults()
+            return function(*bound.args, **bound.kwargs)
 
-        keywords = [
-            inspect.Parameter(
-                name, inspect.Parameter.KEYWORD_ONLY, default=option.default, annotation=option.type
-            )
-            for name, option in options.items()
-        ]
-        checked.__signature__ = signature.replace(parameters=[*named.values(), *keywords])  # type: ignore[attr-defined]
-        said, end, rest = (inspect.getdoc(function) or "").partition("\n\nRaises:")
-        lines = [f"    {name}: {option.sentence}" for name, option in options.items()]
-        checked.__doc__ = "\n".join([said, *lines]) + end + rest
+        checked.__signature__ = signature  # type: ignore[attr-defined]
+        before, args, after = (inspect.getdoc(function) or "").partition("Args:\n")
+        section, gap, rest = after.partition("\n\n")
+        lines = [section, *(f"    {name}: {option.sentence}" for name, option in options.items())]
+        checked.__doc__ = before + args + "\n".join(lines) + gap + rest
         return checked  # type: ignore[return-value]
 
     return decorate
@@ -209,8 +209,11 @@ def options_table(group: type) -> str:
     Example:
         >>> from typing_extensions import TypedDict
         >>> class Options(TypedDict):
-        ...     '''Args:
-        ...         seeds: How many models.'''
+        ...     '''How models are trained.
+        ...
+        ...     Args:
+        ...         seeds: How many models.
+        ...     '''
         ...     seeds: Annotated[int, Option(3)]
         >>> print(options_table(Options))
         | keyword | flag | default | what it is |

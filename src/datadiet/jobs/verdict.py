@@ -50,9 +50,9 @@ def decide(
         _judge(arm, comparison, full_correct, tolerance, (scoring_seconds, scoring_processor_seconds))
         for arm in comparison.arms[1:]
     ]
-    holding = [subset for subset in subsets if subset["holds"]]
+    good = [subset for subset in subsets if subset["holds"]]
     # The smallest subset that holds; among equally small ones, the most accurate.
-    recommended = min(holding, key=lambda s: (s["n"], -s["accuracy"]), default=None)
+    recommended = min(good, key=lambda s: (s["n"], -s["accuracy"]), default=None)
     by_name = {(arm.score, arm.rule, arm.n): arm for arm in reversed(comparison.arms)}
     kept = None
     if recommended is not None:

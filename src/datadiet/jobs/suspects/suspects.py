@@ -64,9 +64,9 @@ class Suspects:
                     f"{name} of suspects must be {count} numbers, one an id, got {column.shape}."
                 )
         for name, column in numbers.items():
-            broken = ~np.isfinite(column)
-            if broken.any():
-                ids = self.ids[broken]
+            infinite = ~np.isfinite(column)
+            if infinite.any():
+                ids = self.ids[infinite]
                 more = ", ..." if len(ids) > 5 else ""
                 raise BadInputError(
                     f"{name} of suspects is not finite for {len(ids)} examples "
