@@ -30,7 +30,7 @@ from datadiet.data import corrupt
 from datadiet.engine.runs import train_run
 from datadiet.engine.setup import prepare
 from datadiet.jobs.score import score_with
-from datadiet.jobs.suspects.trainings import half_means, late_mean, logits_of, second_passes, see_labels
+from datadiet.jobs.suspects.trainings import first_pass, half_means, late_mean, logits_of, second_passes
 from datadiet.noise import combine, el2n, label_probability, log_probabilities
 from datadiet.scores.outputs import logit_margin
 
@@ -72,7 +72,7 @@ def from_digits(seeds: int) -> Iterator[Material]:
                 setup = prepare(noisy.examples, "fast", workspace=workspace, device="cpu")
                 scoring = score_with(setup, ["el2n"], seeds=1, seed=seed)
                 step = scoring.table.provenance["scores"]["el2n"]["step"]
-                first = see_labels(setup, scoring.table, [seed])
+                first = first_pass(setup, scoring.table, [seed])
                 run = train_run(setup, seed, record=True)
                 trace = {name: run.trace().column(name) for name in SIGNS}
                 # EL2N at the score epoch stands in the table; its logits are not needed.

@@ -26,3 +26,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def points(here: Path) -> Path:
     """Sixty points of three classes, as `points.parquet` in the current folder."""
     return write_vectors(here / "points.parquet")
+
+
+@pytest.fixture
+def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No report is drawn, which takes most of the time of a tiny run."""
+    monkeypatch.setattr(
+        "datadiet.jobs.run_folder.write_report", lambda contents, folder: folder / "report.html"
+    )

@@ -12,6 +12,8 @@ from command_line import TINY, Datadiet, assert_refused, write_vectors
 
 import datadiet as dd
 
+pytestmark = pytest.mark.usefixtures("no_page")
+
 INPUT = ("--input", "x0,x1,x2,x3")
 
 
@@ -38,13 +40,6 @@ def scores(here: Path, grouped: Path) -> Path:
     )
     table.write(here / "scores.parquet")
     return here / "scores.parquet"
-
-
-@pytest.fixture(autouse=True)
-def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "datadiet.jobs.run_folder.write_report", lambda contents, folder: folder / "report.html"
-    )
 
 
 def test_run_reports_every_group_and_class(here: Path, grouped: Path, datadiet: Datadiet) -> None:

@@ -88,3 +88,15 @@ def test_options_of_a_rule_reach_it(datadiet: Datadiet, scored: Path, tmp_path: 
         datadiet("keep", scored / "scores.parquet", "--by=el2n", "--rule-option=beta", "--out", out),
         "key=value",
     )
+
+
+def test_what_was_asked_of_several_scores_is_noted_as_it_was_typed(
+    datadiet: Datadiet, scored: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "kept.parquet"
+    outcome = datadiet("keep", scored / "scores.parquet", "--by", "el2n=2, loss", "--out", out, "--json")
+    assert outcome.code == 0, outcome
+    assert json.loads(outcome.stdout)["score"] == dd.Kept.read(out).about["score"] == "el2n=2, loss"
+    table = dd.ScoreTable.read(scored / "scores.parquet")
+    expected = dd.keep(table, 0.5, by={"el2n": 2.0, "loss": 1.0})
+    np.testing.assert_array_equal(dd.Kept.read(out).ids, expected)

@@ -10,7 +10,7 @@ import pytest
 from command_line import TINY, invoke, write_vectors
 
 import datadiet as dd
-from datadiet.cli.options import RECIPE
+from datadiet.foundation.options import options_of
 
 # Field -> (what is typed, what the recipe then holds); none is the default of the field.
 GIVEN: dict[str, tuple[list[str], Any]] = {
@@ -81,10 +81,9 @@ def test_the_flag_of_a_field_reaches_the_recipe(
 
 @pytest.mark.parametrize("field", FIELDS)
 def test_the_flag_of_a_field_has_a_sentence_of_help(field: str) -> None:
-    flag = "model_option" if field == "model_options" else field
-    annotation, default = RECIPE.parameters[flag]
-    assert default is None
-    assert len(annotation.__metadata__[0].help.split()) >= 3
+    option = options_of(dd.Recipe)[field]
+    assert option.flag is not None
+    assert len(option.sentence.split()) >= 3
 
 
 def test_flags_go_before_the_recipe_file_which_goes_before_the_named_recipe(here: Path, points: Path) -> None:

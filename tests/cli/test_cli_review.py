@@ -13,25 +13,25 @@ import pytest
 from command_line import assert_refused, write_images, write_vectors
 
 import datadiet as dd
+from datadiet.noise import NoiseRate
 from datadiet.scores import ScoreTable
 
 
-def write_suspects(path: Path, examples: dd.Examples, **columns: object) -> Path:
+def write_suspects(path: Path, examples: dd.Examples, labels: np.ndarray | None = None) -> None:
     """Every training example as a suspect, the later the more suspicious, the next class proposed."""
-    ids, labels = examples.train.ids, examples.train.labels
-    table: dict[str, object] = {
-        "id": ids,
-        "label": labels,
-        "proposed": (labels + 1) % examples.num_classes,
-        "probability_wrong": np.full(len(ids), 0.5),
-        "suspicion": np.arange(len(ids), dtype=np.float64),
-        "signal_margin": -np.arange(len(ids), dtype=np.float64),
-    }
-    facts = {"fingerprint": examples.fingerprint, "source": examples.source, "load_options": {}}
-    about = {"class_names": list(examples.class_names), "provenance": facts}
-    arrow = pa.table(table | columns)
-    pq.write_table(arrow.replace_schema_metadata({b"datadiet.suspects": json.dumps(about).encode()}), path)
-    return path
+    ids = examples.train.ids
+    order = np.arange(len(ids), dtype=np.float64)
+    dd.Suspects.ranked(
+        ids,
+        examples.train.labels if labels is None else labels,
+        order,
+        np.full(len(ids), 0.5),
+        (examples.train.labels + 1) % examples.num_classes,
+        {"margin": -order},
+        NoiseRate(0.5, 0.4, 0.6),
+        examples.class_names,
+        {"fingerprint": examples.fingerprint, "source": examples.source, "load_options": {}},
+    ).write(path)
 
 
 def data_of(page: Path) -> dict[str, object]:
@@ -133,7 +133,7 @@ def test_labels_that_are_not_those_of_the_data_are_refused(datadiet, points: Pat
     examples = dd.load(str(points))
     labels = examples.train.labels.copy()
     labels[3] = (labels[3] + 1) % 3
-    write_suspects(points.parent / "suspects.parquet", examples, label=labels)
+    write_suspects(points.parent / "suspects.parquet", examples, labels)
     assert_refused(datadiet("review", "suspects.parquet"), f"example {examples.train.ids[3]} has the label")
 
 

@@ -18,10 +18,9 @@ def test_a_sparsity_outside_its_range_is_refused_and_nothing_is_written(
 
 
 def test_the_table_has_accuracy_weights_and_examples_of_dense_and_sparse_networks(
-    datadiet, here, points, monkeypatch
+    datadiet, here, points, no_page, monkeypatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "160")
-    monkeypatch.setattr("datadiet.jobs.run_folder.write_report", lambda *_: None)
     options = ("--sparsity=0.5", "--keep=0.5", "--seeds=2", "--out=out", *TINY)
     outcome = datadiet("run", points, *options)
     assert outcome.code == 0, outcome
@@ -38,9 +37,8 @@ def test_the_table_has_accuracy_weights_and_examples_of_dense_and_sparse_network
 
 
 def test_a_sparsity_that_empties_a_layer_is_refused_and_allowed_when_asked(
-    datadiet, here, points, monkeypatch
+    datadiet, here, points, no_page
 ) -> None:
-    monkeypatch.setattr("datadiet.jobs.run_folder.write_report", lambda *_: None)
     options = ("--sparsity=0.99", "--keep=0.5", "--seeds=1", "--out=out", *TINY)
     outcome = datadiet("run", points, *options)
     assert outcome.code == 2 and "leaves no weight of" in outcome.stderr

@@ -9,28 +9,25 @@ from typing import Annotated
 import typer
 
 from datadiet import __version__
-from datadiet.cli.agree import agree
-from datadiet.cli.compare import compare
-from datadiet.cli.export import export
-from datadiet.cli.keep import keep
-from datadiet.cli.pool import pool
-from datadiet.cli.report import report
-from datadiet.cli.review import review
-from datadiet.cli.run import run
-from datadiet.cli.score import score
-from datadiet.cli.study import study
-from datadiet.cli.suspects import suspects
-from datadiet.cli.tune import tune
-from datadiet.cli.verify import verify
+from datadiet.cli.command import app as app
 
-app = typer.Typer(
-    name="datadiet",
-    help="Find out which of your training examples matter.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-)
+# Importing a file makes its command; the order here is that of the help.
+# isort: off
+from datadiet.cli import run as run
+from datadiet.cli import score as score
+from datadiet.cli import keep as keep
+from datadiet.cli import compare as compare
+from datadiet.cli import agree as agree
+from datadiet.cli import tune as tune
+from datadiet.cli import export as export
+from datadiet.cli import pool as pool
+from datadiet.cli import study as study
+from datadiet.cli import report as report
+from datadiet.cli import suspects as suspects
+from datadiet.cli import review as review
+from datadiet.cli import verify as verify
+
+# isort: on
 
 
 def _version(wanted: bool) -> None:
@@ -46,25 +43,6 @@ def _root(
     ] = False,
 ) -> None:
     """Score training examples, keep those that matter, and see what it costs."""
-
-
-app.command(epilog="Example: datadiet run digits --keep 0.7,0.5 --out runs/digits")(run)
-app.command(
-    epilog="Example: datadiet score digits --scores el2n,forgetting --at-epoch 5,10 --out scores.parquet"
-)(score)
-app.command(epilog="Example: datadiet keep scores.parquet --by el2n --keep 0.5 --out kept.parquet")(keep)
-app.command(epilog="Example: datadiet compare digits --kept el2n=kept.parquet --seeds 3")(compare)
-app.command(epilog="Example: datadiet agree runs/a/scores.parquet runs/b/scores.parquet --by el2n")(agree)
-app.command(epilog="Example: datadiet tune digits --score el2n --keep 0.5 --trials 20")(tune)
-app.command(epilog="Example: datadiet export photos/ --kept kept.parquet --to smaller")(export)
-app.command(
-    epilog="Example: datadiet pool labelled.parquet logs.parquet --pick 2000 --by entropy --defect complaint"
-)(pool)
-app.command(epilog="Example: datadiet study keep-fraction digits --scale smoke")(study)
-app.command(epilog="Example: datadiet report runs/digits")(report)
-app.command(epilog="Example: datadiet suspects scores.parquet --top 20 --out suspects.parquet")(suspects)
-app.command(epilog="Example: datadiet review suspects.parquet --limit 1000")(review)
-app.command(epilog="Example: datadiet verify runs/digits/scores.parquet --sample 100")(verify)
 
 
 def main() -> None:

@@ -5,16 +5,24 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from datadiet.foundation.progress import ProgressDisplay
 
 
-def display() -> Any:
-    """Progress on standard error, of the main process only."""
-    from datadiet.foundation.progress import ProgressDisplay
-
-    return ProgressDisplay(enabled=None if is_main_process() else False)
+@contextmanager
+def display(options: Any) -> Iterator[None]:
+    """Inside, the option `display` of a command: progress on standard error, of the main process only."""
+    with ProgressDisplay(enabled=None if is_main_process() else False) as shown:
+        options["display"] = shown
+        yield
 
 
 def is_main_process() -> bool:
@@ -22,48 +30,51 @@ def is_main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def print_json(data: dict[str, Any]) -> None:
-    """One JSON object on standard output, of ASCII characters only."""
-    sys.stdout.write(json.dumps(data, ensure_ascii=True) + "\n")
+def show(as_json: bool, data: Mapping[str, Any], *told: str | Callable[[], None]) -> None:
+    """What a command came to: one JSON object of ASCII characters, or lines for people, or what prints them."""
+    if not is_main_process():
+        return
+    if as_json:
+        sys.stdout.write(json.dumps(data, ensure_ascii=True) + "\n")
+        return
+    for one in told:
+        typer.echo(one) if isinstance(one, str) else one()
+
+
+def say(shown: Any, *, wrap: bool = False) -> None:
+    """Print a table, or a text as it is; without `wrap` a text is one line however wide the screen is."""
+    if isinstance(shown, str):
+        Console().print(shown, markup=False, highlight=False, soft_wrap=not wrap)
+    elif shown is not None:
+        Console().print(shown)
 
 
 def print_verdict(verdict: Any, as_json: bool) -> None:
     """A verdict as a table and a sentence, or as JSON."""
-    if not is_main_process():
-        return
-    if as_json:
-        folder = None if verdict.folder is None else str(verdict.folder)
-        print_json({**verdict.data, "folder": folder})
-        return
-    from rich.console import Console
+    folder = verdict.folder
+    show(
+        as_json,
+        {**verdict.data, "folder": None if folder is None else str(folder)},
+        lambda: _tell_verdict(verdict),
+    )
 
+
+def _tell_verdict(verdict: Any) -> None:
     from datadiet.pages.report import first_warnings, groups_table, metrics_table, times_table, verdict_table
     from datadiet.pages.report.tables import sparse_table
 
-    console = Console()
-    console.print(verdict_table(verdict.data))
-    metrics = metrics_table(verdict.data)
-    if metrics is not None:
-        console.print(metrics)
-    console.print(str(verdict), markup=False, highlight=False, soft_wrap=True)
-    for warning in first_warnings(verdict.data):
-        console.print(f"Warning: {warning}", markup=False, highlight=False, soft_wrap=True)
-    for more in (times_table(verdict.data), groups_table(verdict.data), sparse_table(verdict.data)):
-        if more is not None:
-            console.print(more)
-    if verdict.folder is not None:
-        page = verdict.folder / "report.html"
-        console.print(
-            str(page if page.exists() else verdict.folder), markup=False, highlight=False, soft_wrap=True
-        )
+    data, folder = verdict.data, verdict.folder
+    warnings = [f"Warning: {warning}" for warning in first_warnings(data)]
+    tables = (times_table(data), groups_table(data), sparse_table(data))
+    for shown in (verdict_table(data), metrics_table(data), str(verdict), *warnings, *tables):
+        say(shown)
+    if folder is not None:
+        page = folder / "report.html"
+        say(str(page if page.exists() else folder))
 
 
 def print_kept_shares(shares: dict[str, list[dict[str, Any]]], most: int = 20) -> None:
     """How much of each group stays, smallest share first; `shares` has the rows of each grouping."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     from datadiet.pages.numbers import count, share
     from datadiet.pages.report import printable
 
@@ -78,7 +89,7 @@ def print_kept_shares(shares: dict[str, list[dict[str, Any]]], most: int = 20) -
             name = printable(row["group"], 40) or "(no name)"
             table.add_row(*map(Text, (f"  {name}", part, count(row["n_kept"]), count(row["n_train"]))))
         table.add_section()
-    Console().print(table)
+    say(table)
 
 
 def explain_rules() -> None:
@@ -106,32 +117,27 @@ def print_studies(as_json: bool) -> None:
     """Every study, one line each."""
     from datadiet.studies import STUDIES
 
-    if as_json:
-        print_json(
-            {"studies": [{"name": s.name, "title": s.title, "source": s.source} for s in STUDIES.cards()]}
-        )
-        return
     width = max(map(len, STUDIES))
-    for found in STUDIES.cards():
-        typer.echo(f"{found.name:<{width}}  {found.title}")
+    listed = [{"name": s.name, "title": s.title, "source": s.source} for s in STUDIES.cards()]
+    show(as_json, {"studies": listed}, *(f"{s.name:<{width}}  {s.title}" for s in STUDIES.cards()))
 
 
 def print_plan(name: str, planned: Any, as_json: bool) -> None:
     """The runs of a study and what they will cost."""
-    if not is_main_process():
-        return
-    if as_json:
-        rows = [
-            {"what": c.planned.what, "runs": c.planned.runs, "steps": c.planned.steps, "seconds": c.seconds}
-            for c in planned
-        ]
-        print_json({"study": name, "plan": rows, "seconds": sum(c.seconds for c in planned)})
-        return
-    for cost in planned:
-        item = cost.planned
-        typer.echo(f"{item.runs:>5,} {item.what}, {item.steps:,} steps each: about {_duration(cost.seconds)}")
-    total = sum(cost.seconds for cost in planned)
-    typer.echo(f"about {_duration(total)} in all, less what the workspace has already; nothing was started")
+    rows = [
+        {"what": c.planned.what, "runs": c.planned.runs, "steps": c.planned.steps, "seconds": c.seconds}
+        for c in planned
+    ]
+    total = sum(c.seconds for c in planned)
+    show(
+        as_json,
+        {"study": name, "plan": rows, "seconds": total},
+        *(
+            f"{row['runs']:>5,} {row['what']}, {row['steps']:,} steps each: about {_duration(row['seconds'])}"
+            for row in rows
+        ),
+        f"about {_duration(total)} in all, less what the workspace has already; nothing was started",
+    )
 
 
 def _duration(seconds: float) -> str:
@@ -142,10 +148,7 @@ def _duration(seconds: float) -> str:
 
 def print_study(result: Any) -> None:
     """What became of a study's claims, and where its tables and figures are."""
-    from rich.console import Console
-
     marks = {"holds": "holds", "fails": "FAILS", "undecided": "undecided"}
-    console = Console()
     for finding in result.findings:
         facts = finding.as_dict()
         line = f"{marks[finding.outcome]:>9}  {facts['sentence']}"
@@ -154,12 +157,7 @@ def print_study(result: Any) -> None:
                 "-inf" if bound is None else f"{bound:+.4g}" for bound in facts["interval"] or (None, None)
             )
             line += f" [{facts['quantity']}: {facts['measured']:+.4g}, {low} to {high}, {facts['n']} {facts['unit']}]"
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(line)
         if facts["reason"] and finding.outcome == "undecided":
-            console.print(f"{'':>11}{facts['reason']}", markup=False, highlight=False, soft_wrap=True)
-    console.print(
-        f"{result.trained} runs trained, {result.reused} found in the workspace: {result.folder}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+            say(f"{'':>11}{facts['reason']}")
+    say(f"{result.trained} runs trained, {result.reused} found in the workspace: {result.folder}")

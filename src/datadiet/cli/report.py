@@ -6,24 +6,21 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typing_extensions import Unpack
 
-from datadiet.cli.options import AsJson, Data, command, data_options
-from datadiet.cli.output import print_json
+from datadiet.cli.command import AsJson, command
+from datadiet.cli.output import show
+from datadiet.jobs.options import SourceOption
 
 
-@command
+@command("report runs/digits", order="source")
 def report(
     folder: Annotated[Path, typer.Argument(help="The folder that `datadiet run` wrote.")],
-    source: Annotated[str | None, typer.Option(help="The data, when it has moved.")] = None,
     as_json: AsJson = False,
-    *,
-    data: Data,
+    **options: Unpack[SourceOption],
 ) -> None:
     """Write the HTML page of a finished run again."""
     from datadiet.jobs.report import rewrite_report
 
-    page = rewrite_report(folder, source, data_options(data))
-    if as_json:
-        print_json({"report": str(page)})
-    else:
-        typer.echo(str(page))
+    page = str(rewrite_report(folder, **options))
+    show(as_json, {"report": page}, page)

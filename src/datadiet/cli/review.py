@@ -7,34 +7,28 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typing_extensions import Unpack
 
-from datadiet.cli.options import AsJson, Data, command, data_options
-from datadiet.cli.output import print_json
+from datadiet.cli.command import AsJson, command
+from datadiet.cli.output import show
+from datadiet.jobs.options import ReviewOptions
 
 
-@command
+@command("review suspects.parquet --limit 1000", order="by limit")
 def review(
     suspects: Annotated[Path, typer.Argument(help="What `datadiet suspects` wrote, or a score table.")],
-    by: Annotated[
-        str | None, typer.Option(help="The score that a score table is ranked by; may be left out for one.")
-    ] = None,
-    limit: Annotated[int, typer.Option(help="How many, the most suspicious first.")] = 5000,
-    source: Annotated[str | None, typer.Option(help="The data, when it has moved.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The page [review.html beside the suspects].")] = None,
     as_json: AsJson = False,
-    *,
-    data: Data,
+    **options: Unpack[ReviewOptions],
 ) -> None:
     """Write a page on which suspects are kept, relabelled or dropped."""
     from datadiet.jobs.review import review as write_page
 
-    written = write_page(
-        suspects, out=out, limit=limit, source=source, by=by, load_options=data_options(data)
-    )
-    if as_json:
-        print_json(written.as_dict())
-        return
+    written = write_page(suspects, **options)
     of_all = f" of {written.in_all:,}" if written.n < written.in_all else ""
-    typer.echo(f"{written.n:,}{of_all} examples to review: {written.out}")
-    typer.echo("Open it in a browser (? lists the keys), download decisions.json, then:")
-    typer.echo(f"  datadiet export {shlex.quote(written.source)} --decisions decisions.json --to DIR")
+    show(
+        as_json,
+        written.as_dict(),
+        f"{written.n:,}{of_all} examples to review: {written.out}",
+        "Open it in a browser (? lists the keys), download decisions.json, then:",
+        f"  datadiet export {shlex.quote(written.source)} --decisions decisions.json --to DIR",
+    )

@@ -8,38 +8,25 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typing_extensions import Unpack
 
-from datadiet.cli.options import (
-    AsJson,
-    Data,
-    Machine,
-    RecipeFlags,
-    Seed,
-    command,
-    data_options,
-    machine_options,
-    recipe_overrides,
-)
-from datadiet.cli.output import display, is_main_process, print_json, print_plan, print_studies, print_study
+from datadiet.cli.command import AsJson, command
+from datadiet.cli.output import display, print_plan, print_studies, print_study, show
 from datadiet.foundation.errors import BadInputError
+from datadiet.jobs.options import StudyOptions
 
 
-@command
+@command("study keep-fraction digits --scale smoke", order="list_ scale plan seed")
 def study(
     name: Annotated[str | None, typer.Argument(help="Which study; see --list.")] = None,
     source: Annotated[str | None, typer.Argument(help="The data, as for run.")] = None,
     list_: Annotated[bool, typer.Option("--list", help="All studies, one line each.")] = False,
-    scale: Annotated[str, typer.Option(help="smoke, fast or paper: seeds, epochs and sizes.")] = "fast",
     plan: Annotated[
         bool, typer.Option("--plan", help="Print the runs and their cost; start nothing.")
     ] = False,
-    seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(help="Folder of the results [WORKSPACE/studies/NAME].")] = None,
     as_json: AsJson = False,
-    *,
-    data: Data,
-    recipe: RecipeFlags,
-    machine: Machine,
+    **options: Unpack[StudyOptions],
 ) -> None:
     """Carry out a paper's experiment: tables, figures, and claims that hold or fail here."""
     if list_:
@@ -53,34 +40,20 @@ def study(
     from datadiet.studies.toolbox.study import with_cost
 
     chosen = STUDIES[name]
-    options = {
-        "scale": scale,
-        "seed": seed,
-        "recipe": recipe.get("recipe"),  # else each scale has its own
-        "overrides": recipe_overrides(recipe),
-        "load_options": data_options(data),
-        **machine_options(machine),
-    }
-    with display() as shown:
+    with display(options):
         if plan:
-            context = open_context(source, display=shown, **options)
+            context = open_context(source, **options)
             planned = with_cost(plan_of(chosen, context), context)
             context.setup.close()
             print_plan(name, planned, as_json)
             return
-        result = run_study(
-            name, source, out=out, display=shown, command=shlex.join(["datadiet", *sys.argv[1:]]), **options
-        )
-    if is_main_process():
-        if as_json:
-            print_json(
-                {
-                    "study": name,
-                    "folder": str(result.folder),
-                    "runs_trained": result.trained,
-                    "runs_reused": result.reused,
-                    "claims": [finding.as_dict() for finding in result.findings],
-                }
-            )
-        else:
-            print_study(result)
+        asked = shlex.join(["datadiet", *sys.argv[1:]])
+        result = run_study(name, source, out=out, command=asked, **options)
+    facts = {
+        "study": name,
+        "folder": str(result.folder),
+        "runs_trained": result.trained,
+        "runs_reused": result.reused,
+        "claims": [finding.as_dict() for finding in result.findings],
+    }
+    show(as_json, facts, lambda: print_study(result))

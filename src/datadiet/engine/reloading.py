@@ -85,8 +85,13 @@ def data_of_table(
     if source is None and "source" not in table.provenance:
         raise BadInputError("This score table does not say where its data is; give the data with --source.")
     examples = load_again(table.provenance, source, load_options)
+    table.check_data(examples.fingerprint, labels_by_id(examples))
+    return examples
+
+
+def labels_by_id(examples: Examples) -> np.ndarray:
+    """The labels of the train part by id, int64; -1 where there is no example."""
     train = examples.train
     labels = np.full(int(train.ids[-1]) + 1, -1, dtype=np.int64)
     labels[train.ids] = train.labels
-    table.check_data(examples.fingerprint, labels)
-    return examples
+    return labels

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate.utils import gather_object, send_to_device
+from torch import nn
 
 from datadiet.data import Batch
 from datadiet.engine.setup import Setup
@@ -263,13 +264,16 @@ def _run_loop(
         checkpoints.write(loop)
 
 
-def _test(setup: Setup, folder: RunFolder, loop: TrainingLoop) -> dict[str, Any]:
-    """Predict the test part in evaluation mode, every process its share, and write it; returns the run's result.
+def predict_test_part(
+    setup: Setup, model: nn.Module
+) -> tuple[torch.Tensor, torch.Tensor, dict[str, float | None]]:
+    """Predict the test part in evaluation mode, every process its share.
 
-    Written are, in id order, `prediction` int64 (n,), as the task's measures have it (classes, intents), and `correct`
-    bool (n,). Metrics beside accuracy are None where they are not defined; single-label classification has none.
+    Returns:
+        In id order `prediction` int64 (n,), as the task's measures have it (classes, intents), and `correct` bool
+        (n,); and the task's metrics beside accuracy by name, None where one is not defined: none for single-label
+        classification.
     """
-    loop.ledger.start()
     part, task, accelerator = setup.examples.test, setup.plain_task, setup.accelerator
     seen: list[tuple[np.ndarray, dict[str, torch.Tensor], dict[str, torch.Tensor], Any]] = []
 
@@ -277,7 +281,7 @@ def _test(setup: Setup, folder: RunFolder, loop: TrainingLoop) -> dict[str, Any]
         found = task.measures(outputs, batch.targets), task.predictions(outputs, batch.targets), batch.targets
         seen.append((part.positions_of(batch.ids.cpu().numpy()), *send_to_device(found, "cpu")))
 
-    evaluate(loop.bare_model, setup.test, setup.recipe, accelerator, visit)
+    evaluate(model, setup.test, setup.recipe, accelerator, visit)
     if accelerator.num_processes > 1:
         seen = gather_object(seen)
     prediction = torch.zeros(len(part), dtype=torch.int64)
@@ -287,9 +291,17 @@ def _test(setup: Setup, folder: RunFolder, loop: TrainingLoop) -> dict[str, Any]
         correct[torch.from_numpy(places)] = measures["correct"]
     metrics = task.metrics([found for _, _, found, _ in seen], [targets for _, _, _, targets in seen])
     further = {k: v if math.isfinite(v) else None for k, v in metrics.items() if k != "accuracy"}
+    return prediction, correct, further
+
+
+def _test(setup: Setup, folder: RunFolder, loop: TrainingLoop) -> dict[str, Any]:
+    """Predict the test part and write what came of it; returns the run's result."""
+    loop.ledger.start()
+    part = setup.examples.test
+    prediction, correct, further = predict_test_part(setup, loop.bare_model)
     test_seconds = loop.ledger.lap("evaluation")
     loop.ledger.evaluated += len(part)
-    if accelerator.is_main_process:
+    if setup.accelerator.is_main_process:
         tensors = {"ids": torch.from_numpy(part.ids), "prediction": prediction, "correct": correct}
         write_tensors(folder.test_path, tensors, {"step": loop.step})
     return {

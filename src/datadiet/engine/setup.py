@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import nn
+from typing_extensions import Unpack
 
 from datadiet.data import (
     Augmentation,
@@ -25,12 +26,14 @@ from datadiet.data import (
     open_store,
 )
 from datadiet.data.encodings.texts import trained_tokenizer
+from datadiet.engine.options import SetupOptions
 from datadiet.engine.training.devices import accelerator_for, fastest_precision
 from datadiet.engine.training.dynamic import sampler_for
 from datadiet.engine.training.recipe import Recipe, fast_for, named_recipe
 from datadiet.engine.training.seeding import derive_seed, local_randomness, seed_generators
 from datadiet.engine.workspace import Workspace
 from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.options import with_options
 from datadiet.foundation.progress import ProgressDisplay
 from datadiet.models import DEFAULTS, ModelContext, build_model, check_model, check_vocabulary, is_pretrained
 from datadiet.models.pretrained import image_processing
@@ -157,17 +160,13 @@ def image_encoding(examples: Examples, pretrained: str | None) -> ImageEncoding:
     return ImageEncoding.fit(examples, size=wanted.get("size")).for_model(wanted)
 
 
+@with_options()
 def prepare(
     examples: Examples,
     recipe: str | Recipe = "fast",
     *,
     workspace: str | Path | Workspace = "runs",
-    overrides: Mapping[str, Any] | None = None,
-    device: str = "auto",
-    memory_limit: int | None = None,
-    num_workers: int = 0,
-    display: ProgressDisplay | None = None,
-    checkpoint_every: float = 30.0,
+    **options: Unpack[SetupOptions],
 ) -> Setup:
     """Everything that runs on this data with this recipe share.
 
@@ -175,17 +174,11 @@ def prepare(
         examples: the data.
         recipe: "fast", "paper", "finetune", a YAML file, or a `Recipe`.
         workspace: where runs live.
-        overrides: recipe fields given by the user.
-        device: "auto", "cpu", "cuda" or "mps".
-        memory_limit: bytes up to which a part is held in memory; None for a quarter of what is free.
-        num_workers: worker processes of parts that are streamed.
-        display: shows progress; None for silence.
-        checkpoint_every: seconds between two checkpoints of a run.
     """
-    resolved = resolve_recipe(recipe, examples, overrides)
+    resolved = resolve_recipe(recipe, examples, options["overrides"])
     if resolved.dynamic is not None:
         sampler_for(resolved, examples.train.ids, 0)  # what it refuses, it refuses before anything is trained
-    accelerator = accelerator_for(device)
+    accelerator = accelerator_for(options["device"])
     workspace = workspace if isinstance(workspace, Workspace) else Workspace(workspace)
     encoding = choose_encoding(resolved, examples, workspace.path / "tokens")
     if isinstance(encoding, ImageEncoding):
@@ -196,9 +189,12 @@ def prepare(
         resolved = resolved.replace(crop_pad=0, flip=False, cutout=0)
     if not isinstance(encoding, TokenEncoding):
         resolved = resolved.replace(bucket_by_length=False)
-    limits: dict[str, Any] = {} if memory_limit is None else {"memory_limit": memory_limit}
+    limit = options["memory_limit"]
+    limits: dict[str, Any] = {} if limit is None else {"memory_limit": limit}
     train, test = (
-        open_store(part, encoding, num_workers=num_workers, device=str(accelerator.device), **limits)
+        open_store(
+            part, encoding, num_workers=options["num_workers"], device=str(accelerator.device), **limits
+        )
         for part in (examples.train, examples.test)
     )
     setup = Setup(
@@ -211,8 +207,8 @@ def prepare(
         context=_model_context(examples, encoding, train),
         accelerator=accelerator,
         workspace=workspace,
-        display=display or ProgressDisplay(enabled=False),
-        checkpoint_every=checkpoint_every,
+        display=options["display"] or ProgressDisplay(enabled=False),
+        checkpoint_every=options["checkpoint_every"],
     )
     _count_cut_texts(setup)
     _try_model(setup)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from datadiet.data import Examples
+from datadiet.foundation.atomic import atomic_path
 from datadiet.foundation.errors import BadInputError
-from datadiet.jobs.keep import checked_seed
 from datadiet.selection import rule_card, select
 
 
@@ -35,20 +36,6 @@ def checked_fractions(keep: Sequence[float]) -> list[float]:
     return sorted({float(fraction) for fraction in keep}, reverse=True)
 
 
-def check_tolerance(tolerance: float) -> None:
-    """Raise `BadInputError` unless the tolerance is a number of percentage points from 0 to 100."""
-    if not 0 <= tolerance <= 100:
-        raise BadInputError(
-            f"tolerance is {tolerance:g}; it is in percentage points of accuracy, from 0 to 100."
-        )
-
-
-def check_seeds(seeds: int) -> None:
-    """Raise `BadInputError` unless there is at least one seed."""
-    if seeds < 1:
-        raise BadInputError(f"seeds is {seeds}; it must be 1 or more.")
-
-
 def check_folder(folder: Path) -> None:
     """Raise `BadInputError` unless the folder can be written to, or be made; nothing is made yet."""
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
@@ -58,14 +45,40 @@ def check_folder(folder: Path) -> None:
         )
 
 
+@contextmanager
+def new_file(path: str | Path, what: str) -> Iterator[Path]:
+    """A temporary path that becomes the file at the end.
+
+    Raises:
+        BadInputError: the file cannot be written.
+    """
+    try:
+        with atomic_path(path) as temporary:
+            yield temporary
+    except OSError as error:
+        raise BadInputError(
+            f"The {what} {str(path)!r} cannot be written: {error.strerror or error}."
+        ) from error
+
+
+def results_folder(out: str | Path | None, workspace: str | Path, name: str) -> Path:
+    """The folder of the results: the one asked for, else one in the workspace; nothing is made yet.
+
+    Raises:
+        BadInputError: it cannot be written to.
+    """
+    folder = Path(out) if out is not None else Path(workspace) / name
+    check_folder(folder)
+    return folder
+
+
 def try_rule(
     examples: Examples,
     fractions: Sequence[float],
     rule: str,
     rule_options: Mapping[str, Any],
-    per_class: bool,
     seed: int,
-    forms: Mapping[str, Any],
+    quotas: Mapping[str, Any],
 ) -> None:
     """Apply the rule to made-up scores: what it refuses, it refuses before anything is trained."""
     train = examples.train
@@ -76,22 +89,12 @@ def try_rule(
         rule_options["extra"] = {name: np.full(len(train), 0.5) for name in card.extra}
     if "embeddings" in card.needs:
         # Only what the rule refuses counts here, so a few examples do, and no search takes long.
-        some = train.ids[:: max(1, len(train) // 256)]
-        labels = train.labels[:: max(1, len(train) // 256)]
+        some, labels = (values[:: max(1, len(train) // 256)] for values in (train.ids, train.labels))
         made = np.random.default_rng(0).standard_normal((len(some), 2))
         select(
             some, made_up[: len(some)], 0.5, rule=rule, labels=labels, embeddings=made, seed=0, **rule_options
         )
         rule, rule_options = "random", {}  # which refuses the same quotas
+    told = {"labels": train.labels, "seed": seed, **rule_options, **quotas}
     for fraction in fractions:
-        select(
-            train.ids,
-            made_up,
-            fraction,
-            rule=rule,
-            labels=train.labels,
-            per_class=per_class,
-            seed=checked_seed(seed),
-            **rule_options,
-            **forms,
-        )
+        select(train.ids, made_up, fraction, rule=rule, **told)

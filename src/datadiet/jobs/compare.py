@@ -54,14 +54,19 @@ class Arm:
         return np.stack([run.test_predictions()["correct"].astype(bool) for run in self.runs])
 
     @property
+    def results(self) -> list[Mapping[str, Any]]:
+        """What each finished run came to."""
+        return [run.result for run in self.runs if run.result is not None]
+
+    @property
     def accuracies(self) -> list[float]:
         """Test accuracy of each seed."""
-        return [float(run.result["accuracy"]) for run in self.runs if run.result is not None]
+        return [float(result["accuracy"]) for result in self.results]
 
     @property
     def metrics(self) -> dict[str, list[float | None]]:
         """The task's further test metrics by name, one value a seed; none for classification."""
-        found = [run.result.get("metrics", {}) for run in self.runs if run.result is not None]
+        found = [result.get("metrics", {}) for result in self.results]
         return {name: [one.get(name) for one in found] for name in (found[0] if found else ())}
 
     @property
@@ -72,18 +77,18 @@ class Arm:
     @property
     def seconds_by_seed(self) -> list[float]:
         """The same of each seed."""
-        return [float(run.result["seconds"]) for run in self.runs if run.result is not None]
+        return [float(result["seconds"]) for result in self.results]
 
     @property
     def processor_seconds_by_seed(self) -> list[float | None]:
         """The same on the processor's clock; None for runs from before there were ledgers."""
-        ledgers = [run.result.get("ledger") for run in self.runs if run.result is not None]
+        ledgers = [result.get("ledger") for result in self.results]
         return [method_cost(ledger, "processor_seconds") if ledger else None for ledger in ledgers]
 
     @property
     def scoring_seconds(self) -> float:
         """Of these, what went into scoring and choosing while training."""
-        ledgers = [run.result.get("ledger") for run in self.runs if run.result is not None]
+        ledgers = [result.get("ledger") for result in self.results]
         return float(np.mean([ledger["seconds"]["scoring"] if ledger else 0.0 for ledger in ledgers]))
 
 
@@ -112,27 +117,25 @@ class Comparison:
 
     def write(self, path: Path) -> None:
         """One row a run, as Parquet: arm, size, seed, accuracy and other metrics, cost, steps, epochs, folder."""
-        rows: list[dict[str, Any]] = []
-        for arm in self.arms:
-            for run in arm.runs:
-                assert run.result is not None
-                rows.append(
-                    {
-                        "score": arm.score,
-                        "rule": arm.rule,
-                        "keep": arm.keep,
-                        "n": arm.n,
-                        "seed": run.seed,
-                        "accuracy": run.result["accuracy"],
-                        **run.result.get("metrics", {}),
-                        "seconds": run.result["seconds"],
-                        "steps": run.result["steps"],
-                        "epochs": run.result["epochs"],
-                        "budget": self.setup.recipe.budget,
-                        **_ledger_columns(run.result.get("ledger")),
-                        "run": run.folder.path.name,
-                    }
-                )
+        rows = [
+            {
+                "score": arm.score,
+                "rule": arm.rule,
+                "keep": arm.keep,
+                "n": arm.n,
+                "seed": run.seed,
+                "accuracy": result["accuracy"],
+                **result.get("metrics", {}),
+                "seconds": result["seconds"],
+                "steps": result["steps"],
+                "epochs": result["epochs"],
+                "budget": self.setup.recipe.budget,
+                **_ledger_columns(result.get("ledger")),
+                "run": run.folder.path.name,
+            }
+            for arm in self.arms
+            for run, result in zip(arm.runs, arm.results, strict=True)
+        ]
         with atomic_path(path) as temporary:
             pq.write_table(pa.Table.from_pylist(rows), temporary)
 

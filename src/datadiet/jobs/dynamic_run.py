@@ -17,6 +17,8 @@ from datadiet.jobs.compare import FRESH_SEEDS, Arm, Comparison
 from datadiet.jobs.verdict import decide
 from datadiet.pages.report import ReportContents, write_report
 
+RULE = "dynamic"  # what stands in the column of rules
+
 
 def with_dynamic(setup: Setup, name: str, options: Mapping[str, Any] | None = None) -> Setup:
     """The same data and recipe with a dynamic selector.
@@ -66,9 +68,6 @@ def trained_share(run: Run) -> float:
     ledger = run.result["ledger"]
     whole = run.result["epochs"] * run.num_examples
     return float(ledger["backwarded"] / whole)
-
-
-RULE = "dynamic"
 
 
 def compare_dynamic(setup: Setup, *, seeds: int, seed: int = 0) -> Comparison:
@@ -126,7 +125,7 @@ def dynamic_verdict(
     data = decide(comparison, tolerance=tolerance)
     recipe = setup.recipe
     schedule = schedule_of(recipe, len(setup.examples.train))
-    sizes = [run.result["ledger"]["epoch_sizes"] for run in comparison.arms[1].runs if run.result is not None]
+    sizes = [result["ledger"]["epoch_sizes"] for result in comparison.arms[1].results]
     data["dynamic"] = {
         "selector": recipe.dynamic,
         "options": dict(recipe.dynamic_options),
@@ -149,9 +148,15 @@ def write_dynamic_report(data: Mapping[str, Any], folder: Path) -> Path:
         "the examples that an epoch was trained on, on average. The random twin has epochs of the same sizes, drawn "
         "at random."
     )
-    provenance = {key: about[key] for key in ("selector", "source", "options", "schedule", "recipe")}
-    if about.get("command"):
-        provenance["command"] = about["command"]
+    shown = [
+        "selector",
+        "source",
+        "options",
+        "schedule",
+        "recipe",
+        *(["command"] if about.get("command") else []),
+    ]
+    provenance = {key: about[key] for key in shown}
     contents = ReportContents(
         title=about["title"], verdict=data, provenance=provenance, notes=[*about["notes"], note]
     )

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from typing_extensions import Unpack
 
-from datadiet.foundation.atomic import atomic_path
+from datadiet.engine.embedding import Embeddings
+from datadiet.engine.reloading import data_of_table
 from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.options import with_options
+from datadiet.jobs.checks import new_file
+from datadiet.jobs.groups import groupings_for_table, subset_forms
+from datadiet.jobs.left_out import kept_shares
+from datadiet.jobs.options import KeepOptions, weights
 from datadiet.scores import ScoreTable
-from datadiet.selection import emptied_classes, mixture, rule_card, select
+from datadiet.selection import emptied_classes, explain_auto, mixture, rule_card, select
 
 _KEY = b"datadiet.kept"
 
@@ -150,8 +158,6 @@ def _vectors(table: ScoreTable, rule: str, embeddings: Any) -> np.ndarray:
         )
     if isinstance(embeddings, np.ndarray):
         return embeddings
-    from datadiet.engine.embedding import Embeddings
-
     found = embeddings if isinstance(embeddings, Embeddings) else Embeddings.read(embeddings, table.ids)
     if table.provenance.get("fingerprint"):
         found.check_data(table.provenance["fingerprint"])
@@ -181,6 +187,25 @@ class Kept:
     ids: np.ndarray
     about: Mapping[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def of_table(cls, ids: np.ndarray, table: ScoreTable, scores: str | Path, **choice: Any) -> Kept:
+        """Ids chosen from a score table.
+
+        Args:
+            ids: that stay.
+            table: the table.
+            scores: its file, whose hash is noted.
+            choice: how they were chosen: `score`, `rule`, `keep`, and what more there is to say.
+        """
+        about = {
+            "fingerprint": table.provenance.get("fingerprint"),
+            "source": table.provenance.get("source"),
+            **choice,
+            "n_from": len(table),
+            "scores_sha256": hashlib.sha256(Path(scores).read_bytes()).hexdigest(),
+        }
+        return cls(ids, about)
+
     def write(self, path: str | Path) -> None:
         """Write as Parquet, one column `id` with what is known in the file's metadata; else as text.
 
@@ -191,16 +216,11 @@ class Kept:
         """
         ids = np.asarray(self.ids, dtype=np.int64)
         table = pa.table({"id": ids}).replace_schema_metadata({_KEY: json.dumps(dict(self.about)).encode()})
-        try:
-            with atomic_path(path) as temporary:
-                if Path(path).suffix == ".parquet":
-                    pq.write_table(table, temporary)
-                else:
-                    temporary.write_text("".join(f"{id_}\n" for id_ in ids.tolist()), encoding="utf-8")
-        except OSError as error:
-            raise BadInputError(
-                f"The kept file {str(path)!r} cannot be written: {error.strerror or error}."
-            ) from error
+        with new_file(path, "kept file") as temporary:
+            if Path(path).suffix == ".parquet":
+                pq.write_table(table, temporary)
+            else:
+                temporary.write_text("".join(f"{id_}\n" for id_ in ids.tolist()), encoding="utf-8")
 
     @classmethod
     def read(cls, path: str | Path) -> Kept:
@@ -242,3 +262,63 @@ class Kept:
                 "These kept ids were made from other data than is given here (the fingerprints differ); "
                 "score this data, or give the data that they belong to."
             )
+
+
+@dataclass(frozen=True)
+class KeepChoice:
+    """What stays of a score table, with what it means for groups.
+
+    Args:
+        kept: the ids, and where they come from.
+        shares: grouping -> a row a group: how many there are, how many stay.
+        notes: what was found of the groups, sentences for people.
+    """
+
+    kept: Kept
+    shares: dict[str, list[dict[str, Any]]]
+    notes: list[str]
+
+
+@with_options()
+def keep_from(scores: str | Path, **options: Unpack[KeepOptions]) -> KeepChoice:
+    """Choose what stays of a score table in a file, with the columns of its data as groups.
+
+    Args:
+        scores: the file of the score table.
+
+    Raises:
+        BadInputError: as for `keep`; or other data than the table's.
+    """
+    table = ScoreTable.read(scores)
+    by, rule, fraction, columns = options["by"], options["rule"], options["keep"], options["groups"]
+    told: dict[str, Any] = {"balance": options["balance"], "floor": options["floor"]}
+    more, source = options["rule_options"] or {}, options["source"]
+    needed = columns or source is not None
+    examples = data_of_table(table, source, options["load_options"]) if needed else None
+    ids = keep(
+        table,
+        fraction,
+        by=weights(by) if isinstance(by, str) else by,
+        rule=rule,
+        per_class=options["per_class"],
+        allow_empty_class=options["allow_empty_class"],
+        seed=options["seed"],
+        embeddings=options["embeddings"],
+        **subset_forms(examples, columns, **told, ids=table.ids),
+        **more,
+    )
+    groupings = groupings_for_table(table, examples, columns)
+    told["group"] = columns
+    choice = {
+        "score": by or default_score(table, rule),
+        "rule": rule,
+        "keep": fraction,
+        "options": {**more, **{name: value for name, value in told.items() if value}},
+        "seed": options["seed"],
+    }
+    kept = Kept.of_table(ids, table, scores, **choice)
+    if rule == "auto":
+        auto = explain_auto(len(table), len(ids), len(np.unique(table.labels)))
+        kept = replace(kept, about={**kept.about, "auto": f"auto took {auto.rule}: {auto.reason}"})
+    shares = {grouping.name: kept_shares(grouping, table.ids, [ids]) for grouping in groupings}
+    return KeepChoice(kept, shares, [note for found in groupings for note in found.notes])

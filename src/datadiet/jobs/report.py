@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from typing_extensions import Unpack
 
 from datadiet.data import Examples
 from datadiet.engine.reloading import load_again
 from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.options import with_options
 from datadiet.jobs.dynamic_run import write_dynamic_report
 from datadiet.jobs.keep import Kept
+from datadiet.jobs.options import SourceOption
 from datadiet.pages.report import ExampleView, Gallery, ReportContents, subset_key, write_report
 from datadiet.scores import ScoreTable
 
@@ -40,6 +43,8 @@ def report_contents(
         compared: the scores that subsets were chosen by, shown first and with galleries.
         notes: sentences for the reader.
     """
+    # What is known of the other scores stands in the table itself.
+    known = {name: entry for name, entry in table.provenance.get("scores", {}).items() if name in compared}
     ordered = [*compared, *(name for name in table.names if name not in compared and name != "random")]
     return ReportContents(
         title=examples.name,
@@ -49,16 +54,9 @@ def report_contents(
         class_names=examples.class_names,
         kept={name: np.isin(table.ids, ids) for name, ids in kept.items()},
         galleries=[gallery(examples, table, name) for name in compared],
-        provenance=_shown_provenance(table, compared),
+        provenance={**table.provenance, "scores": known},
         notes=[*examples.notes, *notes],
     )
-
-
-def _shown_provenance(table: ScoreTable, compared: Sequence[str]) -> dict[str, Any]:
-    """Where the compared scores come from; what is known of the others stands in the table itself."""
-    facts = dict(table.provenance)
-    facts["scores"] = {name: entry for name, entry in facts.get("scores", {}).items() if name in compared}
-    return facts
 
 
 def gallery(examples: Examples, table: ScoreTable, score: str) -> Gallery:
@@ -112,13 +110,12 @@ def _png(value: Any) -> bytes:
     return buffer.getvalue()
 
 
-def rewrite_report(folder: Path, source: Any = None, load_options: Mapping[str, Any] | None = None) -> Path:
+@with_options()
+def rewrite_report(folder: Path, **options: Unpack[SourceOption]) -> Path:
     """The HTML page of a finished run again, from the files in its folder and its data.
 
     Args:
         folder: what `datadiet run` wrote.
-        source: the data; None for the source that the run names.
-        load_options: further arguments of `datadiet.load`.
 
     Raises:
         BadInputError: the folder is not one of a run, or the data is another.
@@ -137,7 +134,7 @@ def rewrite_report(folder: Path, source: Any = None, load_options: Mapping[str, 
     if "dynamic" in verdict:
         return write_dynamic_report(verdict, folder)
     table = ScoreTable.read(folder / "scores.parquet")
-    examples = load_again(table.provenance, source, load_options)
+    examples = load_again(table.provenance, options["source"], options["load_options"])
     table.check_data(examples.fingerprint)
     kept = {}
     for file in sorted((folder / "kept").glob("*.parquet")):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +20,31 @@ from datadiet.jobs.score import Scoring
 from datadiet.pages.report import safe_name, subset_key, write_report
 
 
-def write_results(folder: Path, setup: Setup, comparison: Comparison, data: Mapping[str, Any]) -> None:
-    """`results.parquet`, `groups.parquet`, `recipe.yaml` and `verdict.json`, which every comparison comes to.
+@contextmanager
+def writable(folder: Path) -> Iterator[None]:
+    """A folder that is there; inside, what the disk refuses is bad input.
 
     Raises:
         BadInputError: the folder cannot be written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise BadInputError(f"The folder {str(folder)!r} cannot be written to: {error.strerror}.") from error
+
+
+def write_results(folder: Path, setup: Setup, comparison: Comparison, data: Mapping[str, Any]) -> None:
+    """`results.parquet`, `groups.parquet`, `recipe.yaml` and `verdict.json`, which every comparison comes to.
+
+    Raises:
+        BadInputError: the folder cannot be written to.
+    """
+    with writable(folder):
         comparison.write(folder / "results.parquet")
         write_groups(data["groups"], folder / "groups.parquet")
         setup.recipe.to_yaml(folder / "recipe.yaml")
         write_json(folder / "verdict.json", data)
-    except OSError as error:
-        raise BadInputError(f"The folder {str(folder)!r} cannot be written to: {error.strerror}.") from error
 
 
 def write_run(
@@ -59,22 +70,14 @@ def write_run(
     """
     write_results(folder, setup, comparison, data)
     scoring.table.write(folder / "scores.parquet")
-    digest = hashlib.sha256((folder / "scores.parquet").read_bytes()).hexdigest()
     kept: dict[str, np.ndarray] = {}
     for arm in comparison.arms[1:]:
         ids = arm.ids_for(0)
         assert ids is not None
-        about = {
-            "fingerprint": setup.examples.fingerprint,
-            "source": setup.examples.source,
-            "score": arm.score,
-            "rule": arm.rule,
-            "keep": arm.keep,
-            "n_from": len(setup.examples.train),
-            "scores_sha256": digest,
-        }
-        name = subset_key({"score": arm.score, "rule": arm.rule, "keep": arm.keep})
-        Kept(ids, about).write(folder / "kept" / f"{safe_name(name)}.parquet")
+        choice = {"score": arm.score, "rule": arm.rule, "keep": arm.keep}
+        name = subset_key(choice)
+        chosen = Kept.of_table(ids, scoring.table, folder / "scores.parquet", **choice)
+        chosen.write(folder / "kept" / f"{safe_name(name)}.parquet")
         kept[name] = ids
     compared = [name for name in dict.fromkeys(scores) if name in scoring.table.names and name != "random"]
     write_report(report_contents(setup.examples, scoring.table, data, kept, compared), folder)

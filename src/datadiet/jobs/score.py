@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import platform
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import closing
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+from typing_extensions import Unpack
 
-from datadiet.data import Examples
+from datadiet.data import load
 from datadiet.engine.embedding import embeddings_of
+from datadiet.engine.options import TrainingOptions
 from datadiet.engine.points import (
     Points,
     measure_grand,
@@ -22,6 +25,7 @@ from datadiet.engine.points import (
     refuse_scores,
     try_grand,
 )
+from datadiet.engine.reloading import loading_facts
 from datadiet.engine.runs import Run, train_run
 from datadiet.engine.setup import Setup, prepare
 from datadiet.engine.training.dynamic import refuse_dynamic
@@ -29,12 +33,12 @@ from datadiet.engine.training.ledger import Ledger, method_cost
 from datadiet.engine.training.recipe import Recipe
 from datadiet.engine.training.seeding import derive_seed
 from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.options import picked, with_options
+from datadiet.jobs.options import ScoreOptions, TakenOptions
 from datadiet.scores import ScoreTable, card, cards
 from datadiet.scores.inputs import random
 from datadiet.tracking import scores_from_trace
 from datadiet.tracking.trace import scores_possible
-
-DEFAULT_SEEDS = 3
 
 
 @dataclass(frozen=True)
@@ -71,40 +75,24 @@ def free_scores() -> tuple[str, ...]:
     return tuple(c.name for c in cards() if c.needs not in ("gradients", "embeddings"))
 
 
+@with_options()
 def score(
-    examples: Examples,
+    examples: Any,
     recipe: str | Recipe = "fast",
     scores: Sequence[str] | None = None,
-    *,
-    seeds: int = DEFAULT_SEEDS,
-    seed: int = 0,
-    at_epoch: float | Sequence[float] | None = None,
-    grand_parameters: str | None = None,
-    encoder: str | None = None,
-    embeddings: str | Path | None = None,
-    workspace: str | Path = "runs",
-    **options: Any,
+    **options: Unpack[ScoreOptions],
 ) -> ScoreTable:
     """Score every training example, averaged over several seeds.
 
     Point scores (`el2n`, `grand`, `margin`, ...) are taken in evaluation mode with the weights at the end of
-    `at_epoch`; scores of the training pass (`forgetting`, `aum`, ...) cover the epochs up to it.
+    `at_epoch`, 0 being initialisation; scores of the training pass (`forgetting`, `aum`, ...) cover the epochs up to
+    it. `grand` is taken over the head of a pre-trained model, whose encoder is the same in all runs, and over all
+    parameters of any other, unless `grand_parameters` says so.
 
     Args:
-        examples: the data.
+        examples: the data: `Examples`, or anything that `datadiet.load` takes.
         recipe: "fast", "paper", "finetune", a YAML file, or a `Recipe`.
         scores: names; None for all that come for free. `grand` has to be asked for.
-        seeds: how many models.
-        seed: the first one's seed; the others follow.
-        at_epoch: one or several epochs, fractions allowed; 0 is initialisation. None for the recipe's.
-        grand_parameters: which parameters `grand` is taken over: "all", "head", or a regular expression; None for
-            the head of a pre-trained model, whose encoder is the same in all runs, and for all of any other.
-        encoder: a folder or hub id of `transformers` that gives the embeddings for scores that need them; None
-            for the trained model's own, those that go into its last linear layer.
-        embeddings: a file that the embeddings of the first model at the first epoch, or of the encoder, are
-            written to: for rules of `keep` that need them.
-        workspace: where runs live.
-        options: further arguments of `datadiet.engine.setup.prepare`, such as `device` or `overrides`.
 
     Returns:
         A `ScoreTable` with one row an example of the training part.
@@ -113,50 +101,46 @@ def score(
         BadInputError: unknown score, an epoch outside the recipe's, a score that this model cannot give.
         RunFailedError: a training broke off.
     """
-    setup = prepare(examples, recipe, workspace=workspace, **options)
-    try:
-        scoring = score_with(
-            setup,
-            scores,
-            seeds=seeds,
-            seed=seed,
-            at_epoch=at_epoch,
-            grand_parameters=grand_parameters,
-            encoder=encoder,
-        )
-        if embeddings is not None:
-            step = setup.step_of(_checked_epochs(setup, at_epoch)[0])
-            found = embeddings_of(setup, scoring.runs[0], step, encoder)
+    data = load(examples, **(options["load_options"] or {}))
+    with closing(prepare(data, recipe, **picked(TrainingOptions, options))) as setup:
+        scoring = score_with(setup, scores, **picked(TakenOptions, options))
+        if options["embeddings"] is not None:
+            step = setup.step_of(_checked_epochs(setup, options["at_epoch"])[0])
+            found = embeddings_of(setup, scoring.runs[0], step, options["encoder"])
             if setup.accelerator.is_main_process:
-                found.write(embeddings)
-        return scoring.table
-    finally:
-        setup.close()
+                found.write(options["embeddings"])
+    table = scoring.table
+    if data is examples:
+        return table
+    facts = {**table.provenance, **loading_facts(data, options["load_options"])}
+    return replace(table, provenance=facts)
 
 
+@with_options()
 def score_with(
     setup: Setup,
     scores: Sequence[str] | None = None,
     *,
-    seeds: int = DEFAULT_SEEDS,
-    seed: int = 0,
-    at_epoch: float | Sequence[float] | None = None,
-    grand_parameters: str | None = None,
-    encoder: str | None = None,
     also_free: bool | None = None,
     provenance: Mapping[str, Any] | None = None,
+    **options: Unpack[TakenOptions],
 ) -> Scoring:
     """`score` with everything made ready; also says what it cost and which runs were used.
 
-    `also_free` adds to the scores asked for those that cost nothing more; by default where none is asked for.
-    `provenance` is written into the table beside what is known.
+    Args:
+        setup: data, recipe, machine.
+        scores: names; None for all that come for free.
+        also_free: add to the scores asked for those that cost nothing more; None to do so where none is asked for.
+        provenance: what is written into the table beside what is known.
+
+    Raises:
+        BadInputError: as for `score`.
     """
     refuse_dynamic(setup.recipe, "Scores are taken from")
+    seeds, encoder, parameters = options["seeds"], options["encoder"], options["grand_parameters"]
     also_free = not scores if also_free is None else also_free
     asked = tuple(dict.fromkeys(scores or ()))
-    epochs = _checked_epochs(setup, at_epoch)
-    if seeds < 1:
-        raise BadInputError(f"seeds is {seeds}; it must be 1 or more.")
+    epochs = _checked_epochs(setup, options["at_epoch"])
     early = min(epochs) < 1
     for name in asked:
         if card(name).needs == "trace" and early:
@@ -170,8 +154,8 @@ def score_with(
         raise BadInputError("No score was asked for; name at least one, such as el2n.")
     refuse_scores(setup, asked)
     if "grand" in names:
-        grand_parameters = parameters_of_grand(setup, grand_parameters)
-        try_grand(setup, grand_parameters)
+        parameters = parameters_of_grand(setup, parameters)
+        try_grand(setup, parameters)
     steps = [setup.step_of(epoch) for epoch in epochs]
     runs: list[Run] = []
     columns: list[dict[str, np.ndarray]] = []
@@ -179,18 +163,14 @@ def score_with(
     hashes: dict[str, list[str]] = {}
     setup.display.plan(seeds * max(steps), "scoring runs")
     for index in range(seeds):
+        label = f"scoring run {index + 1} of {seeds}"
         run = train_run(
-            setup,
-            seed + index,
-            record=True,
-            until=max(steps),
-            weights_at=steps,
-            label=f"scoring run {index + 1} of {seeds}",
+            setup, options["seed"] + index, record=True, until=max(steps), weights_at=steps, label=label
         )
         if not run.trained:
             setup.display.skip(max(steps))
         runs.append(run)
-        found, costs, weights = _scores_of(setup, run, names, epochs, grand_parameters, encoder)
+        found, costs, weights = _scores_of(setup, run, names, epochs, parameters, encoder)
         columns.append(found)
         ledgers += costs
         for name, value in weights.items():
@@ -201,18 +181,15 @@ def score_with(
             f"The score {missing[0]!r} cannot be had from the model {setup.recipe.model!r} on {_called(setup)}; "
             "ask for another."
         )
+    seeds_used = [run.seed for run in runs]
+    known = _provenance(setup, seeds_used, epochs, columns[0], hashes, parameters, encoder)
     train = setup.examples.train
     table = ScoreTable.from_seeds(
         train.ids,
         train.labels,
         columns,
         class_names=setup.examples.class_names,
-        provenance={
-            **_provenance(
-                setup, [r.seed for r in runs], epochs, columns[0], hashes, grand_parameters, encoder
-            ),
-            **(provenance or {}),
-        },
+        provenance={**known, **(provenance or {})},
     )
     return Scoring(table, runs, ledgers)
 
@@ -253,23 +230,21 @@ def _scores_of(
     """One seed's columns, the ledgers of what they cost, and the hash of the weights behind each column."""
     found: dict[str, np.ndarray] = {}
     hashes: dict[str, str] = {}
-    needs = {name: card(name).needs for name in names}
-    traced = [name for name in names if needs[name] == "trace"]
-    geometric = [name for name in names if needs[name] == "embeddings"]
-    per_epoch = [name for name in names if needs[name] in ("outputs", "features")]
-    last = setup.step_of(max(epochs))
-    ledgers: list[Mapping[str, Any]] = [run.weights(last)[1]["ledger"]]
+    wanted: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        wanted[card(name).needs].append(name)
+    per_epoch = [name for name in names if card(name).needs in ("outputs", "features")]
+    ledgers: list[Mapping[str, Any]] = [run.weights(setup.step_of(max(epochs)))[1]["ledger"]]
 
-    def take(points: Points, wanted: Sequence[str], suffix: str) -> None:
-        for name in wanted:
-            if name in points.columns:
-                found[name + suffix] = points.columns[name]
-                hashes[name + suffix] = points.weights
+    def take(points: Points, names: Sequence[str], suffix: str) -> None:
+        there = [name for name in names if name in points.columns]
+        found.update({name + suffix: points.columns[name] for name in there})
+        hashes.update({name + suffix: points.weights for name in there})
 
     for epoch in epochs:
         step = setup.step_of(epoch)
         suffix = "" if len(epochs) == 1 else f"@{epoch:g}"
-        inputs = [name for name in names if needs[name] == "inputs"] if epoch == epochs[-1] else []
+        inputs = wanted["inputs"] if epoch == epochs[-1] else []
         if per_epoch or inputs:
             points = measure_points(setup, run, step, per_epoch)
             ledgers.append(points.ledger)
@@ -279,10 +254,10 @@ def _scores_of(
             grand = measure_grand(setup, run, step, grand_parameters or "all")
             ledgers.append(grand.ledger)
             take(grand, ["grand"], suffix)
-        if geometric:
+        if wanted["embeddings"]:
             geometry = Ledger()
             places = embeddings_of(setup, run, step, encoder)
-            for name in geometric:
+            for name in wanted["embeddings"]:
                 function = card(name).function
                 assert function is not None
                 found[name + suffix] = function(places.values, setup.examples.train.labels, seed=run.seed)
@@ -290,10 +265,10 @@ def _scores_of(
                     hashes[name + suffix] = places.about["weights"]
             geometry.lap("scoring")
             ledgers.append(geometry.as_dict())
-        if traced:
+        if wanted["trace"]:
             trace = run.trace()
             there = scores_possible(trace.columns)
-            given = [name for name in traced if name in there]  # a task need not have every measure
+            given = [name for name in wanted["trace"] if name in there]  # a task need not have every measure
             values = scores_from_trace(trace, given, through_epoch=int(epoch))
             found |= {name + suffix: values[name] for name in given}
     if "random" in names:

@@ -12,13 +12,11 @@ from datadiet.jobs.compare import Arm, Comparison
 from datadiet.jobs.groups import Grouping
 from datadiet.jobs.left_out import tables_of, warnings_of
 
-DEFAULT_TOLERANCE = 0.5  # percentage points
-
 
 def decide(
     comparison: Comparison,
     *,
-    tolerance: float = DEFAULT_TOLERANCE,
+    tolerance: float = 0.5,
     scoring_seconds: float = 0.0,
     scoring_processor_seconds: float | None = None,
     groupings: Sequence[Grouping] = (),
@@ -52,8 +50,13 @@ def decide(
         _judge(arm, comparison, full_correct, tolerance, (scoring_seconds, scoring_processor_seconds))
         for arm in comparison.arms[1:]
     ]
-    recommended = _smallest(subsets)
-    kept = next((a for a in comparison.arms if recommended is not None and _is(a, recommended)), None)
+    good = [subset for subset in subsets if subset["holds"]]
+    # The smallest subset that holds; among equally small ones, the most accurate.
+    recommended = min(good, key=lambda s: (s["n"], -s["accuracy"]), default=None)
+    by_name = {(arm.score, arm.rule, arm.n): arm for arm in reversed(comparison.arms)}
+    kept = None
+    if recommended is not None:
+        kept = by_name[recommended["score"], recommended["rule"], recommended["n"]]
     ids = setup.examples.train.ids if groupings else np.empty(0, dtype=np.int64)
     groups = tables_of(comparison.arms[1:], full_correct, groupings, ids)
     return {
@@ -93,10 +96,8 @@ def _judge(
     accuracy = accuracy_interval(correct)
     to_full = difference_interval(correct, full_correct)
     random = comparison.random_of(arm.n) if arm.score != "random" else None
-    to_random = difference_interval(correct, random.correct()) if random is not None else None
-    holds = None
-    if min(len(correct), len(full_correct)) >= 2:
-        holds = bool(to_full.low > -tolerance / 100)
+    to_random = None if random is None else difference_interval(correct, random.correct()).as_list()
+    holds = bool(to_full.low > -tolerance / 100) if min(len(correct), len(full_correct)) >= 2 else None
     loses = holds is False and to_full.high < -tolerance / 100
     return {
         "score": arm.score,
@@ -109,7 +110,7 @@ def _judge(
         "accuracies": arm.accuracies,
         **_metrics(arm),
         "minus_full": to_full.as_list(),
-        "minus_random": to_random.as_list() if to_random is not None else None,
+        "minus_random": to_random,
         "holds": holds,
         "outcome": "holds" if holds else "fails" if loses else "undecided",
         **_times(arm, comparison.full, *(scoring if arm.score != "random" else (0.0, 0.0))),
@@ -145,16 +146,6 @@ def _metrics(arm: Arm) -> dict[str, Any]:
             "values": values,
         }
     return {"metrics": found} if found else {}
-
-
-def _smallest(subsets: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The smallest subset that holds; among equally small ones, the most accurate."""
-    holding = [subset for subset in subsets if subset["holds"]]
-    return min(holding, key=lambda s: (s["n"], -s["accuracy"])) if holding else None
-
-
-def _is(arm: Arm, subset: dict[str, Any]) -> bool:
-    return (arm.score, arm.rule, arm.n) == (subset["score"], subset["rule"], subset["n"])
 
 
 def _reason(subsets: list[dict[str, Any]], tolerance: float, seeds: int) -> str:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from typing_extensions import Unpack
 
+from datadiet.engine.options import TrainingOptions
 from datadiet.engine.points import OUTPUT_COLUMNS, compute_grand, compute_outputs, load_weights
 from datadiet.engine.reloading import load_again
 from datadiet.engine.runs import Run, describe
 from datadiet.engine.setup import Setup, prepare
 from datadiet.engine.training.recipe import Recipe
 from datadiet.foundation.errors import BadInputError
-from datadiet.jobs.keep import checked_seed
+from datadiet.foundation.options import picked, with_options
+from datadiet.jobs.options import VerifyOptions
 from datadiet.scores import ScoreTable
 
 TOLERANCE = 1e-3  # relative; kernels may differ between batch shapes and machines, weights may not
@@ -47,26 +51,12 @@ class Verification:
         return self.sentence
 
 
-def verify(
-    table: str | Path | ScoreTable,
-    *,
-    source: Any = None,
-    sample: int = 100,
-    seed: int = 0,
-    workspace: str | Path | None = None,
-    load_options: Mapping[str, Any] | None = None,
-    **options: Any,
-) -> Verification:
+@with_options(workspace=None)
+def verify(table: str | Path | ScoreTable, **options: Unpack[VerifyOptions]) -> Verification:
     """Compute the evaluation scores of a sample of examples again and compare them with a table.
 
     Args:
         table: a score table or its file.
-        source: the data; None for the source that the table names.
-        sample: how many examples.
-        seed: which examples.
-        workspace: where the checkpoints are; None for the workspace that the table names.
-        load_options: further arguments of `datadiet.load`.
-        options: further arguments of `datadiet.engine.setup.prepare`.
 
     Raises:
         BadInputError: other data, no checkpoints any more, or nothing in the table that could be verified.
@@ -78,36 +68,29 @@ def verify(
         raise BadInputError(
             "This score table was made from logits and names no checkpoints; it cannot be verified."
         )
-    columns = {
+    checkable = {
         name: entry
         for name, entry in facts["scores"].items()
-        if entry.get("taken") == "evaluation" and "step" in entry
-    }
-    checkable = {
-        n: e
-        for n, e in columns.items()
-        if n.partition("@")[0] in (*OUTPUT_COLUMNS, "grand", "grand_last_layer")
+        if entry.get("taken") == "evaluation"
+        and "step" in entry
+        and name.partition("@")[0] in (*OUTPUT_COLUMNS, "grand", "grand_last_layer")
     }
     if not checkable:
         raise BadInputError(
             "This score table has no score that was taken in evaluation mode; nothing to verify."
         )
-    if sample < 1:
-        raise BadInputError(f"sample is {sample}; it must be 1 or more.")
-    checked_seed(seed)
-    examples = load_again(facts, source, load_options)
+    examples = load_again(facts, options["source"], options["load_options"])
     table.check_data(examples.fingerprint)
-    where = Path(workspace if workspace is not None else facts["workspace"])
+    options["workspace"] = where = Path(options["workspace"] or facts["workspace"])
     if not where.is_dir():
         raise BadInputError(
             f"There is no workspace {str(where)!r} with the checkpoints of this table; give it with --workspace."
         )
-    setup = prepare(examples, Recipe.from_dict(facts["recipe"]), workspace=where, **options)
-    ids = np.sort(np.random.default_rng(seed).choice(table.ids, min(sample, len(table)), replace=False))
-    try:
+    generator, size = np.random.default_rng(options["seed"]), min(options["sample"], len(table))
+    recipe = Recipe.from_dict(facts["recipe"])
+    with closing(prepare(examples, recipe, **picked(TrainingOptions, options))) as setup:
+        ids = np.sort(generator.choice(table.ids, size, replace=False))
         worst = _worst_differences(setup, table, checkable, facts["seeds"], ids)
-    finally:
-        setup.close()
     bad = {name: value for name, value in worst.items() if not value <= TOLERANCE}
     largest = max(worst.values())
     sentence = (

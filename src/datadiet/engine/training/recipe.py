@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
 
 from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.options import Option, alternatives, key_values, numbers, options_of, unknown
 
-OptimizerName = Literal["sgd", "adamw"]
-ScheduleName = Literal["triangular", "multistep", "cosine", "linear", "constant"]
-Precision = Literal["auto", "float32", "bfloat16"]
-MemoryFormat = Literal["auto", "contiguous", "channels_last"]
-Budget = Literal["steps", "epochs"]
-OnLong = Literal["cut", "error"]
+POSITIVE = Option(above=0, below=math.inf, must="it must be above 0")
+SHARE = Option(least=0, below=1, must="it must be in [0, 1)")
+NO_FLAG = Option(flag=None)
 
 
 # Of fields that joined after runs had addresses: at their default they are no part of a run's description.
@@ -38,7 +35,7 @@ class Recipe:
     Args:
         name: what the recipe is called in tables and figures.
         model: "auto", a built-in name, "package.module:factory", or a Hugging Face folder or id.
-        model_options: keyword arguments of the model's factory.
+        model_options: keyword arguments of the model's factory; on the command line key=value, may be repeated.
         epochs: length in passes over the full training part; None when `steps` is given.
         steps: length in optimiser steps; None when `epochs` is given.
         batch_size: examples in a training step, over all devices together.
@@ -79,72 +76,54 @@ class Recipe:
         True
     """
 
-    name: str = "custom"
+    name: Annotated[str, NO_FLAG] = "custom"
     model: str = "auto"
-    model_options: Mapping[str, Any] = field(default_factory=dict)
-    epochs: float | None = 10.0
-    steps: int | None = None
-    batch_size: int = 256
+    model_options: Annotated[
+        Mapping[str, Any], Option(flag="--model-option", read=partial(key_values, example="width=16"))
+    ] = field(default_factory=dict)
+    epochs: Annotated[float | None, POSITIVE] = 10.0
+    steps: Annotated[int | None, POSITIVE] = None
+    batch_size: Annotated[int, POSITIVE] = 256
     drop_last: bool = False
-    optimizer: OptimizerName = "sgd"
-    lr: float = 0.4
-    momentum: float = 0.9
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: Annotated[float, POSITIVE] = 0.4
+    momentum: Annotated[float, SHARE] = 0.9
     nesterov: bool = True
     weight_decay: float = 5e-4
-    schedule: ScheduleName = "triangular"
-    warmup: float = 0.2
-    milestones: tuple[float, ...] = ()
+    schedule: Literal["triangular", "multistep", "cosine", "linear", "constant"] = "triangular"
+    warmup: Annotated[float, SHARE] = 0.2
+    milestones: Annotated[tuple[float, ...], Option(read=numbers)] = ()
     decay: float = 0.2
-    label_smoothing: float = 0.0
+    label_smoothing: Annotated[float, SHARE] = 0.0
     crop_pad: int | None = None
     flip: bool | None = None
     cutout: int = 0
-    max_length: int = 256
-    precision: Precision = "auto"
-    memory_format: MemoryFormat = "auto"
-    budget: Budget = "steps"
-    score_epoch: float | None = None
+    max_length: Annotated[int, POSITIVE] = 256
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
+    budget: Literal["steps", "epochs"] = "steps"
+    score_epoch: Annotated[float | None, Option(least=0)] = None
     decay_norms_and_biases: bool = _later(True)
-    clip_norm: float | None = _later(None)
+    clip_norm: Annotated[float | None, POSITIVE] = _later(None)
     bucket_by_length: bool = _later(False)
-    on_long: OnLong = field(default="cut", metadata=_LATER)
-    dynamic: str | None = _later(None)
-    dynamic_options: Mapping[str, Any] = field(default_factory=dict, metadata=_LATER)
+    on_long: Literal["cut", "error"] = _later("cut")
+    dynamic: Annotated[str | None, NO_FLAG] = _later(None)
+    dynamic_options: Annotated[Mapping[str, Any], NO_FLAG] = field(default_factory=dict, metadata=_LATER)
 
     def __post_init__(self) -> None:
-        for key, hint in get_type_hints(Recipe).items():
-            object.__setattr__(self, key, _typed(key, getattr(self, key), hint))
-        self._check()
-
-    def _check(self) -> None:
-        choices = {
-            "optimizer": OptimizerName,
-            "schedule": ScheduleName,
-            "precision": Precision,
-            "memory_format": MemoryFormat,
-            "budget": Budget,
-            "on_long": OnLong,
-        }
-        for key, literal in choices.items():
-            if getattr(self, key) not in get_args(literal):
-                raise BadInputError(
-                    f"recipe: {key} is {getattr(self, key)!r}; it must be one of {', '.join(get_args(literal))}."
-                )
+        for key, option in options_of(Recipe).items():
+            value = _typed(key, getattr(self, key), option.type)
+            object.__setattr__(self, key, value)
+            try:
+                option.check(value)
+            except BadInputError as error:
+                raise BadInputError(f"recipe: {error}") from error
         if (self.epochs is None) == (self.steps is None):
             raise BadInputError(
                 "recipe: give the length either in epochs or in steps, not both and not neither."
             )
-        for key in ("epochs", "steps", "batch_size", "lr", "max_length", "clip_norm"):
-            value = getattr(self, key)
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise BadInputError(f"recipe: {key} is {value!r}; it must be above 0.")
-        for key in ("warmup", "label_smoothing", "momentum"):
-            if not 0 <= getattr(self, key) < 1:
-                raise BadInputError(f"recipe: {key} is {getattr(self, key)!r}; it must be in [0, 1).")
         if any(not 0 < m < 1 for m in self.milestones):
             raise BadInputError("recipe: milestones are shares of the run's steps, each between 0 and 1.")
-        if self.score_epoch is not None and self.score_epoch < 0:
-            raise BadInputError(f"recipe: score_epoch is {self.score_epoch}; it must be 0 or above.")
         if self.dynamic_options and self.dynamic is None:
             raise BadInputError("recipe: dynamic_options are given, but no dynamic; name the selector.")
 
@@ -154,12 +133,9 @@ class Recipe:
         Raises:
             BadInputError: a field has no such name or takes no such value.
         """
-        known = {f.name for f in dataclasses.fields(self)}
         for key in changes:
-            if key not in known:
-                near = difflib.get_close_matches(key, known, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else "."
-                raise BadInputError(f"recipe: there is no field {key!r}{hint}")
+            if key not in options_of(Recipe):
+                raise BadInputError(f"recipe: {unknown('field', key, options_of(Recipe))}")
         if changes.get("epochs") is not None:
             changes.setdefault("steps", None)
         if changes.get("steps") is not None:
@@ -245,10 +221,9 @@ def _typed(key: str, value: Any, hint: Any) -> Any:
     Raises:
         BadInputError: it is of another type.
     """
-    parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-    if value is None and type(None) in parts:
+    if value is None and type(None) in get_args(hint):
         return None
-    kind = next(part for part in parts if part is not type(None))
+    kind = alternatives(hint)[0]
     if get_origin(kind) is Literal:
         return value  # held against its choices later
     try:
@@ -269,6 +244,40 @@ def _typed(key: str, value: Any, hint: Any) -> Any:
     raise BadInputError(f"recipe: {key} is {value!r}; it must be {needed}.")
 
 
+NAMED_RECIPES: dict[str, dict[str, Any]] = {
+    "fast": {},
+    "paper": {
+        "model": "resnet18",
+        "epochs": 200.0,
+        "batch_size": 128,
+        "drop_last": True,
+        "lr": 0.1,
+        "schedule": "multistep",
+        "warmup": 0.0,
+        "milestones": (0.3, 0.6, 0.8),
+        "decay": 0.2,
+        "crop_pad": 4,
+        "flip": True,
+        "score_epoch": 20.0,
+    },
+    "finetune": {
+        "epochs": 3.0,
+        "batch_size": 32,
+        "optimizer": "adamw",
+        "lr": 5e-5,
+        "weight_decay": 0.01,
+        "schedule": "linear",
+        "warmup": 0.1,
+        "crop_pad": 0,
+        "flip": False,
+        "score_epoch": 1.0,
+        "decay_norms_and_biases": False,
+        "clip_norm": 1.0,
+        "bucket_by_length": True,
+    },
+}
+
+
 def named_recipe(name: str) -> Recipe:
     """The recipe of that name, before it is fitted to a data set.
 
@@ -278,41 +287,8 @@ def named_recipe(name: str) -> Recipe:
     Raises:
         BadInputError: there is no recipe and no YAML file of that name.
     """
-    if name == "fast":
-        return Recipe(name="fast")
-    if name == "paper":
-        return Recipe(
-            name="paper",
-            model="resnet18",
-            epochs=200.0,
-            batch_size=128,
-            drop_last=True,
-            lr=0.1,
-            schedule="multistep",
-            warmup=0.0,
-            milestones=(0.3, 0.6, 0.8),
-            decay=0.2,
-            crop_pad=4,
-            flip=True,
-            score_epoch=20.0,
-        )
-    if name == "finetune":
-        return Recipe(
-            name="finetune",
-            epochs=3.0,
-            batch_size=32,
-            optimizer="adamw",
-            lr=5e-5,
-            weight_decay=0.01,
-            schedule="linear",
-            warmup=0.1,
-            crop_pad=0,
-            flip=False,
-            score_epoch=1.0,
-            decay_norms_and_biases=False,
-            clip_norm=1.0,
-            bucket_by_length=True,
-        )
+    if name in NAMED_RECIPES:
+        return Recipe(name=name, **NAMED_RECIPES[name])
     if Path(name).suffix in (".yaml", ".yml"):
         return Recipe.from_yaml(name)
     raise BadInputError(

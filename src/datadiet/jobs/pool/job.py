@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import Unpack
 
+from datadiet.engine.options import MachineOptions, TrainingOptions
 from datadiet.engine.reloading import read_examples
 from datadiet.engine.setup import Setup, prepare
-from datadiet.engine.training.recipe import Recipe
 from datadiet.engine.training.seeding import derive_seed
 from datadiet.foundation.errors import BadInputError
-from datadiet.jobs.checks import check_folder, check_seeds
-from datadiet.jobs.keep import checked_seed
+from datadiet.foundation.options import picked, with_options
+from datadiet.jobs.checks import results_folder
+from datadiet.jobs.options import PoolOptions
 from datadiet.jobs.pool.hypotheses import PoolPrediction, check_pool_score, check_pool_task, predict_pool
 from datadiet.jobs.pool.rows import PoolRows, read_pool_rows
 from datadiet.jobs.pool.writing import NOT_SURE, write_pooled
@@ -57,10 +60,6 @@ def pooled_sentence(data: Mapping[str, Any]) -> str:
     return f"{said}: these are to be labelled next."
 
 
-DEFAULT_SEEDS = 3
-ENDS = ("hardest", "easiest")
-
-
 @dataclass(frozen=True, eq=False)
 class Pooled:
     """What was picked from a pool, and where it is written.
@@ -84,61 +83,22 @@ class Pooled:
         return bool(self.data["weak"])
 
     def __str__(self) -> str:
-
         return pooled_sentence(self.data)
 
 
-def pool(
-    base: Any,
-    pool: Any,
-    *,
-    pick: int,
-    by: str = "entropy",
-    end: str = "hardest",
-    window: float | None = None,
-    min_confidence: float | None = None,
-    hypothesis: str | None = None,
-    hypothesis_tags: str | None = None,
-    confidence: str | None = None,
-    defect: str | None = None,
-    unlabelled: bool = False,
-    seeds: int = DEFAULT_SEEDS,
-    seed: int = 0,
-    recipe: str | Recipe = "fast",
-    workspace: str | Path = "runs",
-    out: str | Path | None = None,
-    load_options: Mapping[str, Any] | None = None,
-    command: Sequence[str] | None = None,
-    **options: Any,
-) -> Pooled:
+@with_options()
+def pool(base: Any, pool: Any, **options: Unpack[PoolOptions]) -> Pooled:
     """Choose what to add from a pool to a small labelled set.
 
     Models are trained on the base and say of each row of the pool how unsure they are, without looking at its
     label. A pool with hypotheses (weak labels of some system) gives the base with the picked rows added, their
-    hypotheses as labels; a pool without gives the list of what to have labelled next.
+    hypotheses as labels; a pool without gives the list of what to have labelled next. Results go to
+    `workspace/<name of the base>-pool` where `out` does not say otherwise.
 
     Args:
         base: anything that `datadiet.load` takes, or `Examples`: the labelled data.
         pool: where the pool is: anything that `datadiet.load` takes with or without labels, a flat folder of
             images, or an array of inputs. Its inputs are in columns of the same names as the base's.
-        pick: how many rows are picked, exactly.
-        by: "entropy", "el2n", "margin", "logit_margin", "least_confidence", or "random".
-        end: "hardest" for what the models are least sure of, "easiest" for what they are surest of.
-        window: share of the least sure rows that is passed over first; only from the hardest end.
-        min_confidence: leave out rows that are less confident: by the pool's own column, else by the base's models.
-        hypothesis: the pool's column of hypotheses; None for the base's label column, or one called `hypothesis`.
-        hypothesis_tags: its column of hypothesised tags; None for the base's.
-        confidence: its column of confidences; None for one called `confidence`.
-        defect: its column that says whether a row is known to be wrong; those with true leave.
-        unlabelled: do not read hypotheses, even if the pool has such a column.
-        seeds: models that scores are averaged over.
-        seed: base of all seeds.
-        recipe: "fast", "paper", "finetune", a YAML file, or a `Recipe`.
-        workspace: where trainings live.
-        out: folder of the results; None for `workspace/<name of the base>-pool`.
-        load_options: further arguments of `datadiet.load`, for the base.
-        command: the command line that asked for this, for the record.
-        options: further arguments of `datadiet.engine.setup.prepare`.
 
     Raises:
         BadInputError: what cannot be used; fewer usable rows than are to be picked.
@@ -147,21 +107,25 @@ def pool(
     Source: entropy and margin based scoring of weakly labelled pools in industrial NLU, 2023; Settles, "Active
         Learning Literature Survey", 2009.
     """
-    _check(pick, by, end, window, min_confidence)
-    check_seeds(seeds)
-    checked_seed(seed)
-    examples = read_examples(base, load_options, options.get("display"))
+    pick, by, end, window = options["pick"], options["by"], options["end"], options["window"]
+    seeds, seed, min_confidence = options["seeds"], options["seed"], options["min_confidence"]
+    confidence, load_options = options["confidence"], options["load_options"]
+    check_pool_score(by)
+    if window is not None and (end != "hardest" or by == "random"):
+        raise BadInputError(
+            "A window counts from the hardest end of a score's order; leave out end, or window."
+        )
+    examples = read_examples(base, load_options, options["display"])
     check_pool_task(examples.task)
-    folder = Path(out) if out is not None else Path(workspace) / f"{safe_name(examples.name)}-pool"
-    check_folder(folder)
+    folder = results_folder(options["out"], options["workspace"], f"{safe_name(examples.name)}-pool")
     rows = read_pool_rows(
         pool,
         examples,
-        hypothesis=hypothesis,
-        tags=hypothesis_tags,
+        hypothesis=options["hypothesis"],
+        tags=options["hypothesis_tags"],
         confidence=confidence,
-        defect=defect,
-        unlabelled=unlabelled,
+        defect=options["defect"],
+        unlabelled=options["unlabelled"],
         skip_bad=(load_options or {}).get("on_bad_example") == "skip",
     )
     if not rows.weak and rows.confidence is not None and confidence is None:
@@ -169,14 +133,13 @@ def pool(
             "The pool's column 'confidence' is about hypotheses that it does not have; not used."
         )
     _enough(rows, len(rows.part), pick)
-    setup = prepare(examples, recipe, workspace=workspace, **options)
-    try:
+    with closing(prepare(examples, **picked(TrainingOptions, options))) as setup:
         for note in rows.notes:
             setup.display.say(note)
         own = rows.confidence if rows.weak or confidence is not None else None
         opinion = None
         if by != "random" or (min_confidence is not None and own is None) or not rows.weak:
-            opinion = predict_pool(setup, rows, seeds, seed, options)
+            opinion = predict_pool(setup, rows, seeds, seed, picked(MachineOptions, options))
             if by != "random" and by not in opinion.hardness:
                 raise BadInputError(
                     f"The task '{examples.task}' has no {by}; use {', '.join(opinion.hardness)}."
@@ -189,35 +152,13 @@ def pool(
         _enough(rows, int(eligible.sum()), pick, min_confidence)
         hardness = None if opinion is None or by == "random" else opinion.hardness[by]
         places = _picked(rows.part.ids, hardness, eligible, pick, end=end, window=window, seed=seed)
-        facts = {
-            "by": by, "end": end, "window": window, "min_confidence": min_confidence, "seeds": seeds, "seed": seed,
-            "recipe": setup.recipe.to_dict(), "command": list(command or ()),
-        }  # fmt: skip
+        asked = {name: options[name] for name in ("by", "end", "window", "min_confidence", "seeds", "seed")}
+        facts = {**asked, "recipe": setup.recipe.to_dict(), "command": list(options["command"] or ())}
         data = _facts(setup, rows, opinion, eligible, places, facts)
         if setup.accelerator.is_main_process:
             write_pooled(folder, examples, rows, opinion, hardness, eligible, places, data)
-    finally:
-        setup.close()
     scores = None if hardness is None else hardness[places]
     return Pooled(rows.part.ids[places], scores, data, folder)
-
-
-def _check(pick: int, by: str, end: str, window: float | None, min_confidence: float | None) -> None:
-    if pick < 1:
-        raise BadInputError(f"pick is {pick}; pick at least one row.")
-    check_pool_score(by)
-    if end not in ENDS:
-        raise BadInputError(f"end is {end!r}; it is one of {', '.join(ENDS)}.")
-    if window is not None and not 0 <= window < 1:
-        raise BadInputError(
-            f"window is {window:g}; it is the share of the least sure rows to pass over, in [0, 1)."
-        )
-    if window is not None and (end != "hardest" or by == "random"):
-        raise BadInputError(
-            "A window counts from the hardest end of a score's order; leave out end, or window."
-        )
-    if min_confidence is not None and not 0 <= min_confidence <= 1:
-        raise BadInputError(f"min_confidence is {min_confidence:g}; it is a probability, from 0 to 1.")
 
 
 def _enough(rows: PoolRows, usable: int, pick: int, min_confidence: float | None = None) -> None:

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import closing
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from scipy.stats import norm, rankdata
+from typing_extensions import Unpack
 
-from datadiet.data import Examples
 from datadiet.data.examples import require_classification
+from datadiet.engine.options import TrainingOptions
 from datadiet.engine.reloading import data_of_table
 from datadiet.engine.setup import Setup, prepare
 from datadiet.engine.training.recipe import Recipe
 from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.options import picked, with_options
 from datadiet.foundation.progress import ProgressDisplay
+from datadiet.jobs.options import Method, SuspectsOptions
 from datadiet.jobs.suspects.suspects import NO_PROPOSAL, Suspects
 from datadiet.jobs.suspects.trainings import (
-    SeenLabels,
-    check_folds,
+    FirstPass,
+    first_pass,
     folds_apart,
     second_passes,
-    see_labels,
     threshold_passes,
 )
 from datadiet.noise import (
@@ -37,7 +38,6 @@ from datadiet.noise import (
 )
 from datadiet.scores import ScoreTable
 
-Method = Literal["combination", "late_el2n", "aum", "aum_threshold", "probability", "forgetting", "cleanlab"]
 # What a table alone offers a method, the best first; and what its suspicions are calibrated by.
 _IN_A_TABLE = {
     "combination": ("aum", "confidence", "logit_margin", "el2n", "loss"),
@@ -52,28 +52,8 @@ _CLEANLAB = (
 )
 
 
-@dataclass
-class _Found:
-    """What a method says of every example, in id order."""
-
-    suspicion: np.ndarray
-    combination: Combination
-    signals: dict[str, np.ndarray] = field(default_factory=dict)
-
-
-def find_suspects(
-    scores: str | Path | ScoreTable,
-    *,
-    source: Any = None,
-    method: Method = "combination",
-    folds: int | None = None,
-    second_pass: bool = True,
-    seed: int = 0,
-    workspace: str | Path | None = None,
-    load_options: Mapping[str, Any] | None = None,
-    display: ProgressDisplay | None = None,
-    **options: Any,
-) -> Suspects:
+@with_options(workspace=None)
+def find_suspects(scores: str | Path | ScoreTable, **options: Unpack[SuspectsOptions]) -> Suspects:
     """Likely label errors of the training part, ranked, with probabilities, proposals and the noise rate.
 
     The runs that the table was made from go on to their end. The default method then trains once more for each of
@@ -81,20 +61,14 @@ def find_suspects(
     predictions with the training dynamics of the first pass (`datadiet.noise.combine`). Runs that are there
     already are not trained again. A table that names no runs gives what its columns give.
 
+    The other methods are a single signal: "late_el2n" (EL2N at the last epoch), "aum" (area under the margin),
+    "aum_threshold" (AUM against a threshold class, two trainings with disjoint ones), "probability" (low mean
+    probability of the label), "forgetting", "cleanlab" (self-confidence by that package). With neither `second_pass`
+    nor `folds` the combination uses predictions of models that have seen the labels, and proposes and estimates less
+    well.
+
     Args:
         scores: a score table or its file.
-        source: the data; None for the source that the table names.
-        method: "combination"; or a single signal: "late_el2n" (EL2N at the last epoch), "aum" (area under the
-            margin), "aum_threshold" (AUM against a threshold class, two trainings with disjoint ones), "probability"
-            (low mean probability of the label), "forgetting", "cleanlab" (self-confidence by that package).
-        folds: train on all but one of so many folds instead, each predicting the fold that it has not seen.
-        second_pass: whether suspects are left out of further trainings. Without it and without `folds` the
-            combination uses predictions of models that have seen the labels, and proposes and estimates less well.
-        seed: of folds, threshold classes and bootstrap draws.
-        workspace: where trainings live; None for the workspace that the table names.
-        load_options: further arguments of `datadiet.load`.
-        display: shows progress; None for silence.
-        options: further arguments of `datadiet.engine.setup.prepare`, such as `device`.
 
     Returns:
         `Suspects`, one row an example of the training part.
@@ -103,48 +77,35 @@ def find_suspects(
         BadInputError: other data than the table's, an unknown method, more folds than examples, cleanlab missing.
         RunFailedError: a training broke off.
     """
-    if method not in get_args(Method):
-        raise BadInputError(f"There is no method {method!r}; there are {', '.join(get_args(Method))}.")
-    if seed < 0:
-        raise BadInputError(f"seed is {seed}; it must be 0 or above.")
+    method, folds, seed = options["method"], options["folds"], options["seed"]
     if method == "cleanlab":
         _cleanlab()
     table = scores if isinstance(scores, ScoreTable) else ScoreTable.read(scores)
-    display = display or ProgressDisplay(enabled=False)
+    display = options["display"] or ProgressDisplay(enabled=False)
     facts = table.provenance
     if "recipe" not in facts:
         if folds is not None:
             raise BadInputError("This score table names no recipe to train folds with; score the data first.")
         display.say("The table names no runs: suspects come from its columns alone, without proposals.")
         return _from_columns(table, method, seed)
-    examples = data_of_table(table, source, load_options)
+    examples = data_of_table(table, options["source"], options["load_options"])
     require_classification(
         examples, "Finding suspects", "look at its hardest examples instead, in the report of `datadiet run`"
     )
-    if folds is not None:
-        check_folds(folds, len(examples.train))
-    setup = prepare(
-        examples,
-        Recipe.from_dict(facts["recipe"]),
-        workspace=workspace if workspace is not None else facts.get("workspace", "runs"),
-        display=display,
-        **options,
-    )
-    try:
-        return _from_runs(setup, examples, table, method, folds, second_pass, seed)
-    finally:
-        setup.close()
+    if folds is not None and not 2 <= folds <= len(examples.train):
+        raise BadInputError(
+            f"folds is {folds}; it must be from 2 to the {len(examples.train)} examples there are."
+        )
+    options["workspace"] = options["workspace"] or facts.get("workspace", "runs")
+    recipe = Recipe.from_dict(facts["recipe"])
+    with closing(prepare(examples, recipe, **picked(TrainingOptions, options))) as setup:
+        return _from_runs(setup, table, method, folds, options["second_pass"], seed)
 
 
 def _from_runs(
-    setup: Setup,
-    examples: Examples,
-    table: ScoreTable,
-    method: Method,
-    folds: int | None,
-    second_pass: bool,
-    seed: int,
+    setup: Setup, table: ScoreTable, method: Method, folds: int | None, second_pass: bool, seed: int
 ) -> Suspects:
+    examples, train = setup.examples, setup.examples.train
     seeds = [int(one) for one in table.provenance["seeds"]]
     again = second_pass and method == "combination"
     more = folds if folds is not None else len(seeds) if again else 0
@@ -153,7 +114,7 @@ def _from_runs(
         f"{len(seeds)} scoring runs go on to their end; {more} more trainings. What is trained already is not "
         "trained again."
     )
-    first = see_labels(setup, table, seeds)
+    first = first_pass(setup, table, seeds)
     left_out = first.suspected if again else np.zeros(len(table), bool)
     if folds is not None:
         views = [folds_apart(setup, folds, left_out, seed)]
@@ -163,69 +124,63 @@ def _from_runs(
         views = first.logits
     combination = combine(
         views,
-        examples.train.labels,
-        first.late_loss,
-        first.aum,
-        aum_parts=first.aum_halves,
+        train.labels,
+        first.traced.get("late_loss"),
+        first.traced.get("aum"),
+        aum_parts=[first.traced[half] for half in ("early_aum", "late_aum") if first.traced],
         out_of_sample=folds is not None or again,
         seed=seed,
     )
-    found = _by_method(setup, method, first, views, combination, examples.train.labels, seed)
-    probability = (
-        combination.probability_wrong
-        if method == "combination"
-        else along_reference(found.suspicion, combination.probability_wrong)
-    )
+    suspicion, signals = _by_method(setup, method, first, views, combination, seed)
+    probability = combination.probability_wrong
+    if method != "combination":
+        probability = along_reference(suspicion, probability)
+    facts = {
+        **{key: value for key, value in table.provenance.items() if key != "scores"},
+        "method": method,
+        "folds": folds,
+        "second_pass": again,
+        "left_out_of_second_pass": int(left_out.sum()),
+        "more_trainings": more,
+    }
     return Suspects.ranked(
-        examples.train.ids,
-        examples.train.labels,
-        found.suspicion,
+        train.ids,
+        train.labels,
+        suspicion,
         probability,
         combination.proposed,
-        {**first.signals(), **found.signals},
+        {**first.signals(), **signals},
         combination.noise_rate,
         examples.class_names,
-        {
-            **{key: value for key, value in table.provenance.items() if key != "scores"},
-            "method": method,
-            "folds": folds,
-            "second_pass": again,
-            "left_out_of_second_pass": int(left_out.sum()),
-            "more_trainings": more,
-        },
+        facts,
     )
 
 
 def _by_method(
     setup: Setup,
     method: Method,
-    first: SeenLabels,
+    first: FirstPass,
     views: list[np.ndarray],
     combination: Combination,
-    labels: np.ndarray,
     seed: int,
-) -> _Found:
-    """The suspicion of the method asked for."""
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The suspicion of the method asked for, and further signals."""
     if method == "combination":
-        odds = combination.label_model.log_odds_wrong
-        return _Found(combination.suspicion, combination, {"prediction_log_odds": odds})
+        return combination.suspicion, {"prediction_log_odds": combination.label_model.log_odds_wrong}
     if method == "aum_threshold":
         below = threshold_passes(setup, seed)
-        return _Found(below, combination, {"below_aum_threshold": below})
+        return below, {"below_aum_threshold": below}
     if method == "cleanlab":
-        quality = _cleanlab()(
-            labels,
-            np.mean([np.exp(log_probabilities(view)) for view in views], axis=0),
-            method="self_confidence",
-        )
-        return _Found(1.0 - np.asarray(quality, dtype=np.float64), combination)
+        mean = np.mean([np.exp(log_probabilities(view)) for view in views], axis=0)
+        quality = _cleanlab()(first.labels, mean, method="self_confidence")
+        return 1.0 - np.asarray(quality, dtype=np.float64), {}
     known = first.signals()
     if method not in known:
         raise BadInputError(
             f"The method {method!r} needs whole epochs of training, and the recipe {setup.recipe.name!r} is shorter "
             "than one; train longer, or use late_el2n."
         )
-    return _Found(known[method], combination)
+    return known[method], {}
 
 
 def _cleanlab() -> Any:

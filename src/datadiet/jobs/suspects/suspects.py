@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datadiet.foundation.atomic import atomic_path
 from datadiet.foundation.errors import BadInputError
+from datadiet.jobs.checks import new_file
 from datadiet.noise import NoiseRate
 
 _KEY = b"datadiet.suspects"
@@ -64,9 +64,9 @@ class Suspects:
                     f"{name} of suspects must be {count} numbers, one an id, got {column.shape}."
                 )
         for name, column in numbers.items():
-            broken = ~np.isfinite(column)
-            if broken.any():
-                ids = self.ids[broken]
+            infinite = ~np.isfinite(column)
+            if infinite.any():
+                ids = self.ids[infinite]
                 more = ", ..." if len(ids) > 5 else ""
                 raise BadInputError(
                     f"{name} of suspects is not finite for {len(ids)} examples "
@@ -115,6 +115,19 @@ class Suspects:
             return "–"
         return self.class_names[label] if label < len(self.class_names) else str(label)
 
+    def first(self, count: int) -> list[dict[str, Any]]:
+        """The most suspicious examples as plain data; `proposed` is None where the models say nothing."""
+        return [
+            {
+                "id": int(self.ids[row]),
+                "label": self.class_name(int(self.labels[row])),
+                "proposed": None if self.proposed[row] < 0 else self.class_name(int(self.proposed[row])),
+                "probability_wrong": float(self.probability_wrong[row]),
+                "suspicion": float(self.suspicion[row]),
+            }
+            for row in range(min(count, len(self)))
+        ]
+
     def check_data(self, fingerprint: str) -> None:
         """Refuse to be used with other data than they were found in.
 
@@ -152,13 +165,8 @@ class Suspects:
             "provenance": dict(self.provenance),
         }
         table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(about).encode()})
-        try:
-            with atomic_path(path) as temporary:
-                pq.write_table(table, temporary, compression="zstd")
-        except OSError as error:
-            raise BadInputError(
-                f"The suspects {str(path)!r} cannot be written: {error.strerror or error}."
-            ) from error
+        with new_file(path, "suspects") as temporary:
+            pq.write_table(table, temporary, compression="zstd")
         return Path(path)
 
     @classmethod
@@ -183,24 +191,18 @@ class Suspects:
             raise BadInputError(
                 f"{str(path)!r} is of format {about.get('format')}; this version reads format {_FORMAT}."
             )
-        names = ("id", "label", "proposed", "suspicion", "probability_wrong")
-        missing = [name for name in names if name not in table.column_names]
+        columns = {
+            name: column.to_numpy() for name, column in zip(table.column_names, table.columns, strict=True)
+        }
+        names = ("id", "label", "proposed", "probability_wrong", "suspicion")
+        missing = [name for name in names if name not in columns]
         if missing:
             raise BadInputError(
                 f"The suspects {str(path)!r} lack the column {missing[0]!r}; they are damaged."
             )
+        ids, labels, proposed, probability_wrong, suspicion = (columns[name] for name in names)
         return cls(
-            table.column("id").to_numpy(),
-            table.column("label").to_numpy(),
-            table.column("proposed").to_numpy(),
-            table.column("probability_wrong").to_numpy(),
-            table.column("suspicion").to_numpy(),
-            {
-                name.removeprefix(_SIGNAL): table.column(name).to_numpy()
-                for name in table.column_names
-                if name.startswith(_SIGNAL)
-            },
-            NoiseRate(**about["noise_rate"]),
-            tuple(about["class_names"]),
-            about["provenance"],
-        )
+            ids, labels, proposed, probability_wrong, suspicion,
+            {n.removeprefix(_SIGNAL): column for n, column in columns.items() if n.startswith(_SIGNAL)},
+            NoiseRate(**about["noise_rate"]), tuple(about["class_names"]), about["provenance"],
+        )  # fmt: skip

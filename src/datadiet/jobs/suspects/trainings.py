@@ -31,26 +31,20 @@ _SURE = 0.5  # of a class other than the label: from here on an example is left 
 
 
 @dataclass(frozen=True, eq=False)
-class SeenLabels:
-    """Means over the runs, in id order.
+class FirstPass:
+    """What the scoring runs say of the labels at their end, in id order.
 
     Args:
         labels: (n,) given labels.
         logits: each (n, classes), of the last weights in evaluation mode, one a run.
-        late_loss: (n,) mean loss of the training pass over the later epochs; None for runs shorter than an epoch.
-        aum: (n,) area under the margin; None as above.
-        aum_halves: the same over the earlier and over the later half of the epochs; empty as above.
-        probability: (n,) mean probability of the label over all epochs; None as above.
-        forgetting: (n,) None as above.
+        traced: means over the runs, each (n,), of what the training passes saw: `aum` (area under the margin),
+            `early_aum` and `late_aum` over the halves of the epochs, `late_loss` over the later ones, `confidence`
+            (probability of the label), `forgetting`; empty for runs shorter than an epoch.
     """
 
     labels: np.ndarray
     logits: list[np.ndarray]
-    late_loss: np.ndarray | None
-    aum: np.ndarray | None
-    aum_halves: tuple[np.ndarray, ...]
-    probability: np.ndarray | None
-    forgetting: np.ndarray | None
+    traced: dict[str, np.ndarray]
 
     @property
     def suspected(self) -> np.ndarray:
@@ -72,16 +66,13 @@ class SeenLabels:
             "late_el2n": np.mean([el2n(logits, self.labels) for logits in self.logits], axis=0),
             "late_probability": -np.mean([label_probability(z, self.labels) for z in self.logits], axis=0),
         }
-        traced = {
-            "aum": None if self.aum is None else -self.aum,
-            "probability": None if self.probability is None else -self.probability,
-            "forgetting": self.forgetting,
-            "late_loss": self.late_loss,
-        }
-        return {**found, **{name: values for name, values in traced.items() if values is not None}}
+        if self.traced:
+            found |= {"aum": -self.traced["aum"], "probability": -self.traced["confidence"]}
+            found |= {name: self.traced[name] for name in ("forgetting", "late_loss")}
+        return found
 
 
-def see_labels(setup: Setup, table: ScoreTable, seeds: list[int]) -> SeenLabels:
+def first_pass(setup: Setup, table: ScoreTable, seeds: list[int]) -> FirstPass:
     """Train the table's runs to their end, as far as they are not there, and read what they saw."""
     total = setup.recipe.total_steps(len(setup.examples.train))
     # The weights that the table was made from stay: a run without them would be started over.
@@ -89,13 +80,8 @@ def see_labels(setup: Setup, table: ScoreTable, seeds: list[int]) -> SeenLabels:
     setup.display.plan(len(seeds) * total, "first pass")
     logits, traced = [], []
     for index, seed in enumerate(seeds):
-        run = train_run(
-            setup,
-            seed,
-            record=True,
-            weights_at=sorted({*steps, total}),
-            label=f"scoring run {index + 1} of {len(seeds)}",
-        )
+        label = f"scoring run {index + 1} of {len(seeds)}"
+        run = train_run(setup, seed, record=True, weights_at=sorted({*steps, total}), label=label)
         if not run.trained:
             setup.display.skip(total)
         logits.append(logits_of(setup, run))
@@ -103,19 +89,8 @@ def see_labels(setup: Setup, table: ScoreTable, seeds: list[int]) -> SeenLabels:
         if trace.epochs:
             traced.append(_of_trace(trace))
 
-    def mean(name: str) -> np.ndarray | None:
-        return np.mean([one[name] for one in traced], axis=0) if traced else None
-
-    halves = [half for half in (mean("early_aum"), mean("late_aum")) if half is not None]
-    return SeenLabels(
-        setup.examples.train.labels,
-        logits,
-        mean("late_loss"),
-        mean("aum"),
-        tuple(halves),
-        mean("confidence"),
-        mean("forgetting"),
-    )
+    means = {name: np.mean([one[name] for one in traced], axis=0) for name in (traced[0] if traced else ())}
+    return FirstPass(setup.examples.train.labels, logits, means)
 
 
 def logits_of(setup: Setup, run: Run) -> np.ndarray:
@@ -152,15 +127,7 @@ def half_means(values: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.nda
         (array([6.]), array([1.]))
     """
     middle = max(1, len(values) // 2)
-    shown = np.where(seen, values, 0.0).astype(np.float64)
-    whole = shown.sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
-    early, late = (
-        np.where(
-            seen[part].any(axis=0), shown[part].sum(axis=0) / np.maximum(seen[part].sum(axis=0), 1), whole
-        )
-        for part in (slice(None, middle), slice(middle, None))
-    )
-    return np.asarray(early), np.asarray(late)
+    return _mean_of(values, seen, slice(None, middle)), _mean_of(values, seen, slice(middle, None))
 
 
 def late_mean(values: np.ndarray, seen: np.ndarray) -> np.ndarray:
@@ -174,11 +141,16 @@ def late_mean(values: np.ndarray, seen: np.ndarray) -> np.ndarray:
         >>> late_mean(np.array([[8.0], [4.0], [2.0], [0.0]]), np.ones((4, 1), bool))
         array([2.])
     """
-    start = max(0, len(values) // 2 - 1)
+    return _mean_of(values, seen, slice(max(0, len(values) // 2 - 1), None))
+
+
+def _mean_of(values: np.ndarray, seen: np.ndarray, epochs: slice) -> np.ndarray:
+    """Mean over those of some epochs that showed an example; over all epochs where none of them did."""
     shown = np.where(seen, values, 0.0).astype(np.float64)
-    late = seen[start:].sum(axis=0)
-    sums = np.where(late > 0, shown[start:].sum(axis=0), shown.sum(axis=0))
-    return np.asarray(sums / np.maximum(np.where(late > 0, late, seen.sum(axis=0)), 1))
+    part, whole = (
+        shown[some].sum(axis=0) / np.maximum(seen[some].sum(axis=0), 1) for some in (epochs, slice(None))
+    )
+    return np.asarray(np.where(seen[epochs].any(axis=0), part, whole))
 
 
 def second_passes(setup: Setup, seeds: list[int], left_out: np.ndarray) -> list[np.ndarray]:
@@ -194,16 +166,6 @@ def second_passes(setup: Setup, seeds: list[int], left_out: np.ndarray) -> list[
         _train(setup, derive_seed(seed, "second pass"), ids, f"second pass {index + 1} of {len(seeds)}")
         for index, seed in enumerate(seeds)
     ]
-
-
-def check_folds(folds: int, num_examples: int) -> None:
-    """Refuse a number of folds that cannot be.
-
-    Raises:
-        BadInputError: fewer than two, or more than examples.
-    """
-    if not 2 <= folds <= num_examples:
-        raise BadInputError(f"folds is {folds}; it must be from 2 to the {num_examples} examples there are.")
 
 
 def draw_folds(labels: np.ndarray, folds: int, seed: int) -> np.ndarray:

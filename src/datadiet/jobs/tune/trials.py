@@ -1,7 +1,9 @@
-"""The study that looks for a window or a rule's options: trials are trainings, and bad ones are stopped early."""
+"""What is tuned, between which values, and the study that looks for it: trials are trainings, bad ones stop early."""
 
 from __future__ import annotations
 
+import inspect
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,29 +13,113 @@ from typing import TYPE_CHECKING, Any
 
 import filelock
 import numpy as np
-import torch
+from typing_extensions import Unpack
 
-from datadiet.data import Batch
+from datadiet.data import Examples
 from datadiet.engine.points import load_weights
-from datadiet.engine.runs import describe, train_run
+from datadiet.engine.runs import describe, predict_test_part, train_run
 from datadiet.engine.setup import Setup
 from datadiet.engine.training.checkpoint import read_tensors, write_tensors
-from datadiet.engine.training.evaluation import evaluate
 from datadiet.engine.training.seeding import derive_seed
 from datadiet.engine.workspace import content_address
 from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.options import with_options
+from datadiet.jobs.checks import try_rule
 from datadiet.jobs.keep import keep as keep_ids
-from datadiet.jobs.tune.search_space import STEP, Range
+from datadiet.jobs.options import TrialOptions
 from datadiet.scores import ScoreTable
+from datadiet.selection import rule_card
 
 if TYPE_CHECKING:
     from optuna.trial import Trial as AskedTrial
 
 
 NARROWEST = 0.05
+STEP = 0.01  # shares are tried in whole percents
 REPORTS = (0.25, 0.5, 0.75, 1.0)  # of a training: where its validation accuracy is taken
 UNPRUNED = 4  # trials that are trained to their end, whatever they come to
 TRIAL_SEEDS = 2_000  # seeds of trials begin here above those of scoring, and above those of confirmation
+
+
+Bounds = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Range:
+    """The values of one option that are tried.
+
+    Args:
+        name: of the option.
+        low: the least.
+        high: the greatest.
+        whole: only whole numbers.
+        first: what the first trial has.
+    """
+
+    name: str
+    low: float
+    high: float
+    whole: bool
+    first: float
+
+
+def ranges_of(rule: str, keep: float, given: Mapping[str, Bounds] | None = None) -> list[Range]:
+    """The ranges that a rule is tuned over: those given, else `beta` of "stratified", from 0 to what `keep` leaves.
+
+    An option whose default is a whole number takes whole numbers; the first trial has the default where that is a
+    number in the range, else the lower bound.
+
+    Raises:
+        BadInputError: the rule needs more than scores, has no such option, or none that is known how to tune; bounds
+            that are no range.
+
+    Example:
+        >>> [(found.name, found.low, found.high) for found in ranges_of("stratified", 0.3)]
+        [('beta', 0.0, 0.68)]
+        >>> ranges_of("stratified", 0.3, {"strata": (10, 100)})[0].whole
+        True
+    """
+    card = rule_card(rule)
+    if card.needs != {"scores"}:
+        raise BadInputError(f"Only rules that need scores and nothing else are tuned, which {rule!r} is not.")
+    if not given:
+        if rule != "stratified":
+            known = f"; it has {', '.join(card.options)}" if card.options else ", and it has no options"
+            raise BadInputError(
+                f"Say which option of {rule!r} to tune and between which values, such as option=0:0.5{known}."
+            )
+        # Two percents short of what would leave just enough, as both shares are rounded to whole examples.
+        given = {"beta": (0.0, round(float(np.floor((1 - keep) / STEP + 1e-9) - 2) * STEP, 9))}
+    parameters = inspect.signature(card.function).parameters
+    found = []
+    for name, (low, high) in given.items():
+        if name not in card.options:
+            raise BadInputError(
+                f"The rule {rule!r} has no option {name!r}; it has {', '.join(card.options) or 'none'}."
+            )
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise BadInputError(f"{name} from {low:g} to {high:g} is no range; give the lower bound first.")
+        default = parameters[name].default
+        number = isinstance(default, (int, float)) and not isinstance(default, bool)
+        whole = isinstance(default, int) and number
+        if whole and not (float(low).is_integer() and float(high).is_integer()):
+            raise BadInputError(f"{name} takes whole numbers, not {low:g} to {high:g}.")
+        first = float(default) if number and low <= default <= high else float(low)
+        found.append(Range(name, float(low), float(high), whole, first))
+    return found
+
+
+def refuse_bad_bounds(examples: Examples, rule: str, keep: float, ranges: list[Range]) -> None:
+    """Apply the rule to made-up scores at the ends of the ranges: what it refuses, it refuses before any training.
+
+    Raises:
+        BadInputError: the rule refuses an end.
+    """
+    for end in ("low", "high"):
+        options: dict[str, Any] = {
+            found.name: int(getattr(found, end)) if found.whole else getattr(found, end) for found in ranges
+        }
+        try_rule(examples, [keep], rule, options, 0, {})
 
 
 @dataclass(frozen=True)
@@ -67,6 +153,11 @@ class Trial:
         """Validation accuracy where it ended."""
         return self.accuracies[-1]
 
+    @property
+    def rule_options(self) -> dict[str, Any]:
+        """What the rule is told to keep what was tried."""
+        return dict(self.options) if self.options else {"start": self.start}
+
     def as_row(self) -> dict[str, Any]:
         """Plain data, with one key a point of the training."""
         row = {name: value for name, value in asdict(self).items() if name not in ("accuracies", "options")}
@@ -92,18 +183,9 @@ def best_trial(trials: list[Trial]) -> Trial:
     return min(finished, key=lambda t: (-t.accuracy, t.n, t.start, tuple(t.options.values())))
 
 
+@with_options()
 def try_windows(
-    setup: Setup,
-    table: ScoreTable,
-    *,
-    score: str,
-    keep: float,
-    tune_end: bool = False,
-    trials: int,
-    trial_seeds: int = 1,
-    seed: int = 0,
-    rule: str = "window",
-    ranges: Sequence[Range] = (),
+    setup: Setup, table: ScoreTable, ranges: Sequence[Range] = (), **options: Unpack[TrialOptions]
 ) -> list[Trial]:
     """Look for the window of highest validation accuracy: tree-structured Parzen estimator, median pruning.
 
@@ -114,14 +196,7 @@ def try_windows(
     Args:
         setup: the data without its test part (see `datadiet.jobs.tune.job`), and the recipe.
         table: scores of its training part.
-        score: the score to order by.
-        keep: share that stays; with `tune_end`, the least that may.
-        tune_end: look for the end of the window too.
-        trials: how many windows.
-        trial_seeds: trainings of each, whose accuracies are averaged.
-        seed: base of all seeds.
-        rule: "window", or another rule whose options are looked for.
-        ranges: of those options.
+        ranges: of the options of another rule than "window".
 
     Returns:
         The trials, in their order.
@@ -132,10 +207,11 @@ def try_windows(
     Source: Akiba et al., "Optuna", 2019; Bergstra et al., "Algorithms for hyper-parameter optimization", 2011.
     """
     optuna = import_optuna()
+    score, keep, rule, tune_end = options["score"], options["keep"], options["rule"], options["tune_end"]
     question = {
         "study": rule, "data": setup.examples.fingerprint, "recipe": setup.recipe.to_dict(), "score": score,
         "weights": table.provenance.get("scores", {}).get(score, {}).get("weights"), "keep": keep,
-        "tune_end": tune_end, "trial_seeds": trial_seeds, "seed": seed,
+        "tune_end": tune_end, "trial_seeds": options["trial_seeds"], "seed": options["seed"],
         **({"ranges": [asdict(found) for found in ranges]} if ranges else {}),
     }  # fmt: skip
     found: list[Trial] = []
@@ -143,7 +219,8 @@ def try_windows(
         study = optuna.create_study(
             direction="maximize",
             sampler=optuna.samplers.TPESampler(
-                seed=derive_seed(seed, "window sampler") % 2**32, n_startup_trials=min(8, max(2, trials // 2))
+                seed=derive_seed(options["seed"], "window sampler") % 2**32,
+                n_startup_trials=min(8, max(2, options["trials"] // 2)),
             ),
             pruner=optuna.pruners.MedianPruner(n_startup_trials=UNPRUNED),
             storage=storage,
@@ -155,17 +232,17 @@ def try_windows(
 
         def objective(asked: AskedTrial) -> float:
             if ranges:
-                options, width = {found.name: _suggest_option(asked, found) for found in ranges}, keep
+                told, width = {found.name: _suggest_option(asked, found) for found in ranges}, keep
             else:
                 start, width = _suggest(asked, keep, tune_end)
-                options = {"start": start}
-            trial = _try(setup, table, score, rule, options, width, asked, trial_seeds, seed, trials)
+                told = {"start": start}
+            trial = _try(setup, table, asked, told, width, options)
             found.append(trial)
             if trial.pruned:
                 raise optuna.TrialPruned
             return trial.accuracy
 
-        study.optimize(objective, n_trials=trials)
+        study.optimize(objective, n_trials=options["trials"])
     return found
 
 
@@ -211,25 +288,23 @@ def _percents(share: float) -> float:
 def _try(
     setup: Setup,
     table: ScoreTable,
-    score: str,
-    rule: str,
-    options: dict[str, Any],
-    width: float,
     asked: AskedTrial,
-    trial_seeds: int,
-    seed: int,
-    trials: int,
+    told: dict[str, Any],
+    width: float,
+    options: TrialOptions,
 ) -> Trial:
-    ids = keep_ids(table, width, by=score, rule=rule, seed=seed, **options)
+    """Train on what the rule chooses with what it is told, as long as it does well."""
+    rule, seed, trial_seeds = options["rule"], options["seed"], options["trial_seeds"]
+    ids = keep_ids(table, width, by=options["score"], rule=rule, seed=seed, **told)
     windowed = rule == "window"
-    told = f"from {options['start']:.0%}" if windowed else " ".join(f"{k}={v:g}" for k, v in options.items())
+    shown = f"from {told['start']:.0%}" if windowed else " ".join(f"{k}={v:g}" for k, v in told.items())
+    label = f"{rule} {shown}, trial {asked.number + 1} of {options['trials']}"
     total = setup.recipe.total_steps(len(ids), len(setup.examples.train))
     points = sorted({max(1, round(total * share)) for share in REPORTS})
     accuracies: list[float] = []
     pruned = False
     for place, step in enumerate(points):
         since = step - (points[place - 1] if place else 0)
-        label = f"{rule} {told}, trial {asked.number + 1} of {trials}"
         at_step = [
             _accuracy_at(setup, seed + TRIAL_SEEDS + index, ids, step, since, label)
             for index in range(trial_seeds)
@@ -242,14 +317,14 @@ def _try(
             break
     return Trial(
         number=asked.number,
-        start=options["start"] if windowed else 0.0,
-        end=round(options["start"] + width, 4) if windowed else 1.0,
+        start=told["start"] if windowed else 0.0,
+        end=round(told["start"] + width, 4) if windowed else 1.0,
         keep=width,
         n=len(ids),
         pruned=pruned,
         accuracies=tuple(accuracies),
         steps=points[len(accuracies) - 1] * trial_seeds,
-        options={} if windowed else options,
+        options={} if windowed else told,
     )
 
 
@@ -272,18 +347,10 @@ def _accuracy_at(setup: Setup, seed: int, ids: np.ndarray, step: int, since: int
         assert run.result is not None
         return float(run.result["accuracy"])
     model, _ = load_weights(setup, run, step)
-    predicted: list[torch.Tensor] = []
-
-    def visit(batch: Batch, outputs: Any) -> None:
-        predicted.append(setup.task.correct(outputs, batch.targets).sum())
-
-    evaluate(model, setup.test, setup.recipe, setup.accelerator, visit)
-    right = torch.stack(predicted).sum() if predicted else torch.zeros((), dtype=torch.int64)
-    if setup.accelerator.num_processes > 1:
-        right = setup.accelerator.reduce(right.to(setup.accelerator.device), "sum")
+    correct = predict_test_part(setup, model)[1].sum()
     if setup.accelerator.is_main_process:
-        facts = {"accuracy": int(right) / len(setup.examples.test), "step": step}
-        write_tensors(path, {"right": right.cpu().reshape(1)}, facts)
+        facts = {"accuracy": int(correct) / len(setup.examples.test), "step": step}
+        write_tensors(path, {"right": correct.reshape(1)}, facts)
         run.folder.weights_path(step).unlink(missing_ok=True)
     setup.accelerator.wait_for_everyone()
     return _read(path)

@@ -7,8 +7,7 @@ import pytest
 
 import datadiet as dd
 from datadiet.jobs.tune import tune
-from datadiet.jobs.tune.search_space import ranges_of
-from datadiet.jobs.tune.trials import Trial, best_trial
+from datadiet.jobs.tune.trials import Trial, best_trial, ranges_of
 
 pytest.importorskip("optuna", reason="optuna is not installed")
 WRONG = 0.35  # of the training labels; their examples are the hardest
