@@ -21,8 +21,8 @@ import torch
 
 import datadiet as dd
 from datadiet.foundation.progress import ProgressDisplay
+from datadiet.studies.toolbox.protocol import STUDIES, carry_out, open_context, plan_of
 from datadiet.studies.toolbox.scale import SCALES, TicketSizes
-from datadiet.studies.toolbox.study import STUDIES, carry_out, open_context, plan_of
 
 
 def first_images(data: Path, images: int, test_images: int, folder: Path) -> dd.Examples:

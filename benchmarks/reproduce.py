@@ -23,8 +23,8 @@ import torch
 
 from datadiet.data import Examples, load
 from datadiet.foundation.progress import ProgressDisplay
+from datadiet.studies.toolbox.protocol import STUDIES, carry_out, open_context
 from datadiet.studies.toolbox.scale import SCALES, Scale
-from datadiet.studies.toolbox.study import STUDIES, carry_out, open_context
 
 CHOICES = ("keep-fraction", "label-noise", "early-features", "init-correlation", "score-epoch", "window")
 

@@ -30,7 +30,7 @@ from datadiet.data import corrupt
 from datadiet.engine.runs import train_run
 from datadiet.engine.setup import prepare
 from datadiet.jobs.score import score_with
-from datadiet.jobs.suspects.trainings import first_pass, half_means, late_mean, logits_of, second_passes
+from datadiet.jobs.suspects.evidence import first_pass, half_means, late_mean, logits_of, second_passes
 from datadiet.noise import combine, el2n, label_probability, log_probabilities
 from datadiet.scores.outputs import logit_margin
 

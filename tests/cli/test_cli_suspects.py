@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from command_line import TINY, assert_refused, invoke, write_vectors
 
-from datadiet.jobs.suspects.suspects import Suspects
+from datadiet.jobs.suspects.ranking import Suspects
 
 
 @pytest.fixture(scope="module")

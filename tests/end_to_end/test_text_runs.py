@@ -173,7 +173,7 @@ def test_a_tokenizer_that_gives_more_tokens_than_the_model_knows_is_refused(tmp_
 
 
 def test_labels_are_made_wrong_and_studied_only_where_there_are_classes(tmp_path: Path) -> None:
-    from datadiet.studies.toolbox.study import run_study
+    from datadiet.studies.toolbox.protocol import run_study
 
     examples = examples_of("multilabel")
     with pytest.raises(dd.BadInputError, match="of the task 'multilabel'"):

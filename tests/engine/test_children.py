@@ -12,7 +12,7 @@ from datadiet.engine.runs import Run, train_child, train_run
 from datadiet.engine.setup import Setup, prepare
 from datadiet.engine.training.checkpoint import read_tensors, weights_hash, write_tensors
 from datadiet.engine.training.loop import TrainingLoop, learning_rate
-from datadiet.engine.training.seeding import derive_seed
+from datadiet.engine.training.randomness import derive_seed
 
 
 def last_weights(run: Run) -> dict[str, torch.Tensor]:

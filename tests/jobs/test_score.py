@@ -92,7 +92,7 @@ def test_forgetting_counts_what_the_training_pass_did(tiny) -> None:
 def test_the_trace_of_an_epoch_is_what_the_loop_saw(tiny) -> None:
     run = train_run(tiny, 0, record=True, until=tiny.step_of(1))
     model = tiny.build(0)
-    from datadiet.engine.training.seeding import derive_seed
+    from datadiet.engine.training.randomness import derive_seed
 
     first = next(iter(tiny.train.epoch(batch_size=16, seed=derive_seed(0, "order"), epoch=0)))
     with torch.no_grad():

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from datadiet.foundation.errors import BadInputError
-from datadiet.scores import dynamics
-from datadiet.scores.dynamics import dual, dyn_unc, tdds
+from datadiet.scores import training_dynamics as dynamics
+from datadiet.scores.training_dynamics import dual, dyn_unc, tdds
 
 
 def slow_forgetting(correct: np.ndarray, seen: np.ndarray) -> list[float]:

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from datadiet.foundation.errors import BadInputError
-from datadiet.scores import dynamics, outputs, register_score
+from datadiet.scores import outputs, register_score
+from datadiet.scores import training_dynamics as dynamics
 from datadiet.scores.registry import SCORES
 from datadiet.scores.stream import score_logits
 

@@ -11,8 +11,8 @@ import pytest
 import datadiet as dd
 from datadiet.engine.setup import Setup, prepare
 from datadiet.studies.toolbox.context import StudyContext
+from datadiet.studies.toolbox.protocol import STUDIES, StudyResult, carry_out
 from datadiet.studies.toolbox.scale import SCALES, Scale
-from datadiet.studies.toolbox.study import STUDIES, StudyResult, carry_out
 
 TINY_SCALE = dataclasses.replace(
     SCALES["smoke"],
@@ -68,8 +68,8 @@ def done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Study
     def carried_out(name: str, on: StudyContext, *, render: bool = False) -> StudyResult:
         with monkeypatch.context() as patch:
             if not render:
-                patch.setattr("datadiet.studies.toolbox.study.as_png", lambda figure: b"PNG")
-                patch.setattr("datadiet.studies.toolbox.study.as_svg", lambda figure: b"<svg")
+                patch.setattr("datadiet.studies.toolbox.protocol.as_png", lambda figure: b"PNG")
+                patch.setattr("datadiet.studies.toolbox.protocol.as_svg", lambda figure: b"<svg")
             return carry_out(STUDIES[name], on, tmp_path / "studies" / name)
 
     return carried_out

@@ -11,8 +11,8 @@ from matplotlib.image import imread
 import datadiet as dd
 from datadiet.engine.setup import prepare
 from datadiet.studies.toolbox.context import StudyContext
+from datadiet.studies.toolbox.protocol import StudyResult
 from datadiet.studies.toolbox.scale import SCALES
-from datadiet.studies.toolbox.study import StudyResult
 
 TINY = dataclasses.replace(SCALES["smoke"], score_seeds=2, retrain_seeds=2, neighbours=6, group=30)
 

@@ -20,8 +20,8 @@ from datadiet.studies.toolbox.claims import (
     mean_correlation,
     mean_of,
 )
+from datadiet.studies.toolbox.protocol import STUDIES, Study, carry_out, plan_of, write_table
 from datadiet.studies.toolbox.scale import SCALES
-from datadiet.studies.toolbox.study import STUDIES, Study, carry_out, plan_of, write_table
 
 
 def within(low: float, high: float, n: int = 5) -> Measurement:

@@ -16,7 +16,7 @@ from datadiet.studies.mode_connectivity import group_size
 from datadiet.studies.ntk_velocity import BELOW_NOISE, OFFSETS, epochs, groups_in_order
 from datadiet.studies.toolbox.claims import judge
 from datadiet.studies.toolbox.context import StudyContext
-from datadiet.studies.toolbox.study import StudyResult, carry_out, plan_of
+from datadiet.studies.toolbox.protocol import StudyResult, carry_out, plan_of
 from tiny_models import small_recipe
 
 

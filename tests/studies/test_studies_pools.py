@@ -18,8 +18,8 @@ from datadiet.jobs.pool.hypotheses import PoolReading
 from datadiet.studies import active_learning, bert_diet, pool_selection
 from datadiet.studies.toolbox.accuracy import evenness, total_variation
 from datadiet.studies.toolbox.context import StudyContext
-from datadiet.studies.toolbox.pools import domains_of, sizes, split_of
-from datadiet.studies.toolbox.study import STUDIES, plan_of
+from datadiet.studies.toolbox.pool_arms import domains_of, sizes, split_of
+from datadiet.studies.toolbox.protocol import STUDIES, plan_of
 
 FIGURES = {
     "bert-diet": {"bert-diet", "balance"},

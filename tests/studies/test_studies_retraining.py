@@ -28,7 +28,7 @@ from datadiet.studies.label_noise import auc_and_precision
 from datadiet.studies.seeds import agreement, gain, group
 from datadiet.studies.toolbox.accuracy import rank_correlation, shared_hardest
 from datadiet.studies.toolbox.context import StudyContext
-from datadiet.studies.toolbox.study import STUDIES, carry_out, plan_of
+from datadiet.studies.toolbox.protocol import STUDIES, carry_out, plan_of
 from datadiet.studies.transfer import other_model
 from datadiet.studies.window import best_offsets
 

@@ -13,7 +13,7 @@ import datadiet as dd
 from datadiet.studies import STUDIES
 from datadiet.studies.init_correlation import spearman
 from datadiet.studies.toolbox.context import StudyContext
-from datadiet.studies.toolbox.study import StudyResult, carry_out
+from datadiet.studies.toolbox.protocol import StudyResult, carry_out
 from datadiet.studies.why_el2n import changes_of_a_step, logit_gradients
 from tiny_models import small_recipe
 

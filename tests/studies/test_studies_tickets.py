@@ -17,8 +17,8 @@ from datadiet.studies.ticket_connectivity import correlations
 from datadiet.studies.toolbox import tickets
 from datadiet.studies.toolbox.claims import judge
 from datadiet.studies.toolbox.context import StudyContext
+from datadiet.studies.toolbox.protocol import STUDIES, StudyResult, carry_out, plan_of
 from datadiet.studies.toolbox.scale import SCALES, TicketSizes
-from datadiet.studies.toolbox.study import STUDIES, StudyResult, carry_out, plan_of
 from datadiet.studies.toolbox.tickets import Pretraining, pretrainings, subset_of
 
 TINY = TicketSizes(2, 0.5, (0.1, 0.3), (0.2,), crossed=False, connected_level=1)
@@ -36,8 +36,8 @@ def with_tickets(context: StudyContext, sizes: TicketSizes) -> StudyContext:
 
 @pytest.fixture(autouse=True)
 def nothing_rendered(monkeypatch) -> None:
-    monkeypatch.setattr("datadiet.studies.toolbox.study.as_png", lambda figure: b"PNG")
-    monkeypatch.setattr("datadiet.studies.toolbox.study.as_svg", lambda figure: b"<svg")
+    monkeypatch.setattr("datadiet.studies.toolbox.protocol.as_png", lambda figure: b"PNG")
+    monkeypatch.setattr("datadiet.studies.toolbox.protocol.as_svg", lambda figure: b"<svg")
 
 
 @pytest.fixture

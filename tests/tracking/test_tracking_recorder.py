@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load, save
 
 from datadiet.foundation.errors import BadInputError
-from datadiet.scores import dynamics, outputs
-from datadiet.scores import dynamics as windows
+from datadiet.scores import outputs
+from datadiet.scores import training_dynamics as dynamics
+from datadiet.scores import training_dynamics as windows
 from datadiet.tracking import Recorder, Trace, table_from_trace
 
 CLASSES = 4

@@ -10,8 +10,9 @@ import torch
 from safetensors.numpy import load_file
 
 from datadiet.foundation.errors import BadInputError
-from datadiet.scores import dynamics, register_score
-from datadiet.scores import dynamics as windows
+from datadiet.scores import register_score
+from datadiet.scores import training_dynamics as dynamics
+from datadiet.scores import training_dynamics as windows
 from datadiet.scores.registry import SCORES
 from datadiet.tracking import Trace, scores_from_trace
 from datadiet.tracking import trace as trace_room

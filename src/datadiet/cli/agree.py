@@ -12,7 +12,7 @@ from rich.table import Table
 from typing_extensions import Unpack
 
 from datadiet.cli.command import AsJson, command
-from datadiet.cli.output import explain_rules, say, show
+from datadiet.cli.printing import explain_rules, say, show
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import named_files
 from datadiet.jobs.options import AgreeOptions

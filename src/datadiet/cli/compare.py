@@ -8,7 +8,7 @@ import typer
 from typing_extensions import Unpack
 
 from datadiet.cli.command import AsJson, Source, command
-from datadiet.cli.output import display, print_verdict
+from datadiet.cli.printing import display, print_verdict
 from datadiet.foundation.options import named_files
 from datadiet.jobs.options import CompareFlags
 

@@ -10,7 +10,7 @@ import typer
 from typing_extensions import Unpack
 
 from datadiet.cli.command import AsJson, Source, command
-from datadiet.cli.output import display, show
+from datadiet.cli.printing import display, show
 from datadiet.foundation.options import size_in_bytes
 from datadiet.jobs.options import ExportOptions
 

@@ -9,7 +9,7 @@ import typer
 from typing_extensions import Unpack
 
 from datadiet.cli.command import AsJson, command
-from datadiet.cli.output import explain_rules, print_kept_shares, show
+from datadiet.cli.printing import explain_rules, print_kept_shares, show
 from datadiet.foundation.errors import BadInputError
 from datadiet.jobs.options import KeepOptions
 

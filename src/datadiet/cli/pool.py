@@ -9,7 +9,7 @@ import typer
 from typing_extensions import Unpack
 
 from datadiet.cli.command import AsJson, command
-from datadiet.cli.output import display, show
+from datadiet.cli.printing import display, show
 from datadiet.jobs.options import PoolOptions
 
 

@@ -10,7 +10,7 @@ import typer
 from typing_extensions import Unpack
 
 from datadiet.cli.command import AsJson, command
-from datadiet.cli.output import show
+from datadiet.cli.printing import show
 from datadiet.jobs.options import ReviewOptions
 
 

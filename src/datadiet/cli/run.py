@@ -9,7 +9,7 @@ import typer
 from typing_extensions import Unpack
 
 from datadiet.cli.command import AsJson, Source, command, was_given
-from datadiet.cli.output import display, explain_rules, explain_selectors, print_verdict
+from datadiet.cli.printing import display, explain_rules, explain_selectors, print_verdict
 from datadiet.foundation.errors import BadInputError
 from datadiet.jobs.options import RunOptions
 

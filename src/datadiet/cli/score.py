@@ -10,7 +10,7 @@ import typer
 from typing_extensions import Unpack
 
 from datadiet.cli.command import AsJson, command
-from datadiet.cli.output import display, is_main_process, show
+from datadiet.cli.printing import display, is_main_process, show
 from datadiet.foundation.errors import BadInputError
 from datadiet.jobs.options import ScoreFlags
 

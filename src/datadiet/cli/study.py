@@ -11,7 +11,7 @@ import typer
 from typing_extensions import Unpack
 
 from datadiet.cli.command import AsJson, command
-from datadiet.cli.output import display, print_plan, print_studies, print_study, show
+from datadiet.cli.printing import display, print_plan, print_studies, print_study, show
 from datadiet.foundation.errors import BadInputError
 from datadiet.jobs.options import StudyOptions
 
@@ -37,7 +37,7 @@ def study(
             "Give a study and the data, such as: datadiet study keep-fraction digits; or --list."
         )
     from datadiet.studies import STUDIES, open_context, plan_of, run_study
-    from datadiet.studies.toolbox.study import with_cost
+    from datadiet.studies.toolbox.protocol import with_cost
 
     chosen = STUDIES[name]
     with display(options):

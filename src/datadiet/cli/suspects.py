@@ -11,7 +11,7 @@ from rich.table import Table
 from typing_extensions import Unpack
 
 from datadiet.cli.command import AsJson, command
-from datadiet.cli.output import display, is_main_process, say, show
+from datadiet.cli.printing import display, is_main_process, say, show
 from datadiet.foundation.errors import BadInputError
 from datadiet.jobs.options import SuspectsOptions
 

@@ -7,7 +7,7 @@ from typing import Any
 from typing_extensions import Unpack
 
 from datadiet.cli.command import AsJson, Source, command
-from datadiet.cli.output import display, say, show
+from datadiet.cli.printing import display, say, show
 from datadiet.jobs.options import TuneOptions
 
 

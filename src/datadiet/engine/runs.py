@@ -19,7 +19,7 @@ from datadiet.engine.training.checkpoint import TrainingState, read_tensors, wei
 from datadiet.engine.training.dynamic import DynamicLoop, refuse_dynamic
 from datadiet.engine.training.evaluation import evaluate
 from datadiet.engine.training.loop import Observer, RecordTrace, SaveCheckpoints, ShowProgress, TrainingLoop
-from datadiet.engine.training.seeding import derive_seed
+from datadiet.engine.training.randomness import derive_seed
 from datadiet.engine.workspace import RunFolder, ids_digest
 from datadiet.foundation.errors import BadInputError, RunFailedError
 from datadiet.tracking import Recorder, Trace

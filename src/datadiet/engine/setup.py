@@ -29,8 +29,8 @@ from datadiet.data.encodings.texts import trained_tokenizer
 from datadiet.engine.options import SetupOptions
 from datadiet.engine.training.devices import accelerator_for, fastest_precision
 from datadiet.engine.training.dynamic import sampler_for
+from datadiet.engine.training.randomness import derive_seed, local_randomness, seed_generators
 from datadiet.engine.training.recipe import Recipe, fast_for, named_recipe
-from datadiet.engine.training.seeding import derive_seed, local_randomness, seed_generators
 from datadiet.engine.workspace import Workspace
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import with_options

@@ -15,7 +15,7 @@ from datadiet.engine.runs import Run, describe, train_run
 from datadiet.engine.setup import Setup
 from datadiet.engine.training.dynamic import refuse_dynamic
 from datadiet.engine.training.ledger import ACCOUNTS, method_cost
-from datadiet.engine.training.seeding import derive_seed
+from datadiet.engine.training.randomness import derive_seed
 from datadiet.foundation.atomic import atomic_path
 from datadiet.foundation.errors import BadInputError
 from datadiet.selection import select

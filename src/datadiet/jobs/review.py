@@ -21,7 +21,7 @@ from datadiet.engine.reloading import labels_by_id, load_again
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import with_options
 from datadiet.jobs.options import ReviewOptions
-from datadiet.jobs.suspects.suspects import Suspects
+from datadiet.jobs.suspects.ranking import Suspects
 from datadiet.pages.html import PIXEL_ART_SIDE
 from datadiet.pages.review import ReviewContents, ReviewItem, thumbnail, thumbnail_side, write_review
 from datadiet.scores import ScoreTable

@@ -30,8 +30,8 @@ from datadiet.engine.runs import Run, train_run
 from datadiet.engine.setup import Setup, prepare
 from datadiet.engine.training.dynamic import refuse_dynamic
 from datadiet.engine.training.ledger import Ledger, method_cost
+from datadiet.engine.training.randomness import derive_seed
 from datadiet.engine.training.recipe import Recipe
-from datadiet.engine.training.seeding import derive_seed
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import picked, with_options
 from datadiet.jobs.options import ScoreOptions, TakenOptions

@@ -25,7 +25,6 @@ from datadiet.pergrad.batches import (
     outputs_of,
     uncompiled,
 )
-from datadiet.pergrad.engine import Engine, check_independence, in_parts
 from datadiet.pergrad.parameters import (
     Selection,
     choose_parameters,
@@ -33,6 +32,7 @@ from datadiet.pergrad.parameters import (
     preserved_state,
     require_gradients,
 )
+from datadiet.pergrad.passes import Engine, check_independence, in_parts
 from datadiet.pergrad.refusals import refuse_model
 
 ModelSource = nn.Module | Callable[[], nn.Module] | tuple[Callable[[], nn.Module], "str | Path"]

@@ -1,9 +1,9 @@
 """Rules of selection: from scores to the ids that stay."""
 
+from datadiet.selection.dispatch import AutoChoice, explain_auto, select
 from datadiet.selection.neighbours import nearest_neighbours
 from datadiet.selection.ordered import hardest_rows, mixture
 from datadiet.selection.registry import RULES, Pool, RuleCard, rule_card, rule_cards, selection_rule
-from datadiet.selection.select import AutoChoice, explain_auto, select
 from datadiet.selection.sizes import emptied_classes, kept_size
 
 __all__ = [

@@ -17,7 +17,7 @@ from datadiet.engine.runs import Run, describe, train_described
 from datadiet.engine.setup import Setup
 from datadiet.engine.training.checkpoint import TrainingState, weights_hash
 from datadiet.engine.training.loop import TrainingLoop
-from datadiet.engine.training.seeding import derive_seed
+from datadiet.engine.training.randomness import derive_seed
 from datadiet.engine.workspace import RunFolder
 from datadiet.foundation.errors import BadInputError
 from datadiet.sparse.masks import Mask, apply_mask

@@ -22,6 +22,6 @@ from datadiet.studies import ticket_connectivity as ticket_connectivity
 
 # isort: on
 from datadiet.studies.toolbox.claims import Claim, Finding
-from datadiet.studies.toolbox.study import STUDIES, Study, StudyResult, open_context, plan_of, run_study
+from datadiet.studies.toolbox.protocol import STUDIES, Study, StudyResult, open_context, plan_of, run_study
 
 __all__ = ["STUDIES", "Claim", "Finding", "Study", "StudyResult", "open_context", "plan_of", "run_study"]

@@ -9,15 +9,15 @@ import numpy as np
 import torch
 
 from datadiet.engine.runs import Run
-from datadiet.engine.training.seeding import derive_seed
+from datadiet.engine.training.randomness import derive_seed
 from datadiet.jobs.pool.hypotheses import POOL_SCORES, POOL_TASKS, measures_without_labels
 from datadiet.selection import select
 from datadiet.studies.toolbox.accuracy import accuracy_columns, difference, in_percent, title_of
 from datadiet.studies.toolbox.claims import Claim
 from datadiet.studies.toolbox.context import StudyContext, correct_of
 from datadiet.studies.toolbox.figures import caption, lines
-from datadiet.studies.toolbox.pools import means_of_arms, metrics_of, reading_of, sizes, split_of, stacked
-from datadiet.studies.toolbox.study import Conclusion, Planned, Row, study
+from datadiet.studies.toolbox.pool_arms import means_of_arms, metrics_of, reading_of, sizes, split_of, stacked
+from datadiet.studies.toolbox.protocol import Conclusion, Planned, Row, study
 
 SOURCE = "Settles 2009, Active Learning Literature Survey, section 3.1"
 STRATEGIES = ("entropy", "margin", "least_confidence", "random")

@@ -21,7 +21,7 @@ from datadiet.studies.toolbox.accuracy import (
 from datadiet.studies.toolbox.claims import TOLERANCE, Claim, mean_difference
 from datadiet.studies.toolbox.context import StudyContext
 from datadiet.studies.toolbox.figures import Point, in_epochs, lines, retraining_caption
-from datadiet.studies.toolbox.study import Conclusion, Planned, Row, retraining_plan, study
+from datadiet.studies.toolbox.protocol import Conclusion, Planned, Row, retraining_plan, study
 
 PAPER = "Fayyaz et al. 2022, BERT on a Data Diet"
 SCORES = ("el2n", "grand")

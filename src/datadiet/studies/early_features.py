@@ -17,7 +17,7 @@ from datadiet.studies.toolbox.accuracy import (
 from datadiet.studies.toolbox.claims import Claim, Measurement, mean_correlation, mean_difference
 from datadiet.studies.toolbox.context import StudyContext
 from datadiet.studies.toolbox.figures import Point, data_caption, lines
-from datadiet.studies.toolbox.study import Conclusion, Planned, Row, study
+from datadiet.studies.toolbox.protocol import Conclusion, Planned, Row, study
 
 DATA_DIET = "Paul, Ganguli, Dziugaite 2021, section 3.1"
 REPRODUCTION = "Kirsch 2023 (0.985 on CIFAR-10)"

@@ -17,7 +17,7 @@ from datadiet.pages.report.canvas import LIGHT, dress, new_figure
 from datadiet.studies.toolbox.claims import Claim, Measurement, mean_correlation
 from datadiet.studies.toolbox.context import StudyContext
 from datadiet.studies.toolbox.figures import caption, in_epochs, label, panel, write_below
-from datadiet.studies.toolbox.study import Conclusion, Planned, Row, study
+from datadiet.studies.toolbox.protocol import Conclusion, Planned, Row, study
 
 REPRODUCTION = "Kirsch 2023, the figure and table of correlations"
 MODELS = 4  # at least: with fewer, no interval is short enough to decide anything

@@ -9,7 +9,7 @@ from datadiet.studies.toolbox.accuracy import accuracy_row, difference, level_li
 from datadiet.studies.toolbox.claims import TOLERANCE, Claim, Measurement
 from datadiet.studies.toolbox.context import StudyContext
 from datadiet.studies.toolbox.figures import lines, retraining_caption
-from datadiet.studies.toolbox.study import Conclusion, Planned, Row, retraining_plan, study
+from datadiet.studies.toolbox.protocol import Conclusion, Planned, Row, retraining_plan, study
 
 DATA_DIET = "Paul, Ganguli, Dziugaite 2021, section 3"
 REPRODUCTION = "Kirsch 2023, section 3"

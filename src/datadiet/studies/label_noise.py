@@ -20,7 +20,7 @@ from datadiet.studies.toolbox.accuracy import points_by_epoch, seed_values, titl
 from datadiet.studies.toolbox.claims import Claim, Measurement, mean_difference, mean_within
 from datadiet.studies.toolbox.context import StudyContext, with_wrong_labels
 from datadiet.studies.toolbox.figures import Point, caption, finish, label, lines, write_below
-from datadiet.studies.toolbox.study import Conclusion, Planned, Row, study
+from datadiet.studies.toolbox.protocol import Conclusion, Planned, Row, study
 
 DATA_DIET = "Paul, Ganguli, Dziugaite 2021, section 4.3"
 OURS = "the paper shows histograms; the bound is ours"

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from datadiet.engine.training.seeding import derive_seed
+from datadiet.engine.training.randomness import derive_seed
 from datadiet.sparse.masks import random_mask
 from datadiet.sparse.rewinding import train_from
 from datadiet.studies.toolbox.accuracy import accuracy_columns, difference, in_percent
 from datadiet.studies.toolbox.claims import TOLERANCE, Claim, Measurement
 from datadiet.studies.toolbox.context import StudyContext, correct_of
 from datadiet.studies.toolbox.figures import Point, caption, draw_lines, finish, label, panel, plain_log
-from datadiet.studies.toolbox.study import Conclusion, Planned, Row, study
+from datadiet.studies.toolbox.protocol import Conclusion, Planned, Row, study
 from datadiet.studies.toolbox.tickets import (
     Pretraining,
     levels_of,

@@ -16,7 +16,7 @@ from datadiet.landscape import Barrier, error_barrier
 from datadiet.studies.toolbox.claims import Claim, Measurement, mean_difference, mean_within
 from datadiet.studies.toolbox.context import StudyContext
 from datadiet.studies.toolbox.figures import caption, in_epochs, lines
-from datadiet.studies.toolbox.study import Conclusion, Planned, Row, study
+from datadiet.studies.toolbox.protocol import Conclusion, Planned, Row, study
 
 DATA_DIET = "Paul, Ganguli, Dziugaite 2021, section on linear mode connectivity"
 GROUPS = ("easiest", "random", "hardest")

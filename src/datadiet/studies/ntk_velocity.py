@@ -19,7 +19,7 @@ from datadiet.pages.report.canvas import LIGHT, new_figure
 from datadiet.studies.toolbox.claims import Claim, Measurement, mean_correlation, mean_of
 from datadiet.studies.toolbox.context import StudyContext
 from datadiet.studies.toolbox.figures import caption, draw_lines, finish, label, plain_log, spread_of
-from datadiet.studies.toolbox.study import Conclusion, Planned, Row, study
+from datadiet.studies.toolbox.protocol import Conclusion, Planned, Row, study
 
 DATA_DIET = "Paul, Ganguli, Dziugaite 2021, section on the data-dependent kernel"
 OFFSETS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)  # from the easiest to the hardest group

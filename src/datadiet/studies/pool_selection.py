@@ -10,14 +10,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from datadiet.engine.runs import Run
-from datadiet.engine.training.seeding import derive_seed
+from datadiet.engine.training.randomness import derive_seed
 from datadiet.jobs.pool.hypotheses import POOL_TASKS, PoolReading, with_labels
 from datadiet.selection import hardest_rows, select
 from datadiet.studies.toolbox.accuracy import accuracy_columns, difference, in_percent, seed_values, title_of
 from datadiet.studies.toolbox.claims import Claim, mean_difference
 from datadiet.studies.toolbox.context import StudyContext
 from datadiet.studies.toolbox.figures import caption, draw_groups, draw_level, finish, label, panel
-from datadiet.studies.toolbox.pools import (
+from datadiet.studies.toolbox.pool_arms import (
     domains_of,
     means_of_arms,
     metrics_of,
@@ -26,7 +26,7 @@ from datadiet.studies.toolbox.pools import (
     split_of,
     stacked,
 )
-from datadiet.studies.toolbox.study import Conclusion, Planned, Row, study
+from datadiet.studies.toolbox.protocol import Conclusion, Planned, Row, study
 
 SOURCE = "entropy and margin based scoring metrics in industrial NLU, 2023"
 SCORES = ("entropy", "el2n", "margin", "logit_margin")

@@ -20,7 +20,7 @@ from datadiet.studies.toolbox.accuracy import (
 from datadiet.studies.toolbox.claims import LEVEL, Claim, Measurement, mean_correlation, mean_of
 from datadiet.studies.toolbox.context import StudyContext
 from datadiet.studies.toolbox.figures import Point, data_caption, lines, retraining_caption
-from datadiet.studies.toolbox.study import Conclusion, Planned, Row, retraining_plan, study
+from datadiet.studies.toolbox.protocol import Conclusion, Planned, Row, retraining_plan, study
 
 DATA_DIET = "Paul, Ganguli, Dziugaite 2021, section 2"
 SCORES = ("el2n", "grand")

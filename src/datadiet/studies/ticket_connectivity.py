@@ -16,7 +16,7 @@ from datadiet.studies.toolbox.accuracy import rank_correlation
 from datadiet.studies.toolbox.claims import Claim, mean_within
 from datadiet.studies.toolbox.context import StudyContext
 from datadiet.studies.toolbox.figures import caption, finish, label, panel
-from datadiet.studies.toolbox.study import Conclusion, Planned, Row, study
+from datadiet.studies.toolbox.protocol import Conclusion, Planned, Row, study
 from datadiet.studies.toolbox.tickets import Pretraining, levels_of, planned_levels, point_of, pretrainings
 
 TICKETS = "Paul, Larsen et al. 2022, section 5"

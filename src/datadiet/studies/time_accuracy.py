@@ -22,7 +22,7 @@ from datadiet.studies.toolbox.accuracy import accuracy_columns, difference, in_p
 from datadiet.studies.toolbox.claims import LEVEL, TOLERANCE, Claim, Measurement, finite_or_none, share_saved
 from datadiet.studies.toolbox.context import StudyContext, correct_of
 from datadiet.studies.toolbox.figures import Point, lines
-from datadiet.studies.toolbox.study import Conclusion, Planned, Row, study
+from datadiet.studies.toolbox.protocol import Conclusion, Planned, Row, study
 
 NLU = "Attendu and Corbeil 2023"
 INFOBATCH = "Qin et al., ICLR 2024"

@@ -23,7 +23,7 @@ from datadiet.studies.toolbox.accuracy import (
 from datadiet.studies.toolbox.claims import TOLERANCE, Claim, Measurement, mean_correlation
 from datadiet.studies.toolbox.context import StudyContext
 from datadiet.studies.toolbox.figures import draw_groups, finish, label, panel, retraining_caption
-from datadiet.studies.toolbox.study import Conclusion, Planned, Row, retraining_plan, study
+from datadiet.studies.toolbox.protocol import Conclusion, Planned, Row, retraining_plan, study
 
 PROXIES = (
     "Coleman et al. 2020, Selection via Proxy; Paul, Ganguli, Dziugaite 2021 score and train one architecture"

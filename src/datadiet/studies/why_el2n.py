@@ -45,7 +45,7 @@ from datadiet.studies.toolbox.figures import (
     plain_log,
     spread_of,
 )
-from datadiet.studies.toolbox.study import Conclusion, Planned, Row, study
+from datadiet.studies.toolbox.protocol import Conclusion, Planned, Row, study
 
 DATA_DIET = "Paul, Ganguli, Dziugaite 2021, section 2"
 SAMPLE = 64  # examples of the minibatch that one is removed from

@@ -14,7 +14,7 @@ from datadiet.studies.toolbox.accuracy import accuracy_row, difference, in_perce
 from datadiet.studies.toolbox.claims import LEVEL, Claim, Measurement
 from datadiet.studies.toolbox.context import StudyContext, with_wrong_labels
 from datadiet.studies.toolbox.figures import draw_lines, finish, label, panel, retraining_caption
-from datadiet.studies.toolbox.study import Conclusion, Planned, Row, retraining_plan, study
+from datadiet.studies.toolbox.protocol import Conclusion, Planned, Row, retraining_plan, study
 
 DATA_DIET = "Paul, Ganguli, Dziugaite 2021, section 4.2"
 SCORE = "el2n"

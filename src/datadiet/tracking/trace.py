@@ -14,10 +14,10 @@ from safetensors.numpy import save_file
 
 from datadiet.foundation.atomic import atomic_path
 from datadiet.foundation.errors import BadInputError
-from datadiet.scores.dynamics import count_forgetting
 from datadiet.scores.outputs import REAL_MEASURES
 from datadiet.scores.registry import card, cards
 from datadiet.scores.table import ScoreTable
+from datadiet.scores.training_dynamics import count_forgetting
 from datadiet.tracking.presentations import as_ids
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from datadiet.engine.setup import prepare
 from datadiet.engine.training.checkpoint import TrainingState, read_tensors
 from datadiet.engine.training.dynamic import DynamicLoop
 from datadiet.engine.training.loop import Observer, SaveCheckpoints, learning_rate
-from datadiet.engine.training.seeding import derive_seed
+from datadiet.engine.training.randomness import derive_seed
 from datadiet.engine.workspace import content_address
 from datadiet.jobs.dynamic_run import trained_share, twin_of, with_dynamic
 

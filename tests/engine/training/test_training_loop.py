@@ -11,7 +11,7 @@ from torch import nn
 import datadiet as dd
 from datadiet.engine.setup import prepare
 from datadiet.engine.training.loop import Observer, TrainingLoop, learning_rate, make_optimizer
-from datadiet.engine.training.seeding import derive_seed
+from datadiet.engine.training.randomness import derive_seed
 
 
 def loop_of(setup, *, seed=0, ids=None, observers=(), model=None, total=None) -> TrainingLoop:

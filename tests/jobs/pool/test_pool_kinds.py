@@ -218,11 +218,11 @@ def test_the_study_of_pools_reports_all_metrics_of_utterances(tmp_path, monkeypa
     from datadiet.engine.setup import prepare
     from datadiet.studies import pool_selection
     from datadiet.studies.toolbox.context import StudyContext
+    from datadiet.studies.toolbox.protocol import STUDIES, carry_out
     from datadiet.studies.toolbox.scale import SCALES
-    from datadiet.studies.toolbox.study import STUDIES, carry_out
 
-    monkeypatch.setattr("datadiet.studies.toolbox.study.as_png", lambda figure: b"PNG")
-    monkeypatch.setattr("datadiet.studies.toolbox.study.as_svg", lambda figure: b"<svg")
+    monkeypatch.setattr("datadiet.studies.toolbox.protocol.as_png", lambda figure: b"PNG")
+    monkeypatch.setattr("datadiet.studies.toolbox.protocol.as_svg", lambda figure: b"<svg")
     monkeypatch.setattr(pool_selection, "SCORES", ("entropy",))
     rows = utterances(80, 0)
     rows["intent"] = [f"{name}_{index % 3}" for index, name in enumerate(rows["intent"])]

@@ -12,9 +12,9 @@ from sklearn.metrics import average_precision_score
 
 import datadiet as dd
 from datadiet.data import Examples, corrupt
+from datadiet.jobs.suspects.evidence import draw_folds, late_mean
 from datadiet.jobs.suspects.job import find_suspects
-from datadiet.jobs.suspects.suspects import Suspects
-from datadiet.jobs.suspects.trainings import draw_folds, late_mean
+from datadiet.jobs.suspects.ranking import Suspects
 from datadiet.noise import NoiseRate
 
 

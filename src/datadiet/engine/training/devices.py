@@ -17,8 +17,8 @@ from accelerate.state import AcceleratorState
 from torch import nn
 
 from datadiet.data import Batch
+from datadiet.engine.training.randomness import local_randomness
 from datadiet.engine.training.recipe import Recipe
-from datadiet.engine.training.seeding import local_randomness
 from datadiet.foundation.errors import BadInputError
 from datadiet.tasks import Task
 

@@ -16,8 +16,8 @@ from datadiet.dynamic import DynamicSampler, Schedule, make_selector, selector_c
 from datadiet.dynamic.measurements import measure_batch, measure_task_batch
 from datadiet.engine.training.evaluation import evaluate
 from datadiet.engine.training.loop import TrainingLoop
+from datadiet.engine.training.randomness import derive_seed
 from datadiet.engine.training.recipe import Recipe
-from datadiet.engine.training.seeding import derive_seed
 from datadiet.foundation.errors import BadInputError
 
 SCORING_BATCHES = 4  # a pass that only scores takes batches that many times as large: it keeps no gradients

@@ -17,8 +17,8 @@ from datadiet.data import Augmentation, Batch, Store
 from datadiet.engine.training.checkpoint import TrainingState
 from datadiet.engine.training.devices import autocast, deterministic_kernels, memory_format_of, on_device
 from datadiet.engine.training.ledger import Ledger
+from datadiet.engine.training.randomness import derive_seed, local_randomness, seed_generators
 from datadiet.engine.training.recipe import Recipe
-from datadiet.engine.training.seeding import derive_seed, local_randomness, seed_generators
 from datadiet.foundation.errors import RunFailedError
 from datadiet.foundation.progress import Advance
 from datadiet.pergrad.batches import map_tensors

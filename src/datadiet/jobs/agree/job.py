@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from datadiet.foundation.atomic import atomic_file, atomic_path, write_json
 from datadiet.foundation.errors import BadInputError
-from datadiet.jobs.agree.figure import draw_agreement
+from datadiet.jobs.agree.figures import draw_agreement
 from datadiet.jobs.agree.joining import Given, Joined, join
 from datadiet.jobs.keep import checked_seed
 from datadiet.pages.report.canvas import as_png, as_svg

@@ -16,7 +16,7 @@ from typing_extensions import Unpack
 from datadiet.engine.options import MachineOptions, TrainingOptions
 from datadiet.engine.reloading import read_examples
 from datadiet.engine.setup import Setup, prepare
-from datadiet.engine.training.seeding import derive_seed
+from datadiet.engine.training.randomness import derive_seed
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import picked, with_options
 from datadiet.jobs.checks import results_folder

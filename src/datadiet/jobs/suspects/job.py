@@ -20,14 +20,14 @@ from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import picked, with_options
 from datadiet.foundation.progress import ProgressDisplay
 from datadiet.jobs.options import Method, SuspectsOptions
-from datadiet.jobs.suspects.suspects import NO_PROPOSAL, Suspects
-from datadiet.jobs.suspects.trainings import (
+from datadiet.jobs.suspects.evidence import (
     FirstPass,
     first_pass,
     folds_apart,
     second_passes,
     threshold_passes,
 )
+from datadiet.jobs.suspects.ranking import NO_PROPOSAL, Suspects
 from datadiet.noise import (
     Combination,
     along_reference,

@@ -260,7 +260,7 @@ def _minus_plain(arms: list[Arm]) -> list[float] | None:
 
 
 def _write(folder: Path, setup: Setup, table: ScoreTable, comparison: Comparison, tuned: Tuned) -> None:
-    from datadiet.jobs.tune.figure import draw_tuning
+    from datadiet.jobs.tune.figures import draw_tuning
     from datadiet.pages.report.canvas import as_png, as_svg
 
     rows = [trial.as_row() for trial in tuned.trials]

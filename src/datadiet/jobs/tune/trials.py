@@ -20,7 +20,7 @@ from datadiet.engine.points import load_weights
 from datadiet.engine.runs import describe, predict_test_part, train_run
 from datadiet.engine.setup import Setup
 from datadiet.engine.training.checkpoint import read_tensors, write_tensors
-from datadiet.engine.training.seeding import derive_seed
+from datadiet.engine.training.randomness import derive_seed
 from datadiet.engine.workspace import content_address
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import with_options

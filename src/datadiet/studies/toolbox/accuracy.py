@@ -14,7 +14,7 @@ from datadiet.selection import hardest_rows, kept_size
 from datadiet.studies.toolbox.claims import LEVEL, Measurement, accuracy_difference
 from datadiet.studies.toolbox.context import StudyContext
 from datadiet.studies.toolbox.figures import Point
-from datadiet.studies.toolbox.study import Row
+from datadiet.studies.toolbox.protocol import Row
 
 Key = tuple[str, float, float]  # score, epoch of the score, kept fraction
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datadiet.engine.training.seeding import derive_seed
+from datadiet.engine.training.randomness import derive_seed
 from datadiet.foundation.errors import BadInputError
 from datadiet.jobs.compare import FRESH_SEEDS
 from datadiet.sparse.iterative import Ticket, tickets
 from datadiet.sparse.masks import sparsity_schedule
 from datadiet.sparse.rewinding import RewindingPoint, pretrain, with_random_labels
 from datadiet.studies.toolbox.context import StudyContext
+from datadiet.studies.toolbox.protocol import Planned
 from datadiet.studies.toolbox.scale import Kind, Labels
-from datadiet.studies.toolbox.study import Planned
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from datadiet.engine.points import FullColumns, remembered
 from datadiet.engine.runs import Run, train_run
 from datadiet.engine.setup import Setup, prepare
 from datadiet.engine.training.evaluation import evaluate
-from datadiet.engine.training.seeding import derive_seed
+from datadiet.engine.training.randomness import derive_seed
 from datadiet.foundation.errors import BadInputError
 from datadiet.noise import (
     draw_threshold_examples,

@@ -11,13 +11,13 @@ import numpy as np
 
 from datadiet.engine.points import load_weights
 from datadiet.engine.runs import Run
-from datadiet.engine.training.seeding import derive_seed
+from datadiet.engine.training.randomness import derive_seed
 from datadiet.foundation.errors import BadInputError
 from datadiet.jobs.pool.hypotheses import PoolReading, read_pool
 from datadiet.selection import kept_size, select
 from datadiet.studies.toolbox.accuracy import accuracy_columns
 from datadiet.studies.toolbox.context import StudyContext
-from datadiet.studies.toolbox.study import Row
+from datadiet.studies.toolbox.protocol import Row
 
 _SEPARATOR = re.compile(r"[._/#:+ -]")
 
