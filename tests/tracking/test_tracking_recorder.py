@@ -16,7 +16,6 @@ from safetensors.torch import load, save
 from datadiet.foundation.errors import BadInputError
 from datadiet.scores import outputs
 from datadiet.scores import training_dynamics as dynamics
-from datadiet.scores import training_dynamics as windows
 from datadiet.tracking import Recorder, Trace, table_from_trace
 
 CLASSES = 4
@@ -61,9 +60,9 @@ def expected_scores(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, np.
         "aum": margins.mean(axis=0),
         "confidence": probability.mean(axis=0),
         "variability": probability.std(axis=0),
-        "dyn_unc": windows.dyn_unc(probability),
-        "dual": windows.dual(probability),
-        "tdds": windows.tdds(probability),
+        "dyn_unc": dynamics.dyn_unc(probability),
+        "dual": dynamics.dual(probability),
+        "tdds": dynamics.tdds(probability),
     }
 
 

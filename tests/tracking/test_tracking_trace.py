@@ -12,7 +12,6 @@ from safetensors.numpy import load_file
 from datadiet.foundation.errors import BadInputError
 from datadiet.scores import register_score
 from datadiet.scores import training_dynamics as dynamics
-from datadiet.scores import training_dynamics as windows
 from datadiet.scores.registry import SCORES
 from datadiet.tracking import Trace, scores_from_trace
 from datadiet.tracking import trace as trace_room
@@ -140,7 +139,7 @@ def test_scores_are_the_same_whatever_the_chunk(
         "aum": dynamics.aum(trace.column("logit_margin")[:epochs], seen),
         "confidence": dynamics.confidence(trace.column("probability")[:epochs], seen),
         "variability": dynamics.variability(trace.column("probability")[:epochs], seen),
-        "dyn_unc": windows.dyn_unc(trace.column("probability")[:epochs], seen=seen),
+        "dyn_unc": dynamics.dyn_unc(trace.column("probability")[:epochs], seen=seen),
     }
     found = scores_from_trace(trace, names, through_epoch, chunk)
     in_memory = scores_from_trace(filled(None), names, through_epoch, chunk)
