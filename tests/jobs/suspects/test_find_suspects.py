@@ -16,6 +16,7 @@ from datadiet.jobs.suspects.evidence import draw_folds, late_mean
 from datadiet.jobs.suspects.job import find_suspects
 from datadiet.jobs.suspects.ranking import Suspects
 from datadiet.noise import NoiseRate
+from tiny_models import small_recipe
 
 
 def separable(n: int = 240, classes: int = 3) -> Examples:
@@ -33,16 +34,7 @@ def noisy():
 @pytest.fixture(scope="module")
 def made(noisy, tmp_path_factory):
     """A table of two seeds at epoch 2 of 8, and the workspace of its runs."""
-    recipe = dd.Recipe(
-        name="tiny",
-        model="mlp",
-        model_options={"hidden": (16,)},
-        epochs=8,
-        batch_size=16,
-        lr=0.1,
-        precision="float32",
-        memory_format="contiguous",
-    )
+    recipe = small_recipe(model_options={"hidden": (16,)}, epochs=8)
     workspace = tmp_path_factory.mktemp("suspecting") / "runs"
     table = dd.score(noisy.examples, recipe, seeds=2, at_epoch=2, workspace=workspace, device="cpu")
     return table, workspace

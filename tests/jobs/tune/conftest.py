@@ -5,17 +5,9 @@ from __future__ import annotations
 import pytest
 
 import datadiet as dd
+from tiny_models import small_recipe
 
 
 @pytest.fixture(scope="session")
 def quick_recipe() -> dd.Recipe:
-    return dd.Recipe(
-        name="tiny",
-        model="mlp",
-        model_options={"hidden": (8,)},
-        epochs=4,
-        batch_size=16,
-        lr=0.1,
-        precision="float32",
-        memory_format="contiguous",
-    )
+    return small_recipe(model_options={"hidden": (8,)})

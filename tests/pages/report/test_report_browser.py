@@ -1,24 +1,14 @@
 """A real browser opens the page: nothing runs, nothing is fetched, everything shows, nothing overflows."""
 
-from pathlib import Path
-
 import pytest
 
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--disable-quic",
-]
+from chromium import ARGUMENTS, CHROMIUM, NO_CHROMIUM
+
 SECTIONS = ("accuracy", "subsets", "left-out", "cost", "scores", "examples", "classes", "made")
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs Chromium at {CHROMIUM} (Debian: chromium)"),
+    pytest.mark.skipif(not CHROMIUM.exists(), reason=NO_CHROMIUM),
 ]
 
 

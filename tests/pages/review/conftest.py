@@ -1,23 +1,12 @@
 """A Chromium for the whole room, and every made-up page written once."""
 
 from functools import cache
-from pathlib import Path
 
 import pytest
 from made_up_review import CONTENTS
 
+from chromium import ARGUMENTS, CHROMIUM, NO_CHROMIUM
 from datadiet.pages.review import write_review
-
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--disable-quic",
-]
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +24,7 @@ def review_file(tmp_path_factory):
 @pytest.fixture(scope="module")
 def driver():
     if not CHROMIUM.exists():
-        pytest.skip(f"needs Chromium at {CHROMIUM} (Debian: chromium)")
+        pytest.skip(NO_CHROMIUM)
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright (the `test` extra)")
     with playwright.sync_playwright() as driver:
         yield driver
