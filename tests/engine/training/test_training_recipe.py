@@ -66,7 +66,7 @@ def test_small_data_sees_more_epochs_of_smaller_batches() -> None:
         ({"warmup": 1.0}, r"\[0, 1\)"),
         ({"milestones": (0.5, 1.5)}, "between 0 and 1"),
         ({"learning_rate": 0.1}, "no field 'learning_rate'"),
-        ({"momentun": 0.9}, "did you mean 'momentum'"),
+        ({"momentun": 0.9}, "Did you mean 'momentum'"),
     ],
 )
 def test_a_bad_field_is_refused_with_what_to_do(change, words) -> None:
