@@ -9,6 +9,8 @@ mean over the ranks' batches of equal size, as DDP takes it, a filled-up last ba
 
 from __future__ import annotations
 
+import gc
+
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
@@ -52,6 +54,8 @@ def main(epochs: int = 6) -> None:
             )
     if dist.get_rank() == 0:
         print(f"{sampler.scoring_passes} scoring passes took {sampler.scoring_seconds:.2f} s")
+    del model, optimizer
+    gc.collect()  # a wrapped model that outlives its process group can abort the process at its very end
     dist.destroy_process_group()
 
 

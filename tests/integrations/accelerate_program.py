@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from pathlib import Path
@@ -63,5 +64,6 @@ def main() -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     main()
+    gc.collect()  # wrapped models go before their process group
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

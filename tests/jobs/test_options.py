@@ -26,6 +26,8 @@ FUNCTIONS = {
     "suspects": dd.find_suspects,
     "verify": dd.verify,
     "review": dd.review,
+    "export": dd.export,
+    "study": dd.run_study,
 }
 TABLES = {
     "run": groups.RunOptions,
@@ -37,6 +39,8 @@ TABLES = {
     "suspects": groups.SuspectsOptions,
     "verify": groups.VerifyOptions,
     "review": groups.ReviewOptions,
+    "export": groups.ExportOptions,
+    "study": groups.StudyOptions,
 }
 
 

@@ -17,22 +17,20 @@ from datadiet.jobs.options import ExportOptions
 
 @command(
     "export photos/ --kept kept.parquet --to smaller",
-    order="to kept decisions format overwrite no_test shard_size",
+    order="to kept decisions format overwrite no_test shard",
 )
 def export(
     source: Source,
     to: Annotated[Path, typer.Option(help="The folder that is made.")],
     no_test: Annotated[bool, typer.Option("--no-test", help="Leave the test part out.")] = False,
-    shard_size: Annotated[str, typer.Option(help="Largest shard of webdataset.")] = "1GB",
+    shard: Annotated[str, typer.Option("--shard-size", help="Largest shard of webdataset.")] = "1GB",
     as_json: AsJson = False,
     **options: Unpack[ExportOptions],
 ) -> None:
     """Write what stays of a data set, with a manifest; the source is only read."""
     from datadiet.jobs.export import export as export_examples
 
-    size = size_in_bytes(shard_size)
+    options |= {"include_test": not no_test, "shard_size": size_in_bytes(shard), "command": sys.argv}
     with display(options):
-        exported = export_examples(
-            source, to, include_test=not no_test, shard_size=size, command=sys.argv, **options
-        )
+        exported = export_examples(source, to, **options)
     show(as_json, exported.as_dict(), str(exported))

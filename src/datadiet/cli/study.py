@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,10 +12,11 @@ from typing_extensions import Unpack
 from datadiet.cli.command import AsJson, command
 from datadiet.cli.printing import display, print_plan, print_studies, print_study, show
 from datadiet.foundation.errors import BadInputError
-from datadiet.jobs.options import StudyOptions
+from datadiet.foundation.options import picked
+from datadiet.jobs.options import ContextOptions, StudyOptions
 
 
-@command("study keep-fraction digits --scale smoke", order="list_ scale plan seed")
+@command("study keep-fraction digits --scale smoke", order="list_ scale plan seed out")
 def study(
     name: Annotated[str | None, typer.Argument(help="Which study; see --list.")] = None,
     source: Annotated[str | None, typer.Argument(help="The data, as for run.")] = None,
@@ -24,7 +24,6 @@ def study(
     plan: Annotated[
         bool, typer.Option("--plan", help="Print the runs and their cost; start nothing.")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder of the results [WORKSPACE/studies/NAME].")] = None,
     as_json: AsJson = False,
     **options: Unpack[StudyOptions],
 ) -> None:
@@ -42,13 +41,13 @@ def study(
     chosen = STUDIES[name]
     with display(options):
         if plan:
-            context = open_context(source, **options)
+            context = open_context(source, **picked(ContextOptions, options))
             planned = with_cost(plan_of(chosen, context), context)
             context.setup.close()
             print_plan(name, planned, as_json)
             return
-        asked = shlex.join(["datadiet", *sys.argv[1:]])
-        result = run_study(name, source, out=out, command=asked, **options)
+        options["command"] = shlex.join(["datadiet", *sys.argv[1:]])
+        result = run_study(name, source, **options)
     facts = {
         "study": name,
         "folder": str(result.folder),

@@ -455,18 +455,26 @@ class ExportOptions(LoadOption, WorkspaceOption, DisplayOption, total=False):
         format: same (the source's own), imagefolder, parquet, jsonl, csv, datasets, webdataset; or for other tools:
             ids, files, indices, fiftyone, cleanlab.
         overwrite: Replace a target that is not empty, as a whole.
+        include_test: Write the test part, too, so that the export loads as a whole data set.
+        shard_size: Bytes that a shard of webdataset may have.
         keep_formulas: Leave texts in CSV as they are that a spreadsheet would run.
         scores: The score table: its hash is noted, and cleanlab takes its models' probabilities.
         machine: What models run on, for cleanlab.
+        command: What to note in the manifest as how this was made.
     """
 
-    kept: Path | None
-    decisions: Path | None
+    kept: Path | Any
+    decisions: Path | Any
     format: Annotated[str, Option("same")]
     overwrite: Annotated[bool, Option(False)]
+    include_test: Annotated[bool, Option(True, flag=None)]
+    shard_size: Annotated[
+        int, Option(1 << 30, least=1 << 16, must="a shard needs at least 65,536 bytes", flag=None)
+    ]
     keep_formulas: Annotated[bool, Option(False)]
-    scores: Path | None
+    scores: str | Path | None
     machine: Annotated[Mapping[str, Any] | None, Option(flag=None, flags=MachineOptions, panel="Machine")]
+    command: Annotated[Sequence[str] | None, Option(flag=None)]
 
 
 class AgreeOptions(RuleOption, WindowFlags, SeedOption, total=False):
@@ -483,11 +491,23 @@ class AgreeOptions(RuleOption, WindowFlags, SeedOption, total=False):
     any_data: Annotated[bool, Option(False)]
 
 
-class StudyOptions(SeedOption, LoadOption, TrainingOptions, total=False):
-    """Options of `datadiet.run_study`.
+class ContextOptions(SeedOption, LoadOption, TrainingOptions, total=False):
+    """Options of a study's context.
 
     Args:
         scale: smoke, fast or paper: seeds, epochs and sizes.
     """
 
     scale: Annotated[str, Option("fast")]
+
+
+class StudyOptions(ContextOptions, total=False):
+    """Options of `datadiet.run_study`.
+
+    Args:
+        out: Folder of the results [WORKSPACE/studies/NAME].
+        command: The command line that asked for it, for the record.
+    """
+
+    out: str | Path | None
+    command: Annotated[str | None, Option(flag=None)]

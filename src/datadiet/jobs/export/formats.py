@@ -16,8 +16,6 @@ from datadiet.foundation.registry import Registry
 from datadiet.jobs.export.plan import Plan
 from datadiet.jobs.export.rows import LabelColumn, lie_in_files
 
-DEFAULT_SHARD_SIZE = 1 << 30
-
 
 @dataclass(frozen=True)
 class Origin:
@@ -112,7 +110,7 @@ class Job:
     folder: Path
     advance: Callable[[int], Any]
     format: str
-    shard_size: int = DEFAULT_SHARD_SIZE
+    shard_size: int = 1 << 30
     keep_formulas: bool = False
     scores: Any = None
     machine: Mapping[str, Any] = field(default_factory=dict)

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy.typing as npt
 import pyarrow.compute as pc
+from typing_extensions import Unpack
 
 from datadiet.data import Examples, load
 from datadiet.data.arrow import chunks_of, one_array
 from datadiet.foundation.atomic import check_target, whole_folder
 from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.options import with_options
 from datadiet.foundation.progress import ProgressDisplay
-from datadiet.jobs.decisions import Decisions
 from datadiet.jobs.export.formats import (
-    DEFAULT_SHARD_SIZE,
     FORMATS,
     Job,
     WriteResult,
@@ -27,7 +26,7 @@ from datadiet.jobs.export.formats import (
 from datadiet.jobs.export.manifest import write_classes, write_manifest
 from datadiet.jobs.export.plan import make_plan, sha256_of
 from datadiet.jobs.export.rows import LabelColumn, content_sizes
-from datadiet.jobs.keep import Kept
+from datadiet.jobs.options import ExportOptions
 from datadiet.scores import ScoreTable
 
 
@@ -82,42 +81,13 @@ class Exported:
         )
 
 
-def export(
-    source: Any,
-    to: str | Path,
-    *,
-    kept: str | Path | Kept | npt.ArrayLike | None = None,
-    decisions: str | Path | Decisions | Mapping[str, Any] | None = None,
-    format: str = "same",
-    overwrite: bool = False,
-    include_test: bool = True,
-    shard_size: int = DEFAULT_SHARD_SIZE,
-    keep_formulas: bool = False,
-    scores: str | Path | None = None,
-    workspace: str | Path | None = None,
-    load_options: Mapping[str, Any] | None = None,
-    machine: Mapping[str, Any] | None = None,
-    command: Sequence[str] | None = None,
-    display: ProgressDisplay | None = None,
-) -> Exported:
+@with_options(workspace=None)
+def export(source: Any, to: str | Path, **options: Unpack[ExportOptions]) -> Exported:
     """Write what stays of a data set into a new folder, with a manifest; the source is only read.
 
     Args:
         source: the data, as for `datadiet.load`, or `Examples`.
         to: the folder that is made.
-        kept: ids that stay, or the file that holds them; all that are not dropped if left out.
-        decisions: what people decided, or the file that holds it.
-        format: one of `FORMATS`; "same" is the source's own.
-        overwrite: replace a folder that is there, by one rename.
-        include_test: write the test part, too, so that the export loads as a whole data set.
-        shard_size: bytes that a shard of "webdataset" may have.
-        keep_formulas: leave texts in CSV as they are that a spreadsheet would run.
-        scores: the score table that the ids come from: its hash is noted; "cleanlab" takes its models.
-        workspace: where these models are; the table's own if left out.
-        load_options: arguments of `datadiet.load`; with `Examples`, those they were loaded with.
-        machine: arguments of `datadiet.engine.setup.prepare`, for "cleanlab".
-        command: what to note in the manifest as how this was made.
-        display: where progress is shown.
 
     Raises:
         BadInputError: what stays cannot be told, belongs to other data, or cannot be written in that format;
@@ -132,36 +102,35 @@ def export(
         >>> print(export(examples, folder, kept=examples.train.ids[:3], format="jsonl").kept)
         3
     """
+    format, load_options = options["format"], dict(options["load_options"] or {})
+    kept, decisions, scores = options["kept"], options["decisions"], options["scores"]
     card = FORMATS[format]
-    if shard_size < 1 << 16:
-        raise BadInputError(f"shard_size is {shard_size} bytes; a shard needs at least 65,536.")
     if card.needs_scores and scores is None:
         raise BadInputError(
             f"The format {format} needs the score table whose models give probabilities (--scores)."
         )
-    options = dict(load_options or {})
     read = [Path(given) for given in (kept, decisions, scores) if isinstance(given, str | Path)]
     if isinstance(source, str | Path) and Path(source).expanduser().exists():
-        check_target(to, overwrite, [Path(source).expanduser(), *read])  # before the data is read
+        check_target(to, options["overwrite"], [Path(source).expanduser(), *read])  # before the data is read
     if isinstance(source, Examples):
         examples = source
     else:
         # Nothing is decoded that is only copied.
-        examples = load(source, **({} if card.needs_scores else {"memory_limit": 0}) | options)
-    origin = origin_of(examples, options.get("test"))
-    target = check_target(to, overwrite, [*origin.paths, *read])
+        examples = load(source, **({} if card.needs_scores else {"memory_limit": 0}) | load_options)
+    origin = origin_of(examples, load_options.get("test"))
+    target = check_target(to, options["overwrite"], [*origin.paths, *read])
     label = LabelColumn(examples)
     check_format(examples, label, origin.form if format == "same" else format)
     if kept is None and decisions is None and card.needs_scores:
         kept = examples.train.ids
-    plan = make_plan(examples, kept, decisions, include_test and not card.train_only)
+    plan = make_plan(examples, kept, decisions, options["include_test"] and not card.train_only)
     plan.facts["scores_sha256"] = plan.facts.get("kept", {}).get("scores_sha256")
     if scores is not None:
         ScoreTable.read(scores).check_data(examples.fingerprint)
         plan.facts["scores_sha256"] = sha256_of(scores)
     if target.exists():
         _refuse_linked_images(target, examples)
-    display = display or ProgressDisplay(enabled=False)
+    display = options["display"] or ProgressDisplay(enabled=False)
     content = content_sizes(examples.train)
     with whole_folder(target) as folder:
         with display.step("export", sum(map(len, plan.parts)), unit="examples/s") as advance:
@@ -172,10 +141,10 @@ def export(
                 folder,
                 advance,
                 format,
-                shard_size,
-                keep_formulas,
+                options["shard_size"],
+                options["keep_formulas"],
                 scores,
-                {**(machine or {}), "workspace": workspace},
+                {**(options["machine"] or {}), "workspace": options["workspace"]},
             )
             result = card.write(job)
         sizes = {
@@ -184,7 +153,7 @@ def export(
             "bytes_on_disk": sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
         }
         write_classes(job, result)
-        write_manifest(job, result, sizes, command)
+        write_manifest(job, result, sizes, options["command"])
     return _outcome(target, job, result, sizes)
 
 

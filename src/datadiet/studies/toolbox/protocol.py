@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,20 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from matplotlib.figure import Figure
+from typing_extensions import Unpack
 
+from datadiet.engine.options import TrainingOptions
 from datadiet.engine.reloading import read_examples
 from datadiet.engine.setup import prepare
 from datadiet.engine.training.dynamic import refuse_dynamic
 from datadiet.engine.training.loop import TrainingLoop
-from datadiet.engine.training.recipe import Recipe
 from datadiet.foundation.atomic import atomic_file, atomic_path, write_json
 from datadiet.foundation.errors import BadInputError, DataDietError
+from datadiet.foundation.options import picked, with_options
 from datadiet.foundation.registry import Registry
-from datadiet.jobs.checks import check_folder
+from datadiet.jobs.checks import results_folder
 from datadiet.jobs.export.rows import neutralised
+from datadiet.jobs.options import ContextOptions, StudyOptions
 from datadiet.pages.report.canvas import as_png, as_svg, drawing_style
 from datadiet.studies.toolbox.claims import Claim, Finding, judge
 from datadiet.studies.toolbox.context import StudyContext
@@ -154,67 +158,40 @@ def retraining_plan(
     ]
 
 
-def open_context(
-    source: Any,
-    *,
-    scale: str = "fast",
-    seed: int = 0,
-    recipe: str | Recipe | None = None,
-    workspace: str | Path = "runs",
-    load_options: Mapping[str, Any] | None = None,
-    **options: Any,
-) -> StudyContext:
-    """Everything a study works with.
+@with_options(recipe=None)
+def open_context(source: Any, **options: Unpack[ContextOptions]) -> StudyContext:
+    """Everything a study works with; studies share the runs of a workspace.
+
+    The recipe is "paper" at the scale of that name and "fast" at any other, unless given.
 
     Args:
         source: anything that `datadiet.load` takes, or `Examples`.
-        scale: "smoke", "fast" or "paper"; the recipe is "paper" with the last and "fast" otherwise, unless given.
-        seed: base of all seeds.
-        recipe: another recipe.
-        workspace: where runs live; studies share them.
-        load_options: further arguments of `datadiet.load`.
-        options: further arguments of `datadiet.engine.setup.prepare`.
     """
-    chosen = SCALES[scale]
-    examples = read_examples(source, load_options, options.get("display"))
-    named = recipe if recipe is not None else ("paper" if scale == "paper" else "fast")
-    machine: dict[str, Any] = {key: options[key] for key in ("memory_limit", "num_workers") if key in options}
-    setup = prepare(examples, named, workspace=workspace, **options)
+    chosen = SCALES[options["scale"]]
+    examples = read_examples(source, options["load_options"], options["display"])
+    options["recipe"] = options["recipe"] or ("paper" if options["scale"] == "paper" else "fast")
+    setup = prepare(examples, **picked(TrainingOptions, options))
     refuse_dynamic(setup.recipe, "Studies begin with")
-    return StudyContext(setup, chosen, seed, machine=machine)
+    machine = {"memory_limit": options["memory_limit"], "num_workers": options["num_workers"]}
+    return StudyContext(setup, chosen, options["seed"], machine=machine)
 
 
-def run_study(
-    name: str,
-    source: Any,
-    *,
-    out: str | Path | None = None,
-    workspace: str | Path = "runs",
-    command: str | None = None,
-    **options: Any,
-) -> StudyResult:
+@with_options(recipe=None)
+def run_study(name: str, source: Any, **options: Unpack[StudyOptions]) -> StudyResult:
     """Carry out a study: plan, train what is missing, measure, draw, judge the claims.
 
     Args:
         name: of the study, see `STUDIES`.
         source: anything that `datadiet.load` takes, or `Examples`.
-        out: folder of the results; None for `workspace/studies/<name>`.
-        workspace: where runs live.
-        command: the command line that asked for it, for the record.
-        options: further arguments of `open_context`.
 
     Raises:
         BadInputError: no such study, or data that it cannot be done on.
         KeyboardInterrupt: passed on after what was measured so far was written, marked as partial.
     """
     chosen = STUDIES[name]
-    folder = Path(out) if out is not None else Path(workspace) / "studies" / name
-    check_folder(folder)
-    context = open_context(source, workspace=workspace, **options)
-    try:
-        return carry_out(chosen, context, folder, command)
-    finally:
-        context.close()
+    folder = results_folder(options["out"], options["workspace"], f"studies/{name}")
+    with closing(open_context(source, **picked(ContextOptions, options))) as context:
+        return carry_out(chosen, context, folder, options["command"])
 
 
 def plan_of(study: Study, context: StudyContext) -> list[Planned]:
