@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -82,3 +84,33 @@ def test_the_snippets_of_contributing_run_one_after_the_other(tmp_path: Path) ->
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.endswith("('brier',) 1438\n")
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "named"),
+    [
+        (
+            "data/load.py",
+            "from datadiet.jobs.run import run as _run",
+            "datadiet.data.load -> datadiet.jobs.run",
+        ),
+        ("pages/text.py", "from datadiet.pages.report.page import render_page as _page", ".text -> .report"),
+    ],
+    ids=["up", "in a circle"],
+)
+def test_an_import_that_goes_up_or_round_is_named(file: str, line: str, named: str, tmp_path: Path) -> None:
+    shutil.copytree(HOUSE, tmp_path / "datadiet", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    program = (
+        "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())"
+    )
+    linter = [sys.executable, "-c", program, "--no-cache", "--no-logo"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    clean = subprocess.run(linter, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert clean.returncode == 0, clean.stdout
+    with (tmp_path / "datadiet" / file).open("a", encoding="utf-8") as stream:
+        stream.write(f"\n{line}\n")
+    broken = subprocess.run(
+        linter, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert broken.returncode == 1 and named in broken.stdout, broken.stdout

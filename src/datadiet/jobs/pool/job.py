@@ -137,26 +137,26 @@ def pool(base: Any, pool: Any, **options: Unpack[PoolOptions]) -> Pooled:
         for note in rows.notes:
             setup.display.say(note)
         own = rows.confidence if rows.weak or confidence is not None else None
-        opinion = None
+        predicted = None
         if by != "random" or (min_confidence is not None and own is None) or not rows.weak:
-            opinion = predict_pool(setup, rows, seeds, seed, picked(MachineOptions, options))
-            if by != "random" and by not in opinion.hardness:
+            predicted = predict_pool(setup, rows, seeds, seed, picked(MachineOptions, options))
+            if by != "random" and by not in predicted.hardness:
                 raise BadInputError(
-                    f"The task '{examples.task}' has no {by}; use {', '.join(opinion.hardness)}."
+                    f"The task '{examples.task}' has no {by}; use {', '.join(predicted.hardness)}."
                 )
-        sure = own if own is not None else opinion.confidence if opinion is not None else None
+        sure = own if own is not None else predicted.confidence if predicted is not None else None
         eligible = np.ones(len(rows.part), dtype=bool)
         if min_confidence is not None:
             assert sure is not None
             eligible = sure >= min_confidence  # a confidence that is missing is not enough
         _enough(rows, int(eligible.sum()), pick, min_confidence)
-        hardness = None if opinion is None or by == "random" else opinion.hardness[by]
+        hardness = None if predicted is None or by == "random" else predicted.hardness[by]
         places = _picked(rows.part.ids, hardness, eligible, pick, end=end, window=window, seed=seed)
         asked = {name: options[name] for name in ("by", "end", "window", "min_confidence", "seeds", "seed")}
         facts = {**asked, "recipe": setup.recipe.to_dict(), "command": list(options["command"] or ())}
-        data = _facts(setup, rows, opinion, eligible, places, facts)
+        data = _facts(setup, rows, predicted, eligible, places, facts)
         if setup.accelerator.is_main_process:
-            write_pooled(folder, examples, rows, opinion, hardness, eligible, places, data)
+            write_pooled(folder, examples, rows, predicted, hardness, eligible, places, data)
     scores = None if hardness is None else hardness[places]
     return Pooled(rows.part.ids[places], scores, data, folder)
 
@@ -200,7 +200,7 @@ def _picked(
 def _facts(
     setup: Setup,
     rows: PoolRows,
-    opinion: PoolPrediction | None,
+    predicted: PoolPrediction | None,
     eligible: np.ndarray,
     places: np.ndarray,
     facts: Mapping[str, Any],
@@ -210,8 +210,8 @@ def _facts(
     if not eligible.all():
         left_out[NOT_SURE] = int((~eligible).sum())
     agree = None
-    if rows.weak and opinion is not None and examples.task in ("classification", "intent_slots"):
-        agree = float((opinion.prediction[places] == rows.part.labels[places]).mean())
+    if rows.weak and predicted is not None and examples.task in ("classification", "intent_slots"):
+        agree = float((predicted.prediction[places] == rows.part.labels[places]).mean())
     names = examples.class_names
     counted = Counter(rows.part.labels[places].tolist()) if rows.weak and len(names) > 1 else Counter()
     return {
@@ -229,7 +229,7 @@ def _facts(
         "n_picked": len(places),
         "picked_by_class": {names[label]: count for label, count in sorted(counted.items())},
         "models_agree_with_hypotheses": agree,
-        "weights": [] if opinion is None else list(opinion.weights),
+        "weights": [] if predicted is None else list(predicted.weights),
         "notes": list(rows.notes),
         **facts,
     }

@@ -61,8 +61,8 @@ def write_pooled(
         if rows.weak:
             _write_augmented(folder / AUGMENTED, examples, rows, hardness, np.sort(places))
         else:
-            said = _said_of(examples, prediction, hardness, places)
-            _write_to_label(folder, examples, rows, said, places)
+            model_columns = _model_columns(examples, prediction, hardness, places)
+            _write_to_label(folder, examples, rows, model_columns, places)
         status = np.full(len(rows.dataset), "not picked", dtype=object)
         status[rows.part.ids[~eligible]] = NOT_SURE
         status[rows.part.ids[places]] = "picked"
@@ -154,7 +154,7 @@ def _with_origin(table: Any, origin: str, ids: np.ndarray, scores: np.ndarray | 
     return pa.table(dict(zip([*table.column_names, ORIGIN], arrays, strict=True))).cast(schema)
 
 
-def _said_of(
+def _model_columns(
     examples: Examples, prediction: PoolPrediction | None, hardness: np.ndarray | None, places: np.ndarray
 ) -> dict[str, Any]:
     """Columns of score, confidence and prediction, as far as there are any."""
@@ -170,7 +170,7 @@ def _said_of(
 
 
 def _write_to_label(
-    folder: Path, examples: Examples, rows: PoolRows, said: Mapping[str, Any], places: np.ndarray
+    folder: Path, examples: Examples, rows: PoolRows, model_columns: Mapping[str, Any], places: np.ndarray
 ) -> None:
     """What to label next, the first first: all columns of the pool; in the CSV without images."""
     chosen = rows.part.take(np.sort(places))
@@ -179,7 +179,7 @@ def _write_to_label(
     columns: dict[str, Any] = {
         "rank": pa.array(np.arange(1, len(places) + 1)),
         "id": pa.array(rows.part.ids[places]),
-        **said,
+        **model_columns,
     }
     for name in pool.column_names:
         columns[name if name not in columns else f"pool_{name}"] = pool.column(name)
@@ -212,13 +212,15 @@ def _write_scored(
 ) -> None:
     """Every row of the pool: whether it was picked, or why it could not be, and what the models say of it."""
     usable = np.arange(len(rows.part.ids))
-    said = _said_of(examples, prediction, hardness, usable)
+    model_columns = _model_columns(examples, prediction, hardness, usable)
     if prediction is not None:
-        said |= {f"by_{name}": pa.array(values, pa.float64()) for name, values in prediction.hardness.items()}
+        model_columns |= {
+            f"by_{name}": pa.array(values, pa.float64()) for name, values in prediction.hardness.items()
+        }
     where = np.full(len(status), -1)
     where[rows.part.ids] = usable
     index = pa.array(where, mask=where < 0)
     columns = {"id": pa.array(np.arange(len(status))), "status": pa.array(status.tolist(), pa.string())}
-    columns |= {name: column.take(index) for name, column in said.items()}
+    columns |= {name: column.take(index) for name, column in model_columns.items()}
     with atomic_path(path) as temporary:
         pq.write_table(pa.table(columns), temporary)
