@@ -41,9 +41,11 @@ def test_the_result_is_the_accuracy_of_the_final_weights(tiny) -> None:
     model.eval()
     batch = next(iter(tiny.test.epoch(batch_size=1_000)))
     with torch.no_grad():
-        correct = model(batch.inputs).argmax(1) == batch.targets
+        predicted = model(batch.inputs).argmax(1)
+    correct = predicted == batch.targets
     assert run.result["accuracy"] == pytest.approx(correct.float().mean().item())
     assert run.test_predictions()["correct"].tolist() == correct.tolist()
+    assert run.test_predictions()["prediction"].tolist() == predicted.tolist()
 
 
 @pytest.mark.parametrize("step", [1, 8, 11, 17, 31])
