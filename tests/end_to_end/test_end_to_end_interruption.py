@@ -61,7 +61,7 @@ def killed(calm, arguments, kills, seed):
     moments, done = random.Random(seed), 0
     while done < kills:
         child = start(arguments)
-        status = wait(child, moments.uniform(0.1, 0.9) * seconds)
+        status = wait(child, moments.uniform(0.1, 0.7) * seconds)
         if status is not None:
             return {"status": status, "kills": done}
         os.kill(child, signal.SIGKILL)
