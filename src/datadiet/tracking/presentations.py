@@ -173,7 +173,8 @@ def detached(outputs: Any) -> Any:
 class PresentationLog:
     """Every presentation of the epoch under way, one row each, on the device where it was measured.
 
-    An update appends a copy: nothing is looked up, sorted or moved between devices before the epoch ends.
+    An update is one copy into a buffer that doubles when full: nothing is looked up, sorted or moved between
+    devices before the epoch ends.
 
     Args:
         measures: names of the real measures to keep.
@@ -181,28 +182,58 @@ class PresentationLog:
 
     def __init__(self, measures: tuple[str, ...]) -> None:
         self.measures = measures
-        self.device = torch.device("cpu")  # where the last update's logits were, also in an epoch before
-        self.clear()
+        self._ids = _Rows(torch.empty(0, dtype=torch.int64))
+        self._values = _Rows(torch.empty(0, len(measures) + len(_WHOLE)))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the last update's logits were, also in an epoch before."""
+        return self._values.buffers[-1].device
 
     def add(self, ids: torch.Tensor, measures: dict[str, torch.Tensor], targets: torch.Tensor) -> None:
         """Append one batch: ids (batch,), measures (batch,) each, targets (batch,)."""
         columns = [measures[name].float() for name in (*self.measures, "prediction", "correct")]
-        self.extend(ids.clone(), torch.stack([*columns, targets.float()], dim=1))
+        self.extend(ids, torch.stack([*columns, targets.float()], dim=1))
 
     def extend(self, ids: torch.Tensor, values: torch.Tensor) -> None:
-        """Append rows: ids (rows,) int64, values (rows, measures + 3) float32, each on any device."""
-        self._ids.append(ids)
-        self._values.append(values)
-        self.device = values.device
+        """Append a copy of rows: ids (rows,) int64, values (rows, measures + 3) float32, each on any device."""
+        self._ids.extend(ids)
+        self._values.extend(values)
 
     def clear(self) -> None:
-        """Forget every row."""
-        self._ids = [torch.empty(0, dtype=torch.int64)]
-        self._values = [torch.empty(0, len(self.measures) + len(_WHOLE))]
+        """Forget every row; buffers that are in use keep their room."""
+        self._ids.clear()
+        self._values.clear()
 
     def rows(self) -> tuple[torch.Tensor, torch.Tensor]:
         """All rows in order, on the CPU: ids (rows,) int64, values (rows, measures + 3) float32."""
-        return joined_on_cpu(self._ids), joined_on_cpu(self._values)
+        return self._ids.on_cpu(), self._values.on_cpu()
+
+
+class _Rows:
+    """Rows in buffers that double when full, a new one whenever the device changes."""
+
+    def __init__(self, empty: torch.Tensor) -> None:
+        self.buffers, self.lengths = [empty], [0]
+
+    def extend(self, rows: torch.Tensor) -> None:
+        if self.buffers[-1].device != rows.device:
+            self.buffers.append(rows.new_empty((0, *rows.shape[1:])))
+            self.lengths.append(0)
+        buffer, length = self.buffers[-1], self.lengths[-1]
+        needed = length + len(rows)
+        if needed > len(buffer):
+            larger = buffer.new_empty((max(4096, needed, 2 * len(buffer)), *buffer.shape[1:]))
+            larger[:length] = buffer[:length]
+            self.buffers[-1] = buffer = larger
+        buffer[length:needed] = rows
+        self.lengths[-1] = needed
+
+    def clear(self) -> None:
+        self.buffers, self.lengths = self.buffers[-1:], [0]
+
+    def on_cpu(self) -> torch.Tensor:
+        return joined_on_cpu(buffer[:n] for buffer, n in zip(self.buffers, self.lengths, strict=True))
 
 
 def joined_on_cpu(parts: Iterable[torch.Tensor]) -> torch.Tensor:
@@ -245,9 +276,11 @@ def collapse(
         positions: (rows,) place in 0 .. count - 1 of each presentation's example.
         count: number of examples.
     """
+    presentations = np.bincount(positions, minlength=count)
+    if presentations.max(initial=0) <= 1:
+        return _collapse_single(measures, values, positions, presentations)
     order = np.argsort(positions, kind="stable")  # stable: presentations of one example stay in their order
     values, positions = values[order], positions[order]
-    presentations = np.bincount(positions, minlength=count)
     examples = np.flatnonzero(presentations)
     ends = presentations[examples].cumsum() - 1
     starts = ends + 1 - presentations[examples]
@@ -274,6 +307,29 @@ def collapse(
         spread(right[starts], bool),
         spread(np.logical_or.reduceat(right, starts), bool),
         spread(np.add.reduceat(lost, starts), np.int64),
+    )
+
+
+def _collapse_single(
+    measures: tuple[str, ...],
+    values: NDArray[np.float32],
+    positions: NDArray[np.int64],
+    presentations: NDArray[np.int64],
+) -> EpochRows:
+    """`collapse` of an epoch that shows no example twice, as most do: every row is put in its place."""
+    columns = np.zeros((values.shape[1], len(presentations)), np.float32)
+    columns[:, positions] = values.T
+    *real, prediction, correct, target = columns
+    right = correct > 0
+    return EpochRows(
+        presentations,
+        dict(zip(measures, real, strict=True)),
+        prediction.astype(np.int64),
+        target.astype(np.int64),
+        right,
+        right,
+        right,
+        np.zeros(len(presentations), np.int64),
     )
 
 
