@@ -117,13 +117,14 @@ class ExampleIds:
             BadInputError: an unknown id.
         """
         if self.explicit is None or self.last - self.first == self.count - 1:
-            places = ids - self.first
+            places = ids - self.first if self.first else ids
             # Read as unsigned, a negative place is larger than any: one look finds both.
-            unknown = places.view(np.uint64) >= self.count
+            unsigned = places.view(np.uint64)
+            unknown = unsigned >= self.count if unsigned.max(initial=0) >= self.count else None
         else:
             places = np.searchsorted(self.explicit, ids)
             unknown = self.explicit[np.minimum(places, self.count - 1)] != ids
-        if unknown.any():
+        if unknown is not None and unknown.any():
             raise BadInputError(
                 f"id {ids[np.argmax(unknown)]} is not one of the {self.owner}'s {self.count} ids "
                 f"({self.first} to {self.last}); ids are positions in the whole data set, not places in the loader."
