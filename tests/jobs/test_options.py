@@ -84,6 +84,7 @@ def test_an_unknown_keyword_is_refused_with_the_nearest_one(verb: str) -> None:
         ("score_seeds", 0, "score_seeds is 0"),
         ("seed", -1, "seed is -1; it must be 0 or above"),
         ("tolerance", 101, "percentage points"),
+        ("tolerance", -1.0, "tolerance is -1; it is in percentage points"),
         ("tolerance", float("nan"), "percentage points"),
         ("num_workers", -1, "num_workers is -1"),
         ("checkpoint_every", -1.0, "checkpoint_every"),

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from datadiet.foundation.errors import BadInputError
-from datadiet.selection import explain_auto, hardest_rows, mixture, select
+from datadiet.selection import explain_auto, hardest_rows, mixture, rule_cards, select
 from datadiet.selection.ordered import beta_parameters, default_beta, score_strata
 from datadiet.selection.sizes import equal_quotas, rounded_share
 
@@ -363,3 +363,8 @@ def test_auto_does_what_it_explains_in_every_form():
         for form in ({}, {"per_class": True}):
             found = select(**data, keep=keep, rule="auto", seed=2, **form)
             assert found.tolist() == select(**data, keep=keep, rule=rule, seed=2, **form).tolist()
+
+
+def test_rules_are_listed_from_the_plain_ones_to_the_one_that_chooses_among_them() -> None:
+    listed = [card.name for card in rule_cards()]
+    assert listed[:4] == ["hardest", "easiest", "window", "random"] and listed[-1] == "auto"

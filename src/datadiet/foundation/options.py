@@ -99,7 +99,8 @@ class Option:
         )
         if not all(bound is None or compare(value, bound) for bound, compare in bounds):  # nor may it be NaN
             words = self.must or f"it must be {self.least:g} or {'more' if self.least else 'above'}"
-            raise BadInputError(f"{self.name} is {value}; {words}.")
+            shown = f"{value:g}" if isinstance(value, float) else value
+            raise BadInputError(f"{self.name} is {shown}; {words}.")
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> BadInputError:

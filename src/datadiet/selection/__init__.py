@@ -1,5 +1,7 @@
 """Rules of selection: from scores to the ids that stay."""
 
+# Each registers its rules: this order is the one in which they are listed.
+from datadiet.selection import ordered, geometry, neighbours, dispatch  # noqa: F401  # isort: skip
 from datadiet.selection.dispatch import AutoChoice, explain_auto, select
 from datadiet.selection.neighbours import nearest_neighbours
 from datadiet.selection.ordered import hardest_rows, mixture
