@@ -186,11 +186,11 @@ def test_files_over_the_memory_share_are_mapped_from_the_cache(tmp_path, monkeyp
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     reference = dd.load(write(tmp_path / "a.csv"))
     monkeypatch.setattr(
-        "datadiet.data.sources.files.psutil.virtual_memory", lambda: type("M", (), {"available": 4})
+        "datadiet.data.sources.tables.psutil.virtual_memory", lambda: type("M", (), {"available": 4})
     )
-    from datadiet.data.sources.files import read_tables
+    from datadiet.data.sources.tables import Reading, read_tables
 
-    rows = read_tables([tmp_path / "a.csv"])
+    rows, _ = read_tables([tmp_path / "a.csv"], Reading())
     assert rows.cache_files
     monkeypatch.undo()
     assert dd.load(rows).fingerprint == reference.fingerprint

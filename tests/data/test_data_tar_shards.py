@@ -69,7 +69,7 @@ def test_large_shards_are_mapped_from_disk(tmp_path, pictures, monkeypatch):
     class Memory:
         available = 4
 
-    monkeypatch.setattr("datadiet.data.sources.files.psutil.virtual_memory", lambda: Memory)
+    monkeypatch.setattr("datadiet.data.sources.tables.psutil.virtual_memory", lambda: Memory)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     large = dd.load(tmp_path)
     monkeypatch.undo()

@@ -80,6 +80,8 @@ def load(
     if test is not None:
         other = open_source(test)
         opened.test, opened.test_base = other.train, other.base
+        opened.notes += other.notes
+        opened.origin = opened.origin.with_test(other.origin)
     parts = opened.parts()
     roles = find_roles(opened.train, inputs=input, label=label, task=task, tags=tags)
     raw = _read_labels(RawExamples(roles, parts, tuple(opened.notes)))
@@ -104,6 +106,7 @@ def load(
         left_out_test=tuple(sorted(raw.parts[1].bad)) if len(parts) > 1 else (),
         task=roles.task,
         output_names=raw.output_names,
+        origin=opened.origin,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,18 @@ import numpy as np
 
 from datadiet.data.arrow import dataset_of
 from datadiet.data.columns.raw import RawPart
-from datadiet.data.sources import files
-from datadiet.data.sources.folders import classes_of_shards, exported_classes, read_image_folder
+from datadiet.data.origin import Origin
+from datadiet.data.sources.exported import classes_of_shards, exported_classes
+from datadiet.data.sources.folders import read_image_folder
 from datadiet.data.sources.objects import from_arrays, from_map_style
+from datadiet.data.sources.parts import TEST_WORDS, Parts, find_parts, find_shards
+from datadiet.data.sources.shards import is_shard, read_shards
+from datadiet.data.sources.tables import Reading, read_tables, table_format
 from datadiet.foundation.errors import BadInputError
 
 BUILT_IN = ("digits",)
+_AS_FOUND = Reading()
+_IN_MEMORY = Origin()
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
@@ -37,6 +43,7 @@ class Source:
     base: Path | None = None  # the folder that paths in its columns are relative to
     test_base: Path | None = None
     notes: list[str] = field(default_factory=list)
+    origin: Origin = field(default_factory=Origin)
 
     def parts(self) -> tuple[RawPart, ...]:
         """The train part, and the test part where there is one.
@@ -53,14 +60,14 @@ class Source:
         return tuple(given)
 
 
-def open_source(source: Any) -> Source:
-    """Read a built-in name, a path, a hub id, a data set object or arrays.
+def open_source(source: Any, reading: Reading = _AS_FOUND) -> Source:
+    """Read a built-in name, a path, a hub id, a data set object or arrays; `reading` says how tables are read.
 
     Raises:
         BadInputError: it does not exist, cannot be read, or is nothing that can be a source.
     """
     if isinstance(source, str | Path):
-        return _open_name(source)
+        return _open_name(source, reading)
     if isinstance(source, datasets.DatasetDict):
         return _from_splits(source, "dataset", "a datasets.DatasetDict")
     if isinstance(source, datasets.Dataset):
@@ -84,49 +91,75 @@ def open_source(source: Any) -> Source:
     )
 
 
-def _open_name(source: str | Path) -> Source:
+def _open_name(source: str | Path, reading: Reading) -> Source:
     if source == "digits":
         return _digits()
     path = Path(source).expanduser()
     if path.is_file():
-        if not files.is_shard(path) and files.table_format(path) is None:
+        if not is_shard(path) and table_format(path) is None:
             raise BadInputError(
                 f"'{path}' is no table; give a .parquet, .csv, .tsv, .jsonl, .json or .tar file, or a folder."
             )
-        rows = files.read_shards([path]) if files.is_shard(path) else files.read_tables([path])
-        return Source(rows, None, path.name.split(".")[0], str(path), path.parent)
+        rows, notes = (read_shards([path]), []) if is_shard(path) else read_tables([path], reading)
+        origin = _table_origin(path, {"train": [path]})
+        return Source(rows, None, path.name.split(".")[0], str(path), path.parent, notes=notes, origin=origin)
     if path.is_dir():
-        return _open_folder(path)
+        return _open_folder(path, reading)
     # What begins with a dot, a slash or a tilde, or has a backslash in it, is no hub id either.
-    if isinstance(source, Path) or files.table_format(path) or not _HUB_ID.fullmatch(source):
+    if isinstance(source, Path) or table_format(path) or not _HUB_ID.fullmatch(source):
         raise BadInputError(f"There is no file or folder '{source}'; check the path.")
     return _open_hub(str(source))
 
 
-def _open_folder(folder: Path) -> Source:
+def _open_folder(folder: Path, reading: Reading) -> Source:
     name = folder.resolve().name
+    origin = Origin("datasets", (folder,))
     if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
         try:
             saved = datasets.load_from_disk(str(folder))
         except Exception as error:  # whatever a damaged folder leads `datasets` to raise
             raise BadInputError(f"'{folder}' cannot be read by datasets: {_first_line(error)}") from error
         if isinstance(saved, datasets.DatasetDict):
-            return _from_splits(saved, name, str(folder))
-        return Source(saved, None, name, str(folder))
-    parts, read, classes_of = files.find_parts(folder), files.read_tables, exported_classes
+            return _from_splits(saved, name, str(folder), origin)
+        return Source(saved, None, name, str(folder), origin=origin)
+    parts, classes_of = find_parts(folder), exported_classes
     if not parts:
-        parts, read, classes_of = files.find_shards(folder), files.read_shards, classes_of_shards
+        parts, classes_of = find_shards(folder), classes_of_shards
     if not parts:
-        train, held_out, notes = read_image_folder(folder)
-        return Source(train, held_out, name, str(folder), notes=notes)
-    classes = classes_of(folder)
-    opened = Source(classes.named(read(parts["train"])), None, name, str(folder), parts["train"][0].parent)
-    test = next((parts[word] for word in files.TEST_WORDS if word in parts), None)
+        train, held_out, notes, origin = read_image_folder(folder)
+        return Source(train, held_out, name, str(folder), notes=notes, origin=origin)
+    classes, notes = classes_of(folder), []
+
+    def read(paths: Sequence[Path]) -> datasets.Dataset:
+        if is_shard(paths[0]):
+            return classes.named(read_shards(paths))
+        rows, said = read_tables(paths, reading)
+        notes.extend(said)
+        return classes.named(rows)
+
+    opened = Source(read(parts["train"]), None, name, str(folder), parts["train"][0].parent, notes=notes)
+    test = next((parts[word] for word in TEST_WORDS if word in parts), None)
+    read_from = {"train": parts["train"]} | ({"test": test} if test is not None else {})
+    opened.origin = _table_origin(folder, read_from)
     if test is not None:
-        opened.test, opened.test_base = classes.named(read(test)), test[0].parent
+        opened.test, opened.test_base = read(test), test[0].parent
         if not test[0].name.lower().startswith("test"):
             opened.notes.append(f"The test part is '{test[0].name}'.")
     return opened
+
+
+def _table_origin(path: Path, parts: Parts) -> Origin:
+    """The origin of tables or shards; `path` is what was named."""
+    files = {part: tuple(found) for part, found in parts.items()}
+    if is_shard(files["train"][0]):
+        return Origin("webdataset", (path,), files)
+    forms = {table_format(file) for part in files.values() for file in part}
+    form = (
+        {"parquet": "parquet", "csv": "csv", "json": "jsonl"}[str(forms.pop())]
+        if len(forms) == 1
+        else "mixed"
+    )
+    return Origin(form, (path,), files)
 
 
 def _open_hub(name: str) -> Source:
@@ -160,7 +193,7 @@ def _hub_in_reach() -> bool:
     return True
 
 
-def _from_splits(splits: Any, name: str, source: str) -> Source:
+def _from_splits(splits: Any, name: str, source: str, origin: Origin = _IN_MEMORY) -> Source:
     """The train and test splits of a `datasets.DatasetDict`."""
     if not splits:
         raise BadInputError(f"{source} holds no splits; give at least a train split.")
@@ -170,7 +203,7 @@ def _from_splits(splits: Any, name: str, source: str) -> Source:
             f"{source} has no split 'train' among {', '.join(splits)}; rename one to 'train'."
         )
     notes, test = [], None
-    for word in files.TEST_WORDS:
+    for word in TEST_WORDS:
         if word not in splits or word == train_name or not len(splits[word]):
             continue
         if not _labels_hidden(splits[word]):
@@ -179,7 +212,7 @@ def _from_splits(splits: Any, name: str, source: str) -> Source:
                 notes.append(f"The test part is the split '{word}'.")
             break
         notes.append(f"The split '{word}' has no labels and is not used.")
-    return Source(splits[train_name], test, name, source, notes=notes)
+    return Source(splits[train_name], test, name, source, notes=notes, origin=origin)
 
 
 def _labels_hidden(split: Any) -> bool:

@@ -9,82 +9,11 @@ from typing import Any
 
 from datadiet.data import TASKS, Examples
 from datadiet.data.examples import IGNORED, TAG_TASKS
-from datadiet.data.sources.files import TEST_WORDS, find_parts, find_shards, is_shard, table_format
-from datadiet.data.sources.folders import image_files, part_folders
+from datadiet.data.origin import Origin
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.registry import Registry
 from datadiet.jobs.export.plan import Plan
 from datadiet.jobs.export.rows import LabelColumn, lie_in_files
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where the rows of a data set lie.
-
-    Args:
-        form: the format of the source, by the name that it is exported by: which one "same" is.
-        paths: files and folders that were read.
-        files: part -> its table files in order, or the images in the order of their ids. The test part is
-            missing where it was held out of the train part; all are where they cannot be told any more.
-        roots: part -> the folder that the class folders of an image folder lie in.
-    """
-
-    form: str
-    paths: tuple[Path, ...] = ()
-    files: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
-    roots: Mapping[str, Path] = field(default_factory=dict)
-
-    def files_of(self, part: str) -> tuple[Path, ...]:
-        """The files with the rows of a part; a held-out part lies in those of the train part."""
-        return self.files.get(part, self.files.get("train", ()))
-
-
-def origin_of(examples: Examples, test: Any = None) -> Origin:
-    """The files of a source, found again as they were when it was loaded; what is in memory is of no file.
-
-    Args:
-        examples: the data.
-        test: the second source that its test part was loaded from, if one was given.
-    """
-    path = Path(examples.source).expanduser()
-    other_path = Path(test).expanduser() if isinstance(test, str | Path) else None
-    other_paths = (other_path,) if other_path is not None and other_path.exists() else ()
-    if examples.source == "digits" or not path.exists():
-        return Origin("datasets", other_paths)
-    found = _origin_of_path(path)
-    if test is not None:
-        other = Origin("datasets") if other_path is None else _origin_of_path(other_path)
-        paths = (*found.paths, *other_paths)
-        if other.form != found.form or "train" not in other.files:
-            return Origin(found.form, paths)
-        roots = dict(found.roots)
-        if "train" in other.roots:
-            roots["test"] = other.roots["train"]
-        return Origin(found.form, paths, {**found.files, "test": other.files["train"]}, roots)
-    if examples.holdout_seed is None and found.files and "test" not in found.files:
-        return Origin(found.form, found.paths)  # the test part came from somewhere that is not known here
-    return found
-
-
-def _origin_of_path(path: Path) -> Origin:
-    if path.is_file():
-        found = {"train": [path]}
-    elif (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
-        return Origin("datasets", (path,))
-    elif not (found := find_parts(path) or find_shards(path)):
-        train, held = part_folders(path)
-        roots = {"train": train} | ({"test": held} if held is not None else {})
-        images = {part: tuple(image_files(root)) for part, root in roots.items()}
-        return Origin("imagefolder", (path,), images, roots)
-    test = next((found[word] for word in TEST_WORDS if word in found), None)
-    files = {"train": tuple(found["train"])} | ({"test": tuple(test)} if test else {})
-    if is_shard(files["train"][0]):
-        return Origin("webdataset", (path,), files)
-    forms = {table_format(file) for part in files.values() for file in part}
-    if len(forms) > 1:
-        raise BadInputError(f"'{path}' holds tables of several formats; say which to write with --format.")
-    form = forms.pop()
-    return Origin(form if form in ("parquet", "csv") else "jsonl", (path,), files)
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,6 +152,10 @@ def check_format(examples: Examples, label: LabelColumn, format: str) -> None:
     Raises:
         BadInputError: lists, numbers or untagged words where the format has no place for them.
     """
+    if format == "mixed":
+        raise BadInputError(
+            f"'{examples.source}' holds tables of several formats; say which to write with --format."
+        )
     card = FORMATS[format]
     if examples.task not in card.tasks and examples.kind in card.kinds:
         raise BadInputError(

@@ -21,7 +21,6 @@ from datadiet.jobs.export.formats import (
     Job,
     WriteResult,
     check_format,
-    origin_of,
 )
 from datadiet.jobs.export.manifest import write_classes, write_manifest
 from datadiet.jobs.export.plan import make_plan, sha256_of
@@ -117,7 +116,7 @@ def export(source: Any, to: str | Path, **options: Unpack[ExportOptions]) -> Exp
     else:
         # Nothing is decoded that is only copied.
         examples = load(source, **({} if card.needs_scores else {"memory_limit": 0}) | load_options)
-    origin = origin_of(examples, load_options.get("test"))
+    origin = examples.origin
     target = check_target(to, options["overwrite"], [*origin.paths, *read])
     label = LabelColumn(examples)
     check_format(examples, label, origin.form if format == "same" else format)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datadiet.data.columns.labels import label_values
-from datadiet.data.sources.folders import (
+from datadiet.data.sources.exported import (
     CLASSES_JSON,
     EXPORT_FORMAT,
     MANIFEST_JSON,

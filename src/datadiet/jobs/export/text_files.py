@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from datadiet.data import TASKS
-from datadiet.data.sources.files import delimiter_of
+from datadiet.data.sources.tables import delimiter_of
 from datadiet.foundation.errors import BadInputError
 from datadiet.jobs.export.formats import (
     Job,

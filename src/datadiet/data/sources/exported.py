@@ -1,0 +1,104 @@
+"""What an exported folder says of itself: its classes, and which of its files are no data."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+
+from datadiet.data.arrow import is_text, whole_column, with_column
+from datadiet.foundation.errors import BadInputError
+
+EXPORT_FORMAT = "datadiet-export"
+MANIFEST_JSON = "manifest.json"
+MANIFEST_TABLE = "manifest.parquet"
+CLASSES_JSON = "classes.json"
+_BESIDE_THE_DATA = frozenset({MANIFEST_JSON, MANIFEST_TABLE, CLASSES_JSON})
+
+
+@dataclass(frozen=True)
+class ExportedClasses:
+    """What the classes of an export are called.
+
+    Args:
+        class_names: all of them in their order, where the source fixed one; else empty.
+        renamed: name of a class folder, or label in a table -> name of the class, of those that differ.
+        label_column: of its tables.
+    """
+
+    class_names: tuple[str, ...] = ()
+    renamed: dict[str, str] = field(default_factory=dict)
+    label_column: str = "label"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, as it stands in `classes.json`."""
+        head = {"format": "datadiet-classes", "version": 1, "class_names": list(self.class_names)}
+        return {**head, "written": self.renamed, "label_column": self.label_column}
+
+    def named(self, dataset: datasets.Dataset) -> datasets.Dataset:
+        """Rows whose label column of texts says the real class names, in their order where that is known."""
+        column = self.label_column
+        if not (self.class_names or self.renamed) or column not in dataset.column_names:
+            return dataset
+        kind = dataset.data.schema.field(column).type
+        if not is_text(kind):
+            return dataset
+        labels = whole_column(dataset, column).to_pylist()
+        real = [self.renamed.get(label, label) for label in labels]
+        if self.class_names and set(real) - {None} <= set(self.class_names):
+            places = {name: index for index, name in enumerate(self.class_names)}
+            feature = datasets.ClassLabel(names=list(self.class_names))
+            values = pa.array([places.get(name) for name in real], pa.int64())
+        elif real != labels:
+            feature, values = dataset.features[column], pa.array(real, kind)
+        else:
+            return dataset
+        return with_column(dataset, column, values, feature)
+
+
+def is_export(folder: Path) -> bool:
+    """Whether a folder was written by `datadiet export`, by its manifest."""
+    return bool(_read(folder / MANIFEST_JSON).get("format") == EXPORT_FORMAT)
+
+
+def beside_the_data(folder: Path) -> frozenset[str]:
+    """Names of the files of an exported folder that are no data; none of any other folder."""
+    return _BESIDE_THE_DATA if is_export(folder) else frozenset()
+
+
+def exported_classes(folder: Path) -> ExportedClasses:
+    """What the classes of an exported folder are called; nothing for any other folder.
+
+    Raises:
+        BadInputError: its `classes.json` was damaged.
+    """
+    if not (folder / CLASSES_JSON).is_file() or not is_export(folder):
+        return ExportedClasses()
+    found = _read(folder / CLASSES_JSON)
+    names, renamed, column = (found.get(key) for key in ("class_names", "written", "label_column"))
+    if isinstance(renamed, dict) and _are_texts([*renamed, *renamed.values(), column]) and _are_texts(names):
+        return ExportedClasses(tuple(names or ()), renamed, str(column))
+    raise BadInputError(f"'{folder / CLASSES_JSON}' is damaged; export again, or delete it.")
+
+
+def classes_of_shards(folder: Path) -> ExportedClasses:
+    """What the classes of exported tar shards are called: the manifest says it, shards hold no order of names."""
+    names = _read(folder / MANIFEST_JSON).get("class_names") if is_export(folder) else None
+    return ExportedClasses(tuple(names) if names is not None and _are_texts(names) else ())
+
+
+def _are_texts(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A JSON object of a small file; empty if it is something else."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
