@@ -27,6 +27,57 @@ def dataset_of(table: Any, features: Features | None = None) -> Dataset:
     return Dataset(InMemoryTable(table), info=info, fingerprint=uuid.uuid4().hex[:16])
 
 
+def holdable(table: Any) -> tuple[Any, dict[str, str]]:
+    """A table whose columns `datasets` can hold, and what the others hold, by name, which are left out.
+
+    Maps become lists of their pairs; views, run-end encoded and extension types what they stand for.
+
+    >>> pairs = pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int8()))
+    >>> holdable(pa.table({"a": pairs}))[0].schema.types
+    [ListType(list<item: struct<key: string, value: int8>>)]
+    """
+    left_out: dict[str, str] = {}
+    for field in table.schema:
+        try:
+            kind = _holdable_type(field.type)
+            if kind != field.type:
+                column = table.column(field.name)
+                if isinstance(field.type, pa.BaseExtensionType):
+                    column = pa.chunked_array(
+                        [chunk.storage for chunk in column.chunks], field.type.storage_type
+                    )
+                if pa.types.is_run_end_encoded(field.type):
+                    column = pa.chunked_array([pc.run_end_decode(chunk) for chunk in column.chunks], kind)
+                place = table.column_names.index(field.name)
+                table = table.set_column(place, field.with_type(kind), column.cast(kind))
+            Features.from_arrow_schema(pa.schema([pa.field(field.name, kind)]))
+        except (ValueError, TypeError, NotImplementedError):
+            left_out[field.name] = str(field.type)
+    return (table.drop_columns(list(left_out)) if left_out else table), left_out
+
+
+def _holdable_type(kind: Any) -> Any:
+    """The type that a column of another type is held as."""
+    if isinstance(kind, pa.BaseExtensionType) and not type(kind).__module__.startswith("datasets"):
+        return _holdable_type(kind.storage_type)
+    if pa.types.is_run_end_encoded(kind):
+        return _holdable_type(kind.value_type)
+    if pa.types.is_string_view(kind):
+        return pa.string()
+    if pa.types.is_binary_view(kind):
+        return pa.binary()
+    if pa.types.is_map(kind):
+        pair = [("key", _holdable_type(kind.key_type)), ("value", _holdable_type(kind.item_type))]
+        return pa.list_(pa.struct(pair))
+    if pa.types.is_list(kind):
+        value = _holdable_type(kind.value_type)
+        return kind if value == kind.value_type else pa.list_(value)
+    if pa.types.is_struct(kind):
+        fields = [field.with_type(_holdable_type(field.type)) for field in kind]
+        return kind if all(a.type == b.type for a, b in zip(fields, kind, strict=True)) else pa.struct(fields)
+    return kind
+
+
 def with_column(dataset: Dataset, column: str, values: Any, feature: Any) -> Dataset:
     """The data set with other values of a column, its other columns as they were."""
     features = Features({**dataset.features, column: feature})

@@ -142,6 +142,15 @@ def find_roles(
     return Roles(kind, form, tuple(named), label, tuple(ignored), task)
 
 
+def conventional_label(columns: Sequence[str]) -> str | None:
+    """The first of the columns that are called as label columns are, None if none is.
+
+    >>> conventional_label(["text", "topic", "label"]), conventional_label(["a", "b"])
+    ('label', None)
+    """
+    return next((found[0] for group in _LABEL_NAMES if (found := _named_in(columns, group))), None)
+
+
 def require_column(wanted: str, columns: Sequence[str], where: str = "the data") -> None:
     """Raise a BadInputError with the nearest name and the list if a column does not exist."""
     if wanted not in columns:
