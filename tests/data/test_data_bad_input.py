@@ -130,11 +130,23 @@ def test_both_texts_of_a_pair_must_be_there(refused):
     refused("column 'sentence2'", table(sentence1=TEXT, sentence2=[*TEXT[:7], ""], label=LABEL))
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, None, 1e39])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, None])
 def test_numbers_that_are_none_are_named_or_left_out(refused, value):
     source = table(a=list(range(8)), b=[0.5, 1.0, 2.0, value, 3.0, 4.0, value, 5.0], label=LABEL)
     refused(r"Row 3 .*NaN or infinite number \(column 'b'\) \(and 1 more bad rows: 6\)", source)
     assert dd.load(source, on_bad_example="skip").left_out == (3, 6)
+
+
+def test_a_finite_number_that_is_too_large_is_named_as_that(refused):
+    refused(
+        r"Row 3 .*has the number 1e\+300, which is too large for float32.*column 'b'",
+        table(a=list(range(8)), b=[0.5, 1.0, 2.0, 1e300, 3.0, 4.0, 3e38, -3e38], label=LABEL),
+    )
+    refused(
+        r"Row 2 .*\(column 'label'\) is too large for float32",
+        table(text=TEXT, label=[0.5, 1.0, 1e39, 1.0, 3.0, 4.0, 3.5, 5.0]),
+        task="regression",
+    )
 
 
 def test_many_bad_rows_are_not_all_listed(refused):

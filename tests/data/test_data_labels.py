@@ -57,9 +57,11 @@ def test_an_index_without_a_class_name_is_refused():
         label_values(pa.array([0, 7]), datasets.ClassLabel(names=["a", "b"]), "label")
 
 
-def test_lists_are_no_labels():
-    with pytest.raises(BadInputError, match="must be strings or whole numbers"):
-        label_values(pa.array([[1], [2]]), None, "label")
+def test_lists_of_one_label_are_labels_and_longer_ones_are_refused():
+    names, indices, _ = label_values(pa.array([[7], [2], [], None, [7]]), None, "label")
+    assert (names, indices.tolist()) == (["2", "7"], [1, 0, -1, -1, 1])
+    with pytest.raises(BadInputError, match=r"2 labels in row 1.*task='multilabel'"):
+        label_values(pa.array([[1], [2, 3]]), None, "label")
 
 
 def test_names_of_another_order_are_matched_by_name():

@@ -172,7 +172,7 @@ def test_numbers_from_csv_are_vectors_and_row_numbers_are_left_out(tmp_path):
     )
     examples = dd.load(path)
     assert (examples.kind, examples.input_columns) == ("vector", ("height", "width"))
-    assert any("not used: id" in note for note in examples.notes)
+    assert any("not used: 'id'" in note for note in examples.notes)
 
 
 def test_integer_labels_may_be_negative_and_have_gaps():

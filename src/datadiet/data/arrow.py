@@ -162,7 +162,7 @@ def numeric_matrix(table: Any, columns: Sequence[str]) -> Floats:
                 raise ValueError(f"the lists of column '{column}' are not equally long")
             width *= int(lengths[0]) if len(lengths) else 0
             array = array.flatten()
-        values = array.cast(pa.int8() if pa.types.is_boolean(array.type) else pa.float64())
+        values = array.cast(pa.int8() if pa.types.is_boolean(array.type) else pa.float64(), safe=False)
         flat = np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.float64)
         pieces.append(flat.reshape(table.num_rows, width) if width else np.empty((table.num_rows, 0)))
     return pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1)

@@ -88,8 +88,14 @@ def _bad_vectors(dataset: Dataset, columns: Sequence[str], width: int | None) ->
             place = int(wrong[index].argmax())
             where = f"column '{columns[place if width is None else 0]}'"
             where = where if width is None else f"position {place} of {where}"
-            found[start + int(good[index])] = f"its input has a missing, NaN or infinite number ({where})"
+            found[start + int(good[index])] = f"its input has {_no_input(matrix[index, place])} ({where})"
     return found
+
+
+def _no_input(value: float) -> str:
+    if not math.isfinite(value):
+        return "a missing, NaN or infinite number"
+    return f"the number {value:g}, which is too large for float32 (at most 3.4e38)"
 
 
 def _common_length(dataset: Dataset, column: str) -> int:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
 import psutil
+import pyarrow as pa
 
+from datadiet.data.arrow import with_column
 from datadiet.data.checks import check_inputs
 from datadiet.data.columns.images import with_encoded_images
 from datadiet.data.columns.labels import finalize_classes, read_classes
 from datadiet.data.columns.raw import RawExamples, RawPart
-from datadiet.data.columns.roles import find_roles, require_column
+from datadiet.data.columns.roles import find_roles, listed, require_alike, require_column
 from datadiet.data.columns.targets import classes_of_targets, finalize_targets, read_targets
 from datadiet.data.examples import CLASS_TASKS, Examples, IntArray, Part, Task
 from datadiet.data.fingerprint import fingerprint
 from datadiet.data.sources import open_source
-from datadiet.foundation.errors import BadInputError
+from datadiet.data.sources.tables import Reading
+from datadiet.foundation.errors import BadInputError, DataDietError
 
 OnBadExample = Literal["error", "skip"]
 _HOLDOUT_STREAM = 0x401D
@@ -36,6 +40,8 @@ def load(
     holdout_seed: int = 0,
     on_bad_example: OnBadExample = "error",
     image_size: int | None = None,
+    encoding: str | None = None,
+    delimiter: str | None = None,
     name: str | None = None,
     memory_limit: int | None = None,
 ) -> Examples:
@@ -58,6 +64,8 @@ def load(
         holdout_seed: seed of that split.
         on_bad_example: "error" refuses bad examples; "skip" leaves them out and records their ids.
         image_size: side in pixels that images are brought to; their own if all are equal, else 64.
+        encoding: of CSV and JSON files, as Python calls it; found if left out.
+        delimiter: between the values of CSV files; found if left out.
         name: what to call the data; the source's own name if left out.
         memory_limit: bytes that decoded images may take while loading; a quarter of the available memory if
             left out. Above it only headers are checked, and images are decoded when they are used.
@@ -71,19 +79,49 @@ def load(
     """
     if isinstance(source, Examples):
         return source
+    with _as_one_sentence():
+        return _loaded(
+            source,
+            test,
+            Reading(label, task == "regression", encoding, delimiter),
+            {"inputs": input, "label": label, "task": task, "tags": tags},
+            test_fraction=test_fraction,
+            holdout_seed=holdout_seed,
+            on_bad_example=on_bad_example,
+            image_size=image_size,
+            name=name,
+            memory_limit=memory_limit,
+        )
+
+
+def _loaded(
+    source: Any,
+    test: Any,
+    reading: Reading,
+    named: dict[str, Any],
+    *,
+    test_fraction: float,
+    holdout_seed: int,
+    on_bad_example: OnBadExample,
+    image_size: int | None,
+    name: str | None,
+    memory_limit: int | None,
+) -> Examples:
     if on_bad_example not in ("error", "skip"):
-        raise BadInputError(f"on_bad_example is '{on_bad_example}', but must be 'error' or 'skip'.")
+        raise BadInputError(f"on_bad_example='{on_bad_example}' must be 'error' or 'skip'.")
     if image_size is not None and image_size < 1:
-        raise BadInputError(f"image_size is {image_size}, but must be at least 1.")
+        raise BadInputError(f"image_size={image_size} must be at least 1.")
     skip = on_bad_example == "skip"
-    opened = open_source(source)
+    opened = open_source(source, reading)
     if test is not None:
-        other = open_source(test)
+        other = open_source(test, reading.as_test_of(opened.train))
         opened.test, opened.test_base = other.train, other.base
         opened.notes += other.notes
         opened.origin = opened.origin.with_test(other.origin)
+    opened.parts()  # which refuses an empty one
+    roles = find_roles(opened.train, **named)
+    opened.keep_as_written(roles.ignored, reading)
     parts = opened.parts()
-    roles = find_roles(opened.train, inputs=input, label=label, task=task, tags=tags)
     raw = _read_labels(RawExamples(roles, parts, tuple(opened.notes)))
     limit = psutil.virtual_memory().available // 4 if memory_limit is None else memory_limit
     raw = check_inputs(raw, image_size=image_size, limit=limit, decode_all=skip)
@@ -101,7 +139,7 @@ def load(
         source=opened.source,
         holdout_seed=holdout_seed if len(parts) == 1 else None,
         left_out=tuple(sorted(raw.parts[0].bad)),
-        notes=(_roles_note(raw), *raw.notes, *note),
+        notes=(_roles_note(raw), *roles.notes, *raw.notes, *note),
         image_shape=raw.image_shape,
         left_out_test=tuple(sorted(raw.parts[1].bad)) if len(parts) > 1 else (),
         task=roles.task,
@@ -110,12 +148,39 @@ def load(
     )
 
 
+@contextmanager
+def _as_one_sentence() -> Iterator[None]:
+    """Inside, what Arrow, pandas and `datasets` say of data that they cannot take becomes one `BadInputError`."""
+    try:
+        yield
+    except DataDietError:
+        raise
+    except (
+        pa.ArrowException,
+        OSError,
+        ArithmeticError,
+        ValueError,
+        TypeError,
+        LookupError,
+        NotImplementedError,
+    ) as error:
+        reason = " ".join(str(error).split()).rstrip(".")[:300]
+        raise BadInputError(
+            f"The data cannot be read as it is ({type(error).__name__}: {reason}); change or leave out what that names."
+        ) from error
+
+
 def _read_labels(raw: RawExamples) -> RawExamples:
     """Read classes and targets of all parts, and make their image columns columns of encoded images."""
     roles = raw.roles
-    columns = (*roles.inputs, roles.label, *([roles.tags] if roles.tags else []))
-    for column in columns if len(raw.parts) > 1 else ():
-        require_column(column, raw.parts[1].dataset.column_names, "the test part")
+    if len(raw.parts) > 1:
+        train, test = (part.dataset for part in raw.parts)
+        for column in roles.used:
+            require_column(column, test.column_names, "the test part")
+        require_alike(train, test, roles.inputs)
+        raw = dataclasses.replace(
+            raw, parts=(raw.parts[0], _without_nothing(raw.parts[1], train, roles.inputs))
+        )
     feature = raw.parts[0].dataset.features[roles.label]
     parts: list[RawPart] = []
     names: Sequence[str] | None = None
@@ -129,9 +194,36 @@ def _read_labels(raw: RawExamples) -> RawExamples:
     return read_targets(dataclasses.replace(raw, parts=tuple(parts), class_names=tuple(names or ())))
 
 
+def _without_nothing(part: RawPart, train: Any, columns: Sequence[str]) -> RawPart:
+    """The part with columns that say nothing, not even a type, of the type that they have in the train part."""
+    rows = part.dataset
+    for column in columns:
+        if pa.types.is_null(rows.data.schema.field(column).type):
+            missing = pa.nulls(len(rows), train.data.schema.field(column).type)
+            rows = with_column(rows, column, missing, train.features[column])
+    return dataclasses.replace(part, dataset=rows)
+
+
+def _require_labels(part: RawPart, column: str, class_names: Sequence[str]) -> None:
+    """Raise a BadInputError if no row has a label, or only such as the train part does not have."""
+    if (part.labels == -1).all():
+        way_out = "name another label column with label='...'"
+        if part.where == "test":
+            way_out = "give a test part that has labels, or none, so that rows of the train part are held out"
+        raise BadInputError(f"The label column '{column}' of the {part.where} part is empty; {way_out}.")
+    if (part.labels < 0).all():
+        first = next(iter(part.bad.values()))
+        raise BadInputError(
+            f"No class of the test part is one of the train part, which has {listed(class_names)} (in row "
+            f"{next(iter(part.bad))}, {first}); write the labels of both parts alike."
+        )
+
+
 def _finalize(raw: RawExamples, skip: bool) -> RawExamples:
     """Refuse bad rows or leave them out, and number the classes, tags and labels that good training rows have."""
     for part in raw.parts:
+        if not skip and raw.roles.task in CLASS_TASKS:
+            _require_labels(part, raw.roles.label, raw.class_names)
         part.refuse_bad(skip)
     raw.parts[0].require_rows()
     if raw.roles.task in CLASS_TASKS:
@@ -183,7 +275,7 @@ def hold_out(
     (3, True)
     """
     if not 0 < fraction < 1:
-        raise BadInputError(f"test_fraction is {fraction}, but must lie between 0 and 1.")
+        raise BadInputError(f"test_fraction={fraction} must lie between 0 and 1.")
     counts = np.bincount(labels, minlength=len(class_names))
     single = np.flatnonzero(counts == 1)
     if len(single):
@@ -224,7 +316,7 @@ def _roles_note(raw: RawExamples) -> str:
     roles, targets = raw.roles, raw.parts[0].targets
     shown = ", ".join(f"'{column}'" for column in roles.inputs[:4])
     more = f" and {len(roles.inputs) - 4} more" if len(roles.inputs) > 4 else ""
-    ignored = f"; not used: {', '.join(roles.ignored)}" if roles.ignored else ""
+    ignored = f"; not used: {listed(roles.ignored)}" if roles.ignored else ""
     plural = "s" if len(roles.inputs) > 1 else ""
     tags = f"tags of words: column '{roles.tags}' with {len(targets.names) if targets else 0} tags"
     label = f"label: column '{roles.label}' with {len(raw.class_names)} classes"

@@ -100,6 +100,8 @@ class DataOptions(TypedDict, total=False):
         holdout_seed: Seed of the held-out part [0].
         on_bad_example: What a corrupt example does: error or skip [error].
         image_size: Side in pixels that images are brought to.
+        encoding: Of CSV and JSON files, such as cp1252; found when not given.
+        delimiter: Between the values of CSV files, such as ';'; found when not given.
     """
 
     input: Annotated[str | Sequence[str] | None, Option(read=_columns)]
@@ -111,6 +113,8 @@ class DataOptions(TypedDict, total=False):
     holdout_seed: int | None
     on_bad_example: str | None
     image_size: int | None
+    encoding: str | None
+    delimiter: str | None
 
 
 class LoadOption(TypedDict, total=False):

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from datadiet.data.arrow import is_text, whole_column
+from datadiet.data.arrow import is_list, is_text, list_lengths, whole_column
 from datadiet.data.columns.raw import RawExamples, RawPart
 from datadiet.data.examples import IntArray
 from datadiet.foundation.errors import BadInputError
@@ -29,18 +29,12 @@ def label_values(array: Any, feature: Any, column: str) -> tuple[list[str], IntA
     Raises:
         BadInputError: real-valued labels, an index outside a ClassLabel, or a type that is no label.
     """
-    names = getattr(feature, "names", None)
+    names = fixed_names(feature)
+    if is_list(array.type):
+        array = _only_items(array, column)
     if pa.types.is_dictionary(array.type):
         array = array.cast(array.type.value_type)
-    kind = array.type
-    if pa.types.is_floating(kind):
-        array = _whole_numbers(array, column)
-    elif pa.types.is_boolean(kind):
-        array = pc.if_else(array, "True", "False")
-    elif pa.types.is_null(kind):
-        array = array.cast(pa.string())
-    elif not (pa.types.is_integer(kind) or is_text(kind)):
-        raise BadInputError(f"Label column '{column}' holds {kind}; labels must be strings or whole numbers.")
+    array = _texts_or_numbers(array, column)
     if names is not None and pa.types.is_integer(array.type):
         # -1, which `datasets` writes for an unknown label, is missing.
         indices = np.asarray(array.fill_null(-1).to_numpy(zero_copy_only=False), dtype=np.int64)
@@ -63,6 +57,49 @@ def label_values(array: Any, feature: Any, column: str) -> tuple[list[str], IntA
     return [str(value) for value in in_order], ranks[indices], None
 
 
+def fixed_names(feature: Any) -> list[str] | None:
+    """The class names that a `datasets` feature fixes, also that of lists of classes; None if it fixes none."""
+    names: list[str] | None = getattr(getattr(feature, "feature", feature), "names", None)
+    return names
+
+
+def _only_items(array: Any, column: str) -> Any:
+    """The label of each row where labels are lists of one; an empty list is missing."""
+    lengths = list_lengths(array)
+    if (lengths > 1).any():
+        row = int(np.flatnonzero(lengths > 1)[0])
+        raise BadInputError(
+            f"Label column '{column}' is a list of {lengths[row]} labels in row {row}, where a class is one; ask for "
+            "task='multilabel', or give one label a row."
+        )
+    return pc.list_element(pc.if_else(pa.array(lengths == 1), array, pa.scalar(None, array.type)), 0)
+
+
+def _texts_or_numbers(array: Any, column: str) -> Any:
+    """Labels of any type as texts or whole numbers: dates and times in ISO 8601, bytes as the UTF-8 that they are."""
+    kind = array.type
+    if pa.types.is_integer(kind) or is_text(kind):
+        return array
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return _whole_numbers(array, column)
+    if pa.types.is_boolean(kind):
+        return pc.if_else(array, "True", "False")
+    if pa.types.is_null(kind):
+        return array.cast(pa.string())
+    if pa.types.is_date(kind) or pa.types.is_time(kind) or pa.types.is_timestamp(kind):
+        return array.cast(pa.string())
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        try:
+            return array.cast(pa.binary()).cast(pa.string())
+        except pa.ArrowInvalid as error:
+            raise BadInputError(
+                f"Label column '{column}' holds bytes that are no UTF-8 text; give labels as texts or whole numbers."
+            ) from error
+    raise BadInputError(
+        f"Label column '{column}' holds {kind}; labels must be texts or whole numbers. Name another with label='...'."
+    )
+
+
 def _whole_numbers(array: Any, column: str) -> Any:
     """A float array as int64; NaN is missing."""
     values = np.asarray(array.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
@@ -73,7 +110,7 @@ def _whole_numbers(array: Any, column: str) -> Any:
         row = int(fractional[0])
         raise BadInputError(
             f"Label column '{column}' holds real numbers (row {row}: {values[row]:g}); ask for task='regression' "
-            "(--task regression) to predict them, or give classes as strings or whole numbers."
+            "(--task regression) to predict them, or give classes as texts or whole numbers."
         )
     return pa.array(whole.astype(np.int64), mask=missing)
 
@@ -105,7 +142,7 @@ def read_classes(
     """
     own = part.dataset.features[column]
     # Class names on one side only say what that side's numbers mean on the other side, too.
-    if hasattr(feature, "names") and hasattr(own, "names"):
+    if fixed_names(feature) is not None and fixed_names(own) is not None:
         feature = own
     names, indices, _ = label_values(whole_column(part.dataset, column), feature, column)
     class_names = names if class_names is None else class_names
@@ -143,7 +180,7 @@ def finalize_classes(raw: RawExamples) -> RawExamples:
             for row in kept[~seen[part.labels[kept]]]
         }
         parts.append(part.with_bad(unseen))
-    if hasattr(train.dataset.features[column], "names"):
+    if fixed_names(train.dataset.features[column]) is not None:
         return dataclasses.replace(raw, parts=tuple(parts))
     table = np.append(np.where(seen, np.cumsum(seen) - 1, -2), [-2, -1])
     parts = [dataclasses.replace(part, labels=table[part.labels]) for part in parts]

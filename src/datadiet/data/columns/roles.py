@@ -6,11 +6,13 @@ What is found comes from conventional names and from types, and tags of words fr
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from datasets import Dataset
 
 from datadiet.data import arrow
@@ -64,6 +66,14 @@ _GRAMMAR_NAMES = _groups("pos_tags upos pos xpos chunk_tags")
 _WORD_NAMES = _words("tokens words text sentence utterance query")
 _NUMBER_NAMES = _words("label labels target targets y score scores rating value")
 _SAMPLE_ROWS = 500
+_DATE = re.compile(
+    r"\d{4}-\d\d?(-\d\d?)?([T ]\d\d?:\d\d.*)?|\d\d?[/.]\d\d?[/.]\d{2,4}( .*)?|\d\d?:\d\d(:\d\d(\.\d+)?)?"
+)
+_GROUPED = r"(\d{1,3}([,.'\u00a0\u202f ]\d{3})+([.,]\d+)?|\d+,\d+)"  # thousands, or a decimal comma
+_UNIT = r"[%$€£¥]"
+_NUMERAL = re.compile(
+    rf"[-+]?({_UNIT} ?)?{_GROUPED}( ?{_UNIT})?|[-+]?\d+(\.\d+)? ?{_UNIT}|[-+]?{_UNIT} ?\d+(\.\d+)?"
+)
 
 
 @dataclass(frozen=True)
@@ -73,7 +83,8 @@ class Roles:
     `form` says how the inputs are stored: "image" (a `datasets.Image` column or a struct of bytes and path),
     "path" (strings that name image files), "array" (nested lists of numbers that are images), "text",
     "tokens" (lists of words), "numbers" (number columns) or "list" (one column of lists of numbers). Where
-    words have tags and nothing else is asked, the column of tags is the label.
+    words have tags and nothing else is asked, the column of tags is the label. `ignored` are all other columns, and
+    `notes` what there is to say of them.
     """
 
     kind: Kind
@@ -83,6 +94,16 @@ class Roles:
     ignored: tuple[str, ...] = ()
     task: Task = "classification"
     tags: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """The columns of inputs, label and tags."""
+        return (*self.inputs, self.label, *([self.tags] if self.tags is not None else []))
+
+    def ignoring(self, columns: Sequence[str]) -> Roles:
+        """These roles with all other columns as those that are ignored."""
+        return replace(self, ignored=tuple(column for column in columns if column not in self.used))
 
 
 def find_roles(
@@ -121,7 +142,7 @@ def find_roles(
     if task is None or task in TAG_TASKS:
         tagged = _find_tagged(dataset, named, label, task, tags)
         if tagged is not None:
-            return tagged
+            return tagged.ignoring(columns)
     if named is not None and label in named:
         raise BadInputError(f"Column '{label}' cannot be the input and the label at once; name two columns.")
     free = [column for column in columns if column not in (named or [])]
@@ -130,16 +151,23 @@ def find_roles(
     if label is None:
         label = _find_label(dataset, free)
     assert label is not None
-    ignored: list[str] = []
+    notes: list[str] = []
     if named is None:
-        named, ignored = _find_inputs({c: _form(dataset, c) for c in columns if c != label}, label)
+        named = _find_inputs({c: _form(dataset, c) for c in columns if c != label}, label, notes)
     elif not named:
         raise BadInputError("No input column is named; give at least one.")
     kind, form = input_form(dataset, named)
     if task is None:
-        several = arrow.is_list(dataset.data.schema.field(label).type)
-        task = "multilabel" if several else "classification"
-    return Roles(kind, form, tuple(named), label, tuple(ignored), task)
+        task = "multilabel" if _has_several(dataset, label) else "classification"
+    return Roles(kind, form, tuple(named), label, task=task, notes=tuple(notes)).ignoring(columns)
+
+
+def _has_several(dataset: Dataset, label: str) -> bool:
+    """Whether a label column holds lists, and not only lists of one."""
+    if not arrow.is_list(dataset.data.schema.field(label).type):
+        return False
+    lengths = arrow.list_lengths(arrow.whole_column(dataset, label).drop_null())
+    return not len(lengths) or bool((lengths != 1).any())
 
 
 def conventional_label(columns: Sequence[str]) -> str | None:
@@ -157,7 +185,7 @@ def require_column(wanted: str, columns: Sequence[str], where: str = "the data")
         nearest = difflib.get_close_matches(wanted, columns, n=1, cutoff=0.5)
         hint = f" (did you mean '{nearest[0]}'?)" if nearest else ""
         raise BadInputError(
-            f"There is no column '{wanted}' in {where}{hint}; its columns are {_listed(columns)}."
+            f"There is no column '{wanted}' in {where}{hint}; its columns are {listed(columns)}."
         )
 
 
@@ -167,7 +195,8 @@ def input_form(dataset: Dataset, columns: Sequence[str]) -> tuple[Kind, str]:
     Raises:
         BadInputError: the columns do not go together.
     """
-    forms = {column: _form(dataset, column) for column in columns}
+    plain = {"date": "text", "numeral": "text", "code": "number"}
+    forms = {column: plain.get(form := _form(dataset, column), form) for column in columns}
     found = set(forms.values())
     if found == {"number"}:
         return "vector", "numbers"
@@ -192,58 +221,74 @@ def _find_label(dataset: Dataset, columns: Sequence[str], *, required: bool = Tr
         found = _named_in(columns, group)
         if len(found) > 1:
             raise BadInputError(
-                f"Both {_listed(found, ' and ')} could be the label column; name one with label."
+                f"Both {listed(found, ' and ')} could be the label column; name one with label='...'."
             )
         if found:
             return found[0]
     class_labels = [c for c in columns if hasattr(dataset.features[c], "names")]
     if len(class_labels) > 1:
-        raise BadInputError(f"Any of {_listed(class_labels)} could be the label column; name one with label.")
+        raise BadInputError(
+            f"Any of {listed(class_labels)} could be the label column; name one with label='...'."
+        )
     if required and not class_labels:
-        raise BadInputError(f"No label column is to be found among {_listed(columns)}; name it with label.")
+        raise BadInputError(
+            f"No label column is to be found among {listed(columns)}; name it with label='...'."
+        )
     return class_labels[0] if class_labels else None
 
 
-def _find_inputs(forms: dict[str, str], label: str) -> tuple[list[str], list[str]]:
-    """Input columns by type and convention, and the columns that look like row numbers."""
+def _find_inputs(forms: dict[str, str], label: str, notes: list[str]) -> list[str]:
+    """Input columns by type and convention; what there is to say of others is added to `notes`."""
 
     def of_form(*wanted: str) -> list[str]:
         return [column for form in wanted for column, found in forms.items() if found == form]
 
     images = of_form("image", "array") or _named_in(of_form("path"), _PATH_NAMES)
     if images:
-        return [_only(images, _IMAGE_NAMES, "image")], []
+        return [_only(images, _IMAGE_NAMES, "image")]
     texts = of_form("text", "path")
     if len(found := _named_in(texts, _TEXT_NAMES[0])) == 1:
-        return found, []
+        return found
     lowered = {_plain(column): column for column in texts}
     for pair in _TEXT_PAIRS:
         if all(name in lowered for name in pair):
-            return [lowered[name] for name in pair], []
+            return [lowered[name] for name in pair]
+    numerals = of_form("numeral")
+    if numerals:
+        raise BadInputError(
+            f"Column '{numerals[0]}' holds numbers with separators or units, so texts; write them plainly, "
+            "such as 1234.5, or name the input columns with input='...'."
+        )
+    codes = of_form("code")
+    if codes:
+        notes.append(
+            f"{listed(codes)} {'holds' if len(codes) == 1 else 'hold'} whole numbers beyond 2^53, as ids are, and "
+            f"{'is no input' if len(codes) == 1 else 'are no inputs'}; name columns with input='...' to choose."
+        )
     rows = _named_in(of_form("number"), _ROW_NUMBER_NAMES)
     numbers = [column for column in of_form("number") if column not in rows]
     lists = of_form("list")
     if texts and (any(_named_in(texts, group) for group in _TEXT_NAMES) or not (numbers or lists)):
-        return [_only(texts, _TEXT_NAMES, "text")], []
+        return [_only(texts, _TEXT_NAMES, "text")]
     if texts:
         raise BadInputError(
-            f"The inputs could be text ({_listed(texts)}) or numbers ({_listed(numbers + lists)}); "
-            "name them with input."
+            f"The inputs could be text ({listed(texts)}) or numbers ({listed(numbers + lists)}); "
+            "name them with input='...'."
         )
     if lists:
         if numbers and not _named_in(lists, _VECTOR_NAMES[0]):
             raise BadInputError(
-                f"The inputs could be lists ({_listed(lists)}) or numbers ({_listed(numbers)}); "
-                "name them with input."
+                f"The inputs could be lists ({listed(lists)}) or numbers ({listed(numbers)}); "
+                "name them with input='...'."
             )
-        return [_only(lists, _VECTOR_NAMES, "vector")], []
+        return [_only(lists, _VECTOR_NAMES, "vector")]
     if numbers:
-        return numbers, rows
+        return numbers
     if words := _named_in(of_form("tokens"), ("tokens", "words")):
-        return [_only(words, (), "words")], []
+        return [_only(words, (), "words")]
     raise BadInputError(
-        f"No input column is to be found beside the label '{label}' (columns: {_listed(list(forms))}); "
-        "name image, text or number columns with input."
+        f"No input column is to be found beside the label '{label}' (columns: {listed(list(forms))}); "
+        "name image, text or number columns with input='...'."
     )
 
 
@@ -254,12 +299,16 @@ def _only(columns: Sequence[str], names: Groups, what: str) -> str:
         if len(candidates) == 1:
             return candidates[0]
     raise BadInputError(
-        f"Any of the {what} columns {_listed(columns)} could be the input; name one with input."
+        f"Any of the {what} columns {listed(columns)} could be the input; name one with input='...'."
     )
 
 
 def _form(dataset: Dataset, column: str) -> str:
-    """What a column holds: image, path, array, text, tokens, number, list, or other."""
+    """What a column holds: image, path, array, text, tokens, number, list, or other.
+
+    Texts that name images are paths; those that are dates, or numbers with separators, are "date" and "numeral";
+    whole numbers beyond those that a float64 tells apart are "code".
+    """
     feature = dataset.features[column]
     if type(feature).__name__ == "Image":
         return "image"
@@ -271,7 +320,7 @@ def _form(dataset: Dataset, column: str) -> str:
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         return "image" if any(_named_in([column], group) for group in _IMAGE_NAMES) else "other"
     if arrow.is_text(kind):
-        return "path" if _are_image_paths(dataset, column) else "text"
+        return _text_form(dataset, column)
     if arrow.is_words(kind):
         return "tokens"
     depth = 0
@@ -279,13 +328,54 @@ def _form(dataset: Dataset, column: str) -> str:
         depth, kind = depth + 1, kind.value_type
     if depth > 3 or not (arrow.is_number(kind) or pa.types.is_boolean(kind)):
         return "other"
+    if depth == 0 and kind in (pa.int64(), pa.uint64()):
+        ends = pc.min_max(arrow.whole_column(dataset, column)).as_py()
+        if max(abs(ends["min"] or 0), abs(ends["max"] or 0)) > 2**53:
+            return "code"
     return ("number", "list", "array", "array")[depth]
 
 
-def _are_image_paths(dataset: Dataset, column: str) -> bool:
+def _text_form(dataset: Dataset, column: str) -> str:
+    """Whether the first texts of a column are paths of images, dates, numbers in a spelling of their own, or text."""
     values = arrow.rows_at(dataset, [column], slice(0, 20))[column].to_pylist()
-    present = [value for value in values if value]
-    return bool(present) and all(PurePath(value).suffix.lower() in IMAGE_SUFFIXES for value in present)
+    present = [value.strip() for value in values if value and value.strip()]
+    if not present:
+        return "text"
+    if all(PurePath(value).suffix.lower() in IMAGE_SUFFIXES for value in present):
+        return "path"
+    if all(map(_DATE.fullmatch, present)):
+        return "date"
+    return "numeral" if all(map(_NUMERAL.fullmatch, present)) else "text"
+
+
+def require_alike(train: Dataset, test: Dataset, columns: Sequence[str]) -> None:
+    """Raise a BadInputError if a column of the test part holds something else than that of the train part."""
+    words = {"number": "numbers", "text": "texts", "list": "lists of numbers", "tokens": "lists of texts"}
+    words |= {"image": "images", "array": "arrays"}
+    plain = {"path": "text", "date": "text", "numeral": "text", "code": "number"}
+    for column in columns:
+        forms = [plain.get(form := _form(part, column), form) for part in (train, test)]
+        empty = pa.types.is_null(test.data.schema.field(column).type)
+        if forms[0] == forms[1] or empty or set(forms) == {"text", "image"}:
+            continue
+        values = arrow.whole_column(test, column).to_pylist()
+        there = [(row, value) for row, value in enumerate(values) if value is not None]
+        row, value = next(
+            (found for found in there if not _is_number(found[1])), there[0] if there else (0, None)
+        )
+        here, elsewhere = (words.get(form, form) for form in reversed(forms))
+        raise BadInputError(
+            f"Column '{column}' holds {here} in the test part (row {row}: {str(value)[:40]!r}), where the train part "
+            f"holds {elsewhere}; write both parts alike."
+        )
+
+
+def _is_number(value: object) -> bool:
+    try:
+        float(str(value))
+    except ValueError:
+        return False
+    return True
 
 
 def _find_tagged(
@@ -298,7 +388,7 @@ def _find_tagged(
         pair = _tags_beside_words(dataset, inputs, label, asked=task is not None)
         if pair is None and task is not None:
             raise BadInputError(
-                f"No column with a tag for each word is to be found for the task '{task}'; name it with tags."
+                f"No column with a tag for each word is to be found for the task '{task}'; name it with tags='...'."
             )
         if pair is None:
             return None
@@ -310,7 +400,7 @@ def _find_tagged(
     else:
         there = [column for column in _word_columns(dataset) if column not in (tags, label)]
         if not there:
-            raise BadInputError("No column of texts or words is to be found; name it with input.")
+            raise BadInputError("No column of texts or words is to be found; name it with input='...'.")
         words = next((column for column in there if _lines_up(dataset, column, tags, 0.5)), there[0])
     schema = dataset.data.schema
     kind = schema.field(words).type
@@ -355,7 +445,7 @@ def _tags_beside_words(
         several = sorted({tags for _, tags in pairs})
         if len(several) > 1:
             raise BadInputError(
-                f"Both '{several[0]}' and '{several[1]}' could be the tags of the words; name one with tags."
+                f"Both '{several[0]}' and '{several[1]}' could be the tags of the words; name one with tags='...'."
             )
         if pairs:
             return pairs[0]
@@ -402,6 +492,7 @@ def _named_in(columns: Sequence[str], names: Sequence[str] | frozenset[str]) -> 
     return [column for column in columns if _plain(column) in names]
 
 
-def _listed(columns: Sequence[str], joint: str = ", ") -> str:
+def listed(columns: Sequence[str], joint: str = ", ") -> str:
+    """Names in quotes, the first 20 of them."""
     more = f" and {len(columns) - 20} more" if len(columns) > 20 else ""
     return (joint.join(f"'{column}'" for column in columns[:20]) or "none") + more

@@ -276,8 +276,14 @@ def _with_numbers(part: RawPart, label: str) -> RawPart:
         raise BadInputError(f"Label column '{label}' holds {array.type}; a regression needs numbers.")
     values = np.asarray(array.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
     good = np.abs(values) <= float(np.finfo(np.float32).max)
-    reason = f"its number (column '{label}') is missing, NaN or infinite"
-    return part.marked(~good, reason, targets=TargetRows("regression", np.where(good, values, 0.0)))
+    which = f"its number (column '{label}')"
+    reasons = {
+        f"{which} is missing, NaN or infinite": ~np.isfinite(values),
+        f"{which} is too large for float32 (beyond 3.4e38)": ~good,
+    }
+    for reason, rows in reasons.items():
+        part = part.marked(rows, reason)
+    return dataclasses.replace(part, targets=TargetRows("regression", np.where(good, values, 0.0)))
 
 
 def _classes_of_numbers(raw: RawExamples) -> RawExamples:

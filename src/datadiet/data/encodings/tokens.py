@@ -206,7 +206,7 @@ class TokenEncoding:
             return rows.take(torch.empty(0, dtype=torch.int64)), cut[:0]
         if len(part.input_columns) > (1 if self.words else 2):
             few = "one text column, if its words have tags" if self.words else "one or two text columns"
-            raise BadInputError(f"A tokenizer takes {few}; name them with input.")
+            raise BadInputError(f"A tokenizer takes {few}; name them with input='...'.")
         texts: list[Any] = texts_of(part, positions)
         if self.words:
             table = rows_at(part.dataset, part.input_columns, positions)

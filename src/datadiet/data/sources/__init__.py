@@ -23,7 +23,7 @@ from datadiet.data.sources.folders import read_image_folder
 from datadiet.data.sources.objects import from_arrays, from_map_style
 from datadiet.data.sources.parts import TEST_WORDS, Parts, find_parts, find_shards
 from datadiet.data.sources.shards import is_shard, read_shards
-from datadiet.data.sources.tables import Reading, read_tables, table_format
+from datadiet.data.sources.tables import Reading, read_tables, table_format, with_written
 from datadiet.foundation.errors import BadInputError
 
 BUILT_IN = ("digits",)
@@ -44,6 +44,13 @@ class Source:
     test_base: Path | None = None
     notes: list[str] = field(default_factory=list)
     origin: Origin = field(default_factory=Origin)
+
+    def keep_as_written(self, columns: Sequence[str], reading: Reading) -> None:
+        """Have columns that are not used say what their files say: `007` of a CSV file is not 7."""
+        for part in ("train", "test"):
+            rows, files = getattr(self, part), self.origin.files.get(part, ())
+            if rows is not None and files and self.origin.form in ("csv", "mixed"):
+                setattr(self, part, with_written(rows, files, reading, columns))
 
     def parts(self) -> tuple[RawPart, ...]:
         """The train part, and the test part where there is one.
@@ -130,19 +137,20 @@ def _open_folder(folder: Path, reading: Reading) -> Source:
         return Source(train, held_out, name, str(folder), notes=notes, origin=origin)
     classes, notes = classes_of(folder), []
 
-    def read(paths: Sequence[Path]) -> datasets.Dataset:
+    def read(paths: Sequence[Path], how: Reading) -> datasets.Dataset:
         if is_shard(paths[0]):
-            return classes.named(read_shards(paths))
-        rows, said = read_tables(paths, reading)
+            return read_shards(paths)
+        rows, said = read_tables(paths, how)
         notes.extend(said)
-        return classes.named(rows)
+        return rows
 
-    opened = Source(read(parts["train"]), None, name, str(folder), parts["train"][0].parent, notes=notes)
+    train = read(parts["train"], reading)
+    opened = Source(classes.named(train), None, name, str(folder), parts["train"][0].parent, notes=notes)
     test = next((parts[word] for word in TEST_WORDS if word in parts), None)
     read_from = {"train": parts["train"]} | ({"test": test} if test is not None else {})
     opened.origin = _table_origin(folder, read_from)
     if test is not None:
-        opened.test, opened.test_base = read(test), test[0].parent
+        opened.test, opened.test_base = classes.named(read(test, reading.as_test_of(train))), test[0].parent
         if not test[0].name.lower().startswith("test"):
             opened.notes.append(f"The test part is '{test[0].name}'.")
     return opened

@@ -21,9 +21,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv, parquet
 
-from datadiet.data.arrow import dataset_of, holdable, is_number, is_text
+from datadiet.data.arrow import chunks_of, dataset_of, holdable, is_number, is_text, with_column
 from datadiet.data.columns.roles import conventional_label
-from datadiet.data.sources.delimited import csv_batches, csv_dialect, csv_schema, read_csv
+from datadiet.data.sources.delimited import csv_batches, csv_dialect, csv_schema, read_csv, read_texts
 from datadiet.data.sources.delimited import delimiter_of as delimiter_of
 from datadiet.data.sources.json_rows import json_tables
 from datadiet.foundation.atomic import atomic_path
@@ -328,6 +328,71 @@ def _as(table: Any, schema: Any) -> Any:
         for field in schema
     ]
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def with_written(
+    dataset: datasets.Dataset, paths: Sequence[Path], reading: Reading, columns: Sequence[str]
+) -> datasets.Dataset:
+    """Rows of CSV files whose number columns are texts, where they would not be written again as the files have them.
+
+    Args:
+        dataset: as `read_tables` gave it.
+        paths: the files.
+        reading: how they were read.
+        columns: those that are looked at.
+    """
+    kinds = _types_of(dataset.data.schema)
+    wanted = [c for c in columns if c in kinds and (is_number(kinds[c]) or pa.types.is_boolean(kinds[c]))]
+    if not wanted or not all(table_format(path) == "csv" for path in paths):
+        return dataset
+    texts: dict[str, list[Any]] = {name: [] for name in wanted}
+    for path in paths:
+        with readable(path):
+            dialect = csv_dialect(path, reading.encoding, reading.delimiter)
+            if not set(wanted) <= set(dialect.columns):
+                return dataset
+            for name, column in read_texts(path, dialect, wanted):
+                texts[name] += column.chunks
+    changed = {}
+    for name, chunks in texts.items():
+        column = pa.chunked_array(chunks, pa.string())
+        if len(column) == len(dataset) and not _comes_back(column, dataset.data.column(name)):
+            changed[name] = column
+    if not dataset.cache_files:
+        for name, column in changed.items():
+            dataset = with_column(dataset, name, column, datasets.Value("string"))
+        return dataset
+    return _mapped_with(dataset, changed) if changed else dataset
+
+
+def _mapped_with(dataset: datasets.Dataset, columns: Mapping[str, Any]) -> datasets.Dataset:
+    """A data set that lies in the cache, with other values of some columns, and in the cache again."""
+    features = datasets.Features({**dataset.features, **dict.fromkeys(columns, datasets.Value("string"))})
+
+    def convert(target: Path) -> None:
+        with pa.ipc.new_stream(target, features.arrow_schema) as writer:
+            for start, table in chunks_of(dataset, dataset.column_names):
+                arrays = [
+                    columns[name].slice(start, len(table)) if name in columns else table.column(name)
+                    for name in features
+                ]
+                writer.write_table(pa.Table.from_arrays(arrays, schema=features.arrow_schema))
+
+    return mapped([dataset.cache_files, sorted(columns)], convert)
+
+
+def _comes_back(texts: Any, values: Any) -> bool:
+    """Whether numbers or truth values would be written again as they stand in a file."""
+    there = pc.invert(pc.is_in(pc.utf8_trim_whitespace(texts), pa.array(sorted(MISSING_WORDS))))
+    if pa.types.is_boolean(values.type):
+        words = set(texts.filter(there).unique().to_pylist())
+        return words <= {"True", "False"} or words <= {"true", "false"}
+    if pa.types.is_integer(values.type):
+        same = pc.or_kleene(pc.equal(texts, values.cast(pa.string())), pc.invert(there))
+        return bool(pc.all(same, min_count=0).as_py())
+    # A real number may be written in many ways; one with a sign, zeros before it or many digits is a code.
+    odd = pc.match_substring_regex(texts, r"^\s*(\+|-?0[0-9]|-?[0-9]{16,}$|-?[0-9]+[eE][+-]?[0-9]+$)")
+    return not pc.any(pc.and_(odd, there), min_count=0).as_py()
 
 
 def _label_type(texts: Sequence[str | None], label: str, reading: Reading) -> Any:
