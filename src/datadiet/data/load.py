@@ -119,7 +119,11 @@ def _loaded(
         opened.notes += other.notes
         opened.origin = opened.origin.with_test(other.origin)
     opened.parts()  # which refuses an empty one
-    roles = find_roles(opened.train, **named)
+    try:
+        roles = find_roles(opened.train, **named)
+    except BadInputError as error:
+        lost = [note for note in opened.notes if "left out" in note]
+        raise BadInputError(" ".join([str(error), *lost])) if lost else error from None
     opened.keep_as_written(roles.ignored, reading)
     parts = opened.parts()
     raw = _read_labels(RawExamples(roles, parts, tuple(opened.notes)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from datadiet.data.columns.raw import RawExamples, RawPart
 from datadiet.data.examples import IntArray
 from datadiet.foundation.errors import BadInputError
 
+_NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[-+]?[0-9]+)?")
 _WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)")
 
 
@@ -155,6 +157,24 @@ def read_classes(
     return part.with_bad(unknown), class_names
 
 
+def _alike(names: Sequence[str]) -> list[str]:
+    """A sentence on class names that are spellings of one another: in case, in white space, as numbers."""
+    spellings: dict[object, list[str]] = {}
+    for name in names:
+        plain = " ".join(unicodedata.normalize("NFKC", name).split()).casefold()
+        number = _NUMBER.fullmatch(plain)
+        spellings.setdefault(float(plain) if number else plain, []).append(name)
+    several = [found for found in spellings.values() if len(found) > 1]
+    if not several:
+        return []
+    shown = "; ".join(" and ".join(f"'{name}'" for name in found[:4]) for found in several[:3])
+    more = f"; and {len(several) - 3} more such" if len(several) > 3 else ""
+    return [
+        "Class names that differ only in white space, case or the spelling of a number are classes of their own: "
+        f"{shown}{more}; if they mean one class, write them alike."
+    ]
+
+
 def finalize_classes(raw: RawExamples) -> RawExamples:
     """Mark test rows whose class no good training row has; class names that only bad rows have go, unless fixed.
 
@@ -172,6 +192,7 @@ def finalize_classes(raw: RawExamples) -> RawExamples:
             f"Label column '{column}' has as many classes as rows ({len(labels)}), like a row number; "
             "name another label column."
         )
+    raw = dataclasses.replace(raw, notes=(*raw.notes, *_alike(present)))
     parts = [train]
     for part in others:
         kept = part.kept()

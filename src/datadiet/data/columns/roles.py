@@ -158,14 +158,17 @@ def find_roles(
         raise BadInputError("No input column is named; give at least one.")
     kind, form = input_form(dataset, named)
     if task is None:
-        task = "multilabel" if _has_several(dataset, label) else "classification"
+        lists = arrow.is_list(dataset.data.schema.field(label).type)
+        task = "multilabel" if lists and _has_several(dataset, label) else "classification"
+        if lists and task == "classification":
+            notes.append(
+                f"The lists of column '{label}' hold one label each; with task='multilabel' they are sets."
+            )
     return Roles(kind, form, tuple(named), label, task=task, notes=tuple(notes)).ignoring(columns)
 
 
 def _has_several(dataset: Dataset, label: str) -> bool:
-    """Whether a label column holds lists, and not only lists of one."""
-    if not arrow.is_list(dataset.data.schema.field(label).type):
-        return False
+    """Whether the lists of a label column are not only lists of one."""
     lengths = arrow.list_lengths(arrow.whole_column(dataset, label).drop_null())
     return not len(lengths) or bool((lengths != 1).any())
 

@@ -15,12 +15,11 @@ from urllib.request import getproxies
 import datasets
 import numpy as np
 
-from datadiet.data.arrow import dataset_of
 from datadiet.data.columns.raw import RawPart
 from datadiet.data.origin import Origin
 from datadiet.data.sources.exported import classes_of_shards, exported_classes
 from datadiet.data.sources.folders import read_image_folder
-from datadiet.data.sources.objects import from_arrays, from_map_style
+from datadiet.data.sources.objects import from_arrays, from_frame, from_map_style, from_table
 from datadiet.data.sources.parts import TEST_WORDS, Parts, find_parts, find_shards
 from datadiet.data.sources.shards import is_shard, read_shards
 from datadiet.data.sources.tables import Reading, read_tables, table_format, with_written
@@ -82,16 +81,19 @@ def open_source(source: Any, reading: Reading = _AS_FOUND) -> Source:
     if isinstance(source, datasets.IterableDataset | datasets.IterableDatasetDict):
         raise BadInputError("An iterable data set has no fixed positions; give one that is not streamed.")
     if type(source).__module__.startswith("pandas") and hasattr(source, "columns"):
-        rows = datasets.Dataset.from_pandas(source, preserve_index=False)
-        return Source(rows, None, "dataframe", "a DataFrame")
+        rows, notes = from_frame(source)
+        return Source(rows, None, "dataframe", "a DataFrame", notes=notes)
     if type(source).__module__.startswith("pyarrow") and hasattr(source, "schema"):
-        return Source(dataset_of(source), None, "table", "a pyarrow.Table")
+        rows, notes = from_table(source)
+        return Source(rows, None, "table", "a pyarrow.Table", notes=notes)
+    notes = []
     if isinstance(source, tuple) and len(source) == 2:
-        return Source(from_arrays(*source), None, "arrays", "arrays")
+        return Source(from_arrays(*source, notes), None, "arrays", "arrays", notes=notes)
     indexed = hasattr(source, "__getitem__") and hasattr(source, "__len__")
     if indexed and not isinstance(source, Mapping | np.ndarray):
         kind = type(source).__name__
-        return Source(from_map_style(source), None, kind.lower(), f"a torch data set ({kind})")
+        rows = from_map_style(source, notes)
+        return Source(rows, None, kind.lower(), f"a torch data set ({kind})", notes=notes)
     raise BadInputError(
         f"A {type(source).__name__} cannot be a source; give a built-in name ({', '.join(BUILT_IN)}), a "
         "path, a hub id, a data set, or a pair of arrays (inputs, labels)."
