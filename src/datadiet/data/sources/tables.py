@@ -262,21 +262,19 @@ def _plain(table: Any, notes: list[str]) -> Any:
 
 
 def _texts_in_some(schemas: Sequence[Any]) -> list[str]:
-    """Columns that are text in some files and numbers or truth values in others."""
-    kinds: dict[str, set[bool]] = {}
+    """Columns that are text in some files and not in others, or numbers in some and truth values in others."""
+    kinds: dict[str, set[str]] = {}
     for schema in schemas:
         for field in schema:
-            if is_text(field.type) or is_number(field.type) or pa.types.is_boolean(field.type):
-                kinds.setdefault(field.name, set()).add(is_text(field.type))
+            is_what = {
+                "text": is_text(field.type),
+                "number": is_number(field.type),
+                "truth": pa.types.is_boolean(field.type),
+                "nothing": pa.types.is_null(field.type),
+            }
+            kinds.setdefault(field.name, set()).update(what for what, so in is_what.items() if so)
     several = [name for name, found in kinds.items() if len(found) > 1]
-    for name in {field.name for schema in schemas for field in schema} - set(several):
-        found = {
-            pa.types.is_boolean(s.field(name).type)
-            for s in schemas
-            if s.get_field_index(name) >= 0 and not pa.types.is_null(s.field(name).type)
-        }
-        several += [name] if len(found) > 1 else []
-    return several
+    return [name for name in several if "text" in kinds[name] or {"number", "truth"} <= kinds[name]]
 
 
 def _joined_schema(schemas: Sequence[Any], paths: Sequence[Path]) -> Any:
