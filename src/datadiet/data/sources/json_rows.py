@@ -161,18 +161,19 @@ def _rows_within(content: dict[str, Any], path: Path, notes: list[str]) -> list[
         return [dict(zip(map(str, columns), row, strict=False)) for row in data]
     if "schema" in content and tables == ["schema", "data"]:
         tables = ["data"]
-    if len(tables) == 1:
-        others = [key for key in content if key != tables[0]]
-        notes.append(f"The rows of '{path.name}' are those under '{tables[0]}'; not used: {_listed(others)}.")
-        rows: list[Any] = content[tables[0]]
-        return rows
     values = list(content.values())
     if values and all(isinstance(value, dict) for value in values):
         index = list(values[0])
         if index and all(list(value) == index for value in values):
             return [{name: value[place] for name, value in content.items()} for place in index]
-    if values and all(isinstance(value, list) and len(value) == len(values[0]) for value in values):
+    even = all(isinstance(value, list) and len(value) == len(values[0]) for value in values)
+    if values and even and len(tables) < len(values):
         return [dict(zip(content, row, strict=True)) for row in zip(*values, strict=True)]
+    if len(tables) == 1:
+        others = [key for key in content if key != tables[0]]
+        notes.append(f"The rows of '{path.name}' are those under '{tables[0]}'; not used: {_listed(others)}.")
+        rows: list[Any] = content[tables[0]]
+        return rows
     if len(tables) > 1:
         raise BadInputError(
             f"'{path}' holds several lists of rows ({_listed(tables)}); write the one to be read to a file of its own."
