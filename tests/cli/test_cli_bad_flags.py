@@ -48,7 +48,7 @@ def test_a_kept_fraction_that_leaves_nothing_is_refused(here: Path, points: Path
         (("--schedule", "step"), ("schedule", "multistep")),
         (("--precision", "half"), ("precision", "bfloat16")),
         (("--budget", "hours"), ("budget", "steps")),
-        (("--batch-size", "0"), ("batch_size",)),
+        (("--batch-size", "0"), ("--batch-size is 0",)),
         (("--lr", "nan"), ("lr",)),
         (("--lr", "-1"), ("lr",)),
         (("--epochs", "0"), ("epochs",)),
@@ -73,9 +73,9 @@ def test_run_refuses_a_flag_before_anything_is_written(
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (("--at-epoch", "3"), ("at_epoch", "2 epochs", "--epochs")),
-        (("--at-epoch", "-1"), ("at_epoch",)),
-        (("--at-epoch", "nan"), ("at_epoch",)),
+        (("--at-epoch", "3"), ("--at-epoch is 3", "2 epochs", "--epochs")),
+        (("--at-epoch", "-1"), ("--at-epoch is -1",)),
+        (("--at-epoch", "nan"), ("--at-epoch is nan",)),
         (("--scores", "aum", "--at-epoch", "0.5"), ("aum", "whole epochs")),
         (("--seeds", "0"), ("seeds",)),
         (("--score-seeds", "0"), ("seeds",)),
@@ -85,7 +85,7 @@ def test_run_refuses_a_flag_before_anything_is_written(
         (("--model", "no.such.module:net"), ("no.such.module:net", "import")),
         (("--model-option", "widht=8"), ("widht",)),
         (("--checkpoint-every", "-1"), ("checkpoint",)),
-        (("--num-workers", "-1"), ("num_workers",)),
+        (("--num-workers", "-1"), ("--num-workers",)),
         (("--grand-parameters", "(", "--scores", "grand"), ("(",)),
     ],
 )
@@ -173,7 +173,7 @@ def test_keep_refuses_a_place_that_cannot_be_written(out: str, here: Path, datad
         (("--by", "el2n", "--rule", "hardst"), ("hardst", "hardest")),
         (("--by", "el2n", "--start", "0.1"), ("start",)),
         (("--by", "el2n", "--balance", "labels"), ("balance", "class")),
-        (("--by", "el2n", "--balance", "class", "--per-class"), ("per_class",)),
+        (("--by", "el2n", "--balance", "class", "--per-class"), ("--per-class keeps", "--balance class")),
         (("--by", "el2n", "--seed", "-1"), ("seed",)),
     ],
 )

@@ -42,6 +42,6 @@ def test_bad_input_is_one_sentence(datadiet, here, points) -> None:
     assert_refused(datadiet("tune", "points.parquet", "--keep=1.5", *TINY), "keep")
     assert_refused(datadiet("tune", "points.parquet", "--score=el3n", *TINY), "el2n")
     assert_refused(
-        datadiet("tune", "points.parquet", "--validation-fraction=0", *TINY), "validation_fraction"
+        datadiet("tune", "points.parquet", "--validation-fraction=0", *TINY), "--validation-fraction is 0"
     )
     assert not (here / "runs").exists()

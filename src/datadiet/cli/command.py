@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, get_origin
 
 import typer
 
+from datadiet.cli.wording import as_flags
 from datadiet.foundation.errors import DataDietError
 from datadiet.foundation.options import Option, alternatives, group_of, options_of
 
@@ -84,7 +85,13 @@ def _as_command(function: Command, first: Sequence[str]) -> Command:
         try:
             function(**arguments, **_given(context, flags, typed))
         except DataDietError as error:
-            typer.echo(f"datadiet: {_plain(str(error))}", err=True)
+            # A field of the recipe may have come from its file, where it has no flag.
+            shown = {
+                name: flag_of(name, option)
+                for name, (option, into) in flags.items()
+                if into != "overrides" or was_given(context, name)
+            }
+            typer.echo(f"datadiet: {_plain(as_flags(str(error), shown))}", err=True)
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt:
             typer.echo("datadiet: interrupted; the same command goes on where this one stopped.", err=True)
@@ -145,8 +152,7 @@ def _given(
         if value is None or not was_given(context, flag):
             continue
         if option.read is not None:
-            shown = option.flag.lstrip("-") if option.flag else flag.replace("_", "-")
-            value = option.read(value, shown)
+            value = option.read(value, flag_of(flag, option).lstrip("-"))
         if into is not None:
             found.setdefault(into, {})[flag] = value
         elif option.flags is not None:
@@ -154,6 +160,11 @@ def _given(
         else:
             found[flag] = value
     return found
+
+
+def flag_of(name: str, option: Option) -> str:
+    """The flag of an option as it is typed."""
+    return option.flag.split()[0].split("/")[0] if option.flag else f"--{name.replace('_', '-')}"
 
 
 def was_given(context: typer.Context, flag: str) -> bool:
