@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import datadiet as dd
-from datadiet.data.sources import tables
+from datadiet.data.sources import delimited, tables
 from datadiet.foundation.errors import BadInputError
 
 ROWS = 12
@@ -186,6 +186,19 @@ def test_columns_of_odd_types_are_read_or_said(odd):
     assert any("odd" in note for note in beside.notes)
     outcome(pa.table({"a": numbers, "label": odd}))
     outcome(pa.table({"odd": odd, "label": ["p", "q"] * 6}), input="odd")
+
+
+def test_maps_are_lists_of_pairs_and_what_only_pandas_has_is_text():
+    table = pa.table({"text": [f"day {i}" for i in range(ROWS)], "map": ODD[0], "label": ["p", "q"] * 6})
+    assert dd.load(table).train.dataset["map"][0] == [{"key": "k", "value": 1}]
+    months = pd.period_range("2020-01", periods=2, freq="M")
+    frame = pd.DataFrame(
+        {"text": table["text"].to_pylist(), "month": [*months] * 6, "label": pd.cut(range(ROWS), 2)}
+    )
+    examples = dd.load(frame)
+    assert examples.class_names == ("(-0.011, 5.5]", "(5.5, 11.0]")
+    assert set(examples.train.dataset["month"]) == {"2020-01", "2020-02"}
+    assert sum("read as texts" in note for note in examples.notes) == 2
 
 
 @SETTINGS
@@ -370,6 +383,8 @@ def test_a_large_csv_file_is_read_by_the_same_rules_as_a_small_one(drawn, again,
 
     def read(large):
         monkeypatch.setattr(tables, "too_large", lambda _: large)
+        # Blocks of a record or two, so that types change from block to block.
+        monkeypatch.setattr(delimited, "_BLOCK", 48 if large else 16 << 20)
         try:
             return tables.read_tables(paths, tables.Reading())[0]
         except BadInputError as error:

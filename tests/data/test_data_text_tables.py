@@ -355,6 +355,15 @@ def test_a_test_part_of_another_type_is_one_sentence(tmp_path, refused, cell, sa
     refused("holds numbers in the test part .*where the train part holds texts", train, test=test)
 
 
+def test_labels_of_a_test_part_are_read_as_those_of_the_train_part(tmp_path):
+    write(tmp_path / "train.csv", {"text": texts(), "label": ["1.0", "x"] * 12})
+    write(tmp_path / "test.csv", {"text": texts(), "label": ["1.0"] * N})
+    assert dd.load(tmp_path).class_names == ("1.0", "x")
+    write(tmp_path / "train.csv", {"text": texts(), "label": ["1", "2"] * 12})
+    examples = dd.load(tmp_path)
+    assert examples.class_names == ("1", "2") and set(examples.test.labels) == {0}
+
+
 def test_a_test_part_without_labels_or_with_other_classes_is_one_sentence(tmp_path, refused):
     write(tmp_path / "train.csv", {"text": texts(), "label": ["True", "False"] * 12})
     write(tmp_path / "test.csv", {"text": texts(), "label": [""] * N})
