@@ -52,7 +52,7 @@ def label_values(array: Any, feature: Any, column: str) -> tuple[list[str], IntA
     encoded = array.dictionary_encode()
     values = encoded.dictionary.to_pylist()
     numeric = all(isinstance(value, int) or _WHOLE_NUMBER.fullmatch(value) for value in values)
-    in_order = sorted(values, key=int if numeric else str)
+    in_order = sorted(values, key=lambda value: (int(value), str(value)) if numeric else (0, value))
     rank = {value: index for index, value in enumerate(in_order)}
     ranks = np.array([*(rank[value] for value in values), -1], dtype=np.int64)
     indices = np.asarray(encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False), dtype=np.int64)

@@ -58,8 +58,8 @@ class Reading:
 
 _FORMATS = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv"}
 _FORMATS |= dict.fromkeys((".jsonl", ".ndjson", ".json"), "json")
-_WHOLE = re.compile(r"-?(0|[1-9][0-9]*)")
-_WHOLE_REAL = re.compile(r"-?(0|[1-9][0-9]*)\.0")
+_WHOLE = re.compile(r"0|-?[1-9][0-9]*")
+_WHOLE_REAL = re.compile(r"(0|-?[1-9][0-9]*)\.0")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 MISSING_WORDS = frozenset(csv.ConvertOptions().null_values)  # what Arrow takes for a missing number
 
