@@ -15,8 +15,9 @@ from datadiet.data.columns.labels import finalize_classes, read_classes
 from datadiet.data.columns.raw import RawExamples, RawPart
 from datadiet.data.columns.roles import find_roles, require_column
 from datadiet.data.columns.targets import classes_of_targets, finalize_targets, read_targets
+from datadiet.data.duplicates import find_repeats, repeat_notes
 from datadiet.data.examples import CLASS_TASKS, Examples, IntArray, Part, Task
-from datadiet.data.fingerprint import fingerprint
+from datadiet.data.fingerprint import read_content
 from datadiet.data.sources import open_source
 from datadiet.foundation.errors import BadInputError
 
@@ -89,7 +90,8 @@ def load(
     raw = check_inputs(raw, image_size=image_size, limit=limit, decode_all=skip)
     raw = _finalize(raw, skip)
     train_part, test_part, note = _split(raw, test_fraction, holdout_seed)
-    return Examples(
+    content = read_content(raw.class_names, (train_part, test_part))
+    examples = Examples(
         name=name or opened.name,
         kind=roles.kind,
         input_columns=roles.inputs,
@@ -97,7 +99,7 @@ def load(
         class_names=raw.class_names,
         train=train_part,
         test=test_part,
-        fingerprint=fingerprint(raw.class_names, (train_part, test_part)),
+        fingerprint=content.fingerprint,
         source=opened.source,
         holdout_seed=holdout_seed if len(parts) == 1 else None,
         left_out=tuple(sorted(raw.parts[0].bad)),
@@ -107,7 +109,9 @@ def load(
         task=roles.task,
         output_names=raw.output_names,
         origin=opened.origin,
+        repeats=find_repeats((train_part, test_part), content.rows),
     )
+    return dataclasses.replace(examples, notes=(*examples.notes, *repeat_notes(examples.repeats, examples)))
 
 
 def _read_labels(raw: RawExamples) -> RawExamples:
