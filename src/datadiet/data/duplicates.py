@@ -174,7 +174,7 @@ def tested_rows(examples: Examples, on_leak: OnLeak) -> npt.NDArray[np.bool_] | 
 
     Example:
         >>> from datadiet.data import load
-        >>> examples = load((["good", "bad"], [1, 0]), test=(["bad", "fine", "poor"], [0, 1, 0]))
+        >>> examples = load((["good", "bad", "mean"], [1, 0, 0]), test=(["bad", "fine", "poor"], [0, 1, 0]))
         >>> tested_rows(examples, "drop").tolist(), tested_rows(examples, "keep")
         ([False, True, True], None)
     """
@@ -187,11 +187,13 @@ def tested_rows(examples: Examples, on_leak: OnLeak) -> npt.NDArray[np.bool_] | 
     left = int(kept.sum())
     shared = _leak(examples, examples.repeats)
     if left < 2:
-        instead = "give another --test, or hold out a part of data without repeated rows"
-        rest = "" if not left else " A single one is left, too few to measure an accuracy on."
+        rest = ", and a single one is left" if left else ""
+        instead = "give another --test, or leave it out to have a part of the training part held out"
+        if examples.holdout_seed is not None:
+            instead = "remove the repeated rows, or give a test part with --test"
         raise BadInputError(
-            f"{shared}, so a test accuracy would say nothing of new data.{rest} Please {instead}; "
-            "or count them all the same with --on-leak keep."
+            f"{shared}{rest}, so accuracies would say nothing of new data; {instead}, or count such rows all the same "
+            "with --on-leak keep."
         )
     if on_leak == "error":
         raise BadInputError(
@@ -213,17 +215,21 @@ def leak_warning(examples: Examples, tested: npt.NDArray[np.bool_] | None) -> st
         return None
     shared = _leak(examples, examples.repeats)
     if tested is None:
-        return (
-            f"{shared}, and count as all others (--on-leak keep): accuracies are higher than on new data would be."
-        )
+        return f"{shared}, and count as all others (--on-leak keep): accuracies are higher than on new data would be."
     labels = examples.test.labels
     gone = np.setdiff1d(labels, labels[tested])
     if examples.task not in ("classification", "intent_slots"):
         gone = gone[:0]
     names = ", ".join(f"'{examples.class_names[label]}'" for label in gone[:_SHOWN])
     more = f" and {len(gone) - _SHOWN} more" if len(gone) > _SHOWN else ""
-    lost = f" No test row is left of {'class' if len(gone) == 1 else 'the classes'} {names}{more}." if len(gone) else ""
-    return f"{shared}: left out, all accuracies are of the other {_count(int(tested.sum()), 'test row')}.{lost}"
+    lost = (
+        f" No test row is left of {'class' if len(gone) == 1 else 'the classes'} {names}{more}."
+        if len(gone)
+        else ""
+    )
+    return (
+        f"{shared}: left out, all accuracies are of the other {_count(int(tested.sum()), 'test row')}.{lost}"
+    )
 
 
 def _leak(examples: Examples, repeats: Repeats) -> str:
@@ -235,7 +241,9 @@ def _leak(examples: Examples, repeats: Repeats) -> str:
     if count == n:
         said = "Every row of the test part is also in the training part, exactly"
     else:
-        said = f"{count:,} of {n:,} test rows {'is' if count == 1 else 'are'} also in the training part, exactly"
+        said = (
+            f"{count:,} of {n:,} test rows {'is' if count == 1 else 'are'} also in the training part, exactly"
+        )
     if others and examples.task in ("classification", "intent_slots", "multilabel"):
         said += f", {others:,} of them with another label"
     return said

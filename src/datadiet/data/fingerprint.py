@@ -58,7 +58,7 @@ def read_content(class_names: Sequence[str], parts: Sequence[Part]) -> Content:
             for _, matrix in arrow.matrix_chunks(part.dataset, part.input_columns):
                 # Adding 0.0 turns -0.0 into 0.0.
                 values = (matrix + 0.0).astype("<f8", copy=False)
-                digest.update(values)
+                digest.update(values.data)
                 hashes.append(_hashes_of_rows(values))
             rows.append(np.concatenate(hashes))
         else:
