@@ -15,9 +15,10 @@ from datadiet.data.columns.labels import finalize_classes, read_classes
 from datadiet.data.columns.raw import RawExamples, RawPart
 from datadiet.data.columns.roles import find_roles, require_column
 from datadiet.data.columns.targets import classes_of_targets, finalize_targets, read_targets
-from datadiet.data.duplicates import find_repeats, repeat_notes
+from datadiet.data.duplicates import find_repeats
 from datadiet.data.examples import CLASS_TASKS, Examples, IntArray, Part, Task
 from datadiet.data.fingerprint import read_content
+from datadiet.data.leaks import repeat_notes
 from datadiet.data.sources import open_source
 from datadiet.foundation.errors import BadInputError
 
@@ -109,9 +110,9 @@ def load(
         task=roles.task,
         output_names=raw.output_names,
         origin=opened.origin,
-        repeats=find_repeats((train_part, test_part), content.rows),
+        repeats=find_repeats((train_part.ids, test_part.ids), content.rows),
     )
-    return dataclasses.replace(examples, notes=(*examples.notes, *repeat_notes(examples.repeats, examples)))
+    return dataclasses.replace(examples, notes=(*examples.notes, *repeat_notes(examples)))
 
 
 def _read_labels(raw: RawExamples) -> RawExamples:

@@ -25,8 +25,8 @@ from datadiet.data import (
     VectorEncoding,
     open_store,
 )
-from datadiet.data.duplicates import OnLeak, tested_rows
 from datadiet.data.encodings.texts import trained_tokenizer
+from datadiet.data.leaks import OnLeak, rows_tested
 from datadiet.engine.options import SetupOptions
 from datadiet.engine.training.devices import accelerator_for, fastest_precision
 from datadiet.engine.training.dynamic import sampler_for
@@ -186,12 +186,12 @@ def prepare(
         examples: the data.
         recipe: "fast", "paper", "finetune", a YAML file, or a `Recipe`.
         workspace: where runs live.
-        on_leak: what test rows that are in the training part too do to accuracies; see `tested_rows`.
+        on_leak: what test rows that are in the training part too do to accuracies; see `rows_tested`.
 
     Raises:
         BadInputError: data, recipe and model do not fit, or the test part is of no use.
     """
-    tested = tested_rows(examples, on_leak)
+    tested = rows_tested(examples, on_leak)
     resolved = resolve_recipe(recipe, examples, options["overrides"])
     if resolved.dynamic is not None:
         sampler_for(resolved, examples.train.ids, 0)  # what it refuses, it refuses before anything is trained

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from typing_extensions import Required, TypedDict
 
-from datadiet.data.duplicates import OnLeak
+from datadiet.data.leaks import OnLeak
 from datadiet.engine.options import (
     DisplayOption,
     MachineOptions,

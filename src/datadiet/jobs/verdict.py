@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from datadiet.data.duplicates import leak_warning
+from datadiet.data.leaks import leak_warning
 from datadiet.engine.setup import Setup
 from datadiet.foundation.statistics import accuracy_interval, difference_interval, saved_interval
 from datadiet.jobs.compare import Arm, Comparison

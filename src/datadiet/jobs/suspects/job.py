@@ -13,6 +13,7 @@ from scipy.stats import norm, rankdata
 from typing_extensions import Unpack
 
 from datadiet.data.examples import require_classification
+from datadiet.data.leaks import conflicts
 from datadiet.engine.options import TrainingOptions
 from datadiet.engine.reloading import data_of_table
 from datadiet.engine.setup import Setup, prepare
@@ -139,7 +140,7 @@ def _from_runs(
     probability = combination.probability_wrong
     if method != "combination":
         probability = along_reference(suspicion, probability)
-    ids, groups = examples.repeats.conflicts(train)
+    ids, groups = conflicts(train, examples.repeats)
     rows = train.positions_of(ids)
     conflicting = np.zeros(len(train))
     conflicting[rows] = 1.0

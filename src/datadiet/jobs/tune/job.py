@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 from typing_extensions import Unpack
 
 from datadiet.data import Examples
-from datadiet.data.duplicates import OnLeak, find_repeats
+from datadiet.data.duplicates import find_repeats
 from datadiet.data.fingerprint import read_content
+from datadiet.data.leaks import OnLeak
 from datadiet.data.load import hold_out
 from datadiet.engine.options import TrainingOptions
 from datadiet.engine.reloading import loading_facts, read_examples
@@ -86,7 +87,7 @@ def carve_validation(examples: Examples, *, fraction: float = 0.1, seed: int = 0
         holdout_seed=None,
         left_out_test=(),
         notes=(),
-        repeats=find_repeats(parts, content.rows),
+        repeats=find_repeats([part.ids for part in parts], content.rows),
     )
 
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 from typing_extensions import Unpack
 
-from datadiet.data.duplicates import leak_warning
+from datadiet.data.leaks import leak_warning
 from datadiet.engine.options import TrainingOptions
 from datadiet.engine.reloading import read_examples
 from datadiet.engine.setup import prepare
