@@ -86,8 +86,8 @@ def repeat_notes(examples: Examples) -> list[str]:
         told = examples.task in _NAMED and labels[0] != labels[1]
         one, two = (f" '{examples.class_names[label]}'" if told else "" for label in labels)
         notes.append(
-            f"{len(ids):,} training rows repeat each other but have different {_ANSWERS[examples.task]} (the first: row "
-            f"{ids[0]}{one} and row {ids[other]}{two})."
+            f"{len(ids):,} training rows repeat each other but have different {_ANSWERS[examples.task]} "
+            f"(the first: row {ids[0]}{one} and row {ids[other]}{two})."
         )
     if len(repeats.leaked):
         notes.append(f"{_copies(examples)} (the first: {_pairs(repeats, 1)}).")
@@ -126,8 +126,8 @@ def rows_tested(examples: Examples, on_leak: OnLeak) -> npt.NDArray[np.bool_] | 
     kept = ~np.isin(examples.test.ids, leaked)
     left = int(kept.sum())
     if left < 2:
-        rest = "" if left == 0 else ", and only one row is left"
-        instead = "give another --test, or leave it out to have a part of the training part held out"
+        rest = "" if left == 0 else ", and a single row is left"
+        instead = "give another test part with --test, or none to have training rows held out"
         if examples.holdout_seed is not None:
             instead = "remove the repeated rows, or give a test part with --test"
         raise BadInputError(
@@ -152,8 +152,11 @@ def leak_warning(examples: Examples, tested: npt.NDArray[np.bool_] | None) -> st
     if not len(examples.repeats.leaked):
         return None
     if tested is None:
-        return f"{_copies(examples)} and count as all others (--on-leak keep), so accuracies may be higher than on new data."
-    said = f"{_copies(examples)} and are left out: accuracies are of the other {_count(int(tested.sum()), 'row', 'rows')}."
+        verb = "counts" if len(examples.repeats.leaked) == 1 else "count"
+        doubt = "so accuracies may be higher than on new data"
+        return f"{_copies(examples)} and {verb} as all others (--on-leak keep), {doubt}."
+    left = f"accuracies are of the other {int(tested.sum()):,} rows"
+    said = f"{_copies(examples)} and {'is' if tested.sum() + 1 == len(tested) else 'are'} left out: {left}."
     gone = np.setdiff1d(examples.test.labels, examples.test.labels[tested])
     if not len(gone) or examples.task not in _NAMED:
         return said
