@@ -168,6 +168,34 @@ def test_the_carved_part_is_stratified_disjoint_and_without_the_test_part() -> N
     assert carve_validation(examples, fraction=0.2, seed=4).fingerprint != carved.fingerprint
 
 
+def test_validation_rows_that_repeat_a_row_that_is_trained_on_are_not_judged_by(arguments, tmp_path) -> None:
+    examples = mislabelled()
+    rows = np.stack(examples.train.dataset["features"])
+    again = (
+        np.concatenate([rows, rows[:60]]),
+        np.concatenate([examples.train.labels, examples.train.labels[:60]]),
+    )
+    test = np.stack(examples.test.dataset["features"]), examples.test.labels
+    doubled = dd.load(again, test=test, name="doubled")
+    carved = carve_validation(doubled, fraction=0.2, seed=0)
+    known = set(map(tuple, carved.train.dataset["features"]))
+    fresh = np.array([tuple(row) not in known for row in carved.test.dataset["features"]])
+    assert carved.repeats.leaked.tolist() == carved.test.ids[~fresh].tolist() != []
+    few = arguments | {"trials": 1, "seeds": 1, "validation_fraction": 0.2}
+    tuned = tune(doubled, **few, workspace=tmp_path)
+    assert tuned.data["validation"]["n"] == fresh.sum() < len(fresh)
+    assert (tuned.data["validation"]["accuracy"] * fresh.sum()) % 1 == pytest.approx(0, abs=1e-9)
+    kept = tune(doubled, **few, workspace=tmp_path, on_leak="keep")
+    assert kept.data["validation"]["n"] == len(fresh)
+    for one, rows_judged in ((tuned, fresh.sum()), (kept, len(fresh))):
+        for found in one.trials[0].accuracies:
+            assert found * rows_judged == pytest.approx(round(found * rows_judged))
+    every = dd.load((np.concatenate([rows] * 3), np.concatenate([examples.train.labels] * 3)), test=test)
+    with pytest.raises(dd.BadInputError, match="validation part do not repeat a row that is trained on"):
+        tune(every, **few | {"validation_fraction": 0.02}, workspace=tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_tie_goes_to_the_smaller_window_then_to_the_lower_start() -> None:
     def trial(number: int, start: float, n: int, accuracy: float, pruned: bool = False) -> Trial:
         return Trial(number, start, start + n / 100, n / 100, n, pruned, (accuracy,), 1)
