@@ -29,7 +29,16 @@ def png(shade: int) -> bytes:
 
 # What differs only in where one value ends and the next begins, and values that are written in two ways.
 TEXTS = ["", "a", "ab", "a b", "b", "é", "e\u0301", "a\x00", "a" * 70]
-PAIRS = [("a", "bc"), ("ab", "c"), ("", "abc"), ("abc", ""), ("c", "ab"), ("bc", "a")]
+PAIRS = [
+    ("a", "bc"),
+    ("a", "b"),
+    ("ab", "c"),
+    ("", "abc"),
+    ("abc", ""),
+    ("c", "ab"),
+    ("bc", "a"),
+    ("c", "bc"),
+]
 WORDS = [["a", "bc"], ["ab", "c"], ["abc"], ["a", "b", "c"], [], ["", "abc"], ["abc", ""]]
 VECTORS = [[0.0, 1.0], [1.0, 0.0], [0.0, 0.0], [0.5, -1.0], [1e300, 5e-324], [2.0**53, 1.0]]
 IMAGES = [png(0), png(1), png(2), b"no image", b"no image\x00"]
