@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import datadiet as dd
+from datadiet.data.duplicates import Repeats
 from datadiet.jobs.compare import Arm, Comparison
 from datadiet.jobs.groups import Grouping
 from datadiet.jobs.left_out import arm_groups, kept_shares, warnings_of, write_groups
@@ -112,9 +113,15 @@ def test_without_a_column_in_the_test_part_there_are_shares_only(made_up: Simple
 def verdict_of(made_up: SimpleNamespace, **more: object) -> dict:
     setup = SimpleNamespace(
         examples=SimpleNamespace(
-            source="made up", train=_Sized(made_up.ids), test=range(400), task="classification"
+            source="made up",
+            train=_Sized(made_up.ids),
+            test=range(400),
+            task="classification",
+            repeats=Repeats(),
         ),
         recipe=SimpleNamespace(budget="steps"),
+        n_test=400,
+        tested=None,
     )
     arms = [
         arm_of(made_up.full, [None] * 3, "full", 1.0),

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import datadiet as dd
+from datadiet.data.duplicates import Repeats
 from datadiet.jobs.compare import Arm, Comparison, as_arms, compare_arms, random_arm, subset_arm
 from datadiet.jobs.verdict import decide
 
@@ -33,9 +34,15 @@ def fake_arm(score: str, keep: float, errors: list[int], n_test: int, seconds: f
 def verdict_setup(n_test: int) -> SimpleNamespace:
     return SimpleNamespace(
         examples=SimpleNamespace(
-            source="made up", train=range(1_000), test=range(n_test), task="classification"
+            source="made up",
+            train=range(1_000),
+            test=range(n_test),
+            task="classification",
+            repeats=Repeats(),
         ),
         recipe=SimpleNamespace(budget="steps"),
+        n_test=n_test,
+        tested=None,
     )
 
 

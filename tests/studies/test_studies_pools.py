@@ -50,6 +50,22 @@ def test_a_study_trains_what_it_plans_and_writes_figures_tables_and_claims(
     assert again.trained == 0 and again.rows == result.rows
 
 
+def test_test_rows_that_are_in_the_train_part_too_are_not_measured_on(
+    vectors, tiny_recipe, tiny_scale, tmp_path
+) -> None:
+    points = [np.stack(part.dataset["features"]) for part in (vectors.train, vectors.test)]
+    shared = (
+        np.concatenate([points[1], points[0][:9]]),
+        np.concatenate([vectors.test.labels, vectors.train.labels[:9]]),
+    )
+    examples = dd.load((points[0], vectors.train.labels), test=(shared[0][::-1], shared[1][::-1]))
+    setup = prepare(examples, tiny_recipe, workspace=tmp_path, device="cpu", on_leak="drop")
+    kept: dict = {}
+    row = next(pool_selection.measure(StudyContext(setup, tiny_scale), kept))
+    assert row["intent_accuracy"] == pytest.approx(row["accuracy"])
+    assert len(kept["correct"][pool_selection.BASE][0]) == len(vectors.test)
+
+
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_task_without_a_sure_answer_is_refused(context, name) -> None:
     study = STUDIES[name]

@@ -13,7 +13,9 @@ from datadiet.foundation.options import named_files
 from datadiet.jobs.options import CompareFlags
 
 
-@command("compare digits --kept el2n=kept.parquet --seeds 3", order="kept groups seeds seed tolerance")
+@command(
+    "compare digits --kept el2n=kept.parquet --seeds 3", order="kept groups seeds seed tolerance on_leak"
+)
 def compare(
     source: Source,
     kept: Annotated[

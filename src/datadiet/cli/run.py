@@ -15,10 +15,10 @@ from datadiet.jobs.options import RunOptions
 
 _ORDER = (
     "scores keep rule start end rule_options per_class groups balance floor allow_empty_class seeds score_seeds seed "
-    "at_epoch grand_parameters encoder tolerance dynamic dynamic_options sparsity allow_empty_layer out"
+    "at_epoch grand_parameters encoder tolerance on_leak dynamic dynamic_options sparsity allow_empty_layer out"
 )
 # All others say how to score and keep beforehand, which a dynamic run does not do.
-_DYNAMIC_TOO = ("seeds", "seed", "tolerance", "dynamic", "dynamic_options", "out")
+_DYNAMIC_TOO = ("seeds", "seed", "tolerance", "on_leak", "dynamic", "dynamic_options", "out")
 
 
 @command("run digits --keep 0.7,0.5 --out runs/digits", order=_ORDER)

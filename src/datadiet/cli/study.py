@@ -16,7 +16,7 @@ from datadiet.foundation.options import picked
 from datadiet.jobs.options import ContextOptions, StudyOptions
 
 
-@command("study keep-fraction digits --scale smoke", order="list_ scale plan seed out")
+@command("study keep-fraction digits --scale smoke", order="list_ scale plan seed on_leak out")
 def study(
     name: Annotated[str | None, typer.Argument(help="Which study; see --list.")] = None,
     source: Annotated[str | None, typer.Argument(help="The data, as for run.")] = None,

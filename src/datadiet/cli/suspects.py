@@ -43,17 +43,22 @@ def suspects(
         "out": str(out),
         "n": len(found),
         "method": found.provenance["method"],
+        "conflicting_duplicates": int(found.conflicting.sum()),
         "noise_rate": found.noise_rate.as_dict(),
         "more_trainings": found.provenance["more_trainings"],
         "top": first,
     }
-    show(as_json, answer, lambda: _print(first, str(found.noise_rate), out))
+    show(as_json, answer, lambda: _print(first, int(found.conflicting.sum()), str(found.noise_rate), out))
 
 
-def _print(first: list[dict[str, Any]], noise_rate: str, out: Path) -> None:
+def _print(first: list[dict[str, Any]], conflicting: int, noise_rate: str, out: Path) -> None:
     printed = Table("id", "given", "proposed", "probability wrong", title="Likely label errors")
     for row in first:
         proposed = "–" if row["proposed"] is None else escape(row["proposed"])
         printed.add_row(str(row["id"]), escape(row["label"]), proposed, f"{row['probability_wrong']:.3f}")
     say(printed)
+    if conflicting:
+        say(
+            f"The first {conflicting:,} are exact duplicates with different labels: not all of them can be right."
+        )
     say(f"{noise_rate[0].upper()}{noise_rate[1:]}: {out}")

@@ -14,7 +14,7 @@ from datadiet.jobs.options import TuneOptions
 @command(
     "tune digits --score el2n --keep 0.5 --trials 20",
     order="score keep rule ranges tune_end trials trial_seeds validation_fraction seeds score_seeds seed "
-    "at_epoch tolerance",
+    "at_epoch tolerance on_leak",
 )
 def tune(source: Source, as_json: AsJson = False, **options: Unpack[TuneOptions]) -> None:
     """Find where the kept window should start, and confirm it with fresh seeds."""
@@ -26,7 +26,7 @@ def tune(source: Source, as_json: AsJson = False, **options: Unpack[TuneOptions]
 
 
 def _print(tuned: Any) -> None:
-    from datadiet.pages.report import verdict_table
+    from datadiet.pages.report import first_warnings, verdict_table
 
     window, validation = tuned.data["window"], tuned.data["validation"]
     windowed = tuned.data["rule"] == "window"
@@ -46,7 +46,8 @@ def _print(tuned: Any) -> None:
         "which was not looked at before:",
         wrap=True,
     )
-    say(verdict_table(tuned.verdict.data))
+    for shown in (verdict_table(tuned.verdict.data), *first_warnings(tuned.verdict.data)):
+        say(f"Warning: {shown}" if isinstance(shown, str) else shown, wrap=True)
     minus = tuned.data["minus_hardest" if windowed else "minus_default"]
     if minus is not None:
         mean, low, high = (100 * value for value in minus)

@@ -75,14 +75,15 @@ def _bad_vectors(dataset: Dataset, columns: Sequence[str], width: int | None) ->
         raise BadInputError(f"The vectors of column '{columns[0]}' are empty; name another input column.")
     found: dict[int, str] = {}
     largest = float(np.finfo(np.float32).max)
-    for start, table in arrow.chunks_of(dataset, columns):
+    for start, table in arrow.chunks_of(dataset, columns, arrow.rows_of_matrix(columns)):
         good = np.arange(table.num_rows)
         if width is not None:
             lengths = arrow.list_lengths(arrow.one_array(table, columns[0]))
             for row in np.flatnonzero(lengths != width):
                 found[start + int(row)] = f"its vector has {lengths[row]} numbers, where others have {width}"
             good = np.flatnonzero(lengths == width)
-        matrix = arrow.numeric_matrix(table.take(pa.array(good)), columns) if len(good) else np.empty((0, 1))
+        rows = table if len(good) == table.num_rows else table.take(pa.array(good))
+        matrix = arrow.numeric_matrix(rows, columns) if len(good) else np.empty((0, 1))
         wrong = ~(np.abs(matrix) <= largest)
         for index in np.flatnonzero(wrong.any(axis=1)):
             place = int(wrong[index].argmax())

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 
 from datadiet.data.arrow import offsets_of, rows_with
+from datadiet.data.duplicates import Repeats
 from datadiet.data.origin import Origin
 from datadiet.foundation.errors import BadInputError
 
@@ -220,7 +221,7 @@ class Examples:
     go by (of the task "multilabel" the sets of labels, of "regression" bins of the target, of
     "token_classification" one class "all"); `output_names` are what a model puts out: the classes, the
     labels, the label column of a regression, nothing for "token_classification". `tag_names` are the tags
-    of words. `origin` says which files the rows were read from.
+    of words. `origin` says which files the rows were read from, `repeats` which rows have the same content.
 
     >>> import datadiet.data
     >>> examples = datadiet.data.load("digits")
@@ -245,6 +246,7 @@ class Examples:
     task: Task = "classification"
     output_names: tuple[str, ...] = ()
     origin: Origin = field(default_factory=Origin, repr=False)
+    repeats: Repeats = field(default_factory=Repeats, repr=False)
 
     def __post_init__(self) -> None:
         if self.task in CLASS_TASKS:

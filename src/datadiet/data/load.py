@@ -18,8 +18,10 @@ from datadiet.data.columns.labels import finalize_classes, read_classes
 from datadiet.data.columns.raw import RawExamples, RawPart
 from datadiet.data.columns.roles import find_roles, listed, require_alike, require_column
 from datadiet.data.columns.targets import classes_of_targets, finalize_targets, read_targets
+from datadiet.data.duplicates import find_repeats
 from datadiet.data.examples import CLASS_TASKS, Examples, IntArray, Part, Task
-from datadiet.data.fingerprint import fingerprint
+from datadiet.data.fingerprint import read_content
+from datadiet.data.leaks import repeat_notes
 from datadiet.data.sources import open_source
 from datadiet.data.sources.tables import Reading
 from datadiet.foundation.errors import BadInputError, DataDietError
@@ -131,7 +133,8 @@ def _loaded(
     raw = check_inputs(raw, image_size=image_size, limit=limit, decode_all=skip)
     raw = _finalize(raw, skip)
     train_part, test_part, note = _split(raw, test_fraction, holdout_seed)
-    return Examples(
+    content = read_content(raw.class_names, (train_part, test_part))
+    examples = Examples(
         name=name or opened.name,
         kind=roles.kind,
         input_columns=roles.inputs,
@@ -139,7 +142,7 @@ def _loaded(
         class_names=raw.class_names,
         train=train_part,
         test=test_part,
-        fingerprint=fingerprint(raw.class_names, (train_part, test_part)),
+        fingerprint=content.fingerprint,
         source=opened.source,
         holdout_seed=holdout_seed if len(parts) == 1 else None,
         left_out=tuple(sorted(raw.parts[0].bad)),
@@ -149,7 +152,9 @@ def _loaded(
         task=roles.task,
         output_names=raw.output_names,
         origin=opened.origin,
+        repeats=find_repeats((train_part.ids, test_part.ids), content.rows),
     )
+    return dataclasses.replace(examples, notes=(*examples.notes, *repeat_notes(examples)))
 
 
 @contextmanager

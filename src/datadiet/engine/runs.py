@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from datadiet.engine.training.loop import Observer, RecordTrace, SaveCheckpoints
 from datadiet.engine.training.randomness import derive_seed
 from datadiet.engine.workspace import RunFolder, ids_digest
 from datadiet.foundation.errors import BadInputError, RunFailedError
+from datadiet.tasks import Task
 from datadiet.tracking import Recorder, Trace
 
 # Part of every run's address: raise it when a change of the code changes what a run computes.
@@ -41,6 +42,7 @@ class Run:
         steps_per_epoch: steps in one pass over what it trains on.
         result: accuracy and cost; None while it is trained only in part.
         trained: whether anything was trained just now.
+        tested: the test rows that accuracy, metrics and predictions are of, bool (test examples,); None for all.
     """
 
     folder: RunFolder
@@ -50,6 +52,7 @@ class Run:
     steps_per_epoch: int
     result: dict[str, Any] | None
     trained: bool
+    tested: np.ndarray | None = None
 
     def weights(self, step: int) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """The model's state after `step` steps and its facts: `step`, `hash`, `seconds` of training, `ledger`.
@@ -71,9 +74,10 @@ class Run:
         return Trace.open(self.folder.trace_path)
 
     def test_predictions(self) -> dict[str, np.ndarray]:
-        """`ids`, `prediction` and `correct` on the test part, in id order."""
+        """`ids`, `prediction` and `correct` on the tested rows of the test part, in id order."""
         tensors, _ = read_tensors(self.folder.test_path)
-        return {name: tensor.numpy() for name, tensor in tensors.items()}
+        rows = slice(None) if self.tested is None else self.tested
+        return {name: tensor.numpy()[rows] for name, tensor in tensors.items()}
 
 
 def describe(setup: Setup, seed: int, ids: np.ndarray | None, record: bool) -> dict[str, Any]:
@@ -186,7 +190,20 @@ def train_described(
             accelerator.wait_for_everyone()
     finally:
         setup.free_memory()
-    return Run(folder, seed, size, total, setup.recipe.steps_per_epoch(size), folder.result(), trained)
+    run = Run(
+        folder, seed, size, total, setup.recipe.steps_per_epoch(size), folder.result(), trained, setup.tested
+    )
+    return run if run.tested is None or run.result is None else replace(run, result=_of_tested(run))
+
+
+def _of_tested(run: Run) -> dict[str, Any]:
+    """The result of a run, which is that of the whole test part, with accuracy and metrics of the tested rows."""
+    assert run.result is not None
+    found = {**run.result, "accuracy": float(run.test_predictions()["correct"].mean())}
+    if "metrics" in found:
+        # A run from before such metrics were taken has none that are known.
+        found["metrics"] = found.get("metrics_without_leaks") or dict.fromkeys(found["metrics"])
+    return found
 
 
 def _size(setup: Setup, ids: np.ndarray | None) -> int:
@@ -266,13 +283,14 @@ def _run_loop(
 
 def predict_test_part(
     setup: Setup, model: nn.Module
-) -> tuple[torch.Tensor, torch.Tensor, dict[str, float | None]]:
+) -> tuple[torch.Tensor, torch.Tensor, dict[str, dict[str, float | None]]]:
     """Predict the test part in evaluation mode, every process its share.
 
     Returns:
         In id order `prediction` int64 (n,), as the task's measures have it (classes, intents), and `correct` bool
-        (n,); and the task's metrics beside accuracy by name, None where one is not defined: none for single-label
-        classification.
+        (n,); and the task's metrics beside accuracy, None where one is not defined: `metrics` of the whole part and,
+        where rows of it are in the train part too, `metrics_without_leaks` of the others. Neither is there where the
+        task has no further metrics, as single-label classification.
     """
     part, task, accelerator = setup.examples.test, setup.plain_task, setup.accelerator
     seen: list[tuple[np.ndarray, dict[str, torch.Tensor], dict[str, torch.Tensor], Any]] = []
@@ -289,9 +307,25 @@ def predict_test_part(
     for places, measures, _, _ in seen:
         prediction[torch.from_numpy(places)] = measures["prediction"].long()
         correct[torch.from_numpy(places)] = measures["correct"]
-    metrics = task.metrics([found for _, _, found, _ in seen], [targets for _, _, _, targets in seen])
-    further = {k: v if math.isfinite(v) else None for k, v in metrics.items() if k != "accuracy"}
-    return prediction, correct, further
+    metrics = {"metrics": _metrics(task, [(found, targets) for _, _, found, targets in seen])}
+    leaked = np.isin(part.ids, setup.examples.repeats.leaked)
+    if metrics["metrics"] and 0 < leaked.sum() < len(part):
+        unseen = [(torch.from_numpy(~leaked[places]), found, targets) for places, _, found, targets in seen]
+        pairs = [
+            (_rows_of(found, rows), _rows_of(targets, rows)) for rows, found, targets in unseen if rows.any()
+        ]
+        metrics["metrics_without_leaks"] = _metrics(task, pairs)
+    return prediction, correct, metrics if metrics["metrics"] else {}
+
+
+def _metrics(task: Task, pairs: list[tuple[Any, Any]]) -> dict[str, float | None]:
+    metrics = task.metrics([found for found, _ in pairs], [targets for _, targets in pairs])
+    return {k: v if math.isfinite(v) else None for k, v in metrics.items() if k != "accuracy"}
+
+
+def _rows_of(values: Any, rows: torch.Tensor) -> Any:
+    """Some rows of a tensor, or of all tensors of a dict."""
+    return {k: _rows_of(v, rows) for k, v in values.items()} if isinstance(values, dict) else values[rows]
 
 
 def _test(setup: Setup, folder: RunFolder, loop: TrainingLoop) -> dict[str, Any]:
@@ -306,7 +340,7 @@ def _test(setup: Setup, folder: RunFolder, loop: TrainingLoop) -> dict[str, Any]
         write_tensors(folder.test_path, tensors, {"step": loop.step})
     return {
         "accuracy": float(correct.double().mean()),
-        **({"metrics": further} if further else {}),
+        **further,
         "seconds": loop.seconds,
         "test_seconds": test_seconds,
         "steps": loop.steps_taken,

@@ -26,6 +26,7 @@ from datadiet.data import (
     open_store,
 )
 from datadiet.data.encodings.texts import trained_tokenizer
+from datadiet.data.leaks import OnLeak, rows_tested
 from datadiet.engine.options import SetupOptions
 from datadiet.engine.training.devices import accelerator_for, fastest_precision
 from datadiet.engine.training.dynamic import sampler_for
@@ -47,7 +48,10 @@ SAMPLE_SIZE = 2_000  # training examples that data-dependent initialisation may 
 
 @dataclass
 class Setup:
-    """Data, model, recipe and machine, made ready for any number of runs."""
+    """Data, model, recipe and machine, made ready for any number of runs.
+
+    Runs predict the whole test part; `tested` (bool, one a test row; None for all) are the rows that accuracies are of.
+    """
 
     examples: Examples
     recipe: Recipe
@@ -60,6 +64,8 @@ class Setup:
     workspace: Workspace
     display: ProgressDisplay
     checkpoint_every: float = 30.0
+    on_leak: OnLeak = "keep"
+    tested: np.ndarray | None = None
     cut_texts: dict[str, int] = field(default_factory=dict)
     prepared_bytes: list[int] = field(default_factory=list)  # of the models that Accelerate still holds on to
 
@@ -67,6 +73,11 @@ class Setup:
     def steps_per_epoch(self) -> int:
         """Steps of an epoch over the full training part."""
         return self.recipe.steps_per_epoch(len(self.examples.train))
+
+    @property
+    def n_test(self) -> int:
+        """How many test examples accuracies are of."""
+        return len(self.examples.test) if self.tested is None else int(self.tested.sum())
 
     @property
     def augmentation(self) -> Augmentation | None:
@@ -166,6 +177,7 @@ def prepare(
     recipe: str | Recipe = "fast",
     *,
     workspace: str | Path | Workspace = "runs",
+    on_leak: OnLeak = "keep",
     **options: Unpack[SetupOptions],
 ) -> Setup:
     """Everything that runs on this data with this recipe share.
@@ -174,7 +186,12 @@ def prepare(
         examples: the data.
         recipe: "fast", "paper", "finetune", a YAML file, or a `Recipe`.
         workspace: where runs live.
+        on_leak: what test rows that are in the training part too do to accuracies; see `rows_tested`.
+
+    Raises:
+        BadInputError: data, recipe and model do not fit, or the test part is of no use.
     """
+    tested = rows_tested(examples, on_leak)
     resolved = resolve_recipe(recipe, examples, options["overrides"])
     if resolved.dynamic is not None:
         sampler_for(resolved, examples.train.ids, 0)  # what it refuses, it refuses before anything is trained
@@ -209,6 +226,8 @@ def prepare(
         workspace=workspace,
         display=options["display"] or ProgressDisplay(enabled=False),
         checkpoint_every=options["checkpoint_every"],
+        on_leak=on_leak,
+        tested=tested,
     )
     _count_cut_texts(setup)
     _try_model(setup)

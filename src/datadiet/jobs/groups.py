@@ -53,6 +53,10 @@ class Grouping:
         """Name of each train example's group, as `select` takes them: shape (n_train,), strings."""
         return np.array(self.names, dtype=object).astype(str)[self.train]
 
+    def on_test_rows(self, rows: npt.NDArray[np.bool_]) -> Grouping:
+        """The same grouping of some of the test examples, bool (n_test,)."""
+        return replace(self, test=None if self.test is None else self.test[rows])
+
 
 def groupings_of(examples: Examples, columns: Sequence[str] = ()) -> list[Grouping]:
     """The classes, and after them the groups of the columns asked for, each grouping once.

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from typing_extensions import Required, TypedDict
 
+from datadiet.data.leaks import OnLeak
 from datadiet.engine.options import (
     DisplayOption,
     MachineOptions,
@@ -167,7 +168,17 @@ class SeedsOption(TypedDict, total=False):
     seeds: Annotated[int, Option(3, least=1)]
 
 
-class JudgingOptions(SeedsOption, SeedOption, OutOption, LoadOption, total=False):
+class LeakOption(TypedDict, total=False):
+    """What is done about a test part that shares rows with the training part.
+
+    Args:
+        on_leak: Test rows that are also in the training part: error, drop (no verdict is of them) or keep.
+    """
+
+    on_leak: Annotated[OnLeak, Option("drop")]
+
+
+class JudgingOptions(SeedsOption, SeedOption, OutOption, LeakOption, LoadOption, total=False):
     """How subsets are retrained and judged.
 
     Args:
@@ -495,7 +506,7 @@ class AgreeOptions(RuleOption, WindowFlags, SeedOption, total=False):
     any_data: Annotated[bool, Option(False)]
 
 
-class ContextOptions(SeedOption, LoadOption, TrainingOptions, total=False):
+class ContextOptions(SeedOption, LeakOption, LoadOption, TrainingOptions, total=False):
     """Options of a study's context.
 
     Args:

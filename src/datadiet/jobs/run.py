@@ -94,7 +94,8 @@ def run(source: Any, **options: Unpack[RunOptions]) -> Verdict:
     folder = results_folder(options["out"], options["workspace"], safe_name(examples.name))
     dynamic = {name: options[name] for name in ("dynamic", "dynamic_options") if options[name]}
     options["overrides"] = {**(options["overrides"] or {}), **dynamic}
-    with closing(prepare(examples, **picked(TrainingOptions, options))) as setup:
+    on_leak = options["on_leak"]
+    with closing(prepare(examples, on_leak=on_leak, **picked(TrainingOptions, options))) as setup:
         if setup.recipe.dynamic is not None:
             if sparsity is not None:
                 raise BadInputError(
@@ -173,7 +174,8 @@ def compare(
             ids.check_data(data.fingerprint)
     kept = {name: ids.ids if isinstance(ids, Kept) else ids for name, ids in given.items()}
     groupings = groupings_of(data, options["groups"])
-    with closing(prepare(data, recipe, **picked(TrainingOptions, options))) as setup:
+    on_leak = options["on_leak"]
+    with closing(prepare(data, recipe, on_leak=on_leak, **picked(TrainingOptions, options))) as setup:
         comparison = compare_arms(setup, as_arms(setup, kept), seeds=options["seeds"], seed=options["seed"])
         verdict = decide(comparison, tolerance=options["tolerance"], groupings=groupings)
         if folder is not None and setup.accelerator.is_main_process:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from datadiet.data.leaks import leak_warning
+from datadiet.engine.setup import Setup
 from datadiet.foundation.statistics import accuracy_interval, difference_interval, saved_interval
 from datadiet.jobs.compare import Arm, Comparison
 from datadiet.jobs.groups import Grouping
@@ -37,10 +39,12 @@ def decide(
         minus the tolerance, so that it is shown to lose more, and else "undecided". `time_saved` is the
         share of full data's time that one training saves when it has to pay for all scoring, [mean, low,
         high] over pairs of seeds. `groups` is described in `datadiet.left_out.arm_groups`, and `warnings`
-        has a sentence for each group that loses more than the whole. For other tasks than classification
-        `task` is its name, what `accuracy` means there is said by `datadiet.tasks`, and `metrics` of each
-        subset has its further test metrics: mean, standard deviation over seeds (null for one), and the
-        values.
+        has a sentence on test rows that are in the training part too, and one for each group that loses more
+        than the whole. For other tasks than classification `task` is its name, what `accuracy` means there is
+        said by `datadiet.tasks`, and `metrics` of each subset has its further test metrics: mean, standard
+        deviation over seeds (null for one), and the values. Where test rows are in the training part too,
+        `leaks` has `on_leak`, the `test_rows` that there are, and how many of them are `shared` and `dropped`;
+        `n_test` and everything measured is of those that are left.
     """
     setup = comparison.setup
     full = comparison.full
@@ -58,11 +62,15 @@ def decide(
     if recommended is not None:
         kept = by_name[recommended["score"], recommended["rule"], recommended["n"]]
     ids = setup.examples.train.ids if groupings else np.empty(0, dtype=np.int64)
+    if setup.tested is not None:
+        groupings = [grouping.on_test_rows(setup.tested) for grouping in groupings]
     groups = tables_of(comparison.arms[1:], full_correct, groupings, ids)
+    leak = leak_warning(setup.examples, setup.tested)
     return {
         "source": setup.examples.source,
         "n_train": len(setup.examples.train),
-        "n_test": len(setup.examples.test),
+        "n_test": setup.n_test,
+        **({"leaks": _leaks(setup)} if leak else {}),
         "tolerance": tolerance,
         "budget": setup.recipe.budget,
         "seeds": len(comparison.seeds),
@@ -80,8 +88,18 @@ def decide(
         "reason": None if recommended is not None else _reason(subsets, tolerance, len(comparison.seeds)),
         "groupings": [{"name": grouping.name, "notes": list(grouping.notes)} for grouping in groupings],
         "groups": groups,
-        "warnings": warnings_of(groups, subsets, recommended),
+        "warnings": [*([leak] if leak else []), *warnings_of(groups, subsets, recommended)],
         "cost": _cost(full, kept, scoring_seconds),
+    }
+
+
+def _leaks(setup: Setup) -> dict[str, Any]:
+    examples = setup.examples
+    return {
+        "on_leak": setup.on_leak,
+        "test_rows": len(examples.test),
+        "shared": len(examples.repeats.leaked),
+        "dropped": len(examples.test) - setup.n_test,
     }
 
 

@@ -143,14 +143,15 @@ def _row(
     right: float | None,
 ) -> Row:
     examples, found = context.setup.examples, run.test_predictions()
+    truth = examples.test.labels[examples.test.positions_of(found["ids"])]
     metrics = metrics_of(run)
     if examples.task in ("classification", "intent_slots"):
-        of_intents = float((found["prediction"] == examples.test.labels).mean())
+        of_intents = float((found["prediction"] == truth).mean())
         metrics["intent_accuracy"] = of_intents
         # Without slots an utterance has one thing to be wrong: its intent.
         metrics.setdefault("semantic_error_rate", 1 - of_intents)
     if domains is not None:
-        wrong = domains[found["prediction"].astype(np.int64)] != domains[examples.test.labels]
+        wrong = domains[found["prediction"].astype(np.int64)] != domains[truth]
         metrics["domain_error"] = float(wrong.mean())
         kept.setdefault("wrong domain", {}).setdefault(choice, []).append(wrong)
     kept.setdefault("correct", {}).setdefault(choice, []).append(found["correct"].astype(bool))

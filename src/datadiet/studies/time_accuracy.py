@@ -320,7 +320,7 @@ def figures_of(setup: Setup, rows: Sequence[Row]) -> dict[str, Any]:
         return {}
     examples, recipe = setup.examples, setup.recipe
     title = (
-        f"{examples.name}: {len(examples.train):,} training, {len(examples.test):,} test examples; {recipe.model}; "
+        f"{examples.name}: {len(examples.train):,} training, {setup.n_test:,} test examples; {recipe.model}; "
         f"{full['seeds']} trainings of each, as many epochs as full data; scoring counted"
     )
     axes = {

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import itertools
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 import datadiet as dd
 from datadiet.data import Examples, corrupt
 from datadiet.jobs.suspects.evidence import draw_folds, late_mean
-from datadiet.jobs.suspects.job import find_suspects
+from datadiet.jobs.suspects.job import find_suspects, one_truth
 from datadiet.jobs.suspects.ranking import Suspects
 from datadiet.noise import NoiseRate
 from tiny_models import small_recipe
@@ -105,6 +108,74 @@ def test_folds_train_once_each_on_what_they_do_not_predict(noisy, made) -> None:
     found = find_suspects(table, source=noisy.examples, folds=3, second_pass=False, device="cpu")
     assert len(trainings(workspace) - before) == 3
     assert average_precision_score(truth(noisy, found), found.suspicion) > 0.9
+
+
+@pytest.fixture(scope="module")
+def contradicting(tmp_path_factory):
+    """Points of which some stand twice or three times, with other labels, and their table of one seed."""
+    examples = separable()
+    points = np.stack(examples.train.dataset["features"])
+    labels = examples.train.labels
+    rows = np.concatenate([points, points[[4, 9, 9, 30]]])
+    given = np.concatenate([labels, [(labels[4] + 1) % 3, (labels[9] + 1) % 3, labels[9], labels[30]]])
+    test = np.stack(examples.test.dataset["features"]), examples.test.labels
+    again = dd.load((rows, given), test=test, name="contradicting")
+    recipe = small_recipe(model_options={"hidden": (16,)}, epochs=4)
+    workspace = tmp_path_factory.mktemp("contradicting")
+    return again, dd.score(again, recipe, seeds=1, at_epoch=2, workspace=workspace, device="cpu")
+
+
+@pytest.mark.parametrize("method", ["combination", "aum"])
+def test_duplicates_with_different_labels_come_first_in_the_order_of_their_suspicion(
+    contradicting, method, monkeypatch
+) -> None:
+    examples, table = contradicting
+    n = len(examples.train)
+    doubtful = {4, 9, n - 4, n - 3, n - 2}  # the copy of 30 has its label
+    found = find_suspects(table, source=examples, method=method, device="cpu")
+    assert set(found.ids[:5].tolist()) == doubtful
+    assert found.conflicting.tolist() == [True] * 5 + [False] * (n - 5)
+    assert (np.diff(found.suspicion) <= 0).all()
+    assert [row["conflicting_duplicate"] for row in found.first(6)] == [True] * 5 + [False]
+    # The others, and the five among themselves, stand as they would without all this.
+    nothing = np.empty(0, np.int64), np.empty(0, np.int64)
+    monkeypatch.setattr("datadiet.jobs.suspects.job.conflicts", lambda train, repeats: nothing)
+    plain = find_suspects(table, source=examples, method=method, device="cpu")
+    ranked = plain.ids.tolist()
+    assert found.ids.tolist() == sorted(ranked, key=lambda id_: (id_ not in doubtful, ranked.index(id_)))
+    assert not plain.conflicting.any()
+    wrong = dict(zip(found.ids.tolist(), found.probability_wrong.tolist(), strict=True))
+    before = dict(zip(plain.ids.tolist(), plain.probability_wrong.tolist(), strict=True))
+    assert all(wrong[id_] == before[id_] for id_ in ranked if id_ not in doubtful)
+    assert wrong[4] + wrong[n - 4] >= 1 - 1e-9  # not both can be right
+    assert found.noise_rate == plain.noise_rate
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3), st.floats(0.01, 0.99)), min_size=1, max_size=7)
+)
+def test_one_truth_is_what_is_left_of_all_ways_to_be_right(rows) -> None:
+    group, labels, wrong = (np.array(column) for column in zip(*rows, strict=True))
+    found = one_truth(wrong, labels, group)
+    for number in set(group.tolist()):
+        members = np.flatnonzero(group == number)
+        total, wrongly = 0.0, np.zeros(len(members))
+        for right in itertools.product([False, True], repeat=len(members)):
+            if len({labels[row] for row, is_right in zip(members, right, strict=True) if is_right}) > 1:
+                continue  # two truths
+            true = {labels[row] for row, is_right in zip(members, right, strict=True) if is_right}
+            if any((labels[row] in true) != is_right for row, is_right in zip(members, right, strict=True)):
+                continue  # one label both right and wrong
+            chance = np.prod([1 - wrong[r] if ok else wrong[r] for r, ok in zip(members, right, strict=True)])
+            total += chance
+            wrongly += chance * ~np.array(right)
+        np.testing.assert_allclose(found[members], wrongly / total, atol=1e-9)
+
+
+def test_labels_that_are_sure_to_be_right_or_wrong_still_leave_one_truth() -> None:
+    found = one_truth(np.array([0.0, 0.0, 1.0, 1.0]), np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1]))
+    np.testing.assert_allclose(found, [0.5, 0.5, 1.0, 1.0], atol=1e-5)
 
 
 def test_folds_are_even_in_every_class() -> None:

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 import datadiet as dd
 from datadiet.engine.runs import train_run as real_train_run
@@ -166,6 +167,42 @@ def test_the_carved_part_is_stratified_disjoint_and_without_the_test_part() -> N
     spoilt = carve_validation(mislabelled(test_shift=1), fraction=0.2, seed=3)
     assert spoilt.fingerprint == carved.fingerprint != examples.fingerprint
     assert carve_validation(examples, fraction=0.2, seed=4).fingerprint != carved.fingerprint
+
+
+def test_validation_rows_that_repeat_a_row_that_is_trained_on_are_not_judged_by(
+    arguments, tmp_path, monkeypatch
+) -> None:
+    examples = mislabelled()
+    rows = np.stack(examples.train.dataset["features"])
+    again = (
+        np.concatenate([rows, rows[:60]]),
+        np.concatenate([examples.train.labels, examples.train.labels[:60]]),
+    )
+    test = np.stack(examples.test.dataset["features"]), examples.test.labels
+    doubled = dd.load(again, test=test, name="doubled")
+    carved = carve_validation(doubled, fraction=0.2, seed=0)
+    known = set(map(tuple, carved.train.dataset["features"]))
+    fresh = np.array([tuple(row) not in known for row in carved.test.dataset["features"]])
+    assert carved.repeats.leaked.tolist() == carved.test.ids[~fresh].tolist() != []
+    few = arguments | {"trials": 1, "seeds": 1, "validation_fraction": 0.2}
+    tuned = tune(doubled, **few, workspace=tmp_path)
+    assert tuned.data["validation"]["n"] == fresh.sum() < len(fresh)
+    assert (tuned.data["validation"]["accuracy"] * fresh.sum()) % 1 == pytest.approx(0, abs=1e-9)
+    kept = tune(doubled, **few, workspace=tmp_path, on_leak="keep")
+    assert kept.data["validation"]["n"] == len(fresh)
+    for one, rows_judged in ((tuned, fresh.sum()), (kept, len(fresh))):
+        for found in one.trials[0].accuracies:
+            assert found * rows_judged == pytest.approx(round(found * rows_judged))
+    # A model that is right on the repeated rows alone is right on none that count.
+    right = torch.from_numpy(~fresh)
+    monkeypatch.setattr(window_study, "predict_test_part", lambda setup, model: (None, right, {}))
+    for on_leak, accuracy in (("drop", 0.0), ("keep", (~fresh).mean())):
+        found = tune(doubled, **few, workspace=tmp_path / on_leak, on_leak=on_leak).trials[0].accuracies
+        assert found[:3] == (pytest.approx(accuracy),) * 3
+    every = dd.load((np.concatenate([rows] * 3), np.concatenate([examples.train.labels] * 3)), test=test)
+    with pytest.raises(dd.BadInputError, match="validation part do not repeat a row that is trained on"):
+        tune(every, **few | {"validation_fraction": 0.02}, workspace=tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_tie_goes_to_the_smaller_window_then_to_the_lower_start() -> None:

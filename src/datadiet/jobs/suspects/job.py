@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 from scipy.stats import norm, rankdata
 from typing_extensions import Unpack
 
 from datadiet.data.examples import require_classification
+from datadiet.data.leaks import conflicts
 from datadiet.engine.options import TrainingOptions
 from datadiet.engine.reloading import data_of_table
 from datadiet.engine.setup import Setup, prepare
@@ -27,7 +29,7 @@ from datadiet.jobs.suspects.evidence import (
     second_passes,
     threshold_passes,
 )
-from datadiet.jobs.suspects.ranking import NO_PROPOSAL, Suspects
+from datadiet.jobs.suspects.ranking import CONFLICT, NO_PROPOSAL, Suspects
 from datadiet.noise import (
     Combination,
     along_reference,
@@ -66,6 +68,9 @@ def find_suspects(scores: str | Path | ScoreTable, **options: Unpack[SuspectsOpt
     probability of the label), "forgetting", "cleanlab" (self-confidence by that package). With neither `second_pass`
     nor `folds` the combination uses predictions of models that have seen the labels, and proposes and estimates less
     well.
+
+    Examples that are exact duplicates but have different labels come first, whatever the method: not all of their
+    labels can be right. How probable each is wrong is what `one_truth` makes of the method's probabilities.
 
     Args:
         scores: a score table or its file.
@@ -135,6 +140,14 @@ def _from_runs(
     probability = combination.probability_wrong
     if method != "combination":
         probability = along_reference(suspicion, probability)
+    ids, groups = conflicts(train, examples.repeats)
+    rows = train.positions_of(ids)
+    conflicting = np.zeros(len(train))
+    conflicting[rows] = 1.0
+    if len(rows):
+        suspicion, probability = np.array(suspicion, np.float64), np.array(probability, np.float64)
+        suspicion[rows] += 1 + suspicion.max() - suspicion[rows].min()
+        probability[rows] = one_truth(probability[rows], train.labels[rows], groups)
     facts = {
         **{key: value for key, value in table.provenance.items() if key != "scores"},
         "method": method,
@@ -149,11 +162,43 @@ def _from_runs(
         suspicion,
         probability,
         combination.proposed,
-        {**first.signals(), **signals},
+        {**first.signals(), **signals, CONFLICT: conflicting},
         combination.noise_rate,
         examples.class_names,
         facts,
     )
+
+
+def one_truth(probability: np.ndarray, labels: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """How probable each label of exact duplicates is wrong, now that all of a group have one true label.
+
+    The labels were taken to be wrong independently of each other, with probability p_i. Given that what is right in
+    a group is right for one class c only, or for none,
+
+        P(c) ~ prod_{label i = c} (1 - p_i) prod_{label i != c} p_i,   P(none) ~ prod_i p_i,
+
+    and label i is wrong with 1 - P(label i). So two examples that contradict each other and looked equally good are
+    wrong with at least one half each, and one against three others is most probably the wrong one.
+
+    Args:
+        probability: (n,) that each label is wrong, by itself.
+        labels: (n,) given labels.
+        group: (n,) numbers that say which are duplicates of each other.
+
+    Example:
+        >>> one_truth(np.full(4, 0.2), np.array([0, 0, 0, 1]), np.zeros(4)).round(3).tolist()
+        [0.072, 0.072, 0.072, 0.942]
+    """
+    sure = np.clip(probability, 1e-6, 1 - 1e-6)
+    log_odds = np.log1p(-sure) - np.log(sure)  # of being right
+    wrong = np.empty(len(labels))
+    order = np.argsort(group, kind="stable")
+    for members in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
+        _, place = np.unique(labels[members], return_inverse=True)
+        # Sums of log odds are log P(c) - log P(none).
+        shares = softmax([0.0, *np.bincount(place, weights=log_odds[members])])
+        wrong[members] = 1 - shares[1:][place]
+    return wrong
 
 
 def _by_method(

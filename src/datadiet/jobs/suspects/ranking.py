@@ -19,6 +19,7 @@ from datadiet.noise import NoiseRate
 _KEY = b"datadiet.suspects"
 _FORMAT = 1
 _SIGNAL = "signal_"
+CONFLICT = "conflicting_duplicate"  # the signal of exact duplicates with different labels, 0 or 1
 NO_PROPOSAL = -1  # where no model's predictions were at hand
 
 
@@ -27,11 +28,13 @@ class Suspects:
     """Every training example, the most suspicious label first.
 
     Args:
-        ids: (n,) int64 example ids, in falling order of suspicion; equal ones by id.
+        ids: (n,) int64 example ids, in falling order of suspicion; equal ones by id. Exact duplicates with
+            different labels, of which not all can be right, stand before all others, in their own order.
         labels: (n,) int64, the given labels.
         proposed: (n,) int64, the class that the models propose instead; -1 where they say nothing.
         probability_wrong: (n,) calibrated probability that the given label is wrong.
-        suspicion: (n,) what the order is by; higher = more suspicious.
+        suspicion: (n,) what the order is by; higher = more suspicious. That of exact duplicates with different
+            labels is raised above all others by one constant.
         signals: name -> (n,), each turned so that higher is more suspicious.
         noise_rate: the share of wrong labels, with an interval.
         class_names: names by label; empty when unknown.
@@ -109,6 +112,11 @@ class Suspects:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def conflicting(self) -> np.ndarray:
+        """(n,) bool: exact duplicates of an example with another label; none where that was not looked for."""
+        return np.asarray(self.signals.get(CONFLICT, np.zeros(len(self)))).astype(bool)
+
     def class_name(self, label: int) -> str:
         """The name of a class, its number when it has none, and a dash for no class."""
         if label < 0:
@@ -117,6 +125,7 @@ class Suspects:
 
     def first(self, count: int) -> list[dict[str, Any]]:
         """The most suspicious examples as plain data; `proposed` is None where the models say nothing."""
+        conflicting = self.conflicting
         return [
             {
                 "id": int(self.ids[row]),
@@ -124,6 +133,7 @@ class Suspects:
                 "proposed": None if self.proposed[row] < 0 else self.class_name(int(self.proposed[row])),
                 "probability_wrong": float(self.probability_wrong[row]),
                 "suspicion": float(self.suspicion[row]),
+                "conflicting_duplicate": bool(conflicting[row]),
             }
             for row in range(min(count, len(self)))
         ]

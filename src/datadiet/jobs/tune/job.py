@@ -16,7 +16,9 @@ import pyarrow.parquet as pq
 from typing_extensions import Unpack
 
 from datadiet.data import Examples
-from datadiet.data.fingerprint import fingerprint
+from datadiet.data.duplicates import find_repeats
+from datadiet.data.fingerprint import read_content
+from datadiet.data.leaks import OnLeak
 from datadiet.data.load import hold_out
 from datadiet.engine.options import TrainingOptions
 from datadiet.engine.reloading import loading_facts, read_examples
@@ -75,15 +77,17 @@ def carve_validation(examples: Examples, *, fraction: float = 0.1, seed: int = 0
         raise BadInputError(f"validation_fraction is {fraction:g}; it must lie between 0 and 1.")
     rest, held = hold_out(examples.train.labels, examples.class_names, fraction=fraction, seed=seed)
     parts = [examples.train.take(positions) for positions in (rest, held)]
+    content = read_content(examples.class_names, parts)
     return dataclasses.replace(
         examples,
         name=f"{examples.name} without its test part",
         train=parts[0],
         test=parts[1],
-        fingerprint=fingerprint(examples.class_names, parts),
+        fingerprint=content.fingerprint,
         holdout_seed=None,
         left_out_test=(),
         notes=(),
+        repeats=find_repeats([part.ids for part in parts], content.rows),
     )
 
 
@@ -158,15 +162,24 @@ def tune(source: Any, **options: Unpack[TuneOptions]) -> Tuned:
     kept_size(len(examples.train), float(keep))
     folder = results_folder(options["out"], options["workspace"], f"{safe_name(examples.name)}-tuning")
     carved = carve_validation(examples, fraction=options["validation_fraction"], seed=seed)
+    # That rows of the training part repeat each other is no fault of the test part, and no reason to refuse it.
+    validate_on: OnLeak = "keep" if options["on_leak"] == "keep" else "drop"
+    left = len(carved.test) - len(carved.repeats.leaked)
+    if validate_on == "drop" and left < 2:
+        raise BadInputError(
+            f"Only {left} of the {len(carved.test)} rows of the validation part do not repeat a row that is trained "
+            "on; remove repeated rows from the training part, or count them all the same with --on-leak keep."
+        )
     if tuned_ranges:
         refuse_bad_bounds(examples, rule, keep, tuned_ranges)
         refuse_bad_bounds(carved, rule, keep, tuned_ranges)
+    on_leak = options["on_leak"]
     # The recipe as the whole training part decides it, so that windows are tried with what they are judged by.
-    with closing(prepare(examples, **picked(TrainingOptions, options))) as setup:
+    with closing(prepare(examples, on_leak=on_leak, **picked(TrainingOptions, options))) as setup:
         options |= {"recipe": setup.recipe, "overrides": None}
     most = 2 * models + trials * trial_seeds + 4 * seeds
 
-    with closing(prepare(carved, **picked(TrainingOptions, options))) as setup:
+    with closing(prepare(carved, on_leak=validate_on, **picked(TrainingOptions, options))) as setup:
         setup.display.say(
             f"At most {most} trainings: {models} to score without the validation part, {trials * trial_seeds} to "
             f"try windows (bad ones are stopped early), {models} to score all, {4 * seeds} to confirm."
@@ -176,9 +189,10 @@ def tune(source: Any, **options: Unpack[TuneOptions]) -> Tuned:
         steps = setup.recipe.total_steps(kept_size(size, keep), size)
         setup.display.plan(trials * trial_seeds * steps, "trials")
         tried = try_windows(setup, table, tuned_ranges, **picked(TrialOptions, options))
+        validated = setup.n_test
     best = best_trial(tried)
 
-    with closing(prepare(examples, **picked(TrainingOptions, options))) as setup:
+    with closing(prepare(examples, on_leak=on_leak, **picked(TrainingOptions, options))) as setup:
         facts = loading_facts(examples, options["load_options"])
         scoring = score_with(setup, [score], provenance=facts, **taken)
         arms = _arms(scoring.table, score, rule, best, seed)
@@ -205,7 +219,7 @@ def tune(source: Any, **options: Unpack[TuneOptions]) -> Tuned:
             "most_trainings": most,
             "validation": {
                 "fraction": options["validation_fraction"],
-                "n": len(carved.test),
+                "n": validated,
                 "n_train": len(carved.train),
                 "accuracy": best.accuracy,
                 f"accuracy_of_{'hardest' if windowed else 'first'}": None if first.pruned else first.accuracy,
@@ -218,7 +232,7 @@ def tune(source: Any, **options: Unpack[TuneOptions]) -> Tuned:
             "confirmation": verdict,
             f"minus_{'hardest' if windowed else 'default'}": _minus_plain(arms),
             "test_part": {
-                "n": len(examples.test),
+                "n": setup.n_test,
                 "note": "Looked at once, after the window was chosen, by trainings with seeds of their own.",
             },
         }

@@ -335,7 +335,9 @@ def _accuracy_at(setup: Setup, seed: int, ids: np.ndarray, step: int, since: int
     point of every trial would fill the disk.
     """
     description = describe(setup, seed, ids, False)
-    path = setup.workspace.folder(description).points_path(step, "validation")
+    rows = slice(None) if setup.tested is None else setup.tested
+    what = "validation" if setup.tested is None else "validation without leaks"
+    path = setup.workspace.folder(description).points_path(step, what)
     if path.exists():
         setup.display.skip(since)
         return _read(path)
@@ -347,9 +349,9 @@ def _accuracy_at(setup: Setup, seed: int, ids: np.ndarray, step: int, since: int
         assert run.result is not None
         return float(run.result["accuracy"])
     model, _ = load_weights(setup, run, step)
-    correct = predict_test_part(setup, model)[1].sum()
+    correct = predict_test_part(setup, model)[1][rows].sum()
     if setup.accelerator.is_main_process:
-        facts = {"accuracy": int(correct) / len(setup.examples.test), "step": step}
+        facts = {"accuracy": int(correct) / setup.n_test, "step": step}
         write_tensors(path, {"right": correct.reshape(1)}, facts)
         run.folder.weights_path(step).unlink(missing_ok=True)
     setup.accelerator.wait_for_everyone()

@@ -67,6 +67,7 @@ class StudyContext:
             device=self.setup.accelerator.device.type,
             display=self.setup.display,
             checkpoint_every=self.setup.checkpoint_every,
+            on_leak=self.setup.on_leak,
             **self.machine,
         )
         beside = StudyContext(

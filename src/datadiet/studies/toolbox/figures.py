@@ -39,7 +39,7 @@ def retraining_caption(context: StudyContext, more: str) -> str:
     """The same for figures of retrained subsets: also test examples, seeds, budget."""
     recipe, examples, scale = context.setup.recipe, context.setup.examples, context.scale
     return (
-        f"{examples.name}: {len(examples.train):,} training, {len(examples.test):,} test examples; {recipe.model}; "
+        f"{examples.name}: {len(examples.train):,} training, {context.setup.n_test:,} test examples; {recipe.model}; "
         f"scores from {scale.score_seeds} models, {scale.retrain_seeds} retrainings; same {recipe.budget}; {more}"
     )
 

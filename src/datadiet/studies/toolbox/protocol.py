@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 from typing_extensions import Unpack
 
+from datadiet.data.leaks import leak_warning
 from datadiet.engine.options import TrainingOptions
 from datadiet.engine.reloading import read_examples
 from datadiet.engine.setup import prepare
@@ -170,10 +171,15 @@ def open_context(source: Any, **options: Unpack[ContextOptions]) -> StudyContext
     chosen = SCALES[options["scale"]]
     examples = read_examples(source, options["load_options"], options["display"])
     options["recipe"] = options["recipe"] or ("paper" if options["scale"] == "paper" else "fast")
-    setup = prepare(examples, **picked(TrainingOptions, options))
+    setup = prepare(examples, on_leak=options["on_leak"], **picked(TrainingOptions, options))
     refuse_dynamic(setup.recipe, "Studies begin with")
     machine = {"memory_limit": options["memory_limit"], "num_workers": options["num_workers"]}
-    return StudyContext(setup, chosen, options["seed"], machine=machine)
+    context = StudyContext(setup, chosen, options["seed"], machine=machine)
+    warning = leak_warning(examples, setup.tested)
+    if warning is not None:
+        context.note(warning)
+        setup.display.say(f"Warning: {warning}")
+    return context
 
 
 @with_options(recipe=None)
@@ -266,7 +272,7 @@ def _about(study: Study, context: StudyContext) -> dict[str, Any]:
         "data": examples.source,
         "fingerprint": examples.fingerprint,
         "n_train": len(examples.train),
-        "n_test": len(examples.test),
+        "n_test": context.setup.n_test,
         "scale": scale.name,
         "score_seeds": scale.score_seeds,
         "retrain_seeds": scale.retrain_seeds,
