@@ -9,6 +9,7 @@ from typing import Any
 
 import datasets
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from datadiet.data.arrow import is_text, whole_column, with_column
 from datadiet.foundation.errors import BadInputError
@@ -44,7 +45,7 @@ class ExportedClasses:
         return {**head, "written": self.renamed, "label_column": self.label_column, "columns": self.columns}
 
     def named(self, dataset: datasets.Dataset) -> datasets.Dataset:
-        """The columns under their real names, and the label column of texts with the real class names.
+        """The columns under their real names, and the label column with the real class names.
 
         The names have their order where that is known.
         """
@@ -56,15 +57,20 @@ class ExportedClasses:
         if not (self.class_names or self.renamed) or column not in dataset.column_names:
             return dataset
         kind = dataset.data.schema.field(column).type
-        if not is_text(kind):
+        array = whole_column(dataset, column)
+        if pa.types.is_boolean(kind):
+            array = pc.if_else(array, "True", "False")
+        elif pa.types.is_integer(kind):
+            array = array.cast(pa.string())
+        elif not is_text(kind):
             return dataset
-        labels = whole_column(dataset, column).to_pylist()
+        labels = array.to_pylist()
         real = [self.renamed.get(label, label) for label in labels]
         if self.class_names and set(real) - {None} <= set(self.class_names):
             places = {name: index for index, name in enumerate(self.class_names)}
             feature = datasets.ClassLabel(names=list(self.class_names))
             values = pa.array([places.get(name) for name in real], pa.int64())
-        elif real != labels:
+        elif real != labels and is_text(kind):
             feature, values = dataset.features[column], pa.array(real, kind)
         else:
             return dataset

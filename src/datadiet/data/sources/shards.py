@@ -115,7 +115,7 @@ def _table(rows: Sequence[dict[str, Any]], paths: Sequence[Path]) -> Any:
     for name in names:
         try:
             values = [row.get(name) for row in rows]
-            columns[name] = pa.array(_labels(values) if name == "label" else values)
+            columns[name] = _array(_labels(values) if name == "label" else values)
         except (pa.ArrowException, TypeError, OverflowError, UnicodeError) as error:
             raise BadInputError(
                 f"The samples of '{paths[0].parent}' do not agree on what '{name}' is; give them one type."
@@ -123,9 +123,20 @@ def _table(rows: Sequence[dict[str, Any]], paths: Sequence[Path]) -> Any:
     return pa.table(columns)
 
 
+def _array(values: list[Any]) -> Any:
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, OverflowError):
+        # Arrow tries no wider type by itself than the one of the first numbers.
+        if all(value is None or (type(value) is int and value >= 0) for value in values):
+            return pa.array(values, pa.uint64())
+        raise
+
+
 def _features(table: Any) -> Any:
     features = datasets.Features.from_arrow_schema(table.schema)
-    if "image" in features and pa.types.is_struct(table.schema.field("image").type):
+    image = table.schema.field("image").type if "image" in features else pa.null()
+    if pa.types.is_struct(image) and {field.name for field in image} == {"bytes", "path"}:
         features["image"] = datasets.Image()
     return features
 

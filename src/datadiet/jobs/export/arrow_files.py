@@ -17,6 +17,8 @@ from datadiet.jobs.export.plan import PartPlan
 from datadiet.jobs.export.read_back import options_to_load
 from datadiet.jobs.export.rows import CHUNK_ROWS, kept_chunks
 
+_FIRST_ROWS = 500
+
 
 @export_format("parquet", "`train.parquet`, `test.parquet` with all columns; images within.")
 def write_parquet(job: Job) -> WriteResult:
@@ -35,7 +37,9 @@ def write_parquet(job: Job) -> WriteResult:
 def _result(job: Job) -> WriteResult:
     """Types and class names come back by themselves; which column is what, as from the source."""
     result = WriteResult(keeps_names=True)
-    result.load_options = options_to_load(job, result, job.plan.train.part.dataset)
+    train = job.plan.train
+    # Roles are found by types and by the first rows.
+    result.load_options = options_to_load(job, result, train.part.dataset.select(train.rows[:_FIRST_ROWS]))
     return result
 
 

@@ -98,7 +98,7 @@ def csv_fields(record: bytes, delimiter: str) -> list[str]:
     Raises:
         UnreadableError: it is not UTF-8, or not one record.
 
-    >>> csv_fields(b'1,"a ""b"", c"\r\n', ",")
+    >>> csv_fields(b'1,"a ""b"", c"\\r\\n', ",")
     ['1', 'a "b", c']
     """
     try:

@@ -155,6 +155,8 @@ def export(source: Any, to: str | Path, **options: Unpack[ExportOptions]) -> Exp
             "bytes_after": int(content[plan.train.rows].sum()),
             "bytes_on_disk": sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
         }
+        if plan.unseen:
+            result.load_options["on_bad_example"] = "skip"
         notes = _notes(job, result, card)
         write_classes(job, result)
         write_manifest(job, result, sizes, options["command"], notes)
@@ -197,12 +199,17 @@ def _notes(job: Job, result: WriteResult, card: FormatCard) -> list[str]:
             shown = _some(f"'{real}' as '{written}'" for written, real in names.items())
             back = "" if card.tool else "; datadiet.load gives the real names back, other tools do not"
             notes.append(f"Some {what} have another name in the files: {shown}{back}.")
-    if result.load_options:
-        shown = ", ".join(
-            f"{name}={value!r} (--{name} {','.join(value) if isinstance(value, list) else value})"
+    if job.plan.unseen and not card.tool:
+        notes.append(
+            f"{job.plan.unseen:,} test examples have a class, label or tag that no training example has; they are "
+            "left out when the export is loaded."
+        )
+    if result.load_options and not card.tool:
+        shown = (
+            f"{name}={value!r} (--{name.replace('_', '-')} {','.join(value) if isinstance(value, list) else value})"
             for name, value in result.load_options.items()
         )
-        notes.append(f"To load the export, say {shown}.")
+        notes.append(f"To load the export, say {', '.join(shown)}.")
     touched = sum(len(ids) for ids in result.neutralised.values())
     if touched:
         notes.append(

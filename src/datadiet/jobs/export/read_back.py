@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import pyarrow.compute as pc
 
 from datadiet.data.arrow import is_list, is_text, numeric_matrix, one_array, rows_at, whole_column, words_of
 from datadiet.data.columns.labels import label_values, match_names
-from datadiet.data.columns.roles import Roles, find_roles
+from datadiet.data.columns.roles import find_roles
 from datadiet.data.sources.exported import ExportedClasses
 from datadiet.data.sources.shards import is_shard, read_shards
 from datadiet.data.sources.tables import Reading, read_tables, too_large
@@ -30,7 +31,6 @@ from datadiet.jobs.export.rows import Chunk, kept_chunks, neutralised
 
 Bools = npt.NDArray[np.bool_]
 _SHOWN = 60
-_OPTIONS = ("task", "label", "tags", "input")
 
 
 class NotAsWrittenError(BadInputError):
@@ -76,16 +76,16 @@ def check_written(job: Job, result: WriteResult) -> None:
                 raise NotAsWrittenError(
                     f"{len(plan):,} {plan.name} examples would be read again as {len(rows):,}; {_others(job)}."
                 )
+            _check_classes(job, result, plan, rows)
+            _compare(job, result, plan, rows, found)
             if like is None:
                 like = rows.data.schema
                 result.load_options = options_to_load(job, result, rows)
-            _check_classes(job, result, plan, rows)
-            _compare(job, result, plan, rows, found)
         except NotAsWrittenError:
             raise
         except (BadInputError, pa.ArrowException, KeyError, ValueError) as error:
             reason = " ".join(str(error).split()).rstrip(".")
-            reason = reason.replace(f"{job.folder}/", "")
+            reason = reason.replace(f"{job.folder}/", "").replace(str(job.folder), "the export")
             raise NotAsWrittenError(
                 f"What would be written could not be loaded again ({reason}); {_others(job)}."
             ) from error
@@ -115,33 +115,26 @@ def options_to_load(job: Job, result: WriteResult, rows: Any) -> dict[str, Any]:
     label = result.label_column or job.label.name
     inputs = result.input_columns or examples.input_columns
     tags = label if job.label.tags == job.label.name else job.label.tags
-    wanted = Roles(examples.kind, "", inputs, label, (), examples.task, tags)
-    every: dict[str, Any] = {"task": examples.task, "label": label, "tags": tags, "input": list(inputs)}
+    wanted = {"kind": examples.kind, "inputs": inputs, "label": label, "task": examples.task, "tags": tags}
+    every = {name: wanted[name] for name in ("task", "label", "tags", "inputs") if wanted[name] is not None}
     if examples.task == "token_classification":
-        every["label"] = None
-    given = [name for name in _OPTIONS if every[name] is not None]
-    for chosen in sorted((set(_subset(given, number)) for number in range(1 << len(given))), key=len):
-        options: dict[str, Any] = {name: every[name] for name in given if name in chosen}
-        asked = {"inputs" if name == "input" else name: value for name, value in options.items()}
-        try:
-            roles = find_roles(rows, **asked)
-        except BadInputError:
-            continue
-        if all(
-            getattr(roles, name) == getattr(wanted, name)
-            for name in ("kind", "inputs", "label", "task", "tags")
-        ):
-            if len(inputs) == 1 and "input" in options:
-                options["input"] = inputs[0]
-            return options
+        del every["label"]
+    for size in range(len(every) + 1):
+        for chosen in combinations(every, size):
+            asked: dict[str, Any] = {name: every[name] for name in chosen}
+            try:
+                roles = find_roles(rows, **asked)
+            except BadInputError:
+                continue
+            if all(getattr(roles, name) == value for name, value in wanted.items()):
+                if "inputs" in asked:
+                    asked["input"] = inputs[0] if len(inputs) == 1 else list(inputs)
+                    del asked["inputs"]
+                return asked
     shown = ", ".join(repr(column) for column in (*inputs[:3], label))
     raise NotAsWrittenError(
         f"The columns {shown} are not read again as what they are in the source; {_others(job)}."
     )
-
-
-def _subset(names: Sequence[str], number: int) -> list[str]:
-    return [name for place, name in enumerate(names) if number >> place & 1]
 
 
 def _others(job: Job) -> str:
@@ -173,7 +166,7 @@ def _check_classes(job: Job, result: WriteResult, plan: PartPlan, rows: Any) -> 
     if not job.label.has_classes:
         return
     column, class_names = result.label_column or job.label.name, job.plan.examples.class_names
-    names, indices, _ = label_values(whole_column(rows, column), rows.features[column], column)
+    names, indices, fixed = label_values(whole_column(rows, column), rows.features[column], column)
     labels = match_names(names, indices, class_names)
     wrong = np.flatnonzero(labels != plan.labels)
     if len(wrong):
@@ -184,8 +177,9 @@ def _check_classes(job: Job, result: WriteResult, plan: PartPlan, rows: Any) -> 
             f"'{job.label.name}') would be read again as {read}; {_others(job)}."
         )
     places = [class_names.index(name) for name in names]
-    if places != sorted(places):
-        raise NotAsWrittenError(f"The classes would be read again in another order; {_others(job)}.")
+    if places != sorted(places) or (job.label.fixed_names is not None and fixed != class_names):
+        shown = ", ".join(map(repr, names[:5]))
+        raise NotAsWrittenError(f"The classes would be read again as others ({shown}, ...); {_others(job)}.")
 
 
 def _compare(job: Job, result: WriteResult, plan: PartPlan, rows: Any, found: dict[str, _Difference]) -> None:
