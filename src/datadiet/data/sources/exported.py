@@ -98,8 +98,9 @@ def exported_classes(folder: Path) -> ExportedClasses:
     found = _read(folder / CLASSES_JSON)
     names, renamed, column = (found.get(key) for key in ("class_names", "written", "label_column"))
     columns = found.get("columns", {})  # earlier exports renamed no columns
-    if isinstance(renamed, dict) and isinstance(columns, dict) and _are_texts(names):
-        if _are_texts([*renamed, *renamed.values(), *columns, *columns.values(), column]):
+    if isinstance(renamed, dict) and isinstance(columns, dict):
+        told = [*renamed, *renamed.values(), *columns, *columns.values(), column]
+        if _are_texts(names) and _are_texts(told):
             return ExportedClasses(tuple(names or ()), renamed, str(column), columns)
     raise BadInputError(f"'{folder / CLASSES_JSON}' is damaged; export again, or delete it.")
 

@@ -205,11 +205,11 @@ def _notes(job: Job, result: WriteResult, card: FormatCard) -> list[str]:
             "left out when the export is loaded."
         )
     if result.load_options and not card.tool:
-        shown = (
+        options = (
             f"{name}={value!r} (--{name.replace('_', '-')} {','.join(value) if isinstance(value, list) else value})"
             for name, value in result.load_options.items()
         )
-        notes.append(f"To load the export, say {', '.join(shown)}.")
+        notes.append(f"To load the export, say {', '.join(options)}.")
     touched = sum(len(ids) for ids in result.neutralised.values())
     if touched:
         notes.append(
