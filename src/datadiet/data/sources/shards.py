@@ -42,9 +42,7 @@ def is_shard(path: Path) -> bool:
     return path.name.lower().endswith(_SUFFIXES)
 
 
-def read_shards(
-    paths: Sequence[Path], *, images: bool = True, notes: list[str] | None = None
-) -> datasets.Dataset:
+def read_shards(paths: Sequence[Path], *, notes: list[str] | None = None) -> datasets.Dataset:
     """One data set from shards in the order given: a row for each run of files of one key.
 
     `image` is the encoded image, `text` a `.txt`, `features` a `.npy`; `label` is the label of the `.json`,
@@ -52,7 +50,6 @@ def read_shards(
 
     Args:
         paths: the shards.
-        images: whether to read what is in images; if not, they are empty.
         notes: where to say which files of the shards are not used.
 
     Raises:
@@ -73,13 +70,22 @@ def read_shards(
                 f"The samples of '{paths[0].parent}' cannot be read: {' '.join(str(reason).split()).rstrip('.')}."
             ) from error
     else:
-        table = _table(list(_samples(paths, unused, images)), paths)
+        table = _table(list(_samples(paths, unused)), paths)
         features = _features(table)
         rows = dataset_of(table.cast(features.arrow_schema), features)
     if unused and notes is not None:
         shown = ", ".join(f".{suffix}" for suffix, _ in unused.most_common(5))
         notes.append(f"{unused.total():,} files in the shards are of types that are not used ({shown}).")
     return rows
+
+
+def read_abouts(contents: Sequence[bytes], path: Path) -> Any:
+    """The columns that samples have from their `.json` alone, as `read_shards` reads them from a shard.
+
+    >>> read_abouts([b'{"label": "a", "n": 1}', b'{"label": "b", "n": null}'], Path("a.tar")).to_pydict()
+    {'label': ['a', 'b'], 'n': [1, None]}
+    """
+    return _table([_row("", [("json", content)], path, Counter()) for content in contents], [path])
 
 
 def _known_rows(known: Sequence[Sequence[Any]], columns: Mapping[str, str]) -> Iterator[dict[str, Any]]:
@@ -141,12 +147,12 @@ def _features(table: Any) -> Any:
     return features
 
 
-def _samples(paths: Sequence[Path], unused: Counter[str], images: bool = True) -> Iterator[dict[str, Any]]:
+def _samples(paths: Sequence[Path], unused: Counter[str]) -> Iterator[dict[str, Any]]:
     """The rows of shards, one after another; suffixes without a use are counted."""
     for path in paths:
         try:
             with tarfile.open(path, "r|*") as archive:
-                for key, members in groupby(_members(archive, images), key=lambda member: member[0]):
+                for key, members in groupby(_members(archive), key=lambda member: member[0]):
                     yield _row(key, [(suffix, content) for _, suffix, content in members], path, unused)
         except (tarfile.TarError, OSError, EOFError) as error:
             reason = str(error).split("\n")[0].rstrip(".") or type(error).__name__
@@ -155,20 +161,16 @@ def _samples(paths: Sequence[Path], unused: Counter[str], images: bool = True) -
             ) from error
 
 
-def _members(archive: tarfile.TarFile, images: bool) -> Iterator[tuple[str, str, bytes]]:
+def _members(archive: tarfile.TarFile) -> Iterator[tuple[str, str, bytes]]:
     """Key, suffix and content of each file; the key is the name up to the first dot of its last part."""
     for member in archive:
         name = PurePosixPath(member.name)
         if not member.isfile() or name.name.startswith((".", "__")) or "." not in name.name:
             continue
+        file = archive.extractfile(member)
+        assert file is not None
         stem, suffix = name.name.split(".", 1)
-        suffix = suffix.lower()
-        content = b""
-        if images or f".{suffix}" not in IMAGE_SUFFIXES:
-            file = archive.extractfile(member)
-            assert file is not None
-            content = file.read()
-        yield str(name.with_name(stem)), suffix, content
+        yield str(name.with_name(stem)), suffix.lower(), file.read()
 
 
 def _row(key: str, members: Sequence[tuple[str, bytes]], path: Path, unused: Counter[str]) -> dict[str, Any]:

@@ -6,22 +6,33 @@ Which texts a reader takes for numbers, or which numbers for others, is not fore
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from datadiet.data.arrow import is_list, is_text, numeric_matrix, one_array, rows_at, whole_column, words_of
+from datadiet.data.arrow import (
+    dataset_of,
+    is_list,
+    is_text,
+    numeric_matrix,
+    one_array,
+    rows_at,
+    rows_with,
+    whole_column,
+    words_of,
+)
 from datadiet.data.columns.labels import label_values, match_names
 from datadiet.data.columns.roles import find_roles
 from datadiet.data.sources.exported import ExportedClasses
-from datadiet.data.sources.shards import is_shard, read_shards
+from datadiet.data.sources.shards import read_abouts
 from datadiet.data.sources.tables import Reading, read_tables, too_large
 from datadiet.foundation.errors import BadInputError
 from datadiet.jobs.export.formats import Job, WriteResult
@@ -53,8 +64,13 @@ class _Difference:
         return f"{self.count:,} values are read again as others, {shown} (example {self.id}){kinds}"
 
 
-def check_written(job: Job, result: WriteResult) -> None:
+def check_written(job: Job, result: WriteResult, abouts: Mapping[str, Sequence[bytes]] | None = None) -> None:
     """Read again what was written, and note the columns that come back otherwise and the options of loading.
+
+    Args:
+        job: what was written.
+        result: where it is; notes are added to it.
+        abouts: part -> the `.json` of each of its samples; None where it is in tables.
 
     Raises:
         NotAsWrittenError: it cannot be read, or inputs, labels, tags or numbers to predict come back otherwise.
@@ -70,8 +86,12 @@ def check_written(job: Job, result: WriteResult) -> None:
     like = None
     for plan in job.plan.parts:
         try:
-            rows = _read(job, files[plan.name], like)
-            rows = _classes(job, result, files[plan.name]).named(rows)
+            if abouts is None:
+                reading = Reading(numbers=job.plan.examples.task == "regression", like=like)
+                rows, _ = read_tables(files[plan.name], reading)
+                rows = written_classes(job, result).named(rows)
+            else:
+                rows = _samples(job, result, plan, read_abouts(abouts[plan.name], job.folder))
             if len(rows) != len(plan):
                 raise NotAsWrittenError(
                     f"{len(plan):,} {plan.name} examples would be read again as {len(rows):,}; {_others(job)}."
@@ -147,18 +167,25 @@ def _files(job: Job, result: WriteResult, plan: PartPlan) -> list[Path]:
     return [job.folder / name for name in dict.fromkeys([names] if isinstance(names, str) else names)]
 
 
-def _read(job: Job, paths: Sequence[Path], like: Any) -> Any:
-    if is_shard(paths[0]):
-        return read_shards(paths, images=False)
-    return read_tables(paths, Reading(numbers=job.plan.examples.task == "regression", like=like))[0]
-
-
-def _classes(job: Job, result: WriteResult, paths: Sequence[Path]) -> ExportedClasses:
-    """What loading will know of the classes: shards take their names from the manifest."""
-    if is_shard(paths[0]):
-        column = result.label_column or job.label.name
-        return ExportedClasses(job.plan.examples.class_names, label_column=column)
-    return written_classes(job, result)
+def _samples(job: Job, result: WriteResult, plan: PartPlan, table: Any) -> Any:
+    """Rows of shards from what their `.json` say, with the inputs that have files; images without their bytes."""
+    examples = job.plan.examples
+    if result.input_columns[0] not in table.column_names:
+        inputs = rows_with(plan.part.dataset.select_columns(list(examples.input_columns)), plan.rows)
+        if examples.kind == "image":
+            column = pa.array([{"bytes": b"", "path": None}] * len(plan), datasets.Image().pa_type)
+        elif examples.kind == "text":
+            column = whole_column(inputs, examples.input_columns[0])
+        else:
+            matrix = numeric_matrix(inputs.with_format("arrow")[:], examples.input_columns)
+            column = pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1)), matrix.shape[1])
+        table = table.append_column(result.input_columns[0], column)
+    features = datasets.Features.from_arrow_schema(table.schema)
+    if examples.kind == "image":
+        features[result.input_columns[0]] = datasets.Image()
+    label = result.label_column or job.label.name
+    # The manifest says the names of the classes and their order.
+    return ExportedClasses(examples.class_names, label_column=label).named(dataset_of(table, features))
 
 
 def _check_classes(job: Job, result: WriteResult, plan: PartPlan, rows: Any) -> None:
