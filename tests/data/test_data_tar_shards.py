@@ -2,14 +2,19 @@
 
 import io
 import json
+import pathlib
 import tarfile
+import tempfile
 
 import datasets
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 import datadiet.data as dd
+from datadiet.data.sources.shards import read_shards
 from datadiet.foundation.errors import BadInputError
 from datadiet.jobs.export import export
 
@@ -102,6 +107,61 @@ def test_damaged_shards_are_one_sentence(tmp_path, pictures):
     (tmp_path / "a.tar").rename(tmp_path / "b-test.tar")
     with pytest.raises(BadInputError, match="no train shard"):
         dd.load(tmp_path)
+
+
+@given(
+    st.lists(st.sampled_from(["7", "07", "0", "-1", "1e5", "x", "-0", "²", "1.0"]), min_size=8, max_size=8),
+    st.booleans(),
+)
+@settings(max_examples=40, deadline=None)
+def test_labels_of_shards_are_as_they_are_written(labels, number):
+    labels = ["7", "0"] * 4 if number else labels
+    members = [
+        m
+        for i, y in enumerate(labels * 2)
+        for m in ((f"{i}.txt", f"t {i}".encode()), (f"{i}.cls", y.encode()))
+    ]
+    with tempfile.TemporaryDirectory() as place:
+        path = pathlib.Path(place) / "a.tar"
+        write_tar(path, members)
+        rows = read_shards([path])
+    assert [str(value) for value in rows["label"][:]] == labels * 2
+    assert all(isinstance(value, int) for value in rows["label"][:]) == all(
+        map(written_like_a_number, labels)
+    )
+
+
+def written_like_a_number(text):
+    try:
+        return str(int(text)) == text
+    except ValueError:
+        return False
+
+
+def test_a_label_that_is_no_number_after_many_numbers_is_one_sentence(tmp_path, monkeypatch):
+    class Memory:
+        available = 4
+
+    members = [
+        (f"{i}.{suffix}", y) for i in range(1200) for suffix, y in (("txt", b"t"), ("cls", b"%d" % (i % 2)))
+    ]
+    write_tar(tmp_path / "a.tar", [*members, ("z.txt", b"t"), ("z.cls", b"07")])
+    monkeypatch.setattr("datadiet.data.sources.tables.psutil.virtual_memory", lambda: Memory)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    with pytest.raises(BadInputError, match="the label '07' is no number") as caught:
+        read_shards([tmp_path / "a.tar"])
+    assert "\n" not in str(caught.value)
+
+
+def test_files_of_samples_that_are_not_used_are_said_and_two_for_one_column_refused(tmp_path, pictures):
+    one = [*image_members(pictures, range(8)), ("./pets/007.wav", b"x"), ("./pets/007.seg.png", b"y")]
+    write_tar(tmp_path / "a.tar", one)
+    notes = []
+    assert len(read_shards([tmp_path / "a.tar"], notes=notes)) == 8
+    assert notes == ["2 files in the shards are of types that are not used (.wav, .seg.png)."]
+    write_tar(tmp_path / "a.tar", [*image_members(pictures, range(8)), ("./pets/007.jpg", png(pictures[0]))])
+    with pytest.raises(BadInputError, match=r"sample 'pets/007' .* two files for 'image', \.png and \.jpg"):
+        read_shards([tmp_path / "a.tar"])
 
 
 def sources(pictures):

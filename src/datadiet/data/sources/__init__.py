@@ -109,7 +109,10 @@ def _open_name(source: str | Path, reading: Reading) -> Source:
             raise BadInputError(
                 f"'{path}' is no table; give a .parquet, .csv, .tsv, .jsonl, .json or .tar file, or a folder."
             )
-        rows, notes = (read_shards([path]), []) if is_shard(path) else read_tables([path], reading)
+        said: list[str] = []
+        rows, notes = (
+            (read_shards([path], notes=said), said) if is_shard(path) else read_tables([path], reading)
+        )
         origin = _table_origin(path, {"train": [path]})
         return Source(rows, None, path.name.split(".")[0], str(path), path.parent, notes=notes, origin=origin)
     if path.is_dir():

@@ -1,4 +1,4 @@
-"""What an exported folder says of itself: its classes, and which of its files are no data."""
+"""What an exported folder says of itself: its classes and columns, and which of its files are no data."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import datasets
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from datadiet.data.arrow import is_text, whole_column, with_column
 from datadiet.foundation.errors import BadInputError
@@ -28,32 +29,48 @@ class ExportedClasses:
         class_names: all of them in their order, where the source fixed one; else empty.
         renamed: name of a class folder, or label in a table -> name of the class, of those that differ.
         label_column: of its tables.
+        columns: name in its tables -> name of the column, of those that differ.
+        own_columns: columns of its tables that the export put there, and that are none of the data.
     """
 
     class_names: tuple[str, ...] = ()
     renamed: dict[str, str] = field(default_factory=dict)
     label_column: str = "label"
+    columns: dict[str, str] = field(default_factory=dict)
+    own_columns: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, as it stands in `classes.json`."""
         head = {"format": "datadiet-classes", "version": 1, "class_names": list(self.class_names)}
-        return {**head, "written": self.renamed, "label_column": self.label_column}
+        return {**head, "written": self.renamed, "label_column": self.label_column, "columns": self.columns}
 
     def named(self, dataset: datasets.Dataset) -> datasets.Dataset:
-        """Rows whose label column of texts says the real class names, in their order where that is known."""
+        """The columns under their real names, and the label column with the real class names.
+
+        The names have their order where that is known.
+        """
+        if own := [name for name in self.own_columns if name in dataset.column_names]:
+            dataset = dataset.remove_columns(own)
+        if there := {name: real for name, real in self.columns.items() if name in dataset.column_names}:
+            dataset = dataset.rename_columns(there)
         column = self.label_column
         if not (self.class_names or self.renamed) or column not in dataset.column_names:
             return dataset
         kind = dataset.data.schema.field(column).type
-        if not is_text(kind):
+        array = whole_column(dataset, column)
+        if pa.types.is_boolean(kind):
+            array = pc.if_else(array, "True", "False")
+        elif pa.types.is_integer(kind):
+            array = array.cast(pa.string())
+        elif not is_text(kind):
             return dataset
-        labels = whole_column(dataset, column).to_pylist()
+        labels = array.to_pylist()
         real = [self.renamed.get(label, label) for label in labels]
         if self.class_names and set(real) - {None} <= set(self.class_names):
             places = {name: index for index, name in enumerate(self.class_names)}
             feature = datasets.ClassLabel(names=list(self.class_names))
             values = pa.array([places.get(name) for name in real], pa.int64())
-        elif real != labels:
+        elif real != labels and is_text(kind):
             feature, values = dataset.features[column], pa.array(real, kind)
         else:
             return dataset
@@ -80,15 +97,24 @@ def exported_classes(folder: Path) -> ExportedClasses:
         return ExportedClasses()
     found = _read(folder / CLASSES_JSON)
     names, renamed, column = (found.get(key) for key in ("class_names", "written", "label_column"))
-    if isinstance(renamed, dict) and _are_texts([*renamed, *renamed.values(), column]) and _are_texts(names):
-        return ExportedClasses(tuple(names or ()), renamed, str(column))
+    columns = found.get("columns", {})  # earlier exports renamed no columns
+    if isinstance(renamed, dict) and isinstance(columns, dict):
+        told = [*renamed, *renamed.values(), *columns, *columns.values(), column]
+        if _are_texts(names) and _are_texts(told):
+            return ExportedClasses(tuple(names or ()), renamed, str(column), columns)
     raise BadInputError(f"'{folder / CLASSES_JSON}' is damaged; export again, or delete it.")
 
 
 def classes_of_shards(folder: Path) -> ExportedClasses:
-    """What the classes of exported tar shards are called: the manifest says it, shards hold no order of names."""
-    names = _read(folder / MANIFEST_JSON).get("class_names") if is_export(folder) else None
-    return ExportedClasses(tuple(names) if names is not None and _are_texts(names) else ())
+    """What exported tar shards are to be read as: the manifest says it, shards hold no order of names."""
+    found = _read(folder / MANIFEST_JSON)
+    names = found.get("class_names")
+    if found.get("format") != EXPORT_FORMAT or not _are_texts(names):
+        return ExportedClasses()
+    column, own = found.get("label_column_written", "label"), found.get("own_columns", [])
+    return ExportedClasses(
+        tuple(names or ()), label_column=str(column), own_columns=tuple(own) if _are_texts(own) else ()
+    )
 
 
 def _are_texts(values: Any) -> bool:

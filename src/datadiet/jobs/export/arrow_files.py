@@ -14,13 +14,16 @@ import pyarrow.parquet as pq
 from datadiet.foundation.errors import BadInputError
 from datadiet.jobs.export.formats import Job, WriteResult, export_format
 from datadiet.jobs.export.plan import PartPlan
+from datadiet.jobs.export.read_back import options_to_load
 from datadiet.jobs.export.rows import CHUNK_ROWS, kept_chunks
+
+_FIRST_ROWS = 500
 
 
 @export_format("parquet", "`train.parquet`, `test.parquet` with all columns; images within.")
 def write_parquet(job: Job) -> WriteResult:
     """All columns as they were loaded; a Parquet source keeps its files, types, metadata and compression."""
-    result = WriteResult(keeps_names=True)
+    result = _result(job)
     for plan in job.plan.parts:
         if job.copies:
             result.files[plan.name] = _copy_part(job, plan)
@@ -28,6 +31,15 @@ def write_parquet(job: Job) -> WriteResult:
             name = f"{plan.name}.parquet"
             _write_chunks(job, plan, partial(pq.ParquetWriter, job.folder / name))
             result.files[plan.name] = name
+    return result
+
+
+def _result(job: Job) -> WriteResult:
+    """Types and class names come back by themselves; which column is what, as from the source."""
+    result = WriteResult(keeps_names=True)
+    train = job.plan.train
+    # Roles are found by types and by the first rows.
+    result.load_options = options_to_load(job, result, train.part.dataset.select(train.rows[:_FIRST_ROWS]))
     return result
 
 
@@ -89,7 +101,7 @@ def write_saved_dataset(job: Job) -> WriteResult:
     """Splits `train` and `test` with the features of the source; images that lay in files come along."""
     import datasets
 
-    result = WriteResult(keeps_names=True)
+    result = _result(job)
     splits: dict[str, Any] = {}
     streams = []
     for plan in job.plan.parts:

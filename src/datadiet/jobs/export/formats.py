@@ -58,16 +58,28 @@ class WriteResult:
     Args:
         files: part -> one path below the folder for each example that stays, or one for all; a part that
             is not written is missing.
-        class_folders: class name -> its folder's name, where classes have folders.
+        class_names: name of a class folder, or label in a table -> name of the class, of those that differ.
+        column_names: name in a table -> name of the column, of those that differ.
+        input_columns: what the inputs are called that are read again; empty for the names of the source.
+        label_column: what the label column is called that is read again; empty for the name of the source.
+        own_columns: columns that are read again and are none of the source.
         columns_left_out: columns of the source that the format has no place for.
+        columns_changed: column -> what of it is read again as something else, in one sentence.
+        load_options: arguments of `datadiet.load` without which other columns would be taken for input or label.
         neutralised: part -> ids of the examples with a text that a spreadsheet would have run as a formula.
         notes: sentences for people.
         keeps_names: whether reading the format again gives class names and their order by itself.
     """
 
     files: dict[str, list[str] | str] = field(default_factory=dict)
-    class_folders: dict[str, str] = field(default_factory=dict)
+    class_names: dict[str, str] = field(default_factory=dict)
+    column_names: dict[str, str] = field(default_factory=dict)
+    input_columns: tuple[str, ...] = ()
+    label_column: str = ""
+    own_columns: tuple[str, ...] = ()
     columns_left_out: tuple[str, ...] = ()
+    columns_changed: dict[str, str] = field(default_factory=dict)
+    load_options: dict[str, Any] = field(default_factory=dict)
     neutralised: dict[str, list[int]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     keeps_names: bool = False

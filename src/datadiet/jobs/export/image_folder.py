@@ -205,9 +205,8 @@ def write_image_folder(job: Job) -> WriteResult:
     folders = [names.take(name) for name in examples.class_names]
     column = examples.input_columns[0]
     others = [c for c in examples.train.dataset.column_names if c not in (column, examples.label_column)]
-    result = WriteResult(
-        class_folders=dict(zip(examples.class_names, folders, strict=True)), columns_left_out=tuple(others)
-    )
+    renamed = {f: name for name, f in zip(examples.class_names, folders, strict=True) if f != name}
+    result = WriteResult(class_names=renamed, columns_left_out=tuple(others), label_column="label")
     for plan in job.plan.parts:
         trees = [SafeTree() for _ in folders]
         made: set[str] = set()

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 from typing_extensions import Unpack
 
 from datadiet.data import Examples, load
 from datadiet.data.arrow import chunks_of, one_array
+from datadiet.data.sources.exported import MANIFEST_JSON
 from datadiet.foundation.atomic import check_target, whole_folder
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import with_options
 from datadiet.foundation.progress import ProgressDisplay
 from datadiet.jobs.export.formats import (
     FORMATS,
+    FormatCard,
     Job,
+    Write,
     WriteResult,
     check_format,
 )
@@ -145,28 +149,88 @@ def export(source: Any, to: str | Path, **options: Unpack[ExportOptions]) -> Exp
                 scores,
                 {**(options["machine"] or {}), "workspace": options["workspace"]},
             )
-            result = card.write(job)
+            result = _written(job, card.write)
         sizes = {
             "bytes_before": int(content.sum()),
             "bytes_after": int(content[plan.train.rows].sum()),
             "bytes_on_disk": sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
         }
+        if plan.unseen:
+            result.load_options["on_bad_example"] = "skip"
+        notes = _notes(job, result, card)
         write_classes(job, result)
-        write_manifest(job, result, sizes, options["command"])
-    return _outcome(target, job, result, sizes)
+        write_manifest(job, result, sizes, options["command"], notes)
+    return _outcome(target, job, result, sizes, notes)
 
 
-def _outcome(target: Path, job: Job, result: WriteResult, sizes: Mapping[str, int]) -> Exported:
-    train = job.plan.train
+def _written(job: Job, write: Write) -> WriteResult:
+    """What a format writes.
+
+    Raises:
+        BadInputError: it has no place for a type or a text of the data.
+    """
+    try:
+        return write(job)
+    except (pa.ArrowException, UnicodeError) as error:
+        if isinstance(error, pa.ArrowCancelled):
+            raise
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise BadInputError(
+            f"The format {job.format} cannot hold these data ({reason}); choose another with --format, or leave that "
+            "column out of the source."
+        ) from error
+
+
+def _notes(job: Job, result: WriteResult, card: FormatCard) -> list[str]:
+    """What people should know of an export: what the format could not hold, and what was renamed."""
     notes = [*job.plan.notes, *result.notes]
+    if card.train_only:
+        notes.append("This format holds the train part only.")
     if result.columns_left_out:
-        notes.append(f"Columns without a place in this format: {', '.join(result.columns_left_out)}.")
+        notes.append(f"Columns without a place in this format: {_some(map(repr, result.columns_left_out))}.")
+    if result.columns_changed:
+        changed = [f"'{column}' ({what})" for column, what in result.columns_changed.items()]
+        notes.append(
+            f"Columns that this format cannot hold as they are (columns_changed in {MANIFEST_JSON}): "
+            f"{_some(changed, '; ')}."
+        )
+    for what, names in (("classes", result.class_names), ("columns", result.column_names)):
+        if names:
+            shown = _some(f"'{real}' as '{written}'" for written, real in names.items())
+            back = "" if card.tool else "; datadiet.load gives the real names back, other tools do not"
+            notes.append(f"Some {what} have another name in the files: {shown}{back}.")
+    if job.plan.unseen and not card.tool:
+        notes.append(
+            f"{job.plan.unseen:,} test examples have a class, label or tag that no training example has; they are "
+            "left out when the export is loaded."
+        )
+    if result.load_options and not card.tool:
+        options = (
+            f"{name}={value!r} (--{name.replace('_', '-')} {','.join(value) if isinstance(value, list) else value})"
+            for name, value in result.load_options.items()
+        )
+        notes.append(f"To load the export, say {', '.join(options)}.")
     touched = sum(len(ids) for ids in result.neutralised.values())
     if touched:
         notes.append(
             f"{touched:,} examples have a text that a spreadsheet would run as a formula; an apostrophe stands "
             "before it (--keep-formulas leaves it as it was)."
         )
+    return notes
+
+
+def _some(items: Iterable[str], joint: str = ", ") -> str:
+    """The first five, and how many more there are."""
+    shown = list(items)
+    more = [f"and {len(shown) - 5:,} more"] if len(shown) > 5 else []
+    return joint.join([*shown[:5], *more])
+
+
+def _outcome(
+    target: Path, job: Job, result: WriteResult, sizes: Mapping[str, int], notes: Sequence[str]
+) -> Exported:
+    train = job.plan.train
+    touched = sum(len(ids) for ids in result.neutralised.values())
     return Exported(
         folder=str(target),
         format=job.format,

@@ -22,7 +22,6 @@ from datadiet.data.sources.exported import (
 from datadiet.foundation import __version__
 from datadiet.jobs.export.formats import Job, WriteResult
 from datadiet.jobs.export.plan import PartPlan
-from datadiet.jobs.export.rows import neutralised
 
 KEPT, DROPPED, RELABELLED = "kept", "dropped", "relabelled"
 _TEXTS = ("part", "status", "old_label", "new_label", "file", "reason")
@@ -30,7 +29,11 @@ _SCHEMA = pa.schema([("id", pa.int64()), *((name, pa.string()) for name in _TEXT
 
 
 def write_manifest(
-    job: Job, result: WriteResult, sizes: Mapping[str, int], command: Sequence[str] | None
+    job: Job,
+    result: WriteResult,
+    sizes: Mapping[str, int],
+    command: Sequence[str] | None,
+    notes: Sequence[str],
 ) -> None:
     """Write `manifest.parquet` (a row each example: id, part, status, labels, file, reason) and `manifest.json`."""
     counts = _write_table(job, result)
@@ -57,8 +60,16 @@ def write_manifest(
         "counts": counts,
         "sizes": dict(sizes),
         "examples": MANIFEST_TABLE,
+        "input_columns_written": list(result.input_columns or examples.input_columns),
+        "label_column_written": result.label_column or examples.label_column,
+        "class_names_written": result.class_names,
+        "column_names_written": result.column_names,
+        "own_columns": list(result.own_columns),
         "columns_left_out": list(result.columns_left_out),
+        "columns_changed": result.columns_changed,
+        "load_options": result.load_options,
         "neutralised": {part: ids for part, ids in result.neutralised.items() if ids},
+        "notes": list(notes),
         **job.plan.facts,
     }
     text = json.dumps(facts, indent=2, ensure_ascii=True, default=str) + "\n"
@@ -111,23 +122,22 @@ def _part_table(job: Job, plan: PartPlan, files: list[str] | str | None, bad: Se
     return pa.table(columns, _SCHEMA).take(pa.array(np.argsort(columns["id"], kind="stable")))
 
 
-def write_classes(job: Job, result: WriteResult) -> None:
-    """Write `classes.json` where loading would otherwise give other class names or another order."""
+def written_classes(job: Job, result: WriteResult) -> ExportedClasses:
+    """What `classes.json` is to say: nothing where loading gives the names and their order by itself."""
     examples = job.plan.examples
-    names = examples.class_names
-    if not job.label.has_classes or (result.keeps_names and not any(result.neutralised.values())):
+    column = result.label_column or examples.label_column
+    fixed = job.label.fixed_names is not None or not _come_back(examples.class_names)
+    order = examples.class_names if job.label.has_classes and fixed else ()
+    return ExportedClasses(order, dict(result.class_names), column, dict(result.column_names))
+
+
+def write_classes(job: Job, result: WriteResult) -> None:
+    """Write `classes.json` where loading would otherwise give other names of classes or columns, or another order."""
+    classes = written_classes(job, result)
+    if result.keeps_names or not (classes.class_names or classes.renamed or classes.columns):
         return
-    if result.class_folders:
-        renamed = {folder: name for name, folder in result.class_folders.items() if folder != name}
-    else:
-        safe = {name: name if job.keep_formulas else neutralised(name) for name in names}
-        renamed = {new: name for name, new in safe.items() if new != name and new not in names}
-    order = names if job.label.fixed_names is not None or not _come_back(names) else ()
-    if order or renamed:
-        column = "label" if result.class_folders else examples.label_column
-        content = ExportedClasses(order, renamed, column).as_dict()
-        text = json.dumps(content, indent=2, ensure_ascii=True) + "\n"
-        (job.folder / CLASSES_JSON).write_text(text, encoding="utf-8")
+    text = json.dumps(classes.as_dict(), indent=2, ensure_ascii=True) + "\n"
+    (job.folder / CLASSES_JSON).write_text(text, encoding="utf-8")
 
 
 def _come_back(class_names: Sequence[str]) -> bool:

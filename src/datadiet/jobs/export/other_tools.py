@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections.abc import Iterable
@@ -20,10 +19,11 @@ from datadiet.engine.setup import prepare
 from datadiet.engine.training.evaluation import evaluate
 from datadiet.engine.training.recipe import Recipe
 from datadiet.foundation.errors import BadInputError
+from datadiet.jobs.export.csv_records import CsvWriter
 from datadiet.jobs.export.formats import Job, WriteResult, export_format
 from datadiet.jobs.export.image_folder import ONE_CLASS_AN_IMAGE, image_name, write_image
 from datadiet.jobs.export.plan import CLASS_TASKS
-from datadiet.jobs.export.rows import images_of, kept_chunks, lie_in_files, neutralised
+from datadiet.jobs.export.rows import images_of, kept_chunks, lie_in_files, neutralised, written_names
 from datadiet.jobs.verify import run_of
 from datadiet.scores import ScoreTable
 
@@ -42,7 +42,14 @@ def _write_lines(job: Job, name: str, lines: Iterable[object]) -> WriteResult:
     text = "".join(f"{line}\n" for line in lines)
     (job.folder / name).write_bytes(text.encode("utf-8", "surrogateescape"))
     job.advance(len(job.plan.train))
-    return WriteResult(files={"train": name}, keeps_names=True)
+    result = WriteResult(files={"train": name}, keeps_names=True)
+    result.columns_left_out = _columns(job)
+    return result
+
+
+def _columns(job: Job, *held: str) -> tuple[str, ...]:
+    """The columns of the source but those that the format holds."""
+    return tuple(name for name in job.plan.examples.train.dataset.column_names if name not in held)
 
 
 @export_format("files", "`files.txt`: the files that stay, one a line.", tool=True, train_only=True)
@@ -93,13 +100,17 @@ def write_indices(job: Job) -> WriteResult:
     train = job.plan.train
     np.save(job.folder / "indices.npy", train.ids)
     targets = train.part.targets
+    label = job.plan.examples.label_column
     if job.label.has_classes or targets is None:
         np.save(job.folder / "labels.npy", train.labels)
     elif targets.offsets is None:
         np.save(job.folder / "labels.npy", targets.take(train.rows).values)
+    else:
+        label = ""
     (job.folder / "indices.json").write_text(json.dumps(train.ids.tolist()) + "\n", encoding="utf-8")
     job.advance(len(train))
-    return WriteResult(files={"train": "indices.npy"}, keeps_names=True)
+    left_out = _columns(job, label) if label else _columns(job)
+    return WriteResult(files={"train": "indices.npy"}, keeps_names=True, columns_left_out=left_out)
 
 
 @export_format(
@@ -120,12 +131,15 @@ def write_fiftyone(job: Job) -> WriteResult:
     if examples.kind != "image":
         raise BadInputError(f"FiftyOne's CSV layout is for images; '{examples.name}' holds {examples.kind}s.")
     result = WriteResult(keeps_names=True)
+    result.columns_left_out = _columns(job, *examples.input_columns, examples.label_column)
+    if not job.keep_formulas:
+        result.class_names = written_names(examples.class_names, "classes")
     for plan in job.plan.parts:
         folder = job.folder / plan.name
         (folder / "data").mkdir(parents=True)
         files: list[str] = []
         with (folder / "labels.csv").open("x", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
+            writer = CsvWriter(file)
             writer.writerow(_FIFTYONE_COLUMNS)
             for chunk in kept_chunks(plan, job.label):
                 for id_, label, content, path in images_of(chunk, plan.part.input_columns[0]):
@@ -171,7 +185,9 @@ def write_cleanlab(job: Job) -> WriteResult:
         "The probabilities are of models that were trained on these examples; cleanlab finds more errors with "
         "probabilities of models that were not."
     )
-    return WriteResult(files={"train": "pred_probs.npy"}, keeps_names=True, notes=[note])
+    result = WriteResult(files={"train": "pred_probs.npy"}, keeps_names=True, notes=[note])
+    result.columns_left_out = _columns(job, job.plan.examples.label_column)
+    return result
 
 
 def mean_probabilities(

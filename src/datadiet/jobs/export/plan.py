@@ -65,6 +65,7 @@ class Plan:
         reasons: id -> why an example of the train part leaves, of those that do.
         facts: where the choice comes from: hashes of the files, what they say of themselves.
         notes: sentences for people.
+        unseen: test examples with a class, label or tag that no training example has any more, or ever had.
     """
 
     examples: Examples
@@ -72,6 +73,7 @@ class Plan:
     reasons: Mapping[int, str]
     facts: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    unseen: int = 0
 
     @property
     def train(self) -> PartPlan:
@@ -132,7 +134,8 @@ def make_plan(
         test = examples.test
         parts.append(PartPlan("test", test, np.arange(len(test), dtype=np.int64), test.labels))
     notes += _lost_names(examples, parts[0])
-    return Plan(examples, tuple(parts), reasons, facts, tuple(notes))
+    unseen = sum(_unseen_rows(parts[0], part) for part in parts[1:])
+    return Plan(examples, tuple(parts), reasons, facts, tuple(notes), unseen)
 
 
 def _kept_positions(examples: Examples, kept: Any, facts: dict[str, Any]) -> IntArray:
@@ -200,6 +203,22 @@ def _lost_names(examples: Examples, train: PartPlan) -> list[str]:
             shown = ", ".join(f"'{names[index]}'" for index in gone[:5]) + (", ..." if len(gone) > 5 else "")
             notes.append(f"{len(gone)} {what} have no training example any more: {shown}.")
     return notes
+
+
+def _unseen_rows(train: PartPlan, test: PartPlan) -> int:
+    """How many rows of the test part have a class, label or tag that no row has that stays of the train part."""
+    unseen = ~np.isin(test.labels, train.labels)
+    before, after = train.part.targets, test.part.targets
+    if before is None or after is None:
+        return int(unseen.sum())
+    if before.task == "regression":
+        return 0
+    values = before.take(train.rows).values
+    if after.offsets is None:
+        return int((after.values[:, ~(values > 0).any(axis=0)] > 0).any(axis=1).sum())
+    strange = np.flatnonzero((after.values >= 0) & ~np.isin(after.values, values))
+    unseen[np.searchsorted(after.offsets, strange, side="right") - 1] = True
+    return int(unseen.sum())
 
 
 def sha256_of(path: str | Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
@@ -52,6 +52,40 @@ def neutralised(text: str) -> str:
     ('\\'=HYPERLINK("http://x")', 'plain')
     """
     return f"'{text}" if is_formula(text) else text
+
+
+def written_names(names: Iterable[str], what: str) -> dict[str, str]:
+    """Name in a CSV -> name of a class or column, of those that a spreadsheet would run.
+
+    Raises:
+        BadInputError: two of them would be one.
+
+    >>> written_names(["cat", "=dog"], "classes")
+    {"'=dog": '=dog'}
+    """
+    names = list(names)
+    found = {neutralised(name): name for name in names if is_formula(name)}
+    for new, name in found.items():
+        if new in names:
+            raise BadInputError(
+                f"The {what} '{name}' and '{new}' would have one name in a CSV file that no spreadsheet may run; "
+                "leave them as they are with keep_formulas (--keep-formulas), or choose another format."
+            )
+    return found
+
+
+def json_line(row: Mapping[str, Any]) -> str:
+    """One row as JSON on one line; half surrogates are escaped, so that it can be written as UTF-8.
+
+    Raises:
+        ValueError: a number is NaN or infinite.
+    """
+    line = json.dumps(row, ensure_ascii=False, allow_nan=False)
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        return json.dumps(row, ensure_ascii=True, allow_nan=False)
+    return line
 
 
 def plain(value: Any) -> Any:
@@ -209,6 +243,16 @@ class LabelColumn:
                 f"how the label column '{self.name}' writes it."
             )
         return self.values[label]
+
+    def written(self, label: int) -> Any:
+        """What stands for a class in a format without class numbers: its name where the source has names.
+
+        Raises:
+            BadInputError: no row of the source says how that class is written.
+        """
+        if self.fixed_names is not None:
+            return self.examples.class_names[label]
+        return plain(self.value(label))
 
     def replaced(self, table: Any, changed: npt.NDArray[np.bool_], labels: IntArray) -> Any:
         """A table in which the rows that are `changed` have the classes that `labels` says of them."""

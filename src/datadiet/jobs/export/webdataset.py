@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,66 +16,108 @@ from datadiet.foundation.errors import BadInputError
 from datadiet.jobs.export.formats import Job, WriteResult, export_format, refuse_untagged_names
 from datadiet.jobs.export.image_folder import suffix_of
 from datadiet.jobs.export.plan import PartPlan
-from datadiet.jobs.export.rows import Chunk, LabelColumn, images_of, kept_chunks
+from datadiet.jobs.export.read_back import check_written
+from datadiet.jobs.export.rows import Chunk, LabelColumn, images_of, json_line, kept_chunks
+
+# What the file of an input is read again as.
+_MEMBERS = {"image": "image", "text": "text", "vector": "features"}
 
 
-def _refuse_tags(examples: Examples, label: LabelColumn, format: str) -> None:
+def _refuse_names(examples: Examples, label: LabelColumn, format: str) -> None:
     refuse_untagged_names(examples, label, format)
-    if label.tags in (("id", "label") if label.has_classes else ("id",)):
+    if label.has_classes and label.tags == "label":
         raise BadInputError(
             f"The column of tags is called '{label.tags}', which means something else in a shard; rename it, or "
             "export it to parquet, datasets or jsonl."
         )
+    image = examples.input_columns[0]
+    if examples.kind == "image" and image != "image" and "image" in examples.train.dataset.column_names:
+        raise BadInputError(
+            f"The images are in column '{image}', and there is another column 'image', which means the images in a "
+            "shard; rename it, or export it to parquet or datasets."
+        )
 
 
 @export_format(
-    "webdataset", "Tar shards with the input, the class and the other columns of each.", check=_refuse_tags
+    "webdataset", "Tar shards with the input, the class and the other columns of each.", check=_refuse_names
 )
 def write_shards(job: Job) -> WriteResult:
-    """`train-000000.tar`, ...: `<id>.<png|jpg|webp|txt|npy>`, `<id>.cls` (index), `<id>.json` (id, label, others).
+    """`train-000000.tar`, ...: `<id>.<png|jpg|webp|txt|npy>`, `<id>.cls` (index), `<id>.json` (label, others, id).
 
-    Lists of words and pairs of texts are in the `.json`; only what has one class has a `.cls`.
+    Lists of words and pairs of texts are in the `.json`; only what has one class has a `.cls`. In the `.json` the
+    label is called `label`, and `id` is the example's id; where the source has another column of such a name, this
+    one stays, the label has its own name, and the id is only in the name of the files.
     """
-    result = WriteResult(keeps_names=True)
+    layout = _Layout(job)
+    result = WriteResult(
+        keeps_names=True,
+        input_columns=layout.input_columns,
+        label_column=layout.label_column,
+        own_columns=("id",) if layout.tells_id else (),
+    )
+    told: dict[str, list[bytes]] = {}
     for plan in job.plan.parts:
         shards = _Shards(job.folder, plan.name, job.shard_size)
         files: list[str] = []
+        abouts = told.setdefault(plan.name, [])
         try:
-            for key, members in _samples(job, plan):
+            for key, members in _samples(job, plan, layout):
                 files.append(shards.add(key, members))
+                abouts.append(members["json"])
                 job.advance(1)
         finally:
             shards.close()
         result.files[plan.name] = files
+    # Images, texts and vectors have files of their own with exactly their bytes: the rest is what may change.
+    check_written(job, result, told)
     return result
 
 
-def _samples(job: Job, plan: PartPlan) -> Iterator[tuple[str, dict[str, bytes]]]:
+class _Layout:
+    """Where in a sample the columns of the source go, and what they are called when they are read again."""
+
+    def __init__(self, job: Job) -> None:
+        examples = job.plan.examples
+        inputs, self.label = examples.input_columns, examples.label_column
+        others = [c for c in examples.train.dataset.column_names if c not in (*inputs, self.label)]
+        kind = examples.train.dataset.data.schema.field(inputs[0]).type
+        member = _MEMBERS[examples.kind]
+        # What is one file in a sample; a list of words, a pair of texts, or what another column has the name of is not.
+        self.as_file = member not in others and not (
+            examples.kind == "text" and (len(inputs) > 1 or is_list(kind))
+        )
+        self.input_columns = (member,) if self.as_file else inputs
+        renamed = examples.task != "token_classification" and "label" not in (*others, *self.input_columns)
+        self.label_column = "label" if renamed else self.label
+        self.tells_id = "id" not in (*others, *self.input_columns, self.label_column)
+        self.dropped = list(inputs) if self.as_file else []
+
+
+def _samples(job: Job, plan: PartPlan, layout: _Layout) -> Iterator[tuple[str, dict[str, bytes]]]:
     """Key and members (suffix -> content) of each example."""
     part = plan.part
-    inputs = part.input_columns
-    words = part.kind == "text" and is_list(part.dataset.data.schema.field(inputs[0]).type)
-    as_files = part.kind != "text" or (len(inputs) == 1 and not words)
     for chunk in kept_chunks(plan, job.label, contents=True):
-        contents = _contents(part.kind, chunk, inputs) if as_files else [{} for _ in range(len(chunk))]
-        others = chunk.table.drop_columns(list(inputs) if as_files else []).to_pylist()
+        contents = (
+            _contents(part.kind, chunk, part.input_columns)
+            if layout.as_file
+            else [{} for _ in range(len(chunk))]
+        )
+        others = chunk.table.drop_columns(layout.dropped).to_pylist()
         for id_, label, members, other in zip(
             chunk.ids.tolist(), chunk.labels.tolist(), contents, others, strict=True
         ):
             if job.label.has_classes:
                 members["cls"] = str(label).encode()
-            members["json"] = json.dumps(_about(job, id_, label, other), allow_nan=False).encode()
+            members["json"] = json_line(_about(job, layout, id_, label, other)).encode()
             yield plan.key(id_), members
 
 
-def _about(job: Job, id_: int, label: int, other: dict[str, Any]) -> dict[str, Any]:
-    """The `.json` of an example: tags of words under the name of their column, any other label as `label`."""
-    examples = job.plan.examples
+def _about(job: Job, layout: _Layout, id_: int, label: int, other: dict[str, Any]) -> dict[str, Any]:
+    """The `.json` of an example."""
     about = {name: job.label.plain(name, value) for name, value in other.items()}
-    if examples.task != "token_classification":
-        given = about.pop(examples.label_column)
-        about["label"] = examples.class_names[label] if job.label.has_classes else given
-    return {**about, "id": id_}
+    given = about.pop(layout.label)
+    about[layout.label_column] = job.plan.examples.class_names[label] if job.label.has_classes else given
+    return {**about, "id": id_} if layout.tells_id else about
 
 
 def _contents(kind: str, chunk: Chunk, inputs: tuple[str, ...]) -> list[dict[str, bytes]]:
