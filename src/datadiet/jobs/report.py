@@ -17,7 +17,7 @@ from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import with_options
 from datadiet.jobs.dynamic_run import write_dynamic_report
 from datadiet.jobs.keep import Kept
-from datadiet.jobs.options import SourceOption
+from datadiet.jobs.options import ReportOptions
 from datadiet.pages.report import ExampleView, Gallery, ReportContents, subset_key, write_report
 from datadiet.scores import ScoreTable
 
@@ -55,7 +55,7 @@ def report_contents(
         kept={name: np.isin(table.ids, ids) for name, ids in kept.items()},
         galleries=[gallery(examples, table, name) for name in compared],
         provenance={**table.provenance, "scores": known},
-        notes=[*examples.notes, *notes],
+        notes=list(dict.fromkeys([*examples.notes, *verdict.get("notes", ()), *notes])),
     )
 
 
@@ -111,7 +111,7 @@ def _png(value: Any) -> bytes:
 
 
 @with_options()
-def rewrite_report(folder: Path, **options: Unpack[SourceOption]) -> Path:
+def rewrite_report(folder: Path, **options: Unpack[ReportOptions]) -> Path:
     """The HTML page of a finished run again, from the files in its folder and its data.
 
     Args:
@@ -134,7 +134,7 @@ def rewrite_report(folder: Path, **options: Unpack[SourceOption]) -> Path:
     if "dynamic" in verdict:
         return write_dynamic_report(verdict, folder)
     table = ScoreTable.read(folder / "scores.parquet")
-    examples = load_again(table.provenance, options["source"], options["load_options"])
+    examples = load_again(table.provenance, options["source"], options["load_options"], options["display"])
     table.check_data(examples.fingerprint)
     kept = {}
     for file in sorted((folder / "kept").glob("*.parquet")):

@@ -84,7 +84,7 @@ def review(suspects: str | Path, **options: Unpack[ReviewOptions]) -> Review:
     facts = ranking.origin.provenance
     if source is None and facts.get("source") is None:
         raise BadInputError(f"{str(path)!r} does not say where its data is; give it with --source.")
-    examples = load_again(facts, source, options["load_options"])
+    examples = load_again(facts, source, options["load_options"], options["display"])
     require_classification(
         examples, "A review", "look at its hardest examples instead, in the report of `datadiet run`"
     )

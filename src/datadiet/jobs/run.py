@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from typing_extensions import Unpack
 
-from datadiet.data import load
 from datadiet.engine.embedding import embeddings_of
 from datadiet.engine.options import TrainingOptions
 from datadiet.engine.reloading import loading_facts, read_examples
@@ -167,7 +166,7 @@ def compare(
     if not kept:
         raise BadInputError("There is nothing to compare; give at least one set of kept ids.")
     given = {name: Kept.read(ids) if isinstance(ids, str | Path) else ids for name, ids in kept.items()}
-    data = load(examples, **(options["load_options"] or {}))
+    data = read_examples(examples, options["load_options"], options["display"])
     for ids in given.values():
         if isinstance(ids, Kept):
             ids.check_data(data.fingerprint)

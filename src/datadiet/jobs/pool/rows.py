@@ -163,7 +163,9 @@ def read_pool_rows(
         require_column(wanted, columns, "the pool")
     roles = _roles(opened.train, base)
     reasons: dict[int, str] = {}
-    notes = [] if opened.test is None else ["Only the train part of the pool is looked at."]
+    notes = list(opened.notes)
+    if opened.test is not None:
+        notes.append("Only the train part of the pool is looked at.")
     if defect is not None:
         require_column(defect, columns, "the pool")
         for row in np.flatnonzero(_truths(opened.train, defect)):
