@@ -74,7 +74,7 @@ def load(
     if on_bad_example not in ("error", "skip"):
         raise BadInputError(f"on_bad_example is '{on_bad_example}', but must be 'error' or 'skip'.")
     if image_size is not None and image_size < 1:
-        raise BadInputError(f"image_size is {image_size}, but must be at least 1.")
+        raise BadInputError(f"image_size (--image-size) is {image_size}, but must be at least 1.")
     skip = on_bad_example == "skip"
     opened = open_source(source)
     if test is not None:
@@ -107,6 +107,7 @@ def load(
         task=roles.task,
         output_names=raw.output_names,
         origin=opened.origin,
+        pixel_range=raw.pixel_range,
     )
 
 

@@ -40,7 +40,7 @@ class Verdict:
     """What a run came to: the content of `verdict.json`, and the folder that holds everything else.
 
     Args:
-        data: see `datadiet.jobs.verdict.decide`.
+        data: see `datadiet.jobs.verdict.decide`; `notes` are the sentences that were said of the data and the job.
         folder: `verdict.json`, `results.parquet`, `groups.parquet`, `recipe.yaml`, and after `run` also
             `scores.parquet`, `kept/*.parquet` and `report.html`; None when nothing was asked to be written.
     """
@@ -129,6 +129,7 @@ def run(source: Any, **options: Unpack[RunOptions]) -> Verdict:
             scoring_processor_seconds=scoring.processor_seconds,
             groupings=groupings,
         )
+        data["notes"] = setup.notes
         if setup.accelerator.is_main_process:
             write_run(folder, setup, scoring, comparison, data, scores)
         if sparsity is not None:
@@ -175,6 +176,7 @@ def compare(
     with closing(prepare(data, recipe, **picked(TrainingOptions, options))) as setup:
         comparison = compare_arms(setup, as_arms(setup, kept), seeds=options["seeds"], seed=options["seed"])
         verdict = decide(comparison, tolerance=options["tolerance"], groupings=groupings)
+        verdict["notes"] = setup.notes
         if folder is not None and setup.accelerator.is_main_process:
             write_results(folder, setup, comparison, verdict)
     return Verdict(verdict, folder)

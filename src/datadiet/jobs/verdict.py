@@ -37,8 +37,7 @@ def decide(
         minus the tolerance, so that it is shown to lose more, and else "undecided". `time_saved` is the
         share of full data's time that one training saves when it has to pay for all scoring, [mean, low,
         high] over pairs of seeds. `groups` is described in `datadiet.left_out.arm_groups`, and `warnings`
-        has a sentence for each group that loses more than the whole, `notes` those that were said of the data
-        and of the job. For other tasks than classification
+        has a sentence for each group that loses more than the whole. For other tasks than classification
         `task` is its name, what `accuracy` means there is said by `datadiet.tasks`, and `metrics` of each
         subset has its further test metrics: mean, standard deviation over seeds (null for one), and the
         values.
@@ -82,7 +81,6 @@ def decide(
         "groupings": [{"name": grouping.name, "notes": list(grouping.notes)} for grouping in groupings],
         "groups": groups,
         "warnings": warnings_of(groups, subsets, recommended),
-        "notes": list(dict.fromkeys([*setup.examples.notes, *setup.display.said])),
         "cost": _cost(full, kept, scoring_seconds),
     }
 
