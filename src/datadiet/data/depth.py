@@ -162,7 +162,7 @@ def _images(count: int, what: str) -> str:
     return f"1 image of {what} holds" if count == 1 else f"{count} images of {what} hold"
 
 
-def keep_low_bytes(image: Image.Image, again: Callable[[], Image.Image]) -> Image.Image | None:
+def low_bytes(image: Image.Image, again: Callable[[], Image.Image]) -> Image.Image | None:
     """An image with the lower bytes of colours of 16 bits, of which Pillow's own image has the upper ones; else None.
 
     Args:
@@ -192,20 +192,19 @@ def _raw_mode(image: Any) -> str:
     return str(arguments if isinstance(arguments, str) else (arguments or ("",))[0])
 
 
-def with_low_bytes(image: Image.Image, low: Image.Image | None) -> Image.Image:
+def with_low_bytes(image: Image.Image, low: Image.Image) -> Image.Image:
     """The image, knowing its lower bytes."""
-    if low is not None:
-        image.info[_LOW] = low
+    image.info[_LOW] = low
     return image
 
 
 def wide_numbers(image: Image.Image) -> Numbers | None:
     """The numbers of an image of more than 8 bits a channel: (height, width) or (height, width, 3); None of others."""
-    if image.mode == "F" or image.mode.startswith("I"):
-        numbers = np.asarray(image)
-        return numbers.view(np.uint32) if image.info.get(_UNSIGNED) else numbers
     low = image.info.get(_LOW)
     if low is None:
-        return None
+        if image.mode != "F" and not image.mode.startswith("I"):
+            return None
+        numbers = np.asarray(image)
+        return numbers.view(np.uint32) if image.info.get(_UNSIGNED) else numbers
     upper, lower = (np.asarray(one.convert("RGB")).astype(np.uint16) for one in (image, low))
     return np.asarray(upper << 8 | lower)

@@ -21,7 +21,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from datadiet.data.arrow import one_array, rows_at, whole_column, with_column
-from datadiet.data.depth import Extremes, PixelRange, keep_low_bytes, wide_numbers, with_low_bytes
+from datadiet.data.depth import Extremes, PixelRange, low_bytes, wide_numbers, with_low_bytes
 from datadiet.foundation.errors import BadInputError
 
 Shape = tuple[int, int, int]
@@ -34,6 +34,7 @@ _THREADS_PAY_BYTES = 8192
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 # Telling Pillow the format saves it from asking every plugin in turn: twice as fast on small images.
 _MAGIC = ((b"\x89PNG", "PNG"), (b"\xff\xd8\xff", "JPEG"), (b"RIFF", "WEBP"), (b"GIF8", "GIF"), (b"BM", "BMP"))
+_PNG_DEPTH = 24  # the byte of its header that says how many bits a channel has
 _CHANNELS = (1, 3, 4)
 
 
@@ -70,24 +71,27 @@ def file_of(encoded: Encoded) -> str:
 def open_image(content: bytes) -> Image.Image:
     """A lazily decoded image, turned as its EXIF data says."""
     known = next((name for magic, name in _MAGIC if content.startswith(magic)), None)
-
-    def again() -> Image.Image:
-        return Image.open(io.BytesIO(content), formats=(known,) if known else None)
-
-    image = again()
-    low = keep_low_bytes(image, again)
+    formats = (known,) if known else None
+    image: Image.Image = Image.open(io.BytesIO(content), formats=formats)
+    low = None
+    if known is None or (known == "PNG" and content[_PNG_DEPTH] == 16):
+        low = low_bytes(image, lambda: Image.open(io.BytesIO(content), formats=formats))
     if "exif" in image.info:
         image, low = ImageOps.exif_transpose(image), low and ImageOps.exif_transpose(low)
-    return with_low_bytes(image, low)
+    return image if low is None else with_low_bytes(image, low)
 
 
 def to_array(
-    image: Image.Image, shape: Shape | None = None, pixel_range: PixelRange | None = None
+    image: Image.Image,
+    shape: Shape | None = None,
+    pixel_range: PixelRange | None = None,
+    extremes: Extremes | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Pixels of one image as uint8 (height, width, channels), brought to `shape` (channels, height, width).
 
     Transparent pixels lie on white. How pixels of more than 8 bits become 8 bits is told by `pixel_range`, of
     all images of a data set; without it, the upper 8 of 16 bits are kept and floating-point pixels are in 0..1.
+    `extremes` sees such pixels.
 
     Raises:
         ValueError: floating-point pixels that are NaN or infinite.
@@ -95,6 +99,8 @@ def to_array(
     channels = shape[0] if shape else native_shape(image)[0]
     wide = wide_numbers(image)
     if wide is not None:
+        if extremes is not None:
+            extremes.see(wide)
         alpha = image.getchannel("A") if image.mode == "RGBA" else None
         image = Image.fromarray((pixel_range or PixelRange()).to_bytes(wide))
         if alpha is not None:
@@ -168,9 +174,7 @@ def decode(
 
     def keep(position: int, image: Image.Image) -> None:
         if not native_only or native_shape(image) == shape:
-            if extremes is not None:
-                extremes.see(wide_numbers(image))
-            pixels[position] = to_array(image, shape, pixel_range)
+            pixels[position] = to_array(image, shape, pixel_range, extremes)
 
     shapes, failed = read_headers(encoded, keep)
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))), failed, shapes
