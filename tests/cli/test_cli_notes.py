@@ -128,11 +128,24 @@ def test_what_a_job_finds_out_on_its_way_is_among_the_notes(place: Path, tmp_pat
     assert rewritten.code == 0
 
 
-def test_groups_that_are_told_apart_by_keep_are_among_its_notes(place: Path, tmp_path: Path) -> None:
-    table = place / "out" / "scores.parquet"
-    more = ("--by=el2n", "--group=colour", "--out", tmp_path / "kept.txt")
-    people, program = invoke("keep", table, *more), invoke("keep", table, *more, "--json")
-    assert set(people.stderr.splitlines()) == set(json.loads(program.stdout)["notes"])
+@pytest.mark.parametrize("command", ["run", "compare", "keep"])
+def test_what_is_found_of_groups_is_among_the_notes(command: str, place: Path, tmp_path: Path) -> None:
+    write_vectors(tmp_path / "test.parquet", rows=30, seed=2)  # without colours
+    source = (place / "points.parquet", INPUT, "--test", tmp_path / "test.parquet")
+    work = ("--seeds=1", "--workspace", place / "work", *TINY)
+    scores, kept = tmp_path / "scores.parquet", tmp_path / "kept.txt"
+    assert invoke("score", *source, "--scores=el2n", "--out", scores, *work).code == 0
+    kept.write_text("0\n1\n2\n3\n4\n5\n")
+    given = {
+        "run": (*source, "--keep=0.5", "--out", tmp_path / "out", *work),
+        "compare": (*source, "--kept", kept, *work),
+        "keep": (scores, "--by=el2n", "--out", tmp_path / "ids.txt"),
+    }[command]
+    outcome = invoke(command, *given, "--group=colour", "--json")
+    assert outcome.code == 0, outcome
+    notes = json.loads(outcome.stdout)["notes"]
+    assert [note for note in notes if note.startswith("The test part has no column 'colour'")]
+    assert notes == outcome.stderr.splitlines()
 
 
 def process(place: Path, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -20,7 +20,7 @@ from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import with_options
 from datadiet.foundation.progress import ProgressDisplay
 from datadiet.jobs.checks import new_file
-from datadiet.jobs.groups import groupings_for_table, subset_forms
+from datadiet.jobs.groups import groupings_for_table, say_notes, subset_forms
 from datadiet.jobs.left_out import kept_shares
 from datadiet.jobs.options import KeepOptions, weights
 from datadiet.scores import ScoreTable
@@ -323,7 +323,5 @@ def keep_from(scores: str | Path, **options: Unpack[KeepOptions]) -> KeepChoice:
         auto = explain_auto(len(table), len(ids), len(np.unique(table.labels)))
         kept = replace(kept, about={**kept.about, "auto": f"auto took {auto.rule}: {auto.reason}"})
     shares = {grouping.name: kept_shares(grouping, table.ids, [ids]) for grouping in groupings}
-    notes = [note for found in groupings for note in found.notes]
-    for note in notes:
-        display.say(note)
-    return KeepChoice(kept, shares, notes)
+    say_notes(groupings, display)
+    return KeepChoice(kept, shares, [note for found in groupings for note in found.notes])

@@ -21,7 +21,7 @@ from datadiet.foundation.options import picked, with_options
 from datadiet.jobs.checks import check_folder, checked_fractions, results_folder, try_rule
 from datadiet.jobs.compare import Arm, as_arms, compare_arms, random_arm, subset_arm
 from datadiet.jobs.dynamic_run import compare_dynamic, dynamic_verdict, write_dynamic_report
-from datadiet.jobs.groups import groupings_of, subset_forms
+from datadiet.jobs.groups import groupings_of, say_notes, subset_forms
 from datadiet.jobs.keep import Kept
 from datadiet.jobs.keep import keep as keep_ids
 from datadiet.jobs.options import CompareOptions, RunOptions, TakenOptions
@@ -94,6 +94,7 @@ def run(source: Any, **options: Unpack[RunOptions]) -> Verdict:
     dynamic = {name: options[name] for name in ("dynamic", "dynamic_options") if options[name]}
     options["overrides"] = {**(options["overrides"] or {}), **dynamic}
     with closing(prepare(examples, **picked(TrainingOptions, options))) as setup:
+        say_notes(groupings, setup.display)
         if setup.recipe.dynamic is not None:
             if sparsity is not None:
                 raise BadInputError(
@@ -174,6 +175,7 @@ def compare(
     kept = {name: ids.ids if isinstance(ids, Kept) else ids for name, ids in given.items()}
     groupings = groupings_of(data, options["groups"])
     with closing(prepare(data, recipe, **picked(TrainingOptions, options))) as setup:
+        say_notes(groupings, setup.display)
         comparison = compare_arms(setup, as_arms(setup, kept), seeds=options["seeds"], seed=options["seed"])
         verdict = decide(comparison, tolerance=options["tolerance"], groupings=groupings)
         verdict["notes"] = setup.notes
