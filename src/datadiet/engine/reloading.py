@@ -22,16 +22,17 @@ def read_examples(
     """`datadiet.load` as every command does it: what is to be known of the data is said.
 
     Args:
-        source: anything that `datadiet.load` takes; of `Examples` the notes are said, too.
+        source: anything that `datadiet.load` takes; `Examples` are given back, whoever made them knows their notes.
         load_options: its further arguments.
         display: where it is said; None for silence.
 
     Raises:
         BadInputError: the data cannot be loaded.
     """
+    if isinstance(source, Examples):
+        return source
     display = display or ProgressDisplay(enabled=False)
-    if not isinstance(source, Examples):
-        display.mention(f"Reading {printable(str(source))}")
+    display.mention(f"Reading {printable(str(source))}")
     examples = load(source, **dict(load_options or {}))
     for note in examples.notes:
         display.say(note)
