@@ -66,11 +66,12 @@ def write_vectors(path: Path, *, rows: int = 60, seed: int = 0, **columns: objec
 
 
 def assert_refused(outcome: Outcome, *words: str, code: int = 2) -> None:
-    """One sentence on standard error, nothing on standard output, and the exit status."""
+    """One sentence of refusal on standard error, after the notes of the data if it was read; and the exit status."""
     assert outcome.code == code, outcome
     assert outcome.stdout == ""
-    (sentence,) = outcome.stderr.splitlines()
+    *notes, sentence = outcome.stderr.splitlines()
     assert sentence.startswith("datadiet: ")
+    assert [note for note in notes if note.startswith("datadiet: ") or "Traceback" in note] == []
     assert sentence.rstrip().endswith((".", "?", ")")), sentence
     assert "Traceback" not in sentence
     for word in words:

@@ -58,7 +58,7 @@ def test_verify_refuses_data_that_changed_under_its_name(
 
 def test_verify_agrees_with_its_own_table(scored: Path, datadiet: Datadiet) -> None:
     outcome = datadiet("verify", scored, "--sample", "20")
-    assert (outcome.code, outcome.stderr) == (0, "")
+    assert outcome.code == 0
     assert "20 examples, 2 seeds" in outcome.stdout
 
 

@@ -77,6 +77,7 @@ def test_images_are_on_the_page(datadiet, here: Path) -> None:
         "in_all": 12,
         "source": examples.source,
         "fingerprint": examples.fingerprint,
+        "notes": list(examples.notes),
     }
     data = data_of(here / "pages" / "mine.html")
     assert (data["kind"], data["pixelated"]) == ("image", True)

@@ -123,7 +123,7 @@ def test_a_factory_in_the_current_folder_runs_by_its_name(tmp_path: Path) -> Non
         capture_output=True,
         text=True,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
     assert dd.ScoreTable.read(tmp_path / "scores.parquet").provenance["recipe"]["model_options"] == {
         "width": 5
     }

@@ -27,6 +27,6 @@ def compare(
     """Retrain on subsets beside full data and matched random."""
     from datadiet.jobs.run import compare as compare_subsets
 
-    with display(options):
+    with display(options) as shown:
         verdict = compare_subsets(source, named_files(kept), **options)
-    print_verdict(verdict, as_json)
+    print_verdict(verdict, as_json, shown.said)

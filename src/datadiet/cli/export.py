@@ -31,6 +31,6 @@ def export(
     from datadiet.jobs.export import export as export_examples
 
     options |= {"include_test": not no_test, "shard_size": size_in_bytes(shard), "command": sys.argv}
-    with display(options):
+    with display(options) as shown:
         exported = export_examples(source, to, **options)
-    show(as_json, exported.as_dict(), str(exported))
+    show(as_json, exported.as_dict(), str(exported), said=shown.said)

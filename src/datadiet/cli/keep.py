@@ -9,7 +9,7 @@ import typer
 from typing_extensions import Unpack
 
 from datadiet.cli.command import AsJson, command
-from datadiet.cli.printing import explain_rules, print_kept_shares, show
+from datadiet.cli.printing import display, explain_rules, print_kept_shares, show
 from datadiet.foundation.errors import BadInputError
 from datadiet.jobs.options import KeepOptions
 
@@ -32,7 +32,8 @@ def keep(
         raise BadInputError("Give the score table to keep by.")
     from datadiet.jobs.keep import keep_from
 
-    choice = keep_from(scores, **options)
+    with display(options) as shown:
+        choice = keep_from(scores, **options)
     choice.kept.write(out)
     ids, about = choice.kept.ids, choice.kept.about
 
@@ -42,7 +43,5 @@ def keep(
             typer.echo(about["auto"])
         if options.get("groups"):
             print_kept_shares(choice.shares)
-        for note in choice.notes:
-            typer.echo(note, err=True)
 
-    show(as_json, {"out": str(out), "n": len(ids), **about, "groups": choice.shares}, tell)
+    show(as_json, {"out": str(out), "n": len(ids), **about, "groups": choice.shares}, tell, said=shown.said)

@@ -33,7 +33,8 @@ def pool(
     from datadiet.jobs.pool.job import pool as pick_from_pool
 
     options["command"] = sys.argv
-    with display(options):
+    with display(options) as shown:
         pooled = pick_from_pool(base, pool, **options)
     facts = {**pooled.data, "ids": pooled.ids.tolist(), "folder": str(pooled.folder)}
-    show(as_json, facts, str(pooled), str(pooled.folder / ("augmented" if pooled.weak else "to_label.csv")))
+    written = pooled.folder / ("augmented" if pooled.weak else "to_label.csv")
+    show(as_json, facts, str(pooled), str(written), said=shown.said)

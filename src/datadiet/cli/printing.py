@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,11 +18,11 @@ from datadiet.foundation.progress import ProgressDisplay
 
 
 @contextmanager
-def display(options: Any) -> Iterator[None]:
-    """Inside, the option `display` of a command: progress on standard error, of the main process only."""
+def display(options: Any) -> Iterator[ProgressDisplay]:
+    """Inside, the option `display` of a command: notes and progress on standard error, of the main process only."""
     with ProgressDisplay(enabled=None if is_main_process() else False) as shown:
         options["display"] = shown
-        yield
+        yield shown
 
 
 def is_main_process() -> bool:
@@ -30,11 +30,21 @@ def is_main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def show(as_json: bool, data: Mapping[str, Any], *told: str | Callable[[], None]) -> None:
-    """What a command came to: one JSON object of ASCII characters, or lines for people, or what prints them."""
+def show(
+    as_json: bool, data: Mapping[str, Any], *told: str | Callable[[], None], said: Iterable[str] = ()
+) -> None:
+    """What a command came to: one JSON object of ASCII characters, or lines for people, or what prints them.
+
+    Args:
+        as_json: whether a program reads it.
+        data: of the object.
+        told: to people.
+        said: the sentences that a display said meanwhile; the object has them and those of `data` under "notes".
+    """
     if not is_main_process():
         return
     if as_json:
+        data = {**data, "notes": list(dict.fromkeys([*said, *data.get("notes", ())]))}
         sys.stdout.write(json.dumps(data, ensure_ascii=True) + "\n")
         return
     for one in told:
@@ -49,13 +59,14 @@ def say(shown: Any, *, wrap: bool = False) -> None:
         Console().print(shown)
 
 
-def print_verdict(verdict: Any, as_json: bool) -> None:
-    """A verdict as a table and a sentence, or as JSON."""
+def print_verdict(verdict: Any, as_json: bool, said: Iterable[str]) -> None:
+    """A verdict as a table and a sentence, or as JSON with what was said."""
     folder = verdict.folder
     show(
         as_json,
         {**verdict.data, "folder": None if folder is None else str(folder)},
         lambda: _tell_verdict(verdict),
+        said=said,
     )
 
 
@@ -122,7 +133,7 @@ def print_studies(as_json: bool) -> None:
     show(as_json, {"studies": listed}, *(f"{s.name:<{width}}  {s.title}" for s in STUDIES.cards()))
 
 
-def print_plan(name: str, planned: Any, as_json: bool) -> None:
+def print_plan(name: str, planned: Any, as_json: bool, said: Iterable[str]) -> None:
     """The runs of a study and what they will cost."""
     rows = [
         {"what": c.planned.what, "runs": c.planned.runs, "steps": c.planned.steps, "seconds": c.seconds}
@@ -137,6 +148,7 @@ def print_plan(name: str, planned: Any, as_json: bool) -> None:
             for row in rows
         ),
         f"about {_duration(total)} in all, less what the workspace has already; nothing was started",
+        said=said,
     )
 
 

@@ -10,7 +10,7 @@ import typer
 from typing_extensions import Unpack
 
 from datadiet.cli.command import AsJson, command
-from datadiet.cli.printing import show
+from datadiet.cli.printing import display, show
 from datadiet.jobs.options import ReviewOptions
 
 
@@ -23,7 +23,8 @@ def review(
     """Write a page on which suspects are kept, relabelled or dropped."""
     from datadiet.jobs.review import review as write_page
 
-    written = write_page(suspects, **options)
+    with display(options) as shown:
+        written = write_page(suspects, **options)
     of_all = f" of {written.in_all:,}" if written.n < written.in_all else ""
     show(
         as_json,
@@ -31,4 +32,5 @@ def review(
         f"{written.n:,}{of_all} examples to review: {written.out}",
         "Open it in a browser (? lists the keys), download decisions.json, then:",
         f"  datadiet export {shlex.quote(written.source)} --decisions decisions.json --to DIR",
+        said=shown.said,
     )

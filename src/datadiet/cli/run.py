@@ -37,9 +37,9 @@ def run(
     from datadiet.jobs.run import run as run_job
 
     options["command"] = shlex.join(["datadiet", *sys.argv[1:]])
-    with display(options):
+    with display(options) as shown:
         verdict = run_job(source, **options)
-    print_verdict(verdict, as_json)
+    print_verdict(verdict, as_json, shown.said)
 
 
 def _refuse_unused(context: typer.Context, dynamic: str) -> None:

@@ -43,13 +43,15 @@ def score(
         check_folder(Path(embeddings).parent)
         if from_logits:
             raise BadInputError("--embeddings needs a model or an encoder; logits alone give none.")
+    said: list[str] = []
     if from_logits:
         table = _score_logits(from_logits, labels, options.get("scores"), options.get("at_epoch"))
     else:
         from datadiet.jobs.score import score as score_examples
 
-        with display(options):
+        with display(options) as shown:
             table = score_examples(source, **options)
+        said = shown.said
     if is_main_process():
         out.parent.mkdir(parents=True, exist_ok=True)
         table.write(out)
@@ -57,6 +59,7 @@ def score(
         as_json,
         {"out": str(out), "n": len(table), "scores": list(table.names), "provenance": table.provenance},
         f"{len(table):,} examples, {len(table.names)} scores ({', '.join(table.names)}): {out}",
+        said=said,
     )
 
 

@@ -39,12 +39,12 @@ def study(
     from datadiet.studies.toolbox.protocol import with_cost
 
     chosen = STUDIES[name]
-    with display(options):
+    with display(options) as shown:
         if plan:
             context = open_context(source, **picked(ContextOptions, options))
             planned = with_cost(plan_of(chosen, context), context)
             context.setup.close()
-            print_plan(name, planned, as_json)
+            print_plan(name, planned, as_json, shown.said)
             return
         options["command"] = shlex.join(["datadiet", *sys.argv[1:]])
         result = run_study(name, source, **options)
@@ -55,4 +55,4 @@ def study(
         "runs_reused": result.reused,
         "claims": [finding.as_dict() for finding in result.findings],
     }
-    show(as_json, facts, lambda: print_study(result))
+    show(as_json, facts, lambda: print_study(result), said=shown.said)

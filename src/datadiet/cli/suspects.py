@@ -34,7 +34,7 @@ def suspects(
     if top < 0:
         raise BadInputError(f"--top is {top}; it must be 0 or above.")
     check_folder(out.parent)
-    with display(options):
+    with display(options) as shown:
         found = find_suspects(scores, **options)
     if is_main_process():
         found.write(out)
@@ -48,7 +48,12 @@ def suspects(
         "more_trainings": found.provenance["more_trainings"],
         "top": first,
     }
-    show(as_json, answer, lambda: _print(first, int(found.conflicting.sum()), str(found.noise_rate), out))
+    show(
+        as_json,
+        answer,
+        lambda: _print(first, int(found.conflicting.sum()), str(found.noise_rate), out),
+        said=shown.said,
+    )
 
 
 def _print(first: list[dict[str, Any]], conflicting: int, noise_rate: str, out: Path) -> None:

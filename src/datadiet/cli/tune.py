@@ -20,9 +20,9 @@ def tune(source: Source, as_json: AsJson = False, **options: Unpack[TuneOptions]
     """Find where the kept window should start, and confirm it with fresh seeds."""
     from datadiet.jobs.tune.job import tune as tune_window
 
-    with display(options):
+    with display(options) as shown:
         tuned = tune_window(source, **options)
-    show(as_json, {**tuned.data, "folder": str(tuned.folder)}, lambda: _print(tuned))
+    show(as_json, {**tuned.data, "folder": str(tuned.folder)}, lambda: _print(tuned), said=shown.said)
 
 
 def _print(tuned: Any) -> None:

@@ -9,7 +9,7 @@ import typer
 from typing_extensions import Unpack
 
 from datadiet.cli.command import AsJson, command
-from datadiet.cli.printing import show
+from datadiet.cli.printing import display, show
 from datadiet.jobs.options import VerifyOptions
 
 
@@ -22,7 +22,8 @@ def verify(
     """Compute a sample of a score table again from its checkpoints and compare."""
     from datadiet.jobs.verify import verify as verify_table
 
-    outcome = verify_table(scores, **options)
-    show(as_json, outcome.as_dict(), str(outcome))
+    with display(options) as shown:
+        outcome = verify_table(scores, **options)
+    show(as_json, outcome.as_dict(), str(outcome), said=shown.said)
     if not outcome.agrees:
         raise typer.Exit(1)

@@ -12,10 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from datasets import Dataset
+from PIL import Image
 
 from datadiet.data import arrow
-from datadiet.data.columns.images import Shape, decode, read_headers
+from datadiet.data.columns.images import Shape, decode, file_of, read_headers
 from datadiet.data.columns.raw import RawExamples
+from datadiet.data.depth import Extremes, PixelRange, wide_numbers
 from datadiet.foundation.errors import BadInputError
 
 _CHUNK_IMAGES = 1024
@@ -25,7 +27,12 @@ _DEFAULT_SIZE = 64
 
 
 def check_inputs(
-    raw: RawExamples, *, image_size: int | None, limit: int, decode_all: bool, width: int | None = None
+    raw: RawExamples,
+    *,
+    image_size: int | None,
+    limit: int,
+    decode_all: bool,
+    width: int | None = None,
 ) -> RawExamples:
     """Note the rows whose input cannot be used.
 
@@ -113,47 +120,66 @@ def _check_images(raw: RawExamples, image_size: int | None, limit: int, decode_a
     shape = _shape_of_sample(raw)
     if image_size is not None:
         shape = (shape[0], image_size, image_size)
-    # Most data sets have one shape: decode at once, and start over only where that turns out wrong.
-    found = None
+    # Most data sets have one shape and 8 bits: decode at once, and start over only where that turns out wrong.
+    found, extremes = None, Extremes()
     if total * math.prod(shape) <= limit:
-        found = _read_images(raw, shape, keep=True, native_only=image_size is None)
+        found = _read_images(raw, shape, extremes, keep=True, native_only=image_size is None)
+    if found is not None and not extremes.pixel_range().usual:
+        found = None  # before as many pixels are held again
+        found = _read_images(raw, shape, pixel_range=extremes.pixel_range(), keep=True)
     shapes: Counter[Shape] = Counter()
     notes = []
     if found is None:
-        found = _read_images(raw, None) or (shapes, raw)
+        extremes = Extremes()
+        found = _read_images(raw, None, extremes) or (shapes, raw)
         shapes = found[0]
         if shapes:
             shape = _common_shape(shapes, image_size)
         keep = total * math.prod(shape) <= limit
         if keep or decode_all:
-            found = _read_images(raw, shape, keep=keep) or found
+            found = _read_images(raw, shape, pixel_range=extremes.pixel_range(), keep=keep) or found
         else:
             notes.append(
                 "The decoded images would not fit in memory: only their headers are checked while loading."
             )
-    notes = [*raw.notes, *_size_notes(shape, image_size, shapes), *notes]
-    return dataclasses.replace(found[1], notes=tuple(notes), image_shape=shape)
+    notes = [*raw.notes, *_size_notes(shape, image_size, shapes), *extremes.notes(), *notes]
+    pixel_range = extremes.pixel_range()
+    return dataclasses.replace(found[1], notes=tuple(notes), image_shape=shape, pixel_range=pixel_range)
 
 
 def _read_images(
-    raw: RawExamples, shape: Shape | None, *, keep: bool = False, native_only: bool = False
+    raw: RawExamples,
+    shape: Shape | None,
+    extremes: Extremes | None = None,
+    *,
+    keep: bool = False,
+    native_only: bool = False,
+    pixel_range: PixelRange | None = None,
 ) -> tuple[Counter[Shape], RawExamples] | None:
     """Read the images of all parts, only their headers without a shape, and note those that cannot be read.
 
+    `extremes` sees the images of more than 8 bits, which are decoded for it, too, where others are not.
     Also gives how many have which native shape. None as soon as one is coloured where the shape is grey or, with
     `native_only`, has another shape.
     """
     native: Counter[Shape] = Counter()
     parts = []
+
+    def see(position: int, image: Image.Image) -> None:
+        if extremes is not None:
+            extremes.see(wide_numbers(image))
+
     for part in raw.parts:
         pixels = torch.empty((len(part.dataset), *shape), dtype=torch.uint8) if shape and keep else None
         bad: dict[int, str] = {}
         for start, table in arrow.chunks_of(part.dataset, raw.roles.inputs, _CHUNK_IMAGES):
             encoded = arrow.one_array(table, raw.roles.inputs[0]).to_pylist()
             if shape is None:
-                shapes, failed = read_headers(encoded)
+                shapes, failed = read_headers(encoded, see)
             else:
-                decoded, failed, shapes = decode(encoded, shape, native_only=native_only)
+                decoded, failed, shapes = decode(
+                    encoded, shape, native_only=native_only, pixel_range=pixel_range, extremes=extremes
+                )
                 if native_only and set(shapes) - {shape}:
                     return None
                 if shape[0] == 1 and any(channels == 3 for channels, _, _ in shapes):
@@ -162,7 +188,7 @@ def _read_images(
                     pixels[start : start + len(decoded)] = decoded
             native.update(shapes)
             for row, reason in failed.items():
-                bad[start + row] = f"its image cannot be decoded: {reason}"
+                bad[start + row] = f"its image cannot be decoded{file_of(encoded[row])}: {reason}"
         parts.append(part.with_bad(bad, pixels=pixels))
     return native, dataclasses.replace(raw, parts=tuple(parts))
 
@@ -194,7 +220,7 @@ def _size_notes(shape: Shape, image_size: int | None, shapes: Counter[Shape]) ->
     if len(sizes) > 1:
         notes.append(
             f"Images have {len(sizes)} sizes and are resized to {size} pixels; "
-            "choose another side with image_size."
+            "choose another side with image_size (--image-size)."
         )
     if len({found[0] for found in shapes}) > 1:
         notes.append("Grey images among the coloured ones are given three channels.")

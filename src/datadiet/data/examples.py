@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 
 from datadiet.data.arrow import offsets_of, rows_with
+from datadiet.data.depth import PixelRange
 from datadiet.data.duplicates import Repeats
 from datadiet.data.origin import Origin
 from datadiet.foundation.errors import BadInputError
@@ -215,7 +216,8 @@ class Examples:
     `fingerprint` is a SHA-256 (hex) over inputs, labels, ids and class names of both parts: the same
     content from another path has the same fingerprint. `left_out` (train) and `left_out_test` hold the
     ids of bad examples that were skipped. `notes` are sentences to tell the user. `image_shape` is the
-    `(channels, height, width)` that every image is brought to.
+    `(channels, height, width)` that every image is brought to, `pixel_range` how images of more than 8 bits become
+    8 bits.
 
     `task` says what is to be answered. `class_names` are the classes that quotas, held-out parts and tables
     go by (of the task "multilabel" the sets of labels, of "regression" bins of the target, of
@@ -247,6 +249,7 @@ class Examples:
     output_names: tuple[str, ...] = ()
     origin: Origin = field(default_factory=Origin, repr=False)
     repeats: Repeats = field(default_factory=Repeats, repr=False)
+    pixel_range: PixelRange = field(default_factory=PixelRange, repr=False)
 
     def __post_init__(self) -> None:
         if self.task in CLASS_TASKS:

@@ -153,6 +153,7 @@ def _loaded(
         output_names=raw.output_names,
         origin=opened.origin,
         repeats=find_repeats((train_part.ids, test_part.ids), content.rows),
+        pixel_range=raw.pixel_range,
     )
     return dataclasses.replace(examples, notes=(*examples.notes, *repeat_notes(examples)))
 

@@ -56,7 +56,7 @@ class DisplayOption(TypedDict, total=False):
     """What is shown meanwhile.
 
     Args:
-        display: Shows progress; None for silence.
+        display: Where notes are said and progress is shown; None for silence.
     """
 
     display: Annotated[ProgressDisplay | None, Option(flag=None)]

@@ -1,4 +1,4 @@
-"""The data of a command, read while somebody watches, and that of a score table, loaded again as it was."""
+"""The data of a command, with what is to be known of it, and that of a score table, loaded again as it was."""
 
 from __future__ import annotations
 
@@ -12,21 +12,30 @@ import numpy as np
 from datadiet.data import Examples, load
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.progress import ProgressDisplay
-from datadiet.pages.report import printable
+from datadiet.pages.text import printable
 from datadiet.scores import ScoreTable
 
 
 def read_examples(
     source: Any, load_options: Mapping[str, Any] | None = None, display: ProgressDisplay | None = None
 ) -> Examples:
-    """`datadiet.load`, saying what it does and what it found where somebody watches."""
+    """`datadiet.load` as every command does it: what is to be known of the data is said.
+
+    Args:
+        source: anything that `datadiet.load` takes; `Examples` are given back, whoever made them knows their notes.
+        load_options: its further arguments.
+        display: where it is said; None for silence.
+
+    Raises:
+        BadInputError: the data cannot be loaded.
+    """
     if isinstance(source, Examples):
         return source
     display = display or ProgressDisplay(enabled=False)
-    display.say(f"Reading {printable(str(source))}")
+    display.mention(f"Reading {printable(str(source))}")
     examples = load(source, **dict(load_options or {}))
     for note in examples.notes:
-        display.say(printable(note, limit=300))
+        display.say(note)
     return examples
 
 
@@ -49,7 +58,10 @@ def loading_facts(examples: Examples, load_options: Mapping[str, Any] | None = N
 
 
 def load_again(
-    facts: Mapping[str, Any], source: Any = None, load_options: Mapping[str, Any] | None = None
+    facts: Mapping[str, Any],
+    source: Any = None,
+    load_options: Mapping[str, Any] | None = None,
+    display: ProgressDisplay | None = None,
 ) -> Examples:
     """The data of a table.
 
@@ -57,20 +69,22 @@ def load_again(
         facts: the table's provenance.
         source: the data, when it has moved; None for the source that the table names.
         load_options: arguments of `datadiet.load` that go before those remembered.
+        display: as for `read_examples`.
 
     Raises:
         BadInputError: the data cannot be loaded.
     """
-    if isinstance(source, Examples):
-        return source
     options = {**facts.get("load_options", {}), **(load_options or {})}
     if facts.get("holdout_seed") is not None:
         options.setdefault("holdout_seed", facts["holdout_seed"])
-    return load(source if source is not None else facts["source"], **options)
+    return read_examples(source if source is not None else facts["source"], options, display)
 
 
 def data_of_table(
-    table: ScoreTable, source: Any = None, load_options: Mapping[str, Any] | None = None
+    table: ScoreTable,
+    source: Any = None,
+    load_options: Mapping[str, Any] | None = None,
+    display: ProgressDisplay | None = None,
 ) -> Examples:
     """The data that a table was made from, and no other.
 
@@ -78,13 +92,14 @@ def data_of_table(
         table: scores; one made from logits is held against the data's labels.
         source: as for `load_again`.
         load_options: as for `load_again`.
+        display: as for `read_examples`.
 
     Raises:
         BadInputError: the data cannot be loaded, or the table was made from other data.
     """
     if source is None and "source" not in table.provenance:
         raise BadInputError("This score table does not say where its data is; give the data with --source.")
-    examples = load_again(table.provenance, source, load_options)
+    examples = load_again(table.provenance, source, load_options, display)
     table.check_data(examples.fingerprint, labels_by_id(examples))
     return examples
 

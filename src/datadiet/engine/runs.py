@@ -165,7 +165,7 @@ def train_described(
     folder, accelerator = setup.workspace.folder(description), setup.accelerator
 
     def wait() -> None:
-        setup.display.say(f"Another process is training {label or 'this run'}; waiting for it.")
+        setup.display.mention(f"Another process is training {label or 'this run'}; waiting for it.")
 
     try:
         with folder.locked(wait) if accelerator.is_main_process else nullcontext():

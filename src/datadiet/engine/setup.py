@@ -80,6 +80,11 @@ class Setup:
         return len(self.examples.test) if self.tested is None else int(self.tested.sum())
 
     @property
+    def notes(self) -> list[str]:
+        """Sentences that were said of the data and of the job so far, for what is written."""
+        return list(dict.fromkeys([*self.examples.notes, *self.display.said]))
+
+    @property
     def augmentation(self) -> Augmentation | None:
         """What is done to training images; None for nothing."""
         recipe = self.recipe

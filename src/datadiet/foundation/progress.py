@@ -1,4 +1,4 @@
-"""Progress of long work on standard error: what, how far, time left; silent where nobody watches."""
+"""What long work tells on standard error: sentences that stay, and on a terminal how far it is and the time left."""
 
 from __future__ import annotations
 
@@ -11,22 +11,31 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 Advance = Callable[[int], None]  # moves the bar of a step by an amount
+_LONGEST_LINE = 1_000  # a sentence that names a thousand columns is whole only in `said`
 
 
 class ProgressDisplay:
-    """One bar for the whole of the work and one for the step at hand.
+    """Sentences, one bar for the whole of the work and one for the step at hand.
 
     Args:
-        enabled: None for "when standard error is a terminal".
+        enabled: None for sentences, and bars when standard error is a terminal; True for both; False for neither.
+
+    Attributes:
+        said: every sentence that was said, once, in order; also where none is shown.
 
     Example:
         >>> with ProgressDisplay(enabled=False) as display, display.step("count", 3) as advance:
         ...     for _ in range(3):
         ...         advance(1)
+        ...     display.say("There are three.")
+        >>> display.said
+        ['There are three.']
     """
 
     def __init__(self, enabled: bool | None = None) -> None:
         self.console = Console(stderr=True)
+        self.said: list[str] = []
+        self.silent = enabled is False
         self.enabled = sys.stderr.isatty() if enabled is None else enabled
         self._bars: Progress | None = None
         self._whole: TaskID | None = None
@@ -91,6 +100,21 @@ class ProgressDisplay:
                 bars.remove_task(task)
 
     def say(self, sentence: str) -> None:
-        """A line on standard error that stays; only where a person watches."""
+        """Say once what is true of the data or the result: a line on standard error that stays, and one of `said`."""
+        if sentence in self.said:
+            return
+        self.said.append(sentence)
+        if not self.silent:
+            self._print(sentence)
+
+    def mention(self, sentence: str) -> None:
+        """Say what is so at the moment; only to a person who watches."""
         if self.enabled:
-            self.console.print(sentence, markup=False, highlight=False)
+            self._print(sentence)
+
+    def _print(self, sentence: str) -> None:
+        # One line of visible characters, as part of it may come from the data: where it is wrapped, no program
+        # finds it again, and a terminal would obey a control character.
+        cut = f"{sentence[: _LONGEST_LINE - 1]}…" if len(sentence) > _LONGEST_LINE else sentence
+        shown = "".join(c if c.isprintable() else f"⟨U+{ord(c):04X}⟩" for c in cut)
+        self.console.print(shown, markup=False, emoji=False, highlight=False, soft_wrap=True)

@@ -123,6 +123,7 @@ def dynamic_verdict(
 ) -> dict[str, Any]:
     """`verdict.json` of a dynamic comparison: `datadiet.jobs.verdict.decide`, and what was dynamic under "dynamic"."""
     data = decide(comparison, tolerance=tolerance)
+    data["notes"] = setup.notes
     recipe = setup.recipe
     schedule = schedule_of(recipe, len(setup.examples.train))
     sizes = [result["ledger"]["epoch_sizes"] for result in comparison.arms[1].results]

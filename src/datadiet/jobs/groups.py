@@ -15,6 +15,7 @@ from datadiet.data import Examples, Part
 from datadiet.data.arrow import one_array, rows_at
 from datadiet.data.columns.roles import require_column
 from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.progress import ProgressDisplay
 from datadiet.scores import ScoreTable
 
 CLASS = "class"
@@ -137,6 +138,13 @@ def groupings_for_table(
             replace(grouping, train=grouping.train[positions]) for grouping in groups_of(examples, columns)
         ]
     return list({grouping.name: grouping for grouping in reversed(found)}.values())[::-1]
+
+
+def say_notes(groupings: Sequence[Grouping], display: ProgressDisplay) -> None:
+    """Say what was found of the groups."""
+    for grouping in groupings:
+        for note in grouping.notes:
+            display.say(note)
 
 
 def subset_forms(

@@ -18,8 +18,9 @@ from datadiet.engine.embedding import Embeddings
 from datadiet.engine.reloading import data_of_table
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import with_options
+from datadiet.foundation.progress import ProgressDisplay
 from datadiet.jobs.checks import new_file
-from datadiet.jobs.groups import groupings_for_table, subset_forms
+from datadiet.jobs.groups import groupings_for_table, say_notes, subset_forms
 from datadiet.jobs.left_out import kept_shares
 from datadiet.jobs.options import KeepOptions, weights
 from datadiet.scores import ScoreTable
@@ -293,8 +294,9 @@ def keep_from(scores: str | Path, **options: Unpack[KeepOptions]) -> KeepChoice:
     by, rule, fraction, columns = options["by"], options["rule"], options["keep"], options["groups"]
     told: dict[str, Any] = {"balance": options["balance"], "floor": options["floor"]}
     more, source = options["rule_options"] or {}, options["source"]
+    display = options["display"] or ProgressDisplay(enabled=False)
     needed = columns or source is not None
-    examples = data_of_table(table, source, options["load_options"]) if needed else None
+    examples = data_of_table(table, source, options["load_options"], display) if needed else None
     ids = keep(
         table,
         fraction,
@@ -321,4 +323,5 @@ def keep_from(scores: str | Path, **options: Unpack[KeepOptions]) -> KeepChoice:
         auto = explain_auto(len(table), len(ids), len(np.unique(table.labels)))
         kept = replace(kept, about={**kept.about, "auto": f"auto took {auto.rule}: {auto.reason}"})
     shares = {grouping.name: kept_shares(grouping, table.ids, [ids]) for grouping in groupings}
+    say_notes(groupings, display)
     return KeepChoice(kept, shares, [note for found in groupings for note in found.notes])

@@ -138,6 +138,10 @@ class SourceOption(LoadOption, total=False):
     source: Any
 
 
+class ReportOptions(SourceOption, DisplayOption, total=False):
+    """Options of `datadiet.jobs.report.rewrite_report`."""
+
+
 class SeedOption(TypedDict, total=False):
     """Where all randomness begins.
 
@@ -334,7 +338,7 @@ class ScoreFlags(RecipeOption, ScoreOptions, total=False):
     scores: Annotated[Sequence[str] | None, Option(read=names)]
 
 
-class KeepOptions(SelectionOptions, SeedOption, SourceOption, total=False):
+class KeepOptions(SelectionOptions, SeedOption, SourceOption, DisplayOption, total=False):
     """Options of `datadiet.jobs.keep.keep_from`.
 
     Args:
@@ -447,7 +451,7 @@ class VerifyOptions(SourceOption, SeedOption, WorkspaceOption, MachineOptions, D
     sample: Annotated[int, Option(100, least=1)]
 
 
-class ReviewOptions(SourceOption, total=False):
+class ReviewOptions(SourceOption, DisplayOption, total=False):
     """Options of `datadiet.review`.
 
     Args:

@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from typing_extensions import Unpack
 
 from datadiet.data import Examples
+from datadiet.data.arrow import one_array, rows_at
+from datadiet.data.columns.images import content_of, open_image, to_array
+from datadiet.data.depth import PixelRange
 from datadiet.engine.reloading import load_again
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import with_options
 from datadiet.jobs.dynamic_run import write_dynamic_report
 from datadiet.jobs.keep import Kept
-from datadiet.jobs.options import SourceOption
+from datadiet.jobs.options import ReportOptions
 from datadiet.pages.report import ExampleView, Gallery, ReportContents, subset_key, write_report
 from datadiet.scores import ScoreTable
 
@@ -55,7 +59,7 @@ def report_contents(
         kept={name: np.isin(table.ids, ids) for name, ids in kept.items()},
         galleries=[gallery(examples, table, name) for name in compared],
         provenance={**table.provenance, "scores": known},
-        notes=[*examples.notes, *notes],
+        notes=list(dict.fromkeys([*examples.notes, *verdict.get("notes", ()), *notes])),
     )
 
 
@@ -82,10 +86,11 @@ def example_view(
     part = examples.train
     identity, value = int(table.ids[row]), float(values[row])
     position = int(part.positions_of([identity])[0])
-    content = part.dataset[position]
     columns = examples.input_columns
     if examples.kind == "image":
-        return ExampleView(identity, label, value, image=_png(content[columns[0]]))
+        encoded = one_array(rows_at(part.dataset, columns, [position]), columns[0]).to_pylist()[0]
+        return ExampleView(identity, label, value, image=_png(encoded, examples.pixel_range))
+    content = part.dataset[position]
     if examples.kind == "text":
         return ExampleView(identity, label, value, text=" / ".join(_text(content[c]) for c in columns))
     numbers = [np.ravel(content[c]) for c in columns]
@@ -97,21 +102,16 @@ def _text(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def _png(value: Any) -> bytes:
-    """An image column's value (a picture, its bytes, or an array) as PNG."""
-    from PIL import Image
-
-    if isinstance(value, dict):
-        value = Image.open(io.BytesIO(value["bytes"]) if value.get("bytes") else value["path"])
-    elif not isinstance(value, Image.Image):
-        value = Image.fromarray(np.asarray(value, dtype=np.uint8))
+def _png(encoded: Any, pixel_range: PixelRange) -> bytes:
+    """An encoded image as PNG, with the pixels that models see."""
+    pixels = to_array(open_image(content_of(encoded)), None, pixel_range)
     buffer = io.BytesIO()
-    value.convert("RGB").save(buffer, format="PNG")
+    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
 @with_options()
-def rewrite_report(folder: Path, **options: Unpack[SourceOption]) -> Path:
+def rewrite_report(folder: Path, **options: Unpack[ReportOptions]) -> Path:
     """The HTML page of a finished run again, from the files in its folder and its data.
 
     Args:
@@ -134,7 +134,7 @@ def rewrite_report(folder: Path, **options: Unpack[SourceOption]) -> Path:
     if "dynamic" in verdict:
         return write_dynamic_report(verdict, folder)
     table = ScoreTable.read(folder / "scores.parquet")
-    examples = load_again(table.provenance, options["source"], options["load_options"])
+    examples = load_again(table.provenance, options["source"], options["load_options"], options["display"])
     table.check_data(examples.fingerprint)
     kept = {}
     for file in sorted((folder / "kept").glob("*.parquet")):

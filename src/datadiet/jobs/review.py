@@ -16,6 +16,7 @@ from typing_extensions import Unpack
 from datadiet.data import Examples
 from datadiet.data.arrow import numeric_matrix, one_array, rows_at
 from datadiet.data.columns.images import content_of, cores, open_image, to_array
+from datadiet.data.depth import PixelRange
 from datadiet.data.examples import require_classification
 from datadiet.engine.reloading import labels_by_id, load_again
 from datadiet.foundation.errors import BadInputError
@@ -84,7 +85,7 @@ def review(suspects: str | Path, **options: Unpack[ReviewOptions]) -> Review:
     facts = ranking.origin.provenance
     if source is None and facts.get("source") is None:
         raise BadInputError(f"{str(path)!r} does not say where its data is; give it with --source.")
-    examples = load_again(facts, source, options["load_options"])
+    examples = load_again(facts, source, options["load_options"], options["display"])
     require_classification(
         examples, "A review", "look at its hardest examples instead, in the report of `datadiet run`"
     )
@@ -193,7 +194,7 @@ def _looks(examples: Examples, ids: np.ndarray) -> Iterator[tuple[int, dict[str,
             looks: Iterator[dict[str, Any]]
             if examples.kind == "image":
                 encoded = one_array(rows, columns[0]).to_pylist()
-                looks = pool.map(lambda image: _picture(image, side), encoded)
+                looks = pool.map(lambda image: _picture(image, side, examples.pixel_range), encoded)
             elif examples.kind == "text":
                 texts = [one_array(rows, column).to_pylist() for column in columns]
                 looks = iter([{"text": _joined(columns, row)} for row in zip(*texts, strict=True)])
@@ -202,9 +203,9 @@ def _looks(examples: Examples, ids: np.ndarray) -> Iterator[tuple[int, dict[str,
             yield from zip(here, looks, strict=True)
 
 
-def _picture(encoded: Any, side: int) -> dict[str, Any]:
+def _picture(encoded: Any, side: int, pixel_range: PixelRange) -> dict[str, Any]:
     try:
-        return {"picture": thumbnail(to_array(open_image(content_of(encoded))), side)}
+        return {"picture": thumbnail(to_array(open_image(content_of(encoded)), None, pixel_range), side)}
     # Pillow's plugins raise whatever the broken bytes lead them to; the example can still be decided on.
     except Exception:
         return {"missing": "the image cannot be read"}

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from typing_extensions import Unpack
 
-from datadiet.data import load
 from datadiet.engine.embedding import embeddings_of
 from datadiet.engine.options import TrainingOptions
 from datadiet.engine.reloading import loading_facts, read_examples
@@ -22,7 +21,7 @@ from datadiet.foundation.options import picked, with_options
 from datadiet.jobs.checks import check_folder, checked_fractions, results_folder, try_rule
 from datadiet.jobs.compare import Arm, as_arms, compare_arms, random_arm, subset_arm
 from datadiet.jobs.dynamic_run import compare_dynamic, dynamic_verdict, write_dynamic_report
-from datadiet.jobs.groups import groupings_of, subset_forms
+from datadiet.jobs.groups import groupings_of, say_notes, subset_forms
 from datadiet.jobs.keep import Kept
 from datadiet.jobs.keep import keep as keep_ids
 from datadiet.jobs.options import CompareOptions, RunOptions, TakenOptions
@@ -41,7 +40,7 @@ class Verdict:
     """What a run came to: the content of `verdict.json`, and the folder that holds everything else.
 
     Args:
-        data: see `datadiet.jobs.verdict.decide`.
+        data: see `datadiet.jobs.verdict.decide`; `notes` are the sentences that were said of the data and the job.
         folder: `verdict.json`, `results.parquet`, `groups.parquet`, `recipe.yaml`, and after `run` also
             `scores.parquet`, `kept/*.parquet` and `report.html`; None when nothing was asked to be written.
     """
@@ -96,6 +95,7 @@ def run(source: Any, **options: Unpack[RunOptions]) -> Verdict:
     options["overrides"] = {**(options["overrides"] or {}), **dynamic}
     on_leak = options["on_leak"]
     with closing(prepare(examples, on_leak=on_leak, **picked(TrainingOptions, options))) as setup:
+        say_notes(groupings, setup.display)
         if setup.recipe.dynamic is not None:
             if sparsity is not None:
                 raise BadInputError(
@@ -131,6 +131,7 @@ def run(source: Any, **options: Unpack[RunOptions]) -> Verdict:
             scoring_processor_seconds=scoring.processor_seconds,
             groupings=groupings,
         )
+        data["notes"] = setup.notes
         if setup.accelerator.is_main_process:
             write_run(folder, setup, scoring, comparison, data, scores)
         if sparsity is not None:
@@ -168,7 +169,7 @@ def compare(
     if not kept:
         raise BadInputError("There is nothing to compare; give at least one set of kept ids.")
     given = {name: Kept.read(ids) if isinstance(ids, str | Path) else ids for name, ids in kept.items()}
-    data = load(examples, **(options["load_options"] or {}))
+    data = read_examples(examples, options["load_options"], options["display"])
     for ids in given.values():
         if isinstance(ids, Kept):
             ids.check_data(data.fingerprint)
@@ -176,8 +177,10 @@ def compare(
     groupings = groupings_of(data, options["groups"])
     on_leak = options["on_leak"]
     with closing(prepare(data, recipe, on_leak=on_leak, **picked(TrainingOptions, options))) as setup:
+        say_notes(groupings, setup.display)
         comparison = compare_arms(setup, as_arms(setup, kept), seeds=options["seeds"], seed=options["seed"])
         verdict = decide(comparison, tolerance=options["tolerance"], groupings=groupings)
+        verdict["notes"] = setup.notes
         if folder is not None and setup.accelerator.is_main_process:
             write_results(folder, setup, comparison, verdict)
     return Verdict(verdict, folder)

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from typing_extensions import Unpack
 
-from datadiet.data import load
 from datadiet.engine.embedding import embeddings_of
 from datadiet.engine.options import TrainingOptions
 from datadiet.engine.points import (
@@ -25,7 +24,7 @@ from datadiet.engine.points import (
     refuse_scores,
     try_grand,
 )
-from datadiet.engine.reloading import loading_facts
+from datadiet.engine.reloading import loading_facts, read_examples
 from datadiet.engine.runs import Run, train_run
 from datadiet.engine.setup import Setup, prepare
 from datadiet.engine.training.dynamic import refuse_dynamic
@@ -101,7 +100,7 @@ def score(
         BadInputError: unknown score, an epoch outside the recipe's, a score that this model cannot give.
         RunFailedError: a training broke off.
     """
-    data = load(examples, **(options["load_options"] or {}))
+    data = read_examples(examples, options["load_options"], options["display"])
     with closing(prepare(data, recipe, **picked(TrainingOptions, options))) as setup:
         scoring = score_with(setup, scores, **picked(TakenOptions, options))
         if options["embeddings"] is not None:

@@ -79,7 +79,7 @@ def verify(table: str | Path | ScoreTable, **options: Unpack[VerifyOptions]) -> 
         raise BadInputError(
             "This score table has no score that was taken in evaluation mode; nothing to verify."
         )
-    examples = load_again(facts, options["source"], options["load_options"])
+    examples = load_again(facts, options["source"], options["load_options"], options["display"])
     table.check_data(examples.fingerprint)
     options["workspace"] = where = Path(options["workspace"] or facts["workspace"])
     if not where.is_dir():

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from datadiet.data import load
+from datadiet.engine.reloading import read_examples
 from datadiet.engine.runs import Run
 from datadiet.engine.setup import Setup, prepare
 from datadiet.engine.training.recipe import Recipe
@@ -131,7 +131,7 @@ def iterative_magnitude_pruning(
     planned = sparsity_schedule(levels, rate) if sparsity is None else schedule_to(sparsity, levels)
     if pretrain_labels not in ("clean", "random"):
         raise BadInputError(f"pretrain_labels is {pretrain_labels!r}; it must be 'clean' or 'random'.")
-    examples = load(source)
+    examples = read_examples(source, display=options.get("display"))
     with contextlib.ExitStack() as stack:
         setup = prepare(examples, recipe, workspace=workspace, **options)
         stack.callback(setup.close)

@@ -238,3 +238,36 @@ def test_the_study_of_pools_reports_all_metrics_of_utterances(tmp_path, monkeypa
     claims = json.loads((result.folder / "claims.json").read_text())
     assert any("semantic error rate" in claim["sentence"] for claim in claims)
     assert any("wrong domain" in claim["sentence"] for claim in claims)
+
+
+def test_images_of_a_pool_are_read_by_the_range_of_the_base_or_their_own_where_it_has_none(tmp_path) -> None:
+    generator = np.random.default_rng(0)
+    labels = np.arange(40) % 2
+    pictures = generator.integers(0, 90, (40, 8, 8), dtype=np.uint8)
+    pictures[labels == 1, :4] += 90
+    pictures[0, 0, 0] = 255
+    others, dark = generator.integers(0, 256, (2, 20, 8, 8), dtype=np.uint8)
+    others[0, 0, 0] = 255
+    dark //= 17  # 0 to 15: of 12 bits times sixteen, these look like 8 bits
+
+    def folder(name: str, images: np.ndarray, depth: int) -> str:
+        (tmp_path / name).mkdir()
+        for index, image in enumerate(images):
+            stored = image if depth == 8 else image.astype(np.uint16) * 16
+            Image.fromarray(stored).save(tmp_path / name / f"{index:02}.png")
+        return str(tmp_path / name)
+
+    def picked(base, pool_folder: str) -> tuple[list[int], np.ndarray, list[str]]:
+        found = pool(base, pool_folder, pick=20, workspace=tmp_path / "runs", **QUICK)
+        return found.ids.tolist(), found.scores, found.data["notes"]
+
+    eight = dd.load((pictures, labels), test_fraction=0.25)
+    twelve = dd.load((pictures.astype(np.uint16) * 16, labels), test_fraction=0.25)
+    wanted = picked(eight, folder("others8", others, 8))
+    for base, name in ((eight, "own"), (twelve, "same")):
+        found = picked(base, folder(name, others, 12))
+        assert found[0] == wanted[0] and np.array_equal(found[1], wanted[1])
+        assert any("scaled by their own range" in note for note in found[2]) == (name == "own")
+    wanted, found = picked(eight, folder("dark8", dark, 8)), picked(twelve, folder("dark12", dark, 12))
+    assert found[0] == wanted[0] and np.array_equal(found[1], wanted[1])
+    assert any("another range" in note for note in found[2])

@@ -21,17 +21,20 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from datadiet.data.arrow import one_array, rows_at, whole_column, with_column
+from datadiet.data.depth import Extremes, PixelRange, low_bytes, wide_numbers, with_low_bytes
 from datadiet.foundation.errors import BadInputError
 
 Shape = tuple[int, int, int]
-Pictures = Sequence[npt.NDArray[np.uint8]] | npt.NDArray[np.uint8]
+Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+Pictures = Sequence[Pixels] | Pixels
 Encoded = dict[str, Any] | None  # {"bytes": bytes | None, "path": str | None}, as `datasets.Image` stores it
 
 # Below this many bytes an image, Python's own work outweighs decoding, and threads get in each other's way.
 _THREADS_PAY_BYTES = 8192
-_GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"})
+_GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 # Telling Pillow the format saves it from asking every plugin in turn: twice as fast on small images.
 _MAGIC = ((b"\x89PNG", "PNG"), (b"\xff\xd8\xff", "JPEG"), (b"RIFF", "WEBP"), (b"GIF8", "GIF"), (b"BM", "BMP"))
+_PNG_DEPTH = 24  # the byte of its header that says how many bits a channel has
 _CHANNELS = (1, 3, 4)
 
 
@@ -55,28 +58,53 @@ def content_of(encoded: Encoded) -> bytes:
     return Path(encoded["path"]).read_bytes()
 
 
+def file_of(encoded: Encoded) -> str:
+    """The file of an image for a message, where it has one.
+
+    >>> file_of({"bytes": None, "path": "cat/1.png"}), file_of(None)
+    (" ('cat/1.png')", '')
+    """
+    path = (encoded or {}).get("path")
+    return f" ('{path}')" if path else ""
+
+
 def open_image(content: bytes) -> Image.Image:
     """A lazily decoded image, turned as its EXIF data says."""
     known = next((name for magic, name in _MAGIC if content.startswith(magic)), None)
-    image: Image.Image = Image.open(io.BytesIO(content), formats=(known,) if known else None)
-    return ImageOps.exif_transpose(image) if "exif" in image.info else image
+    formats = (known,) if known else None
+    image: Image.Image = Image.open(io.BytesIO(content), formats=formats)
+    low = None
+    if known is None or (known == "PNG" and content[_PNG_DEPTH] == 16):
+        low = low_bytes(image, lambda: Image.open(io.BytesIO(content), formats=formats))
+    if "exif" in image.info:
+        image, low = ImageOps.exif_transpose(image), low and ImageOps.exif_transpose(low)
+    return image if low is None else with_low_bytes(image, low)
 
 
-def to_array(image: Image.Image, shape: Shape | None = None) -> npt.NDArray[np.uint8]:
+def to_array(
+    image: Image.Image,
+    shape: Shape | None = None,
+    pixel_range: PixelRange | None = None,
+    extremes: Extremes | None = None,
+) -> npt.NDArray[np.uint8]:
     """Pixels of one image as uint8 (height, width, channels), brought to `shape` (channels, height, width).
 
-    Transparent pixels lie on white; 16-bit grey keeps its upper 8 bits.
+    Transparent pixels lie on white. How pixels of more than 8 bits become 8 bits is told by `pixel_range`, of
+    all images of a data set; without it, the upper 8 of 16 bits are kept and floating-point pixels are in 0..1.
+    `extremes` sees such pixels.
 
     Raises:
-        ValueError: floating-point pixels, whose range nobody knows.
+        ValueError: floating-point pixels that are NaN or infinite.
     """
     channels = shape[0] if shape else native_shape(image)[0]
-    if image.mode == "F":
-        raise ValueError("its pixels are floating-point numbers; store it with 8 or 16 bits a channel")
-    if image.mode.startswith("I"):
-        wide = np.asarray(image).astype(np.int64)
-        deep = "16" in image.mode or wide.max(initial=0) > 255
-        image = Image.fromarray((wide >> 8 if deep else wide).astype(np.uint8))
+    wide = wide_numbers(image)
+    if wide is not None:
+        if extremes is not None:
+            extremes.see(wide)
+        alpha = image.getchannel("A") if image.mode == "RGBA" else None
+        image = Image.fromarray((pixel_range or PixelRange()).to_bytes(wide))
+        if alpha is not None:
+            image.putalpha(alpha)
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
@@ -128,37 +156,44 @@ def read_headers(
 
 
 def decode(
-    encoded: Sequence[Encoded], shape: Shape, *, native_only: bool = False
+    encoded: Sequence[Encoded],
+    shape: Shape,
+    *,
+    native_only: bool = False,
+    pixel_range: PixelRange | None = None,
+    extremes: Extremes | None = None,
 ) -> tuple[Tensor, dict[int, str], Counter[Shape]]:
     """Decode images into uint8 (images, channels, height, width).
 
     Returns the tensor, the reason for each position that failed (its pixels are 0), and how many images
     have which native shape. With `native_only` an image of another shape is not decoded: the shapes tell.
+    `pixel_range` is as for `to_array`; `extremes` sees the images of more than 8 bits that are decoded.
     """
     channels, height, width = shape
     pixels = np.zeros((len(encoded), height, width, channels), dtype=np.uint8)
 
     def keep(position: int, image: Image.Image) -> None:
         if not native_only or native_shape(image) == shape:
-            pixels[position] = to_array(image, shape)
+            pixels[position] = to_array(image, shape, pixel_range, extremes)
 
     shapes, failed = read_headers(encoded, keep)
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))), failed, shapes
 
 
-def each_to_pixels(images: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[np.uint8]]:
+def each_to_pixels(images: Sequence[npt.NDArray[Any]]) -> list[Pixels]:
     """Images of several sizes as uint8; what range their numbers have is told from all of them together."""
     brightest = max(float(image.max(initial=0)) for image in images)
     return [to_pixels(image[None], brightest)[0] for image in images]
 
 
-def to_pixels(values: npt.NDArray[Any], brightest: float | None = None) -> npt.NDArray[np.uint8]:
+def to_pixels(values: npt.NDArray[Any], brightest: float | None = None) -> Pixels:
     """Images of any layout and number type as uint8 (images, height, width, channels).
 
-    Floats are in 0..1 if `brightest` (the largest of all, of these images if left out) is at most 1.
+    Floats are in 0..1 if `brightest` (the largest of all, of these images if left out) is at most 1. Grey
+    images of whole numbers are uint16 if it is above 255: what these mean is told with all other images.
 
     Raises:
-        BadInputError: the numbers are in neither 0..1 (floats) nor 0..255.
+        BadInputError: the numbers are in neither 0..1 (floats) nor 0..255, nor in 0..65535 (whole ones, grey).
 
     >>> to_pixels(np.ones((2, 3, 8, 8))).shape
     (2, 8, 8, 3)
@@ -182,11 +217,15 @@ def to_pixels(values: npt.NDArray[Any], brightest: float | None = None) -> npt.N
         row = int(np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))[0])
         raise BadInputError(f"The image in row {row} has NaN or infinite pixels; mend or remove it.")
     low, high = float(values.min()), float(values.max())
+    top = high if brightest is None else brightest
+    if not floats and low >= 0 and 255 < top <= 65535 and values.shape[-1] == 1:
+        return np.ascontiguousarray(values, dtype=np.uint16)
     if low < 0 or high > 255:
         raise BadInputError(
-            f"The pixels lie in {low:g}..{high:g}; give them un-normalised, as 0..255 or as floats in 0..1."
+            f"The pixels lie in {low:g}..{high:g}; give them un-normalised, as 0..255, as floats in 0..1, or, if "
+            "they are grey, as whole numbers in 0..65535."
         )
-    unit = values.dtype.kind == "b" or (floats and (high if brightest is None else brightest) <= 1)
+    unit = values.dtype.kind == "b" or (floats and top <= 1)
     return np.ascontiguousarray(np.round(values.astype(np.float32) * (255 if unit else 1)).astype(np.uint8))
 
 
@@ -196,8 +235,8 @@ def image_column(images: Pictures) -> Any:
         return image_structs(pa.array(list(pool.map(_encode_png, images)), pa.binary()), None)
 
 
-def _encode_png(array: npt.NDArray[np.uint8]) -> bytes:
-    """Lossless PNG bytes of uint8 pixels (height, width) or (height, width, 1 | 3)."""
+def _encode_png(array: Pixels) -> bytes:
+    """Lossless PNG bytes of pixels (height, width) or (height, width, 1 | 3); of 16 bits only grey ones."""
     buffer = io.BytesIO()
     squeezed = array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array
     Image.fromarray(np.ascontiguousarray(squeezed)).save(buffer, "PNG", compress_level=1)

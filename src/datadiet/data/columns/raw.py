@@ -13,6 +13,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from datadiet.data.columns.roles import Roles
+from datadiet.data.depth import PixelRange
 from datadiet.data.examples import IntArray, TargetRows
 from datadiet.foundation.errors import BadInputError
 
@@ -99,3 +100,4 @@ class RawExamples:
     output_names: tuple[str, ...] = ()
     fixed_names: tuple[str, ...] | None = None
     image_shape: tuple[int, int, int] | None = None
+    pixel_range: PixelRange = field(default_factory=PixelRange)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from datadiet.data.arrow import one_array, rows_at
-from datadiet.data.columns.images import decode
+from datadiet.data.columns.images import decode, file_of
+from datadiet.data.depth import PixelRange
 from datadiet.data.encodings import DenseRows, Device, MemoryFormat, Rows
 from datadiet.data.examples import Examples, IntArray, Part
 from datadiet.foundation.errors import BadInputError
@@ -146,7 +147,8 @@ def _draw(state: Tensor, stream: int, bound: int) -> Tensor:
 class ImageEncoding:
     """Images: uint8 (examples, channels, height, width) stored, float32 `(x / 255 - mean) / std` in a batch.
 
-    `mean` and `std` have one number a channel, in units of 1 = white, as Hugging Face processors do.
+    `mean` and `std` have one number a channel, in units of 1 = white, as Hugging Face processors do. `pixel_range`
+    says how images of more than 8 bits become 8 bits.
 
     >>> encoding = ImageEncoding(1, 2, 2, mean=(0.5,), std=(0.5,))
     >>> black = DenseRows(torch.zeros(1, 1, 2, 2, dtype=torch.uint8))
@@ -159,6 +161,7 @@ class ImageEncoding:
     width: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    pixel_range: PixelRange = field(default_factory=PixelRange)
 
     def __post_init__(self) -> None:
         if len(self.mean) != self.channels or len(self.std) != self.channels:
@@ -180,7 +183,7 @@ class ImageEncoding:
         channels, height, width = examples.image_shape
         if size is not None:
             height = width = size
-        blank = cls(channels, height, width, (0.5,) * channels, (0.5,) * channels)
+        blank = cls(channels, height, width, (0.5,) * channels, (0.5,) * channels, examples.pixel_range)
         counts = np.zeros((channels, 256), dtype=np.int64)
         train = examples.train
         positions = np.arange(len(train))
@@ -197,7 +200,7 @@ class ImageEncoding:
         mean = share @ levels
         std = np.sqrt(np.maximum(share @ levels**2 - mean**2, 0.0))
         std = np.where(std < 1e-6, 1.0, std)
-        return cls(channels, height, width, tuple(mean.tolist()), tuple(std.tolist()))
+        return replace(blank, mean=tuple(mean.tolist()), std=tuple(std.tolist()))
 
     def for_model(self, wanted: Mapping[str, Any]) -> ImageEncoding:
         """This encoding with the channels, `mean` and `std` that a model was trained with, where it says them.
@@ -213,7 +216,7 @@ class ImageEncoding:
         mean, std = wanted.get("mean", self.mean), wanted.get("std", self.std)
         if len(mean) != channels:  # grey pictures for a model of colours: each channel is the grey one
             mean, std = (tuple(values) * channels for values in (mean[:1], std[:1]))
-        return ImageEncoding(channels, self.height, self.width, tuple(mean), tuple(std))
+        return replace(self, channels=channels, mean=tuple(mean), std=tuple(std))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -227,6 +230,7 @@ class ImageEncoding:
             "shape": list(self.shape),
             "mean": list(self.mean),
             "std": list(self.std),
+            **self.pixel_range.describe(),
         }
 
     def storage_bytes(self, part: Part) -> int:
@@ -241,12 +245,13 @@ class ImageEncoding:
         """
         column = part.input_columns[0]
         encoded = one_array(rows_at(part.dataset, [column], positions), column).to_pylist()
-        pixels, failed, _ = decode(encoded, self.shape)
+        pixels, failed, _ = decode(encoded, self.shape, pixel_range=self.pixel_range)
         if failed:
             position, reason = min(failed.items())
             raise BadInputError(
                 f"The image of id {part.ids[positions[position]]} (column '{column}') cannot be "
-                f"decoded: {reason}; mend or remove it, or load the data with on_bad_example='skip'."
+                f"decoded{file_of(encoded[position])}: {reason}; mend or remove it, or load the data with "
+                "on_bad_example='skip' (--on-bad-example skip)."
             )
         return DenseRows(pixels)
 

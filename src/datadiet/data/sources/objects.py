@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from datadiet.data.arrow import dataset_of, holdable
 from datadiet.data.columns.images import Pictures, each_to_pixels, image_column, to_array, to_pixels
+from datadiet.data.depth import wide_numbers
 from datadiet.foundation.errors import BadInputError
 
 
@@ -259,7 +260,8 @@ def _pair(item: Any, index: int) -> tuple[Any, Any]:
         raise BadInputError(f"Item {index} of the torch data set is no pair of input and label.")
     value, label = pair
     if hasattr(value, "mode") and hasattr(value, "tobytes"):  # a PIL image
-        return to_array(value), label
+        wide = wide_numbers(value)
+        return to_array(value) if wide is None else wide, label
     return value if isinstance(value, str) else _array(value), label
 
 

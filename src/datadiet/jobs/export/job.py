@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from typing_extensions import Unpack
 
-from datadiet.data import Examples, load
+from datadiet.data import Examples
 from datadiet.data.arrow import chunks_of, one_array
 from datadiet.data.sources.exported import MANIFEST_JSON
+from datadiet.engine.reloading import read_examples
 from datadiet.foundation.atomic import check_target, whole_folder
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import with_options
@@ -99,6 +100,7 @@ def export(source: Any, to: str | Path, **options: Unpack[ExportOptions]) -> Exp
 
     Example:
         >>> import tempfile
+        >>> from datadiet.data import load
         >>> folder = tempfile.mkdtemp()
         >>> data = (["good", "fine", "bad", "poor", "awful", "great"], [1, 1, 0, 0, 0, 1])
         >>> examples = load(data, test_fraction=0.4)
@@ -115,11 +117,11 @@ def export(source: Any, to: str | Path, **options: Unpack[ExportOptions]) -> Exp
     read = [Path(given) for given in (kept, decisions, scores) if isinstance(given, str | Path)]
     if isinstance(source, str | Path) and Path(source).expanduser().exists():
         check_target(to, options["overwrite"], [Path(source).expanduser(), *read])  # before the data is read
-    if isinstance(source, Examples):
-        examples = source
-    else:
-        # Nothing is decoded that is only copied.
-        examples = load(source, **({} if card.needs_scores else {"memory_limit": 0}) | load_options)
+    display = options["display"] or ProgressDisplay(enabled=False)
+    # Nothing is decoded that is only copied.
+    examples = read_examples(
+        source, ({} if card.needs_scores else {"memory_limit": 0}) | load_options, display
+    )
     origin = examples.origin
     target = check_target(to, options["overwrite"], [*origin.paths, *read])
     label = LabelColumn(examples)
@@ -133,7 +135,6 @@ def export(source: Any, to: str | Path, **options: Unpack[ExportOptions]) -> Exp
         plan.facts["scores_sha256"] = sha256_of(scores)
     if target.exists():
         _refuse_linked_images(target, examples)
-    display = options["display"] or ProgressDisplay(enabled=False)
     content = content_sizes(examples.train)
     with whole_folder(target) as folder:
         with display.step("export", sum(map(len, plan.parts)), unit="examples/s") as advance:

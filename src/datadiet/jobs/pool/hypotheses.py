@@ -13,7 +13,7 @@ import torch
 from accelerate.utils import gather_object
 from torch import nn
 
-from datadiet.data import Batch, Examples, Store, open_store
+from datadiet.data import Batch, Examples, ImageEncoding, Store, open_store
 from datadiet.data.examples import IGNORED, TAG_TASKS, Part, TargetRows
 from datadiet.data.fingerprint import fingerprint
 from datadiet.engine.points import load_weights
@@ -286,7 +286,10 @@ def predict_pool(
     limits = {
         k: v for k, v in (machine or {}).items() if k in ("memory_limit", "num_workers") and v is not None
     }
-    store = open_store(rows.part, setup.encoding, device=str(setup.accelerator.device), **limits)
+    encoding = setup.encoding
+    if isinstance(encoding, ImageEncoding):
+        encoding = dataclasses.replace(encoding, pixel_range=rows.pixel_range)
+    store = open_store(rows.part, encoding, device=str(setup.accelerator.device), **limits)
     readings: list[PoolReading] = []
     weights = []
     total = int(describe(setup, seed, None, False)["total_steps"])

@@ -230,6 +230,6 @@ def _facts(
         "picked_by_class": {names[label]: count for label, count in sorted(counted.items())},
         "models_agree_with_hypotheses": agree,
         "weights": [] if predicted is None else list(predicted.weights),
-        "notes": list(rows.notes),
+        "notes": setup.notes,
         **facts,
     }

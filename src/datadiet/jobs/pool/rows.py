@@ -21,6 +21,7 @@ from datadiet.data.columns.labels import match_names, read_classes
 from datadiet.data.columns.raw import RawExamples, RawPart
 from datadiet.data.columns.roles import IMAGE_SUFFIXES, Roles, find_roles, input_form, require_column
 from datadiet.data.columns.targets import match_tags, read_targets, rows_with_other_tags
+from datadiet.data.depth import PixelRange
 from datadiet.data.examples import CLASS_TASKS, IGNORED, TargetRows
 from datadiet.data.sources import Source, open_source
 from datadiet.data.sources.objects import from_arrays
@@ -113,6 +114,7 @@ class PoolRows:
         roles: the columns of inputs, hypotheses and tags.
         source: where the pool is.
         notes: sentences for people.
+        pixel_range: how its images of more than 8 bits become 8 bits.
     """
 
     dataset: Any
@@ -123,6 +125,7 @@ class PoolRows:
     roles: Roles
     source: str
     notes: list[str] = field(default_factory=list)
+    pixel_range: PixelRange = field(default_factory=PixelRange)
 
     def left_out(self) -> dict[str, int]:
         """How many rows leave, by reason."""
@@ -163,7 +166,9 @@ def read_pool_rows(
         require_column(wanted, columns, "the pool")
     roles = _roles(opened.train, base)
     reasons: dict[int, str] = {}
-    notes = [] if opened.test is None else ["Only the train part of the pool is looked at."]
+    notes = list(opened.notes)
+    if opened.test is not None:
+        notes.append("Only the train part of the pool is looked at.")
     if defect is not None:
         require_column(defect, columns, "the pool")
         for row in np.flatnonzero(_truths(opened.train, defect)):
@@ -171,7 +176,14 @@ def read_pool_rows(
     dataset = opened.train
     if roles.kind == "image":
         dataset = with_encoded_images(dataset, roles.inputs[0], roles.form, opened.base)
-    _note_bad(dataset, base, roles, reasons, skip_bad)
+    own = _note_bad(dataset, base, roles, reasons, skip_bad)
+    pixel_range = base.pixel_range.or_else(own)
+    if base.pixel_range.differs(own):
+        notes.append(
+            "Images of the pool hold numbers of another range than the base's; they are read as the base's are."
+        )
+    elif pixel_range != base.pixel_range:
+        notes.append("Images of the pool have more bits than the base's; they are scaled by their own range.")
     column, tag_column = _hypothesis_columns(columns, base, hypothesis, tags, roles, unlabelled)
     labels = np.zeros(len(dataset), dtype=np.int64)
     targets = _placeholders(dataset, base, roles)
@@ -196,7 +208,9 @@ def read_pool_rows(
         asked = "confidence"
     sure = None if asked is None else _numbers(dataset, asked)[ids]
     shown = dataclasses.replace(roles, label=column or roles.label, tags=tag_column)
-    return PoolRows(dataset, part, column is not None, sure, reasons, shown, opened.source, notes)
+    return PoolRows(
+        dataset, part, column is not None, sure, reasons, shown, opened.source, notes, pixel_range
+    )
 
 
 def _opened(source: Any) -> Source:
@@ -232,8 +246,8 @@ def _roles(dataset: Any, base: Examples) -> Roles:
     return Roles(kind, form, base.input_columns, base.label_column, task=base.task, tags=tags)
 
 
-def _note_bad(dataset: Any, base: Examples, roles: Roles, reasons: dict[int, str], skip: bool) -> None:
-    """Rows whose inputs cannot be used leave, or are refused."""
+def _note_bad(dataset: Any, base: Examples, roles: Roles, reasons: dict[int, str], skip: bool) -> PixelRange:
+    """Rows whose inputs cannot be used leave, or are refused; the range of the pool's own images."""
     column = roles.inputs[0]
     width = None
     if roles.kind == "vector" and arrow.is_list(dataset.data.schema.field(column).type):
@@ -242,7 +256,8 @@ def _note_bad(dataset: Any, base: Examples, roles: Roles, reasons: dict[int, str
         )
     raw = RawExamples(roles, (RawPart("pool", dataset),))
     side = None if base.image_shape is None else base.image_shape[1]
-    found = check_inputs(raw, image_size=side, limit=0, decode_all=True, width=width).parts[0].bad
+    checked = check_inputs(raw, image_size=side, limit=0, decode_all=True, width=width)
+    found = checked.parts[0].bad
     fresh = {row: reason for row, reason in found.items() if row not in reasons}
     if fresh and not skip:
         row = min(fresh)
@@ -251,6 +266,7 @@ def _note_bad(dataset: Any, base: Examples, roles: Roles, reasons: dict[int, str
             "leave such rows out with on_bad_example='skip' (--on-bad-example skip)."
         )
     reasons.update(dict.fromkeys(fresh, "input that cannot be used"))
+    return checked.pixel_range
 
 
 def _hypothesis_columns(

@@ -93,7 +93,7 @@ def find_suspects(scores: str | Path | ScoreTable, **options: Unpack[SuspectsOpt
             raise BadInputError("This score table names no recipe to train folds with; score the data first.")
         display.say("The table names no runs: suspects come from its columns alone, without proposals.")
         return _from_columns(table, method, seed)
-    examples = data_of_table(table, options["source"], options["load_options"])
+    examples = data_of_table(table, options["source"], options["load_options"], display)
     require_classification(
         examples, "Finding suspects", "look at its hardest examples instead, in the report of `datadiet run`"
     )

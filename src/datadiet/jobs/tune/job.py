@@ -203,6 +203,7 @@ def tune(source: Any, **options: Unpack[TuneOptions]) -> Tuned:
             scoring_seconds=scoring.seconds,
             scoring_processor_seconds=scoring.processor_seconds,
         )
+        verdict["notes"] = setup.notes
         ids = arms[0].ids_for(0)
         assert ids is not None
         windowed, first = not best.options, tried[0]

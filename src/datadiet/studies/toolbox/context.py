@@ -89,7 +89,8 @@ class StudyContext:
         self._opened.clear()
 
     def note(self, sentence: str) -> None:
-        """Say once in the result what was scaled down or left out."""
+        """Say once, and in the result, what was scaled down or left out."""
+        self.setup.display.say(sentence)
         if sentence not in self.notes:
             self.notes.append(sentence)
 

@@ -247,7 +247,8 @@ def carry_out(study: Study, context: StudyContext, folder: Path, command: str | 
             write_table(folder / name, table)
         for name, figure in conclusion.figures.items():
             _write_figure(folder / name, figure, partial)
-        record = _about(study, context) | about | {"notes": context.notes, "command": command}
+        notes = list(dict.fromkeys([*context.setup.examples.notes, *context.notes]))
+        record = _about(study, context) | about | {"notes": notes, "command": command}
         write_json(folder / "study.json", record)
         write_json(folder / "claims.json", [finding.as_dict() for finding in findings])
         return findings
