@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 
 from typing_extensions import Required, TypedDict
 
-from datadiet.data.leaks import OnLeak
 from datadiet.engine.options import (
     DisplayOption,
     MachineOptions,
@@ -179,7 +178,7 @@ class LeakOption(TypedDict, total=False):
         on_leak: Test rows that are also in the training part: error, drop (no verdict is of them) or keep.
     """
 
-    on_leak: Annotated[OnLeak, Option("drop")]
+    on_leak: Annotated[Literal["error", "drop", "keep"], Option("drop")]
 
 
 class JudgingOptions(SeedsOption, SeedOption, OutOption, LeakOption, LoadOption, total=False):
