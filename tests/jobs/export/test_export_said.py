@@ -111,9 +111,10 @@ def test_what_is_no_utf8_is_written_anew_and_that_is_said(tmp_path: Path) -> Non
     # What the file says is not what was loaded from it any more.
     (tmp_path / "a.jsonl").write_bytes(b'{"text": "caf\xe9", "label": "a", "n": 1}\n' * 12)
     kept = examples.train.ids
-    decisions = Decisions({int(kept[0]): "relabel"}, {int(kept[0]): "b"}, fingerprint=examples.fingerprint)
+    one = next(int(id_) for id_ in kept if LABEL[id_] == "a")
+    decisions = Decisions({one: "relabel"}, {one: "b"}, fingerprint=examples.fingerprint)
     exported = export(examples, tmp_path / "out", kept=kept, decisions=decisions)
-    assert "could not be copied as it is" in str(exported) and "written anew" in str(exported)
+    assert "could not be copied as it is (it is no JSON in UTF-8); it is written anew" in str(exported)
     again = dd.load(tmp_path / "out")
     assert again.train.dataset["text"][:] == [TEXT[i] for i in kept]
 
@@ -331,3 +332,51 @@ def test_numbers_to_predict_keep_their_last_bit(tmp_path: Path) -> None:
         column = found["label_column_written"]
         assert again.train.dataset[column][:] == [numbers[i] for i in examples.train.ids]
         assert "--task regression" in said
+
+
+ODD = st.floats() | st.sampled_from([0.0, -0.0, 1.0, float("nan"), None])
+
+
+@given(st.lists(st.tuples(ODD, ODD), min_size=1, max_size=5))
+def test_numbers_are_the_same_if_nothing_tells_them_apart(
+    pairs: list[tuple[float | None, float | None]],
+) -> None:
+    before, after = (pa.array([pair[side] for pair in pairs], pa.float64()) for side in (0, 1))
+    # As they are written, nothing but NaN of another sign is the same.
+    wanted = [repr(one) != repr(other) for one, other in pairs]
+    assert read_back.differing_values(before, after).tolist() == wanted
+    lists = (pa.array([[pair[side]] for pair in pairs], pa.list_(pa.float64())) for side in (0, 1))
+    assert read_back.differing_values(*lists).tolist() == wanted
+
+
+def test_class_names_that_are_numbers_keep_their_order_and_those_without_rows(tmp_path: Path) -> None:
+    for names in (["7", "0", "12"], ["True", "False", "Neither"]):
+        features = datasets.Features(
+            {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=names)}
+        )
+        rows = datasets.Dataset.from_dict({"text": TEXT, "label": [0, 1] * 6}, features=features)
+        examples = dd.load(rows)
+        for format in ("csv", "jsonl", "webdataset"):
+            everything(examples, tmp_path / f"{names[0]}-{format}", format)
+            assert dd.load(tmp_path / f"{names[0]}-{format}").class_names == tuple(names)
+
+
+def test_class_names_of_another_column_that_are_lost_are_said(tmp_path: Path) -> None:
+    text, coarse = datasets.Value("string"), datasets.ClassLabel(names=["u", "v"])
+    features = datasets.Features({"text": text, "label": text, "coarse": coarse})
+    rows = datasets.Dataset.from_dict({"text": TEXT, "label": LABEL, "coarse": [0, 1] * 6}, features=features)
+    for format in ("csv", "jsonl", "webdataset", "datasets"):
+        found, said = everything(dd.load(rows), tmp_path / format, format)
+        assert ("coarse" in found["columns_changed"]) == (format != "datasets")
+        assert ("'coarse' (the class names of its numbers are not kept)" in said) == (format != "datasets")
+
+
+def test_tags_and_labels_that_only_test_examples_have_are_counted(tmp_path: Path) -> None:
+    for column, task in (("tags", "token_classification"), ("labels", "multilabel")):
+        train = pa.table({"tokens": [["a", "b"], ["c"], ["d"]] * 2, column: [["x", "y"], ["x"], ["z"]] * 2})
+        test = pa.table({"tokens": [["a"], ["b", "c"], ["d"]], column: [["z"], ["x", "z"], ["y"]]})
+        examples = dd.load(train, test=test, input="tokens", task=task)
+        exported = export(examples, tmp_path / task, kept=[0, 1, 3, 4])
+        assert "2 test examples have a class, label or tag" in str(exported)
+        options = facts(tmp_path / task)["load_options"]
+        assert dd.load(tmp_path / task, **options).test.ids.tolist() == [2]

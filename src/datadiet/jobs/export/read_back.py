@@ -193,7 +193,7 @@ def _check_classes(job: Job, result: WriteResult, plan: PartPlan, rows: Any) -> 
     if not job.label.has_classes:
         return
     column, class_names = result.label_column or job.label.name, job.plan.examples.class_names
-    names, indices, fixed = label_values(whole_column(rows, column), rows.features[column], column)
+    names, indices, _ = label_values(whole_column(rows, column), rows.features[column], column)
     labels = match_names(names, indices, class_names)
     wrong = np.flatnonzero(labels != plan.labels)
     if len(wrong):
@@ -204,7 +204,7 @@ def _check_classes(job: Job, result: WriteResult, plan: PartPlan, rows: Any) -> 
             f"'{job.label.name}') would be read again as {read}; {_others(job)}."
         )
     places = [class_names.index(name) for name in names]
-    if places != sorted(places) or (job.label.fixed_names is not None and fixed != class_names):
+    if places != sorted(places):
         shown = ", ".join(map(repr, names[:5]))
         raise NotAsWrittenError(f"The classes would be read again as others ({shown}, ...); {_others(job)}.")
 
