@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,10 @@ import numpy as np
 from datadiet.data.arrow import dataset_of
 from datadiet.data.columns.raw import RawPart
 from datadiet.data.origin import Origin
-from datadiet.data.sources.exported import classes_of_shards, exported_classes
-from datadiet.data.sources.folders import read_image_folder
+from datadiet.data.sources.layout import find_place, labels_hidden, origin_of, read_arrows, read_folder
 from datadiet.data.sources.objects import from_arrays, from_map_style
-from datadiet.data.sources.parts import TEST_WORDS, Parts, find_parts, find_shards
+from datadiet.data.sources.parts import TEST_WORDS
+from datadiet.data.sources.scan import is_archive, is_arrow, shown
 from datadiet.data.sources.shards import is_shard, read_shards
 from datadiet.data.sources.tables import Reading, read_tables, table_format
 from datadiet.foundation.errors import BadInputError
@@ -95,15 +95,26 @@ def _open_name(source: str | Path, reading: Reading) -> Source:
     if source == "digits":
         return _digits()
     path = Path(source).expanduser()
-    if path.is_file():
+    try:
+        is_file, is_folder = path.is_file(), path.is_dir()
+    except OSError as error:
+        raise BadInputError(
+            f"{shown(path)} cannot be looked at ({error.strerror}); check the path and its permissions."
+        ) from error
+    if is_file:
+        if is_archive(path.name):
+            raise BadInputError(f"{shown(path)} is an archive; unpack it first, and give the folder.")
+        if is_arrow(path.name):
+            origin = origin_of(path, "arrow", {})
+            return Source(read_arrows([path]), None, path.stem, str(path), path.parent, origin=origin)
         if not is_shard(path) and table_format(path) is None:
             raise BadInputError(
                 f"'{path}' is no table; give a .parquet, .csv, .tsv, .jsonl, .json or .tar file, or a folder."
             )
         rows, notes = (read_shards([path]), []) if is_shard(path) else read_tables([path], reading)
-        origin = _table_origin(path, {"train": [path]})
+        origin = origin_of(path, "shard" if is_shard(path) else "table", {"train": (path,)})
         return Source(rows, None, path.name.split(".")[0], str(path), path.parent, notes=notes, origin=origin)
-    if path.is_dir():
+    if is_folder:
         return _open_folder(path, reading)
     # What begins with a dot, a slash or a tilde, or has a backslash in it, is no hub id either.
     if isinstance(source, Path) or table_format(path) or not _HUB_ID.fullmatch(source):
@@ -113,53 +124,27 @@ def _open_name(source: str | Path, reading: Reading) -> Source:
 
 def _open_folder(folder: Path, reading: Reading) -> Source:
     name = folder.resolve().name
-    origin = Origin("datasets", (folder,))
-    if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
+    place = find_place(folder)
+    if place.is_saved:
+        origin = Origin("datasets", (folder,))
         try:
-            saved = datasets.load_from_disk(str(folder))
+            saved = datasets.load_from_disk(str(place.folder.path))
         except Exception as error:  # whatever a damaged folder leads `datasets` to raise
             raise BadInputError(f"'{folder}' cannot be read by datasets: {_first_line(error)}") from error
         if isinstance(saved, datasets.DatasetDict):
             return _from_splits(saved, name, str(folder), origin)
         return Source(saved, None, name, str(folder), origin=origin)
-    parts, classes_of = find_parts(folder), exported_classes
-    if not parts:
-        parts, classes_of = find_shards(folder), classes_of_shards
-    if not parts:
-        train, held_out, notes, origin = read_image_folder(folder)
-        return Source(train, held_out, name, str(folder), notes=notes, origin=origin)
-    classes, notes = classes_of(folder), []
-
-    def read(paths: Sequence[Path]) -> datasets.Dataset:
-        if is_shard(paths[0]):
-            return classes.named(read_shards(paths))
-        rows, said = read_tables(paths, reading)
-        notes.extend(said)
-        return classes.named(rows)
-
-    opened = Source(read(parts["train"]), None, name, str(folder), parts["train"][0].parent, notes=notes)
-    test = next((parts[word] for word in TEST_WORDS if word in parts), None)
-    read_from = {"train": parts["train"]} | ({"test": test} if test is not None else {})
-    opened.origin = _table_origin(folder, read_from)
-    if test is not None:
-        opened.test, opened.test_base = read(test), test[0].parent
-        if not test[0].name.lower().startswith("test"):
-            opened.notes.append(f"The test part is '{test[0].name}'.")
-    return opened
-
-
-def _table_origin(path: Path, parts: Parts) -> Origin:
-    """The origin of tables or shards; `path` is what was named."""
-    files = {part: tuple(found) for part, found in parts.items()}
-    if is_shard(files["train"][0]):
-        return Origin("webdataset", (path,), files)
-    forms = {table_format(file) for part in files.values() for file in part}
-    form = (
-        {"parquet": "parquet", "csv": "csv", "json": "jsonl"}[str(forms.pop())]
-        if len(forms) == 1
-        else "mixed"
+    rows = read_folder(place, reading)
+    return Source(
+        rows.train,
+        rows.test,
+        name,
+        str(folder),
+        rows.base,
+        rows.test_base,
+        notes=rows.notes,
+        origin=rows.origin,
     )
-    return Origin(form, (path,), files)
 
 
 def _open_hub(name: str) -> Source:
@@ -216,11 +201,8 @@ def _from_splits(splits: Any, name: str, source: str, origin: Origin = _IN_MEMOR
 
 
 def _labels_hidden(split: Any) -> bool:
-    """Whether a split's label column holds nothing but -1 or nothing at all, as in competitions."""
-    for column in ("label", "labels"):
-        if column in split.column_names and hasattr(split.features[column], "names"):
-            return set(split.with_format("arrow")[:][column].unique().to_pylist()) <= {-1, None}
-    return False
+    """Whether a split has a label column that says nothing."""
+    return any(c in split.column_names and labels_hidden(split, c) for c in ("label", "labels"))
 
 
 def _digits() -> Source:
