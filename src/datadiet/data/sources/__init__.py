@@ -21,7 +21,7 @@ from datadiet.data.origin import Origin
 from datadiet.data.sources.layout import find_place, labels_hidden, origin_of, read_arrows, read_folder
 from datadiet.data.sources.objects import from_arrays, from_map_style
 from datadiet.data.sources.parts import TEST_WORDS
-from datadiet.data.sources.scan import is_archive, is_arrow, shown
+from datadiet.data.sources.scan import counted, is_archive, is_arrow, listed, shown
 from datadiet.data.sources.shards import is_shard, read_shards
 from datadiet.data.sources.tables import Reading, read_tables, table_format
 from datadiet.foundation.errors import BadInputError
@@ -130,7 +130,9 @@ def _open_folder(folder: Path, reading: Reading) -> Source:
         try:
             saved = datasets.load_from_disk(str(place.folder.path))
         except Exception as error:  # whatever a damaged folder leads `datasets` to raise
-            raise BadInputError(f"'{folder}' cannot be read by datasets: {_first_line(error)}") from error
+            raise BadInputError(
+                f"{shown(place.folder.path)} cannot be read by datasets: {_first_line(error)}; save it again."
+            ) from error
         if isinstance(saved, datasets.DatasetDict):
             return _from_splits(saved, name, str(folder), origin)
         return Source(saved, None, name, str(folder), origin=origin)
@@ -197,6 +199,12 @@ def _from_splits(splits: Any, name: str, source: str, origin: Origin = _IN_MEMOR
                 notes.append(f"The test part is the split '{word}'.")
             break
         notes.append(f"The split '{word}' has no labels and is not used.")
+    left = [word for word in splits if word != train_name and splits[word] is not test]
+    if left:
+        rows = sum(len(splits[word]) for word in left)
+        notes.append(
+            f"Not used: {counted(rows, 'row')} of the {'split' if len(left) == 1 else 'splits'} {listed(left)}."
+        )
     return Source(splits[train_name], test, name, source, notes=notes, origin=origin)
 
 

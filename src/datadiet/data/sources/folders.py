@@ -71,6 +71,10 @@ class ClassFolders:
         """Those of each part."""
         return {"train": self.train} | ({"test": self.test} if self.test is not None else {})
 
+    def proper(self) -> list[str]:
+        """Names of the train part's class folders that are not called like folders for images of all classes."""
+        return [folder.name for folder in self.train[1] if not _NO_CLASSES & set(_words(folder.name))]
+
 
 def find_class_folders(folder: Folder) -> ClassFolders | BadInputError | None:
     """The class folders of a folder's parts; None if it has none, an error if two readings fit equally well.
@@ -183,12 +187,6 @@ def _with_test(
     return found
 
 
-def could_be_classes(found: ClassFolders) -> bool:
-    """Whether there are at least two class folders, and none is called like a folder for images of all classes."""
-    names = _names(found.train[1])
-    return len(names) > 1 and not any(_NO_CLASSES & set(_words(name)) for name in names)
-
-
 def read_class_folders(folder: Folder, found: ClassFolders, classes: ExportedClasses) -> Rows:
     """Rows (image, label) of images in class folders, sorted by path.
 
@@ -219,9 +217,7 @@ def _images_of(root: Folder, classes: Sequence[Folder]) -> list[tuple[str, str, 
                 continue
             # By code point of the path inside the folder: the same order, so the same ids, on every machine.
             inside = (folder.path / "x").as_posix()[skip:-1]
-            for name in folder.images:
-                real = folder.real_path(name)
-                found.append((inside + name, real, label))
+            found += [(inside + name, real, label) for name, real in folder.real_images()]
             folder.used.update(folder.images)
     return found
 
@@ -369,7 +365,7 @@ def mark_named(folder: Folder, values: Sequence[str | None]) -> tuple[list[str],
     for value in values:
         if not value:
             continue
-        found = folder.at(value)
+        found = folder.at(value.removeprefix(f"{folder.real}/"))
         if found is None:
             if not (folder.path / value).is_file():
                 missing.append(value)

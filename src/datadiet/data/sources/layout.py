@@ -6,6 +6,7 @@ Two readings that both fit are refused, and every file that no row came from is 
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -23,7 +24,6 @@ from datadiet.data.sources.exported import beside_the_data, classes_of_shards, e
 from datadiet.data.sources.folders import (
     ClassFolders,
     Rows,
-    could_be_classes,
     find_class_folders,
     label_of,
     mark_named,
@@ -45,8 +45,7 @@ from datadiet.data.sources.shards import read_shards
 from datadiet.data.sources.tables import Reading, read_tables, table_format
 from datadiet.foundation.errors import BadInputError
 
-_SAVED = ("dataset_dict.json", "state.json")
-_NO_VALUE = "__HIVE_DEFAULTPARTITION__"
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 
 @dataclass
@@ -59,7 +58,11 @@ class Place:
     @property
     def is_saved(self) -> bool:
         """Whether `datasets.load_from_disk` reads it."""
-        return any(name in self.folder.names for name in _SAVED)
+        return _is_saved(self.folder)
+
+
+def _is_saved(folder: Folder) -> bool:
+    return "dataset_dict.json" in folder.names or {"state.json", "dataset_info.json"} <= folder.names
 
 
 def find_place(path: Path) -> Place:
@@ -81,10 +84,9 @@ def _only_inner(folder: Folder) -> Folder | None:
         for name in ("blobs", "refs"):
             _use_all(folder.folders.get(name))
         return folder.folders["snapshots"]
-    if any(name in folder.names for name in _SAVED) or folder.images or folder.shards or folder.arrows:
+    if _is_saved(folder) or folder.images or folder.shards or folder.arrows:
         return None
-    saved = [child for child in folder.folders.values() if any(name in child.names for name in _SAVED)]
-    bearing = [c for c in folder.folders.values() if c.all_images or c.all_tables or c in saved]
+    bearing = [c for c in folder.folders.values() if c.all_images or c.all_tables or _is_saved(c)]
     if len(bearing) != 1 or PARTITION.fullmatch(bearing[0].name):
         return None
     [inner] = bearing
@@ -94,13 +96,16 @@ def _only_inner(folder: Folder) -> Folder | None:
         # A table that is called like a part is the data; another one is beside it, if it is an image folder.
         if any(names_part(folder.path / name) for name in folder.tables) or inner.all_tables:
             return None
-        below = inner
+        below, called = inner, [inner.name]
         while (further := _only_inner(below)) is not None:
             below = further
+            called.append(below.name)
         found = find_class_folders(below)
-        parted = isinstance(found, ClassFolders) and found.train[0] is not below
-        return inner if parted and not below.tables else None
-    if inner.images:
+        if not isinstance(found, ClassFolders) or below.tables:
+            return None
+        parted = found.train[0] is not below or any(part_of_folder(name)[0] == "train" for name in called)
+        return inner if parted else None
+    if inner.images and not inner.tables:
         return None
     # An empty folder beside it may be a class, as the only other one then is.
     empty = [child for child in folder.folders.values() if not child.all_files]
@@ -134,16 +139,23 @@ def read_folder(place: Place, reading: Reading) -> Rows:
 def _read(folder: Folder, reading: Reading) -> Rows:
     classes = find_class_folders(folder)
     found = classes if isinstance(classes, ClassFolders) else None
-    convincing = found is not None and could_be_classes(found)
-    if (rows := read_metadata(folder, found if convincing else None, reading)) is not None:
+    proper = [] if found is None else found.proper()
+    if (rows := read_metadata(folder, found if len(proper) > 1 else None, reading)) is not None:
         return rows
-    if found is not None and convincing:
+    own = [
+        folder.path / name
+        for name in (*folder.tables, *folder.shards, *folder.arrows)
+        if name not in folder.used
+    ]
+    if found is not None and len(proper) > 1:
         return _class_folders_or_tables(folder, found, reading)
-    beside = [folder.path / name for name in folder.tables]
-    refused = not folder.all_tables or (_holds_classes(folder) and not names_train(beside))
-    if isinstance(classes, BadInputError) and refused:
-        raise classes
-    if (tables := find_tables(folder)) is not None:
+    if isinstance(classes, BadInputError):
+        beside = bool(own) or any(child.all_tables for child in folder.with_images())
+        if not beside or (_holds_classes(folder) and not names_train(own)):
+            raise classes
+    only_images = proper and not own and "data" not in folder.folders
+    tables = None if only_images else find_tables(folder)
+    if tables is not None:
         return read_parts(folder, tables, reading)
     if found is not None:
         return read_class_folders(folder, found, exported_classes(folder.path))
@@ -156,46 +168,65 @@ def _holds_classes(folder: Folder) -> bool:
 
 
 def _class_folders_or_tables(folder: Folder, found: ClassFolders, reading: Reading) -> Rows:
-    """Images in class folders; a table that is called like a part and names the images goes before them."""
+    """Images in class folders; a table that is called like the train part and names the images goes before them."""
     root, classes = found.train
-    parted = [name for name in folder.tables if names_part(folder.path / name)]
-    if parted:
+    tables = [name for name in folder.tables if names_part(folder.path / name)]
+    if names_train([folder.path / name for name in tables]):
+        rows = _rows_that_name_images(folder, reading)
+        if rows is not None:
+            return rows
+    else:
+        tables = [
+            child.name
+            for child in folder.with_tables()
+            if not child.all_images and (child.name == "data" or part_of_folder(child.name) == ("train", ""))
+        ]
+    if not tables:
+        return read_class_folders(folder, found, exported_classes(folder.path))
+    inside = "move the tables elsewhere"
+    if root is not folder:
+        test = f" (and --test {shown(found.test[0].path)})" if found.test else ""
+        inside = f"give {shown(root.path)} itself{test}"
+    raise BadInputError(
+        f"{shown(folder.path)} holds images in class folders ({listed([c.name for c in classes])}) and tables "
+        f"({listed(tables)}), and either could be the data; give the file itself for the rows of a table, or {inside} "
+        "for the images."
+    )
+
+
+def _rows_that_name_images(folder: Folder, reading: Reading) -> Rows | None:
+    """The rows of the tables of a folder, if they name images that are there."""
+    try:
         tables = find_tables(folder)
-        assert tables is not None
-        train = _read_files(tables.kind, tables.parts["train"], reading, [])
-        if _path_column(train, tables.bases["train"]) is None:
-            inside = (
-                f"give {shown(root.path)} itself"
-                + (f" (and --test {shown(found.test[0].path)})" if found.test else "")
-                if root is not folder
-                else "move the tables elsewhere"
-            )
-            raise BadInputError(
-                f"{shown(folder.path)} holds images in class folders ({listed([c.name for c in classes])}) and tables "
-                f"({listed(parted)}), and either could be the data; give the file itself for the rows of a table, or "
-                f"{inside} for the images."
-            )
-        rows = read_parts(folder, tables, reading, train)
-        rows.notes.append("Labels are those of the table, not the names of folders.")
-        return rows
-    return read_class_folders(folder, found, exported_classes(folder.path))
+        if tables is None:
+            return None
+        train = _read_files(tables.kind, tables.parts["train"], reading, tables.notes)
+    except BadInputError:  # whatever it is that they hold, it is not the names of these images
+        return None
+    if _path_column(train, tables.bases["train"]) is None:
+        return None
+    rows = read_parts(folder, tables, reading, train)
+    rows.notes.append("Labels are those of the table, not the names of folders.")
+    return rows
 
 
 def _nothing(folder: Folder) -> BadInputError:
     """Why there is nothing to read."""
     archives = [name for below in folder.walk() for name in below.files if is_archive(name)]
     about = [name for name in folder.files if table_format(Path(name)) and name not in folder.tables]
+    others = Counter(Path(name).suffix for below in folder.walk() for name in below.files)
     hint = ""
     if archives:
-        hint = f" Unpack {listed(archives)} first."
+        hint = f" (unpack {listed(archives)} first)"
     elif folder.images:
-        hint = f" Its {counted(len(folder.images), 'image')} lie in no class folders."
+        hint = f" (its {counted(len(folder.images), 'image')} lie in no class folders)"
     elif about:
-        hint = f" What is called {listed(about)} is about data; give such a file itself to read it."
-    # One sentence: what there is instead stands in the middle of it.
-    held = f" ({hint.strip()[0].lower()}{hint.strip()[1:-1]})" if hint else ""
+        hint = f" ({listed(about)} are about data; give such a file itself to read it)"
+    elif others:
+        kinds = [f"{n} {shown(suffix)[1:-1] or 'without a suffix'}" for suffix, n in others.most_common(3)]
+        hint = f" (of its files, {', '.join(kinds)})"
     return BadInputError(
-        f"{shown(folder.path)} holds neither table files nor images in class folders{held}; give a folder with "
+        f"{shown(folder.path)} holds neither table files nor images in class folders{hint}; give a folder with "
         "train/<class>/* or <class>/*, or one with .parquet, .csv or .jsonl files."
     )
 
@@ -236,9 +267,8 @@ def read_parts(
         if not tables.called[word].lower().startswith("test"):
             notes.append(f"The test part is {shown(tables.called[word])}.")
         break
-    for part, files in used.items():
-        for file in files:
-            file.folder.used.add(file.name)
+    for file in (file for files in used.values() for file in files):
+        file.folder.used.add(file.name)
     _mark_images(folder, result.train, result.base)
     _mark_images(folder, result.test, result.test_base)
     keys = list(dict.fromkeys(key for files in used.values() for file in files for key, _ in file.keys))
@@ -269,7 +299,7 @@ def labels_hidden(rows: datasets.Dataset, label: str) -> bool:
         return False
     nothing = {None, "", -1} if hasattr(rows.features[label], "names") else {None, ""}
     first = rows_at(rows, [label], slice(0, 1)).column(label).to_pylist()
-    if isinstance(first[0], list) or first[0] not in nothing:
+    if isinstance(first[0], list | dict) or first[0] not in nothing:
         return False
     return set(whole_column(rows, label).unique().to_pylist()) <= nothing
 

@@ -86,8 +86,8 @@ def part_of_folder(name: str) -> tuple[str | None, str]:
 def parts_of_folders(names: Sequence[str], sure: Mapping[str, bool]) -> dict[str, str]:
     """Name -> part, of the folders beside each other that are parts by their names.
 
-    `seg_train` is one only if there is a `seg_test`, and if `sure` says of both that they look like parts:
-    else it is as good a class as `bullet_train`.
+    `seg_train` is one only if `sure` says that it looks like a part, and if there is a `seg_test` of which it says
+    so, or nothing but parts: else it is as good a class as `bullet_train`.
 
     >>> parts_of_folders(["seg_train", "seg_test", "bullet_train"], dict.fromkeys(["seg_train", "seg_test"], True))
     {'seg_train': 'train', 'seg_test': 'test'}
@@ -96,8 +96,11 @@ def parts_of_folders(names: Sequence[str], sure: Mapping[str, bool]) -> dict[str
     sure_of = {rest: {part for name, (part, also) in told.items() if also == rest and sure.get(name)} - {None}
                for _, rest in told.values()}  # fmt: skip
     found: dict[str, str] = {}
+    all_parts = len(names) > 1 and all(part is not None for part, _ in told.values())
     for name, (part, rest) in told.items():
-        paired = sure.get(name, False) and "train" in sure_of[rest] and len(sure_of[rest]) > 1
+        paired = sure.get(name, False) and (
+            all_parts or ("train" in sure_of[rest] and len(sure_of[rest]) > 1)
+        )
         if part is not None and (not rest or paired):
             found[name] = part
     return found
@@ -121,13 +124,11 @@ def best_named(candidates: Sequence[_Named], names: Sequence[str], part: str, wh
     )
 
 
-def parts_of_files(
-    files: Sequence[Path], folder: Path, what: str
-) -> tuple[dict[str, list[Path]], list[Path]]:
-    """Files by the part that their names tell, "train", "test", ..., and those that belong to no part.
+def parts_of_files(files: Sequence[Path], folder: Path, what: str) -> dict[str, list[Path]]:
+    """Files by the part that their names tell: "train", "test", ....
 
-    Files that name no part are the train part if no others are. The files of a part are in the order of their
-    names; where these are the same but for numbers, in that of the numbers.
+    Files that name no part are the train part if no others are, else they are left out. The files of a part are in
+    the order of their names; where these are the same but for numbers, in that of the numbers.
 
     Args:
         files: tables or shards.
@@ -148,14 +149,15 @@ def parts_of_files(
             "one, or a folder with one train and one test file."
         )
     parts = {part: in_order(next(iter(group.values())), folder) for part, group in groups.items()}
-    if "train" not in parts and "all" in parts:
-        parts["train"] = parts.pop("all")
+    unnamed = parts.pop("all", None)
+    if unnamed is not None:
+        parts.setdefault("train", unnamed)
     if files and "train" not in parts:
         names = listed([file.name for file in sorted(files)], 6)
         raise BadInputError(
             f"{shown(folder)} has no train {what} among {names}; give the file to train on itself."
         )
-    return parts, parts.pop("all", [])
+    return parts
 
 
 def names_train(files: Sequence[Path]) -> bool:
@@ -168,17 +170,22 @@ def names_part(file: Path) -> bool:
     return _part_of_name(file, freely=False)[0] != "all"
 
 
-def in_order(files: Sequence[Path], folder: Path) -> list[Path]:
+def in_order(files: Sequence[Path], folder: Path, *, numbered: bool = False) -> list[Path]:
     """Files in the order of their names; where these are the same but for numbers, in that of the numbers.
+
+    With `numbered`, numbers count as such in any case.
 
     >>> [f.name for f in in_order([Path(f"part.{n}.csv") for n in (10, 9, 1)], Path("."))]
     ['part.1.csv', 'part.9.csv', 'part.10.csv']
     """
-    names = {file: file.relative_to(folder).as_posix() for file in files}
-    if len({re.sub(r"\d+", "0", name) for name in names.values()}) > 1:
+    names = {file: re.split(r"(\d+)", file.relative_to(folder).as_posix()) for file in files}
+    if not numbered and len({tuple(name[::2]) for name in names.values()}) > 1:
         return sorted(files)
-    numbers = {file: [int(number) for number in re.findall(r"\d+", name)] for file, name in names.items()}
-    return sorted(files, key=lambda file: (numbers[file], file))
+    keys = {
+        file: [int(part) if place % 2 else part for place, part in enumerate(name)]
+        for file, name in names.items()
+    }
+    return sorted(files, key=lambda file: (keys[file], file))
 
 
 def _grouped(files: Sequence[Path], *, freely: bool) -> dict[str, dict[str, list[Path]]]:
@@ -228,7 +235,11 @@ def find_tables(folder: Folder) -> Tables | None:
     inner = [child for child in children if child.name == "data"]
     parts = parts_of_folders([child.name for child in children], dict.fromkeys(folder.folders, True))
     if not parts and (inner or len(children) == 1):
-        return find_tables((inner or children)[0])
+        [child, *_] = inner or children
+        found = find_tables(child)
+        if found is not None:
+            found.notes.append(f"The rows are those of its folder {shown(child.name)}.")
+        return found
     if not parts:
         raise _several(folder, children)
     if "train" not in parts.values():
@@ -237,14 +248,17 @@ def find_tables(folder: Folder) -> Tables | None:
             "itself."
         )
     found = Tables("table", {}, {})
-    kinds = {}
+    kinds: dict[str, str] = {}
     for part in dict.fromkeys(parts.values()):
         names = [name for name, told in parts.items() if told == part]
         name = best_named(names, names, part, folder.path)
-        kinds[part], found.parts[part] = _files_below(folder.folders[name])
-        found.bases[part], found.called[part] = found.parts[part][0].folder.path, name
+        kinds[part], files = _files_below(folder.folders[name])
+        found.parts[part], found.called[part] = files, name
+        found.bases[part] = folder.folders[name].path if files[0].keys else files[0].folder.path
     found.kind = kinds["train"]
-    found.parts = {part: files for part, files in found.parts.items() if kinds[part] == found.kind}
+    for part in [part for part in found.parts if kinds[part] != found.kind]:
+        del found.parts[part]
+        found.notes.append(f"{shown(found.called[part])} holds files of another kind and is not used.")
     return found
 
 
@@ -272,9 +286,8 @@ def _own_files(folder: Folder) -> Tables | None:
     files = [folder.path / name for name in kinds[kind] if name not in folder.used]
     if not names_train(files):
         _refuse_parts_below(folder, files)
-    parts, left = parts_of_files(files, folder.path, "shard" if kind == "shard" else "file")
+    parts = parts_of_files(files, folder.path, "shard" if kind == "shard" else "file")
     named = {part: [File(folder, path.name) for path in paths] for part, paths in parts.items()}
-    del left  # counted with all that is not used
     return Tables(
         kind, named, dict.fromkeys(named, folder.path), called={p: f[0].name for p, f in named.items()}
     )
@@ -311,7 +324,6 @@ def _partitions(folder: Folder) -> Tables:
 
 def _files_below(folder: Folder) -> tuple[str, list[File]]:
     """The kind and the files of one part, with what the names of the folders above them say."""
-    keys: tuple[tuple[str, str], ...] = ()
     while not (folder.tables or folder.shards or folder.arrows):
         children = folder.with_tables()
         if all(PARTITION.fullmatch(child.name) for child in children):
@@ -326,8 +338,8 @@ def _files_below(folder: Folder) -> tuple[str, list[File]]:
                 match = PARTITION.fullmatch(child.name)
                 assert match is not None
                 pair = (match[1], unquote(match[2]))
-                files += [dataclasses.replace(file, keys=(*keys, pair, *file.keys)) for file in below]
-            paths = in_order([file.path for file in files], folder.path)
+                files += [dataclasses.replace(file, keys=(pair, *file.keys)) for file in below]
+            paths = in_order([file.path for file in files], folder.path, numbered=True)
             by_path = {file.path: file for file in files}
             return kind, [by_path[path] for path in paths]
         if len(children) > 1:
@@ -341,6 +353,7 @@ def _files_below(folder: Folder) -> tuple[str, list[File]]:
             f"{shown(folder.path)} holds data in files of several kinds ({listed(first)}); keep one kind."
         )
     paths = [folder.path / name for name in kinds[present[0]]]
-    parts, _ = parts_of_files(paths, folder.path, "file") if not any(map(names_part, paths)) else ({}, [])
-    ordered = parts.get("train") or in_order(paths, folder.path)
-    return present[0], [File(folder, path.name, keys) for path in ordered]
+    # The folder tells the part, so that those which the names of its files may tell are no parts of it.
+    whole = any(names_part(path) for path in paths)
+    ordered = in_order(paths, folder.path) if whole else parts_of_files(paths, folder.path, "file")["train"]
+    return present[0], [File(folder, path.name) for path in ordered]

@@ -92,10 +92,12 @@ class Folder:
             folder = found
         return (folder, name) if name in folder.names else None
 
-    def real_path(self, name: str) -> str:
-        """The path of one of its files without links."""
-        path = _inside(self.real, name)
-        return os.path.realpath(path) if name in self.links else path
+    def real_images(self) -> Iterator[tuple[str, str]]:
+        """Name of each image in it, and its path without links."""
+        start = _inside(self.real, "")
+        for name in self.images:
+            path = start + name
+            yield name, os.path.realpath(path) if name in self.links else path
 
     @property
     def names(self) -> frozenset[str]:
@@ -245,6 +247,7 @@ def leftover_note(root: Folder) -> str | None:
     others: Counter[str] = Counter()
     named: list[str] = []
     tables: list[str] = []
+    lively = _with_used(root)
     for folder in root.walk():
         unused = [name for name in folder.files if name not in folder.used] if folder.used else folder.files
         if not unused:
@@ -252,9 +255,13 @@ def leftover_note(root: Folder) -> str | None:
         pictures = set(folder.images)
         data = {*folder.tables, *folder.shards, *folder.arrows}
         below = folder.path.relative_to(root.path)
+        place = folder
+        while place not in lively and place.parent is not None and place.parent not in lively:
+            place = place.parent
+        where = str(place.path.relative_to(root.path))
         for name in unused:
             if name in pictures:
-                images[str(Path(*below.parts[:2]))] += 1
+                images[where] += 1
             elif name in data:
                 tables.append(str(below / name))
             else:
@@ -283,6 +290,17 @@ def leftover_note(root: Folder) -> str | None:
             said.append(f"{sum(n for _, n in kinds[6:])} files with {len(kinds) - 6} other suffixes")
     verb = "is" if left == 1 else "are"
     return f"{left} of {counted(root.all_files, 'file')} in {shown(root.path)} {verb} not used: {', '.join(said)}."
+
+
+def _with_used(root: Folder) -> set[Folder]:
+    """The folders that have something in them or below that was used, and the root."""
+    found = {root}
+    for folder in root.walk():
+        above = folder if folder.used else None
+        while above is not None and above not in found:
+            found.add(above)
+            above = above.parent
+    return found
 
 
 def _inside(real: str, name: str) -> str:
