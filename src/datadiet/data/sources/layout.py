@@ -94,14 +94,14 @@ def _only_inner(folder: Folder) -> Folder | None:
         return None
     if folder.tables:
         # A table that is called like a part is the data; another one is beside it, if it is an image folder.
-        if any(names_part(folder.path / name) for name in folder.tables) or inner.all_tables:
+        if any(names_part(folder.path / name) for name in folder.tables):
             return None
         below, called = inner, [inner.name]
         while (further := _only_inner(below)) is not None:
             below = further
             called.append(below.name)
         found = find_class_folders(below)
-        if not isinstance(found, ClassFolders) or below.tables:
+        if not isinstance(found, ClassFolders) or len(found.proper()) < 2 or below.tables:
             return None
         parted = found.train[0] is not below or any(part_of_folder(name)[0] == "train" for name in called)
         return inner if parted else None
