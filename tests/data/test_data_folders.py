@@ -36,7 +36,7 @@ HIDDEN = [
     "__MACOSX/cat/0.png",
     "@eaDir/0.png",
 ]
-QUICK = settings(max_examples=50, deadline=None)
+QUICK = settings(max_examples=30, deadline=None)
 
 
 class Tree:
@@ -202,7 +202,7 @@ TREES = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(files=TREES)
 def test_any_folder_becomes_examples_or_one_sentence(files):
     """Whatever lies around, nothing else happens; no image is in two parts, and no file vanishes."""
