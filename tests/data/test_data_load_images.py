@@ -57,7 +57,7 @@ def test_other_files_and_empty_class_folders_are_told(image_folder):
     (image_folder / "train" / "ant" / "notes.txt").write_text("x")
     (image_folder / "train" / "wasp").mkdir()
     notes = dd.load(image_folder).notes
-    assert any("1 files" in note and "are no images" in note for note in notes)
+    assert any("1 of 13 files" in note and "not used: 'train/ant/notes.txt'" in note for note in notes)
     assert any("'wasp'" in note for note in notes)
 
 

@@ -17,10 +17,10 @@ import numpy as np
 
 from datadiet.data.columns.raw import RawPart
 from datadiet.data.origin import Origin
-from datadiet.data.sources.exported import classes_of_shards, exported_classes
-from datadiet.data.sources.folders import read_image_folder
+from datadiet.data.sources.layout import find_place, labels_hidden, origin_of, read_arrows, read_folder
 from datadiet.data.sources.objects import from_arrays, from_frame, from_map_style, from_table
-from datadiet.data.sources.parts import TEST_WORDS, Parts, find_parts, find_shards
+from datadiet.data.sources.parts import TEST_WORDS
+from datadiet.data.sources.scan import counted, is_archive, is_arrow, listed, shown
 from datadiet.data.sources.shards import is_shard, read_shards
 from datadiet.data.sources.tables import Reading, read_tables, table_format, with_written
 from datadiet.foundation.errors import BadInputError
@@ -104,7 +104,18 @@ def _open_name(source: str | Path, reading: Reading) -> Source:
     if source == "digits":
         return _digits()
     path = Path(source).expanduser()
-    if path.is_file():
+    try:
+        is_file, is_folder = path.is_file(), path.is_dir()
+    except OSError as error:
+        raise BadInputError(
+            f"{shown(path)} cannot be looked at ({error.strerror}); check the path and its permissions."
+        ) from error
+    if is_file:
+        if is_archive(path.name):
+            raise BadInputError(f"{shown(path)} is an archive; unpack it first, and give the folder.")
+        if is_arrow(path.name):
+            origin = origin_of(path, "arrow", {})
+            return Source(read_arrows([path]), None, path.stem, str(path), path.parent, origin=origin)
         if not is_shard(path) and table_format(path) is None:
             raise BadInputError(
                 f"'{path}' is no table; give a .parquet, .csv, .tsv, .jsonl, .json or .tar file, or a folder."
@@ -113,9 +124,9 @@ def _open_name(source: str | Path, reading: Reading) -> Source:
         rows, notes = (
             (read_shards([path], notes=said), said) if is_shard(path) else read_tables([path], reading)
         )
-        origin = _table_origin(path, {"train": [path]})
+        origin = origin_of(path, "shard" if is_shard(path) else "table", {"train": (path,)})
         return Source(rows, None, path.name.split(".")[0], str(path), path.parent, notes=notes, origin=origin)
-    if path.is_dir():
+    if is_folder:
         return _open_folder(path, reading)
     # What begins with a dot, a slash or a tilde, or has a backslash in it, is no hub id either.
     if isinstance(source, Path) or table_format(path) or not _HUB_ID.fullmatch(source):
@@ -125,54 +136,29 @@ def _open_name(source: str | Path, reading: Reading) -> Source:
 
 def _open_folder(folder: Path, reading: Reading) -> Source:
     name = folder.resolve().name
-    origin = Origin("datasets", (folder,))
-    if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
+    place = find_place(folder)
+    if place.is_saved:
+        origin = Origin("datasets", (folder,))
         try:
-            saved = datasets.load_from_disk(str(folder))
+            saved = datasets.load_from_disk(str(place.folder.path))
         except Exception as error:  # whatever a damaged folder leads `datasets` to raise
-            raise BadInputError(f"'{folder}' cannot be read by datasets: {_first_line(error)}") from error
+            raise BadInputError(
+                f"{shown(place.folder.path)} cannot be read by datasets: {_first_line(error)}; save it again."
+            ) from error
         if isinstance(saved, datasets.DatasetDict):
             return _from_splits(saved, name, str(folder), origin)
         return Source(saved, None, name, str(folder), origin=origin)
-    parts, classes_of = find_parts(folder), exported_classes
-    if not parts:
-        parts, classes_of = find_shards(folder), classes_of_shards
-    if not parts:
-        train, held_out, notes, origin = read_image_folder(folder)
-        return Source(train, held_out, name, str(folder), notes=notes, origin=origin)
-    classes, notes = classes_of(folder), []
-
-    def read(paths: Sequence[Path], how: Reading) -> datasets.Dataset:
-        if is_shard(paths[0]):
-            return read_shards(paths)
-        rows, said = read_tables(paths, how)
-        notes.extend(said)
-        return rows
-
-    train = read(parts["train"], reading)
-    opened = Source(classes.named(train), None, name, str(folder), parts["train"][0].parent, notes=notes)
-    test = next((parts[word] for word in TEST_WORDS if word in parts), None)
-    read_from = {"train": parts["train"]} | ({"test": test} if test is not None else {})
-    opened.origin = _table_origin(folder, read_from)
-    if test is not None:
-        opened.test, opened.test_base = classes.named(read(test, reading.as_test_of(train))), test[0].parent
-        if not test[0].name.lower().startswith("test"):
-            opened.notes.append(f"The test part is '{test[0].name}'.")
-    return opened
-
-
-def _table_origin(path: Path, parts: Parts) -> Origin:
-    """The origin of tables or shards; `path` is what was named."""
-    files = {part: tuple(found) for part, found in parts.items()}
-    if is_shard(files["train"][0]):
-        return Origin("webdataset", (path,), files)
-    forms = {table_format(file) for part in files.values() for file in part}
-    form = (
-        {"parquet": "parquet", "csv": "csv", "json": "jsonl"}[str(forms.pop())]
-        if len(forms) == 1
-        else "mixed"
+    rows = read_folder(place, reading)
+    return Source(
+        rows.train,
+        rows.test,
+        name,
+        str(folder),
+        rows.base,
+        rows.test_base,
+        notes=rows.notes,
+        origin=rows.origin,
     )
-    return Origin(form, (path,), files)
 
 
 def _open_hub(name: str) -> Source:
@@ -225,15 +211,18 @@ def _from_splits(splits: Any, name: str, source: str, origin: Origin = _IN_MEMOR
                 notes.append(f"The test part is the split '{word}'.")
             break
         notes.append(f"The split '{word}' has no labels and is not used.")
+    left = [word for word in splits if word != train_name and splits[word] is not test]
+    if left:
+        rows = sum(len(splits[word]) for word in left)
+        notes.append(
+            f"Not used: {counted(rows, 'row')} of the {'split' if len(left) == 1 else 'splits'} {listed(left)}."
+        )
     return Source(splits[train_name], test, name, source, notes=notes, origin=origin)
 
 
 def _labels_hidden(split: Any) -> bool:
-    """Whether a split's label column holds nothing but -1 or nothing at all, as in competitions."""
-    for column in ("label", "labels"):
-        if column in split.column_names and hasattr(split.features[column], "names"):
-            return set(split.with_format("arrow")[:][column].unique().to_pylist()) <= {-1, None}
-    return False
+    """Whether a split has a label column that says nothing."""
+    return any(c in split.column_names and labels_hidden(split, c) for c in ("label", "labels"))
 
 
 def _digits() -> Source:

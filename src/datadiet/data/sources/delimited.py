@@ -88,11 +88,6 @@ def csv_dialect(path: Path, encoding: str | None = None, delimiter: str | None =
     return Dialect(encoding, delimiter, columns)
 
 
-def delimiter_of(path: Path) -> str:
-    """The delimiter of a CSV file."""
-    return csv_dialect(path).delimiter
-
-
 def _delimiter(text: str, *, whole: bool) -> str:
     """The likeliest delimiter of a text that begins like a file and may break off in a record."""
 

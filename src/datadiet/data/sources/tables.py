@@ -24,7 +24,6 @@ from pyarrow import csv, parquet
 from datadiet.data.arrow import chunks_of, dataset_of, holdable, is_number, is_text, with_column
 from datadiet.data.columns.roles import conventional_label
 from datadiet.data.sources.delimited import csv_batches, csv_dialect, csv_schema, read_csv, read_texts
-from datadiet.data.sources.delimited import delimiter_of as delimiter_of
 from datadiet.data.sources.json_rows import json_tables
 from datadiet.foundation.atomic import atomic_path
 from datadiet.foundation.errors import BadInputError

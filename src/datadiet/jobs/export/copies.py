@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
-from datadiet.data.sources.tables import delimiter_of
+from datadiet.data.sources.delimited import csv_dialect
 from datadiet.jobs.export.csv_cells import cell_of, harmless, has_formula
 from datadiet.jobs.export.csv_records import (
     BYTE_ORDER_MARK,
@@ -152,7 +152,7 @@ def copy_csv(job: Job, plan: PartPlan, result: WriteResult) -> str:
     sources = job.origin.files_of(plan.name)
     name = plan.name + (".tsv" if ".tsv" in sources[0].suffixes else ".csv")
     name += ".gz" if sources[0].suffix == ".gz" else ""
-    delimiter = delimiter_of(sources[0])
+    delimiter = csv_dialect(sources[0]).delimiter
     first = next(csv_records(sources[0], delimiter), b"")
     header = csv_fields(first.removeprefix(BYTE_ORDER_MARK), delimiter)
     if job.label.name not in header:
@@ -192,6 +192,6 @@ def _csv_rows(sources: Sequence[Path], delimiter: str, header: Sequence[str]) ->
     for path in sources:
         found = csv_records(path, delimiter)
         names = csv_fields(next(found, b"").removeprefix(BYTE_ORDER_MARK), delimiter)
-        if names != header or delimiter_of(path) != delimiter:
+        if names != header or csv_dialect(path).delimiter != delimiter:
             raise UnreadableError("its files do not have the same header")
         yield from found

@@ -218,7 +218,8 @@ def _opened(source: Any) -> Source:
     if isinstance(source, str | Path):
         path = Path(source).expanduser()
         if path.is_dir():
-            files = sorted(f for f in path.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and f.is_file())
+            found = (f for f in path.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and f.is_file())
+            files = sorted(f for f in found if not f.name.startswith("."))
             if files:
                 table = pa.table({"image": [str(file.resolve()) for file in files]})
                 return Source(arrow.dataset_of(table), None, path.name, str(path), path)
