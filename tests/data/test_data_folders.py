@@ -609,3 +609,23 @@ def test_a_saved_data_set_one_folder_deeper(tmp_path):
     examples = dd.load(tmp_path / "above")
     assert len(examples.test) == 8
     assert "Not used: 8 rows of the split 'validation'." in examples.notes
+
+
+def test_a_lone_folder_in_a_test_part_that_is_no_class_has_no_labels(tree):
+    for name in ("cat", "dog"):
+        tree.images(f"train/{name}")
+    tree.images("test/unknown")
+    source = open_source(tree.root)
+    assert source.test is None and not_used(source.notes) == 3
+    tree.images("val/dog")
+    assert rows_of(open_source(tree.root).test, tree.root)[0] == ("val/dog/0.png", "dog")
+
+
+def test_a_lone_class_folder_is_a_class_and_none_that_only_covers_the_data(tree, refused):
+    tree.images("cat")
+    refused("only one class, 'cat'", tree.root)
+    shutil.rmtree(tree.root)
+    for below in ("old", "young"):
+        tree.images(f"cat/{below}")
+    (tree.root / "dog").mkdir()
+    refused("only one class, 'cat'", tree.root)
