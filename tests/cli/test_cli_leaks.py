@@ -34,7 +34,7 @@ def test_a_run_warns_and_its_verdict_is_of_the_other_rows(datadiet, shared, no_p
     assert_refused(
         datadiet("run", shared, *flags, "--on-leak=error"), f"{said} (test row 0 is training row 3"
     )
-    assert_refused(datadiet("run", shared, *flags, "--on-leak=ignore"), "on_leak")
+    assert_refused(datadiet("run", shared, *flags, "--on-leak=ignore"), "--on-leak")
     assert len(list((here / "runs" / "trainings").iterdir())) == trained
 
 

@@ -70,7 +70,7 @@ def cleaned(task: str = "classification") -> dd.Examples:
 def numbers_of(data: Any) -> Any:
     """A verdict without what clocks say and what is said of leaks; six digits, for batches are summed otherwise."""
     if isinstance(data, dict):
-        times = ("seconds", "saved", "cost", "leaks", "warnings", "source", "command")
+        times = ("seconds", "saved", "cost", "leaks", "warnings", "source", "command", "notes")
         return {key: numbers_of(value) for key, value in data.items() if not any(t in key for t in times)}
     if isinstance(data, list | tuple):
         return [numbers_of(value) for value in data]
