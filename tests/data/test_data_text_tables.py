@@ -367,7 +367,9 @@ def test_labels_of_a_test_part_are_read_as_those_of_the_train_part(tmp_path):
 def test_a_test_part_without_labels_or_with_other_classes_is_one_sentence(tmp_path, refused):
     write(tmp_path / "train.csv", {"text": texts(), "label": ["True", "False"] * 12})
     write(tmp_path / "test.csv", {"text": texts(), "label": [""] * N})
-    refused("label column 'label' of the test part is empty", tmp_path / "train.csv", test=tmp_path / "test.csv")
+    refused(
+        "label column 'label' of the test part is empty", tmp_path / "train.csv", test=tmp_path / "test.csv"
+    )
     assert any("'test.csv' has nothing in its column 'label'" in note for note in dd.load(tmp_path).notes)
     write(tmp_path / "test.csv", {"text": texts(), "label": [0, 1] * 12})
     refused(
