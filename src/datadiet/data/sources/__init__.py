@@ -17,7 +17,7 @@ import numpy as np
 
 from datadiet.data.columns.raw import RawPart
 from datadiet.data.origin import Origin
-from datadiet.data.sources.layout import find_place, labels_hidden, origin_of, read_arrows, read_folder
+from datadiet.data.sources.layout import find_place, lacking_labels, origin_of, read_arrows, read_folder
 from datadiet.data.sources.objects import from_arrays, from_frame, from_map_style, from_table
 from datadiet.data.sources.parts import TEST_WORDS
 from datadiet.data.sources.scan import counted, is_archive, is_arrow, listed, shown
@@ -75,7 +75,7 @@ def open_source(source: Any, reading: Reading = _AS_FOUND) -> Source:
     if isinstance(source, str | Path):
         return _open_name(source, reading)
     if isinstance(source, datasets.DatasetDict):
-        return _from_splits(source, "dataset", "a datasets.DatasetDict")
+        return _from_splits(source, "dataset", "a datasets.DatasetDict", reading)
     if isinstance(source, datasets.Dataset):
         return Source(source, None, "dataset", "a datasets.Dataset")
     if isinstance(source, datasets.IterableDataset | datasets.IterableDatasetDict):
@@ -131,7 +131,7 @@ def _open_name(source: str | Path, reading: Reading) -> Source:
     # What begins with a dot, a slash or a tilde, or has a backslash in it, is no hub id either.
     if isinstance(source, Path) or table_format(path) or not _HUB_ID.fullmatch(source):
         raise BadInputError(f"There is no file or folder '{source}'; check the path.")
-    return _open_hub(str(source))
+    return _open_hub(str(source), reading)
 
 
 def _open_folder(folder: Path, reading: Reading) -> Source:
@@ -146,7 +146,7 @@ def _open_folder(folder: Path, reading: Reading) -> Source:
                 f"{shown(place.folder.path)} cannot be read by datasets: {_first_line(error)}; save it again."
             ) from error
         if isinstance(saved, datasets.DatasetDict):
-            return _from_splits(saved, name, str(folder), origin)
+            return _from_splits(saved, name, str(folder), reading, origin)
         return Source(saved, None, name, str(folder), origin=origin)
     rows = read_folder(place, reading)
     return Source(
@@ -161,7 +161,7 @@ def _open_folder(folder: Path, reading: Reading) -> Source:
     )
 
 
-def _open_hub(name: str) -> Source:
+def _open_hub(name: str, reading: Reading) -> Source:
     nowhere = f"'{name}' is neither a built-in name ({', '.join(BUILT_IN)}) nor a file or folder here, and"
     cached = Path(datasets.config.HF_DATASETS_CACHE) / name.lower().replace("/", "___")
     if not _hub_in_reach() and not cached.is_dir():
@@ -177,7 +177,7 @@ def _open_hub(name: str) -> Source:
             "check the name or the network."
         ) from error
     if isinstance(found, datasets.DatasetDict):
-        return _from_splits(found, name.split("/")[-1], name)
+        return _from_splits(found, name.split("/")[-1], name, reading)
     raise BadInputError(f"'{name}' cannot be streamed as a source; give a data set with fixed rows.")
 
 
@@ -192,7 +192,9 @@ def _hub_in_reach() -> bool:
     return True
 
 
-def _from_splits(splits: Any, name: str, source: str, origin: Origin = _IN_MEMORY) -> Source:
+def _from_splits(
+    splits: Any, name: str, source: str, reading: Reading, origin: Origin = _IN_MEMORY
+) -> Source:
     """The train and test splits of a `datasets.DatasetDict`."""
     if not splits:
         raise BadInputError(f"{source} holds no splits; give at least a train split.")
@@ -205,12 +207,13 @@ def _from_splits(splits: Any, name: str, source: str, origin: Origin = _IN_MEMOR
     for word in TEST_WORDS:
         if word not in splits or word == train_name or not len(splits[word]):
             continue
-        if not _labels_hidden(splits[word]):
+        lack = lacking_labels(splits[train_name], splits[word], reading)
+        if lack is None:
             test = splits[word]
             if word != "test":
                 notes.append(f"The test part is the split '{word}'.")
             break
-        notes.append(f"The split '{word}' has no labels and is not used.")
+        notes.append(f"The split '{word}' has no labels and is not used: it {lack}.")
     left = [word for word in splits if word != train_name and splits[word] is not test]
     if left:
         rows = sum(len(splits[word]) for word in left)
@@ -218,11 +221,6 @@ def _from_splits(splits: Any, name: str, source: str, origin: Origin = _IN_MEMOR
             f"Not used: {counted(rows, 'row')} of the {'split' if len(left) == 1 else 'splits'} {listed(left)}."
         )
     return Source(splits[train_name], test, name, source, notes=notes, origin=origin)
-
-
-def _labels_hidden(split: Any) -> bool:
-    """Whether a split has a label column that says nothing."""
-    return any(c in split.column_names and labels_hidden(split, c) for c in ("label", "labels"))
 
 
 def _digits() -> Source:

@@ -257,7 +257,7 @@ def read_parts(
         said: list[str] = []
         like = reading.as_test_of(train)
         test = _read_files(tables.kind, tables.parts[word], like, said)
-        if (lack := _no_labels(train, test, reading)) is not None:
+        if (lack := lacking_labels(train, test, reading)) is not None:
             notes.append(f"{shown(tables.called[word])} {lack} and is not used.")
             continue
         result.test, result.test_base = classes.named(test), tables.bases[word]
@@ -282,17 +282,17 @@ def read_parts(
     return result
 
 
-def _no_labels(train: datasets.Dataset, test: datasets.Dataset, reading: Reading) -> str | None:
+def lacking_labels(train: datasets.Dataset, test: datasets.Dataset, reading: Reading) -> str | None:
     """What a test part lacks that it would need to have labels; None if it has them."""
     label = label_of(train, reading)
     if label is None:
         return None
     if label not in test.column_names:
         return f"has no column '{label}'"
-    return f"has nothing in its column '{label}'" if labels_hidden(test, label) else None
+    return f"has nothing in its column '{label}'" if _labels_hidden(test, label) else None
 
 
-def labels_hidden(rows: datasets.Dataset, label: str) -> bool:
+def _labels_hidden(rows: datasets.Dataset, label: str) -> bool:
     """Whether a label column holds nothing at all, or of class numbers nothing but -1, as in competitions."""
     if not len(rows):
         return False

@@ -387,9 +387,11 @@ def _comes_back(texts: Any, values: Any) -> bool:
     if pa.types.is_integer(values.type):
         same = pc.or_kleene(pc.equal(texts, values.cast(pa.string())), pc.invert(there))
         return bool(pc.all(same, min_count=0).as_py())
-    # A real number may be written in many ways; one with a sign, zeros before it or many digits is a code.
-    odd = pc.match_substring_regex(texts, r"^\s*(\+|-?0[0-9]|-?[0-9]{16,}$|-?[0-9]+[eE][+-]?[0-9]+$)")
-    return not pc.any(pc.and_(odd, there), min_count=0).as_py()
+    # A real number may be written in many ways; one with a sign, zeros before it or many digits is a code, unless
+    # that is how the number is written.
+    odd = pc.match_substring_regex(texts, r"^\s*(\+|-?0[0-9]|-?[0-9]{16,}$|-?[0-9.]+[eE][+-]?[0-9]+$)")
+    codes = texts.filter(pc.and_(odd, there)).unique().to_pylist()
+    return all(repr(float(code)) == code for code in codes)
 
 
 def _label_type(texts: Sequence[str | None], label: str, reading: Reading) -> Any:

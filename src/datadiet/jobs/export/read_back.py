@@ -33,7 +33,7 @@ from datadiet.data.columns.labels import label_values, match_names
 from datadiet.data.columns.roles import find_roles
 from datadiet.data.sources.exported import ExportedClasses
 from datadiet.data.sources.shards import read_abouts
-from datadiet.data.sources.tables import Reading, read_tables, too_large
+from datadiet.data.sources.tables import Reading, read_tables, too_large, with_written
 from datadiet.foundation.errors import BadInputError
 from datadiet.jobs.export.formats import Job, WriteResult
 from datadiet.jobs.export.manifest import written_classes
@@ -87,8 +87,12 @@ def check_written(job: Job, result: WriteResult, abouts: Mapping[str, Sequence[b
     for plan in job.plan.parts:
         try:
             if abouts is None:
-                reading = Reading(numbers=job.plan.examples.task == "regression", like=like)
+                numbers = job.plan.examples.task == "regression"
+                reading = Reading(result.label_column or job.label.name, numbers, like=like)
                 rows, _ = read_tables(files[plan.name], reading)
+                roles = {*plan.part.input_columns, job.label.name, job.label.tags}
+                others = [name for name in rows.column_names if name not in roles]
+                rows = with_written(rows, files[plan.name], reading, others)
                 rows = written_classes(job, result).named(rows)
             else:
                 rows = _samples(job, result, plan, read_abouts(abouts[plan.name], job.folder))
