@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import typer
@@ -14,13 +15,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from datadiet.cli.wording import as_flags
+from datadiet.foundation.options import options_of
 from datadiet.foundation.progress import ProgressDisplay
+from datadiet.jobs.options import DataOptions
 
 
 @contextmanager
 def display(options: Any) -> Iterator[ProgressDisplay]:
     """Inside, the option `display` of a command: notes and progress on standard error, of the main process only."""
-    with ProgressDisplay(enabled=None if is_main_process() else False) as shown:
+    flags = {name: f"--{name.replace('_', '-')}" for name in options_of(DataOptions)}
+    enabled = None if is_main_process() else False
+    with ProgressDisplay(enabled, wording=partial(as_flags, flags=flags)) as shown:
         options["display"] = shown
         yield shown
 

@@ -19,6 +19,7 @@ class ProgressDisplay:
 
     Args:
         enabled: None for sentences, and bars when standard error is a terminal; True for both; False for neither.
+        wording: from a sentence to what is printed of it; None for itself.
 
     Attributes:
         said: every sentence that was said, once, in order; also where none is shown.
@@ -32,7 +33,8 @@ class ProgressDisplay:
         ['There are three.']
     """
 
-    def __init__(self, enabled: bool | None = None) -> None:
+    def __init__(self, enabled: bool | None = None, *, wording: Callable[[str], str] | None = None) -> None:
+        self._wording = wording
         self.console = Console(stderr=True)
         self.said: list[str] = []
         self.silent = enabled is False
@@ -115,6 +117,7 @@ class ProgressDisplay:
     def _print(self, sentence: str) -> None:
         # One line of visible characters, as part of it may come from the data: where it is wrapped, no program
         # finds it again, and a terminal would obey a control character.
+        sentence = sentence if self._wording is None else self._wording(sentence)
         cut = f"{sentence[: _LONGEST_LINE - 1]}…" if len(sentence) > _LONGEST_LINE else sentence
         shown = "".join(c if c.isprintable() else f"⟨U+{ord(c):04X}⟩" for c in cut)
         self.console.print(shown, markup=False, emoji=False, highlight=False, soft_wrap=True)
