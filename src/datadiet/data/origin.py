@@ -19,6 +19,7 @@ class Origin:
         files: part -> its table files in order, or the images in the order of their ids. The test part is
             missing where it was held out of the train part; all are where they cannot be told.
         roots: part -> the folder that the class folders of an image folder lie in.
+        columns: column -> what its files call it, of those that are called otherwise there.
 
     >>> Origin("csv", files={"train": (Path("a.csv"),)}).files_of("test")
     (PosixPath('a.csv'),)
@@ -28,6 +29,7 @@ class Origin:
     paths: tuple[Path, ...] = ()
     files: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
     roots: Mapping[str, Path] = field(default_factory=dict)
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     def files_of(self, part: str) -> tuple[Path, ...]:
         """The files with the rows of a part; a held-out part lies in those of the train part."""

@@ -49,7 +49,7 @@ class Source:
         for part in ("train", "test"):
             rows, files = getattr(self, part), self.origin.files.get(part, ())
             if rows is not None and files and self.origin.form in ("csv", "mixed"):
-                setattr(self, part, with_written(rows, files, reading, columns))
+                setattr(self, part, with_written(rows, files, reading, columns, self.origin.columns))
 
     def parts(self) -> tuple[RawPart, ...]:
         """The train part, and the test part where there is one.

@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -38,11 +39,15 @@ class Dialect:
         encoding: as Python calls it.
         delimiter: between two values.
         columns: the names in its header.
+        quoted: whether there may be quotes, and line breaks within them; without, lines are told apart faster.
+        first: the values of its first row.
     """
 
     encoding: str
     delimiter: str
     columns: tuple[str, ...]
+    quoted: bool = True
+    first: tuple[str, ...] = ()
 
     def notes(self, path: Path) -> list[str]:
         """What there is to say of how a file is read, where that had to be found out."""
@@ -79,13 +84,22 @@ def csv_dialect(path: Path, encoding: str | None = None, delimiter: str | None =
         delimiter = "\t" if ".tsv" in path.suffixes else _delimiter(text, whole=len(head) < _HEAD)
     elif len(delimiter) != 1:
         raise BadInputError(f"delimiter='{delimiter}' is not one character, such as ';'.")
-    columns = tuple(next(iter(_first_records(text, delimiter)), ()))
+    head_rows = [*_first_records(text, delimiter), [], []]
+    columns, first = tuple(head_rows[0]), tuple(head_rows[1])
     twice = [name for name, count in Counter(columns).items() if count > 1]
     if twice:
         raise BadInputError(
             f"'{path}' has {Counter(columns)[twice[0]]} columns called '{twice[0]}'; give each a name of its own."
         )
-    return Dialect(encoding, delimiter, columns)
+    return Dialect(encoding, delimiter, columns, _has_quotes(path), first)
+
+
+def _has_quotes(path: Path) -> bool:
+    """Whether there is a quote in a file; what is compressed is not read for it."""
+    if path.suffix.lower() == ".gz":
+        return True
+    with path.open("rb") as file:
+        return any(b'"' in block for block in iter(partial(file.read, _BLOCK), b""))
 
 
 def _delimiter(text: str, *, whole: bool) -> str:
@@ -213,7 +227,7 @@ def _input(path: Path) -> Any:
 
 def _options(dialect: Dialect, types: Types, block: int, only: Sequence[str] = ()) -> tuple[Any, Any, Any]:
     encoding = "utf8" if dialect.encoding == "utf-8-sig" else dialect.encoding
-    parsing = csv.ParseOptions(delimiter=dialect.delimiter, newlines_in_values=True)
+    parsing = csv.ParseOptions(delimiter=dialect.delimiter, newlines_in_values=dialect.quoted)
     known = {name: kind for name, kind in types.items() if name in dialect.columns}
     converting = csv.ConvertOptions(column_types=known, include_columns=list(only))
     return csv.ReadOptions(block_size=block, encoding=encoding), parsing, converting

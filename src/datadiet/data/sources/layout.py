@@ -5,6 +5,7 @@ Two readings that both fit are refused, and every file that no row came from is 
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -247,6 +248,8 @@ def read_parts(
     notes = [*tables.notes]
     classes_of = {"shard": classes_of_shards, "table": exported_classes, "arrow": exported_classes}
     classes = classes_of[tables.kind](tables.bases["train"])
+    written = {real: name for name, real in classes.columns.items()}
+    reading = dataclasses.replace(reading, label=written.get(str(reading.label), reading.label))
     if train is None:
         train = _read_files(tables.kind, tables.parts["train"], reading, notes)
     result = Rows(classes.named(train), base=tables.bases["train"], notes=notes)
@@ -278,7 +281,8 @@ def read_parts(
             f"({listed(['='.join(pair) for pair in used['train'][0].keys])}, ...)."
         )
     paths = {part: tuple(file.path for file in files) for part, files in used.items()}
-    result.origin = origin_of(folder.path, tables.kind, {} if keys else paths, paths)
+    origin = origin_of(folder.path, tables.kind, {} if keys else paths, paths)
+    result.origin = dataclasses.replace(origin, columns=written)
     return result
 
 

@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import datasets
+import numpy as np
 import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,7 +25,14 @@ from pyarrow import csv, parquet
 
 from datadiet.data.arrow import chunks_of, dataset_of, holdable, is_number, is_text, with_column
 from datadiet.data.columns.roles import conventional_label
-from datadiet.data.sources.delimited import csv_batches, csv_dialect, csv_schema, read_csv, read_texts
+from datadiet.data.sources.delimited import (
+    Dialect,
+    csv_batches,
+    csv_dialect,
+    csv_schema,
+    read_csv,
+    read_texts,
+)
 from datadiet.data.sources.json_rows import json_tables
 from datadiet.foundation.atomic import atomic_path
 from datadiet.foundation.errors import BadInputError
@@ -328,7 +337,11 @@ def _as(table: Any, schema: Any) -> Any:
 
 
 def with_written(
-    dataset: datasets.Dataset, paths: Sequence[Path], reading: Reading, columns: Sequence[str]
+    dataset: datasets.Dataset,
+    paths: Sequence[Path],
+    reading: Reading,
+    columns: Sequence[str],
+    called: Mapping[str, str] = MappingProxyType({}),
 ) -> datasets.Dataset:
     """Rows of CSV files whose number columns are texts, where they would not be written again as the files have them.
 
@@ -337,19 +350,29 @@ def with_written(
         paths: the files.
         reading: how they were read.
         columns: those that are looked at.
+        called: column -> what the files call it, where that is another name.
     """
     kinds = _types_of(dataset.data.schema)
     wanted = [c for c in columns if c in kinds and (is_number(kinds[c]) or pa.types.is_boolean(kinds[c]))]
     if not wanted or not all(table_format(path) == "csv" for path in paths):
         return dataset
-    texts: dict[str, list[Any]] = {name: [] for name in wanted}
+    dialects = {}
     for path in paths:
         with readable(path):
-            dialect = csv_dialect(path, reading.encoding, reading.delimiter)
-            if not set(wanted) <= set(dialect.columns):
-                return dataset
-            for name, column in read_texts(path, dialect, wanted):
-                texts[name] += column.chunks
+            dialects[path] = csv_dialect(path, reading.encoding, reading.delimiter)
+    names = {name: called.get(name, name) for name in wanted}
+    wanted = [
+        name
+        for name in wanted
+        if all(names[name] in dialect.columns for dialect in dialects.values())
+        and not _counts_rows(dataset, name, names[name], list(dialects.values()))
+    ]
+    texts: dict[str, list[Any]] = {name: [] for name in wanted}
+    for path, dialect in dialects.items() if wanted else ():
+        with readable(path):
+            found = dict(read_texts(path, dialect, [names[name] for name in wanted]))
+            for name in wanted:
+                texts[name] += found[names[name]].chunks
     changed = {}
     for name, chunks in texts.items():
         column = pa.chunked_array(chunks, pa.string())
@@ -360,6 +383,20 @@ def with_written(
             dataset = with_column(dataset, name, column, datasets.Value("string"))
         return dataset
     return _mapped_with(dataset, changed) if changed else dataset
+
+
+def _counts_rows(dataset: datasets.Dataset, name: str, written: str, dialects: Sequence[Dialect]) -> bool:
+    """Whether a column counts up by one from row to row and begins each file as numbers do.
+
+    Where numbers have zeros before them, the first and smallest has; the others need not be looked at.
+    """
+    if not pa.types.is_integer(dataset.data.schema.field(name).type):
+        return False
+    values = dataset.data.column(name)
+    if values.null_count or not (np.diff(values.to_numpy()) == 1).all():
+        return False
+    first = [dict(zip(dialect.columns, dialect.first, strict=False)).get(written, "") for dialect in dialects]
+    return all(_WHOLE.fullmatch(text) for text in first)
 
 
 def _mapped_with(dataset: datasets.Dataset, columns: Mapping[str, Any]) -> datasets.Dataset:
