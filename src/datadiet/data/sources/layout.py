@@ -249,7 +249,10 @@ def read_parts(
     classes_of = {"shard": classes_of_shards, "table": exported_classes, "arrow": exported_classes}
     classes = classes_of[tables.kind](tables.bases["train"])
     written = {real: name for name, real in classes.columns.items()}
-    reading = dataclasses.replace(reading, label=written.get(str(reading.label), reading.label))
+    label = reading.label
+    if label is None and (classes.class_names or classes.renamed):
+        label = classes.label_column  # an export says which column its classes are of
+    reading = dataclasses.replace(reading, label=written.get(str(label), label))
     if train is None:
         train = _read_files(tables.kind, tables.parts["train"], reading, notes)
     result = Rows(classes.named(train), base=tables.bases["train"], notes=notes)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from datadiet.data.sources.delimited import csv_dialect
-from datadiet.jobs.export.csv_cells import cell_of, harmless, has_formula
+from datadiet.jobs.export.csv_cells import harmless, has_formula, label_cell
 from datadiet.jobs.export.csv_records import (
     BYTE_ORDER_MARK,
     UnreadableError,
@@ -177,7 +177,9 @@ def copy_csv(job: Job, plan: PartPlan, result: WriteResult) -> str:
                 before = csv_fields(record, delimiter)
                 cells: list[Any] = list(before)
                 if changed[place]:
-                    cells[header.index(job.label.name)] = cell_of(job.label.written(int(plan.labels[place])))
+                    cells[header.index(job.label.name)] = label_cell(
+                        job.label.written(int(plan.labels[place]))
+                    )
                 if formula and has_formula(cells):
                     cells = harmless(job, int(plan.ids[place]), header, cells)
                     touched.append(int(plan.ids[place]))

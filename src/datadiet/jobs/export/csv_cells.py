@@ -20,6 +20,11 @@ def cell_of(value: Any) -> Any:
     return value if value is None or isinstance(value, str | int | float) else str(value)
 
 
+def label_cell(value: Any) -> Any:
+    """A label as it stands in a cell: a truth value is written as its class is called."""
+    return str(value) if isinstance(value, bool) else cell_of(value)
+
+
 def has_formula(cells: Sequence[Any]) -> bool:
     """Whether a spreadsheet would run one of these cells."""
     return any(isinstance(cell, str) and is_formula(cell) for cell in cells)

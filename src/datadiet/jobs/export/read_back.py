@@ -88,12 +88,14 @@ def check_written(job: Job, result: WriteResult, abouts: Mapping[str, Sequence[b
         try:
             if abouts is None:
                 numbers = job.plan.examples.task == "regression"
-                reading = Reading(result.label_column or job.label.name, numbers, like=like)
+                classes, label = written_classes(job, result), result.label_column or job.label.name
+                called = {real: name for name, real in classes.columns.items()}
+                reading = Reading(called.get(label, label), numbers, like=like)
                 rows, _ = read_tables(files[plan.name], reading)
-                roles = {*plan.part.input_columns, job.label.name, job.label.tags}
+                roles = {*plan.part.input_columns, reading.label, job.label.tags}
                 others = [name for name in rows.column_names if name not in roles]
                 rows = with_written(rows, files[plan.name], reading, others)
-                rows = written_classes(job, result).named(rows)
+                rows = classes.named(rows)
             else:
                 rows = _samples(job, result, plan, read_abouts(abouts[plan.name], job.folder))
             if len(rows) != len(plan):

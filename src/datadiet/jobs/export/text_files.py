@@ -9,7 +9,7 @@ from datadiet.data import TASKS
 from datadiet.data.arrow import is_list
 from datadiet.foundation.errors import BadInputError
 from datadiet.jobs.export.copies import copied, copy_csv, copy_json
-from datadiet.jobs.export.csv_cells import cell_of, harmless, has_formula
+from datadiet.jobs.export.csv_cells import cell_of, harmless, has_formula, label_cell
 from datadiet.jobs.export.csv_records import CsvWriter
 from datadiet.jobs.export.formats import (
     Job,
@@ -157,7 +157,7 @@ def _flat(job: Job, id_: int, row: dict[str, Any]) -> dict[str, Any]:
         elif isinstance(value, list) and ((is_input and examples.kind == "text") or name == job.label.tags):
             flat[name] = _joined(job, id_, name, value)
         else:
-            flat[name] = cell_of(value)
+            flat[name] = label_cell(value) if name == job.label.name else cell_of(value)
     return flat
 
 
