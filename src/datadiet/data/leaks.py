@@ -171,7 +171,7 @@ def _copies(examples: Examples) -> str:
     said = f"{count:,} of {_count(len(test), 'test row', 'test rows')} "
     said += "is an exact copy of a training row" if count == 1 else "are exact copies of training rows"
     if count == len(test):
-        said = "Every row of the test part is an exact copy of a training row"
+        said = f"All {_count(count, 'test row', 'test rows')} are exact copies of training rows"
     here = np.isin(repeats.leaked_from, train.ids)  # there may be less to train on by now
     labels = test.labels[test.positions_of(repeats.leaked[here])]
     others = int((labels != train.labels[train.positions_of(repeats.leaked_from[here])]).sum())
