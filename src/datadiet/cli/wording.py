@@ -20,7 +20,7 @@ def as_flags(message: str, flags: Mapping[str, str]) -> str:
     >>> as_flags("test_fraction=2 must lie between 0 and 1.", flags)
     '--test-fraction 2 must lie between 0 and 1.'
     >>> as_flags("Column 'test_fraction' is no label; name one with label='...'.", flags)
-    "Column 'test_fraction' is no label; name one with --label ...."
+    "Column 'test_fraction' is no label; name one with --label."
     >>> as_flags("seeds is 0; it must be 1 or more.", flags)
     '--seeds is 0; it must be 1 or more.'
     """
@@ -35,6 +35,8 @@ def as_flags(message: str, flags: Mapping[str, str]) -> str:
     def flag(found: re.Match[str]) -> str:
         if found[1]:
             value = found[2].strip("'")
+            if value == "...":  # any: the flag says it all
+                return flags[found[1]]
             plain = re.fullmatch(r"[\w.,:/+-]+", value) is not None
             return f"{flags[found[1]]} {value if plain else found[2]}"
         name = found[3]

@@ -82,80 +82,54 @@ def load(
     if isinstance(source, Examples):
         return source
     with _as_one_sentence():
-        return _loaded(
-            source,
-            test,
-            Reading(label, task == "regression", encoding, delimiter),
-            {"inputs": input, "label": label, "task": task, "tags": tags},
-            test_fraction=test_fraction,
-            holdout_seed=holdout_seed,
-            on_bad_example=on_bad_example,
-            image_size=image_size,
-            name=name,
-            memory_limit=memory_limit,
+        if on_bad_example not in ("error", "skip"):
+            raise BadInputError(f"on_bad_example='{on_bad_example}' must be 'error' or 'skip'.")
+        if image_size is not None and image_size < 1:
+            raise BadInputError(f"image_size={image_size} must be at least 1.")
+        skip = on_bad_example == "skip"
+        reading = Reading(label, task == "regression", encoding, delimiter)
+        opened = open_source(source, reading)
+        if test is not None:
+            other = open_source(test, reading.as_test_of(opened.train))
+            opened.test, opened.test_base = other.train, other.base
+            opened.notes += other.notes
+            opened.origin = opened.origin.with_test(other.origin)
+        opened.parts()  # which refuses an empty one
+        try:
+            roles = find_roles(opened.train, inputs=input, label=label, task=task, tags=tags)
+        except BadInputError as error:
+            lost = [note for note in opened.notes if "left out" in note]
+            raise BadInputError(" ".join([str(error), *lost])) if lost else error from None
+        opened.keep_as_written(roles.ignored, reading)
+        parts = opened.parts()
+        raw = _read_labels(RawExamples(roles, parts, tuple(opened.notes)))
+        limit = psutil.virtual_memory().available // 4 if memory_limit is None else memory_limit
+        raw = check_inputs(raw, image_size=image_size, limit=limit, decode_all=skip)
+        raw = _finalize(raw, skip)
+        train_part, test_part, note = _split(raw, test_fraction, holdout_seed)
+        content = read_content(raw.class_names, (train_part, test_part))
+        examples = Examples(
+            name=name or opened.name,
+            kind=roles.kind,
+            input_columns=roles.inputs,
+            label_column=roles.label,
+            class_names=raw.class_names,
+            train=train_part,
+            test=test_part,
+            fingerprint=content.fingerprint,
+            source=opened.source,
+            holdout_seed=holdout_seed if len(parts) == 1 else None,
+            left_out=tuple(sorted(raw.parts[0].bad)),
+            notes=(_roles_note(raw), *roles.notes, *raw.notes, *note),
+            image_shape=raw.image_shape,
+            left_out_test=tuple(sorted(raw.parts[1].bad)) if len(parts) > 1 else (),
+            task=roles.task,
+            output_names=raw.output_names,
+            origin=opened.origin,
+            repeats=find_repeats((train_part.ids, test_part.ids), content.rows),
+            pixel_range=raw.pixel_range,
         )
-
-
-def _loaded(
-    source: Any,
-    test: Any,
-    reading: Reading,
-    named: dict[str, Any],
-    *,
-    test_fraction: float,
-    holdout_seed: int,
-    on_bad_example: OnBadExample,
-    image_size: int | None,
-    name: str | None,
-    memory_limit: int | None,
-) -> Examples:
-    if on_bad_example not in ("error", "skip"):
-        raise BadInputError(f"on_bad_example='{on_bad_example}' must be 'error' or 'skip'.")
-    if image_size is not None and image_size < 1:
-        raise BadInputError(f"image_size={image_size} must be at least 1.")
-    skip = on_bad_example == "skip"
-    opened = open_source(source, reading)
-    if test is not None:
-        other = open_source(test, reading.as_test_of(opened.train))
-        opened.test, opened.test_base = other.train, other.base
-        opened.notes += other.notes
-        opened.origin = opened.origin.with_test(other.origin)
-    opened.parts()  # which refuses an empty one
-    try:
-        roles = find_roles(opened.train, **named)
-    except BadInputError as error:
-        lost = [note for note in opened.notes if "left out" in note]
-        raise BadInputError(" ".join([str(error), *lost])) if lost else error from None
-    opened.keep_as_written(roles.ignored, reading)
-    parts = opened.parts()
-    raw = _read_labels(RawExamples(roles, parts, tuple(opened.notes)))
-    limit = psutil.virtual_memory().available // 4 if memory_limit is None else memory_limit
-    raw = check_inputs(raw, image_size=image_size, limit=limit, decode_all=skip)
-    raw = _finalize(raw, skip)
-    train_part, test_part, note = _split(raw, test_fraction, holdout_seed)
-    content = read_content(raw.class_names, (train_part, test_part))
-    examples = Examples(
-        name=name or opened.name,
-        kind=roles.kind,
-        input_columns=roles.inputs,
-        label_column=roles.label,
-        class_names=raw.class_names,
-        train=train_part,
-        test=test_part,
-        fingerprint=content.fingerprint,
-        source=opened.source,
-        holdout_seed=holdout_seed if len(parts) == 1 else None,
-        left_out=tuple(sorted(raw.parts[0].bad)),
-        notes=(_roles_note(raw), *roles.notes, *raw.notes, *note),
-        image_shape=raw.image_shape,
-        left_out_test=tuple(sorted(raw.parts[1].bad)) if len(parts) > 1 else (),
-        task=roles.task,
-        output_names=raw.output_names,
-        origin=opened.origin,
-        repeats=find_repeats((train_part.ids, test_part.ids), content.rows),
-        pixel_range=raw.pixel_range,
-    )
-    return dataclasses.replace(examples, notes=(*examples.notes, *repeat_notes(examples)))
+        return dataclasses.replace(examples, notes=(*examples.notes, *repeat_notes(examples)))
 
 
 @contextmanager
