@@ -380,3 +380,19 @@ def test_tags_and_labels_that_only_test_examples_have_are_counted(tmp_path: Path
         assert "2 test examples have a class, label or tag" in str(exported)
         options = facts(tmp_path / task)["load_options"]
         assert dd.load(tmp_path / task, **options).test.ids.tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    ("label", "values"),
+    [("=f", [True, False]), ("truth", [True, False]), ("cls", ["007", "7"]), ("=z", ["007", "7"])],
+)
+def test_labels_under_any_name_of_their_column_come_back_from_csv(tmp_path, label, values):
+    rows = datasets.Dataset.from_dict({"text": [f"day {i}" for i in range(16)], label: values * 8})
+    if isinstance(values[0], str):
+        rows = rows.cast_column(label, datasets.ClassLabel(names=["7", "007"]))
+    examples = dd.load(rows, input="text", label=label)
+    export(examples, tmp_path / "out", kept=examples.train.ids, format="csv")
+    options = json.loads((tmp_path / "out" / "manifest.json").read_text())["load_options"]
+    again = dd.load(tmp_path / "out", **options)
+    assert again.class_names == examples.class_names
+    assert again.train.labels.tolist() == examples.train.labels.tolist()
