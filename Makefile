@@ -53,6 +53,7 @@ test: $(VENV)/installed-test browser lint types
 
 test-slow: $(VENV)/installed-test
 	$(BIN)/pytest -q -m slow
+	$(BIN)/pytest -q --hypothesis-profile=searching -m 'hypothesis and not slow'
 
 wheel: $(VENV)/installed-test
 	rm -rf dist && $(BIN)/python -m build --wheel --outdir dist .

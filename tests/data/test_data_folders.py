@@ -525,6 +525,20 @@ def test_a_test_table_without_labels_gives_way(tmp_path, hidden):
     assert open_source(tmp_path).test["text"][0] == "val 0"
 
 
+def test_a_test_part_whose_lists_are_all_empty_stays_and_one_without_lists_gives_way(tmp_path):
+    rows = {"tokens": [["a", "b"]] * 8, "tags": [["x", "y"], ["y", "x"]] * 4}
+
+    def write(part, label):
+        table = pa.table({**rows, "label": pa.array(label, pa.list_(pa.float64()))})
+        pq.write_table(table, tmp_path / f"{part}.parquet")
+
+    write("train", [[1.0], None] * 4)
+    write("test", [None, []] * 4)
+    assert len(dd.load(tmp_path, tags="tags").test) == 8
+    write("test", [None] * 8)
+    assert "'test.parquet' has nothing in its column 'label' and is not used." in open_source(tmp_path).notes
+
+
 def test_a_test_table_that_lacks_another_column_stays(tmp_path):
     write_table(tmp_path / "train.csv", more=range(8))
     write_table(tmp_path / "test.csv")

@@ -303,9 +303,11 @@ def _labels_hidden(rows: datasets.Dataset, label: str) -> bool:
     """Whether a label column holds nothing at all, or of class numbers nothing but -1, as in competitions."""
     if not len(rows):
         return False
+    if pa.types.is_nested(rows.data.schema.field(label).type):
+        return whole_column(rows, label).null_count == len(rows)
     nothing = {None, "", -1} if hasattr(rows.features[label], "names") else {None, ""}
     first = rows_at(rows, [label], slice(0, 1)).column(label).to_pylist()
-    if isinstance(first[0], list | dict) or first[0] not in nothing:
+    if first[0] not in nothing:
         return False
     return set(whole_column(rows, label).unique().to_pylist()) <= nothing
 
