@@ -525,18 +525,19 @@ def test_a_test_table_without_labels_gives_way(tmp_path, hidden):
     assert open_source(tmp_path).test["text"][0] == "val 0"
 
 
-def test_a_test_part_whose_lists_are_all_empty_stays_and_one_without_lists_gives_way(tmp_path):
+def test_a_test_part_is_labelled_by_the_column_that_is_asked_for(tmp_path):
     rows = {"tokens": [["a", "b"]] * 8, "tags": [["x", "y"], ["y", "x"]] * 4}
 
-    def write(part, label):
-        table = pa.table({**rows, "label": pa.array(label, pa.list_(pa.float64()))})
+    def write(part, label, **more):
+        table = pa.table({**rows, "label": pa.array(label, pa.list_(pa.float64())), **more})
         pq.write_table(table, tmp_path / f"{part}.parquet")
 
     write("train", [[1.0], None] * 4)
-    write("test", [None, []] * 4)
-    assert len(dd.load(tmp_path, tags="tags").test) == 8
-    write("test", [None] * 8)
-    assert "'test.parquet' has nothing in its column 'label' and is not used." in open_source(tmp_path).notes
+    for nothing in ([None, []] * 4, [None] * 8):
+        write("test", nothing)
+        assert len(dd.load(tmp_path, tags="tags").test) == 8
+    write("test", [[1.0]] * 8, tags=pa.nulls(8, pa.list_(pa.string())))
+    assert dd.load(tmp_path, tags="tags").holdout_seed == 0
 
 
 def test_a_test_table_that_lacks_another_column_stays(tmp_path):

@@ -87,7 +87,7 @@ def load(
         if image_size is not None and image_size < 1:
             raise BadInputError(f"image_size={image_size} must be at least 1.")
         skip = on_bad_example == "skip"
-        reading = Reading(label, task == "regression", encoding, delimiter)
+        reading = Reading(label, task == "regression", encoding, delimiter, tags=tags)
         opened = open_source(source, reading)
         if test is not None:
             other = open_source(test, reading.as_test_of(opened.train))

@@ -1,22 +1,72 @@
-"""Files and folders that appear whole or not at all."""
+"""The package's one way to disk: files and folders appear whole or not at all, and only here is anything changed."""
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
+
+import filelock
+import xxhash
 
 from datadiet.foundation.errors import BadInputError, RunFailedError
 
+Change = Literal["write", "rename", "delete", "lock"]
+#: What a disk says that takes no more, whoever may write to it.
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+_BLOCK = 1 << 22  # bytes read at once for a checksum
+
+
+def touching(change: Change, path: Path) -> None:
+    """Called before every change that the package makes on disk; does nothing. Tests put faults here."""
+
+
+def checksum(path: str | Path) -> str:
+    """XXH3 of a file's bytes, 32 hexadecimal digits: finds damage, not malice, at the speed of memory.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "a.txt"
+        >>> _ = path.write_text("whole")
+        >>> checksum(path) == checksum(path), len(checksum(path))
+        (True, 32)
+    """
+    digest = xxhash.xxh3_128()
+    with Path(path).open("rb", buffering=0) as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def disk_error(path: str | Path, error: OSError) -> RunFailedError | None:
+    """The sentence for a disk that is full or broken; None for any other error."""
+    if error.errno not in _DISK_ERRORS:
+        return None
+    return RunFailedError(
+        f"'{path}' cannot be written: {os.strerror(error.errno or 0)}. What was finished before is kept; make room and "
+        "give the same command again."
+    )
+
 
 @contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
+def atomic_path(path: str | Path, replaces: Callable[[Path, Path], bool] | None = None) -> Iterator[Path]:
     """A temporary path beside `path`; renamed to it at the end, deleted if anything goes wrong.
+
+    Args:
+        path: of the file.
+        replaces: of `path` and the temporary path, whether a file that is there at the end is replaced; None for any.
+
+    Raises:
+        FileExistsError: a file is there that is not replaced.
+        RunFailedError: the disk is full or broken; what was there before still is.
 
     Example:
         >>> import tempfile
@@ -27,16 +77,28 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         'whole'
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # A name of its own each time: two writers of one file never share an unfinished one.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = _beside(path, "tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        touching("write", path)
         yield temporary
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
-        temporary.replace(path)
+        if replaces is None:
+            move(temporary, path)
+        elif not path.exists():
+            move_new(temporary, path)
+        elif replaces(path, temporary):
+            move(temporary, path)
+        else:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    except OSError as error:
+        if (said := disk_error(path, error)) is not None:
+            raise said from error
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -52,63 +114,99 @@ def write_json(path: str | Path, data: Any) -> None:
         file.write((json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode())
 
 
-def check_target(target: str | Path, overwrite: bool, sources: Sequence[Path]) -> Path:
-    """The target folder, made absolute, when an export may go there.
+def remove(path: str | Path) -> None:
+    """Delete a file, or a folder with all that is in it; nothing happens where there is none."""
+    path = Path(path)
+    if not path.is_symlink() and path.is_dir():
+        touching("delete", path)
+        shutil.rmtree(path)
+    elif path.is_symlink() or path.exists():
+        touching("delete", path)
+        path.unlink(missing_ok=True)
 
-    Args:
-        target: where the export is to appear.
-        overwrite: whether a folder that is there may be replaced.
-        sources: files and folders that are read; none of them may be the target, lie in it or hold it.
+
+def move(source: str | Path, target: str | Path) -> None:
+    """Rename a file, also over one that is there, or a folder."""
+    touching("rename", Path(target))
+    Path(source).replace(target)
+
+
+def move_new(source: str | Path, target: str | Path) -> None:
+    """Rename a file where there is none of that name.
 
     Raises:
-        BadInputError: it may not.
+        FileExistsError: there is one; neither has changed.
     """
-    path = Path(target).expanduser()
-    if path.is_symlink():
-        raise BadInputError(f"The target '{path}' is a link; give the folder itself.")
-    path = path.resolve()
-    for source in sources:
-        real = source.resolve()
-        if real == path or (real.is_dir() and path.is_relative_to(real)):
-            raise BadInputError(
-                f"The target '{path}' is the source or lies in it; nothing is ever written there. Give another."
-            )
-        if real.is_relative_to(path):
-            raise BadInputError(f"The target '{path}' holds '{source}', which is read; give another folder.")
-    if path.exists() and not path.is_dir():
-        raise BadInputError(f"The target '{path}' is a file; give a folder.")
-    if not path.exists() or not any(path.iterdir()):
-        return path
-    if not overwrite:
-        raise BadInputError(
-            f"The target '{path}' is not empty; give a new folder, or --overwrite to replace it."
-        )
-    guarded = (Path.cwd().resolve(), Path.home().resolve())
-    if os.path.ismount(path) or any(folder.is_relative_to(path) for folder in guarded):
-        raise BadInputError(
-            f"The target '{path}' holds the current or the home folder, or is a whole disk; it is not replaced. "
-            "Give another folder."
-        )
-    return path
+    source, target = Path(source), Path(target)
+    touching("rename", target)
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if target.exists() or target.is_symlink():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
+        source.rename(target)
+    else:
+        source.unlink()
 
 
 @contextmanager
-def whole_folder(target: Path) -> Iterator[Path]:
-    """An empty folder beside `target` that becomes `target` at the end; it is deleted if anything goes wrong.
+def held(path: str | Path, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
+    """Hold a lock file for this process; the lock goes with the process, however it ends.
 
-    What was there before is moved aside, and comes back if the new folder cannot take its place.
+    Args:
+        path: of the lock file, which is made and stays.
+        on_wait: called once, where another process holds it.
 
     Raises:
+        BadInputError: the lock file belongs to somebody else, or cannot be made.
+    """
+    path = Path(path)
+    lock = filelock.FileLock(str(path))
+    try:
+        touching("lock", path)
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            if on_wait is not None:
+                on_wait()
+            lock.acquire()
+    except OSError as error:
+        if (said := disk_error(path, error)) is not None:
+            raise said from error
+        raise BadInputError(
+            f"The lock '{path}' cannot be taken ({error.strerror or error}); it may belong to another user. Give "
+            "another folder, or have its owner let you write to it."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def whole_folder(target: Path, replaces: Callable[[Path], bool] | None = None) -> Iterator[Path]:
+    """An empty folder beside `target` that becomes `target` at the end, by one rename; deleted if anything goes wrong.
+
+    Args:
+        target: where the folder goes.
+        replaces: whether a folder that stands there at the end may be replaced; None for none but an empty one.
+
+    Raises:
+        BadInputError: a folder stands there that may not be replaced; it is as it was.
         RunFailedError: the disk is full, or something else cannot be written; nothing is left of it.
     """
     made: list[Path] = []
-    token = f"{os.getpid()}-{secrets.token_hex(4)}"
-    temporary = target.with_name(f".{target.name[:100]}.{token}.tmp")
+    temporary = _beside(target, "tmp")
     try:
         made += [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
+        touching("write", target)
         temporary.mkdir(parents=True)
-        yield temporary
-        _swap(temporary, target, target.with_name(f".{target.name[:100]}.{token}.old"))
+        with in_use(temporary):
+            yield temporary
+            touching("rename", target)
+            _put(temporary, target, replaces)
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
         for folder in made:
@@ -121,15 +219,112 @@ def whole_folder(target: Path) -> Iterator[Path]:
         raise
 
 
-def _swap(new: Path, target: Path, aside: Path) -> None:
+def _put(new: Path, target: Path, replaces: Callable[[Path], bool] | None) -> None:
     """Put `new` in the place of `target`, or leave `target` as it was."""
-    if not target.exists():
-        new.rename(target)
+    with suppress(OSError):
+        target.rmdir()  # an empty one
+    if replaces is not None and target.exists():
+        old = _swap(new, target)
+        if not replaces(old):
+            _swap(old, target)
+            raise _filled(target)
+        touching("delete", old)
+        shutil.rmtree(old, ignore_errors=True)
         return
+    try:
+        new.rename(target)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise _filled(target) from error
+        raise
+
+
+def _swap(new: Path, target: Path) -> Path:
+    """Put `new` in the place of `target`, which is there; returns where `target` is now."""
+    if exchange(new, target):
+        return new
+    aside = new.with_suffix(".old" if new.suffix == ".tmp" else ".tmp")
     target.rename(aside)
     try:
         new.rename(target)
     except BaseException:
         aside.rename(target)
         raise
-    shutil.rmtree(aside, ignore_errors=True)
+    return aside
+
+
+def _filled(target: Path) -> BadInputError:
+    return BadInputError(
+        f"The target '{target}' was filled by something else while this ran, which was left as it is; give another "
+        "folder."
+    )
+
+
+def mend_folder(target: Path) -> str | None:
+    """Put right what killed writers of `target` left beside it: `whole_folder`'s unfinished and replaced folders.
+
+    Returns:
+        A sentence of what was found; None for nothing.
+    """
+    if not target.parent.is_dir():
+        return None
+    start, found = f".{target.name[:100]}.", []
+    for entry in sorted(target.parent.iterdir()):
+        if not (entry.name.startswith(start) and entry.suffix in (".tmp", ".old") and entry.is_dir()):
+            continue
+        if entry.name[len(start) : -4].count(".") or entry.is_symlink():
+            continue
+        with in_use(entry) as unused:
+            if not unused:
+                continue
+            if entry.suffix == ".old" and not target.exists():
+                move(entry, target)
+                found.append(f"'{target}' was being replaced when that was stopped; what it held is back")
+            else:
+                remove(entry)
+                found.append(
+                    f"'{entry.name}', left beside '{target}' by a command that was stopped, was removed"
+                )
+    return "; ".join(found) + "." if found else None
+
+
+@contextmanager
+def in_use(folder: Path) -> Iterator[bool]:
+    """Mark a folder as this process's own meanwhile; the mark goes with the process, however it ends.
+
+    Yields:
+        False where another process has it, and where there are no such marks.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield False
+        return
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            taken = True
+        except OSError:
+            taken = False
+        yield taken
+    finally:
+        os.close(number)
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Swap two files or folders of one file system by one rename; False where the system cannot do so."""
+    try:
+        library = ctypes.CDLL(None, use_errno=True)
+        swap = library.renamex_np if sys.platform == "darwin" else library.renameat2
+    except (OSError, AttributeError, TypeError):
+        return False
+    paths = os.fsencode(one), os.fsencode(other)
+    here, both = -100, 2  # AT_FDCWD; RENAME_EXCHANGE and RENAME_SWAP are the same number
+    arguments = (*paths, both) if sys.platform == "darwin" else (here, paths[0], here, paths[1], both)
+    return bool(swap(*arguments) == 0)
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    """A name of its own each time, so that two writers of one path never share an unfinished one."""
+    return path.with_name(f".{path.name[:100]}.{os.getpid()}-{secrets.token_hex(4)}.{suffix}")

@@ -64,6 +64,7 @@ def test_what_was_there_comes_back_if_the_new_folder_cannot_take_its_place(
         return rename(self, to)
 
     monkeypatch.setattr(folder_swap.Path, "rename", failing)
+    monkeypatch.setattr(folder_swap, "exchange", lambda one, other: False)  # as where the system cannot
     with pytest.raises(dd.RunFailedError, match="cannot be written"):
         export(source, target, kept=[1], format="ids", overwrite=True)
     assert everything_below(target) == before

@@ -291,7 +291,8 @@ def read_parts(
 
 def lacking_labels(train: datasets.Dataset, test: datasets.Dataset, reading: Reading) -> str | None:
     """What a test part lacks that it would need to have labels; None if it has them."""
-    label = label_of(train, reading)
+    tagged = reading.label is None and reading.tags in train.column_names
+    label = reading.tags if tagged else label_of(train, reading)
     if label is None:
         return None
     if label not in test.column_names:
@@ -304,7 +305,7 @@ def _labels_hidden(rows: datasets.Dataset, label: str) -> bool:
     if not len(rows):
         return False
     if pa.types.is_nested(rows.data.schema.field(label).type):
-        return whole_column(rows, label).null_count == len(rows)
+        return bool(whole_column(rows, label).null_count == len(rows))
     nothing = {None, "", -1} if hasattr(rows.features[label], "names") else {None, ""}
     first = rows_at(rows, [label], slice(0, 1)).column(label).to_pylist()
     if first[0] not in nothing:

@@ -51,6 +51,7 @@ class Reading:
         delimiter: between the values of a CSV file; None to find it.
         like: the schema of the train part, for a test part: what is text there is text here; None for rows that
             stand for themselves.
+        tags: the column of tags, if it is known: where no label is named, a test part is labelled that has these.
     """
 
     label: str | None = None
@@ -58,6 +59,7 @@ class Reading:
     encoding: str | None = None
     delimiter: str | None = None
     like: Any = None
+    tags: str | None = None
 
     def as_test_of(self, train: datasets.Dataset) -> Reading:
         """How the test part of these rows is read."""

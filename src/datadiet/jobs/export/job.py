@@ -15,9 +15,10 @@ from datadiet.data import Examples
 from datadiet.data.arrow import chunks_of, one_array
 from datadiet.data.sources.exported import MANIFEST_JSON
 from datadiet.engine.reloading import read_examples
-from datadiet.foundation.atomic import check_target, whole_folder
+from datadiet.foundation.atomic import whole_folder
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import with_options
+from datadiet.foundation.outputs import check_target
 from datadiet.foundation.progress import ProgressDisplay
 from datadiet.jobs.export.formats import (
     FORMATS,
@@ -136,7 +137,7 @@ def export(source: Any, to: str | Path, **options: Unpack[ExportOptions]) -> Exp
     if target.exists():
         _refuse_linked_images(target, examples)
     content = content_sizes(examples.train)
-    with whole_folder(target) as folder:
+    with whole_folder(target, (lambda there: True) if options["overwrite"] else None) as folder:
         with display.step("export", sum(map(len, plan.parts)), unit="examples/s") as advance:
             job = Job(
                 plan,
