@@ -94,10 +94,10 @@ def test_without_hard_links_a_new_file_is_renamed(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO])
 def test_a_disk_that_takes_no_more_is_one_sentence(tmp_path: Path, number: int) -> None:
-    with pytest.raises(RunFailedError, match=r"a.txt' cannot be written: .*make room"):
-        with atomic_path(tmp_path / "a.txt") as temporary:
-            temporary.write_text("half")
-            raise OSError(number, os.strerror(number))
+    said = r"a.txt' cannot be written: .*make room"
+    with pytest.raises(RunFailedError, match=said), atomic_path(tmp_path / "a.txt") as temporary:
+        temporary.write_text("half")
+        raise OSError(number, os.strerror(number))
     assert not list(tmp_path.iterdir())
 
 
@@ -139,9 +139,9 @@ def test_a_folder_is_replaced_only_when_it_is_the_one_that_was_meant(
         monkeypatch.setattr(atomic, "exchange", lambda one, other: False)
     target = folder_of(tmp_path / "out", a="old")
     for replaces in (None, lambda there: (there / "a").read_text() != "old"):
-        with pytest.raises(BadInputError, match="filled by something else"):
-            with whole_folder(target, replaces) as new:
-                (new / "b").write_text("new")
+        said = "filled by something else"
+        with pytest.raises(BadInputError, match=said), whole_folder(target, replaces) as new:
+            (new / "b").write_text("new")
         assert [f.name for f in target.iterdir()] == ["a"] and [f.name for f in tmp_path.iterdir()] == ["out"]
     with whole_folder(target, lambda there: (there / "a").read_text() == "old") as new:
         (new / "b").write_text("new")
