@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import json
 import os
 import secrets
 import shutil
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -80,6 +82,7 @@ def atomic_path(path: str | Path, replaces: Callable[[Path, Path], bool] | None 
     temporary = _beside(path, "tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _tidy(path)
         touching("write", path)
         yield temporary
         with temporary.open("rb+") as written:
@@ -327,4 +330,38 @@ def exchange(one: Path, other: Path) -> bool:
 
 def _beside(path: Path, suffix: str) -> Path:
     """A name of its own each time, so that two writers of one path never share an unfinished one."""
-    return path.with_name(f".{path.name[:100]}.{os.getpid()}-{secrets.token_hex(4)}.{suffix}")
+    return path.with_name(f".{path.name[:100]}.{_home()}-{os.getpid()}-{secrets.token_hex(4)}.{suffix}")
+
+
+@functools.cache
+def _home() -> str:
+    """Where this machine's process numbers count, 8 hexadecimal digits."""
+    try:
+        numbers = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        numbers = ""
+    return xxhash.xxh32_hexdigest(f"{socket.gethostname()} {numbers}".encode())
+
+
+def _tidy(path: Path) -> None:
+    """Delete what writers of a file left beside it that were killed."""
+    start = f".{path.name[:100]}.{_home()}-"
+    with suppress(OSError), os.scandir(path.parent) as entries:
+        for entry in entries:
+            number = entry.name.removeprefix(start).partition("-")[0]
+            if not (entry.name.startswith(start) and entry.name.endswith(".tmp") and number.isdecimal()):
+                continue
+            if not _lives(int(number)) and entry.is_file(follow_symlinks=False):
+                touching("delete", Path(entry.path))
+                Path(entry.path).unlink(missing_ok=True)
+
+
+def _lives(number: int) -> bool:
+    """Whether there is a process of that number."""
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
