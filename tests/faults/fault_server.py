@@ -52,6 +52,8 @@ def child(command: dict[str, Any], folder: str, places: dict[str, Path]) -> None
             time.sleep(PAUSE)
 
     atomic.touching = touching
+    if command.get("audit"):
+        audit(folder, os.open(places["audit"], os.O_WRONLY | os.O_CREAT | os.O_APPEND))
     sys.argv = ["datadiet", *command["arguments"]]
     sys.stdout = os.fdopen(os.dup(1), "w", encoding="utf-8")
     sys.stderr = os.fdopen(os.dup(2), "w", encoding="utf-8")
@@ -72,12 +74,35 @@ def child(command: dict[str, Any], folder: str, places: dict[str, Path]) -> None
         os._exit(status)
 
 
+def audit(folder: str, log: int) -> None:
+    """Write down what Python itself changes on disk in the folder from now on."""
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open" and isinstance(arguments[2], int):
+            changed = arguments[:1] if arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) else ()
+        else:
+            changed = {"os.rename": arguments[:2], "os.remove": arguments[:1], "os.rmdir": arguments[:1]}.get(
+                event, ()
+            )
+        if event != "open" and arguments[-1] != -1:  # within a folder that is deleted as a whole
+            return
+        for path in changed:
+            if isinstance(path, str | bytes | os.PathLike) and not os.fsdecode(path).startswith("/dev/"):
+                real = os.path.abspath(os.fsdecode(path))  # noqa: PTH100 - no look at the disk in here
+                if real.startswith(folder):
+                    os.write(log, (json.dumps([event, real]) + "\n").encode())
+
+    sys.addaudithook(hook)
+
+
 def run(request: dict[str, Any]) -> list[dict[str, Any]]:
     """All commands of a request, at once."""
     with tempfile.TemporaryDirectory() as scratch:
         started = []
         for index, command in enumerate(request["commands"]):
-            places = {name: Path(scratch) / f"{index}.{name}" for name in ("stdout", "stderr", "changes")}
+            places = {
+                name: Path(scratch) / f"{index}.{name}" for name in ("stdout", "stderr", "changes", "audit")
+            }
             number = os.fork()
             if number == 0:
                 child(command, request["folder"], places)
@@ -98,6 +123,7 @@ def run(request: dict[str, Any]) -> list[dict[str, Any]]:
                     "stdout": text["stdout"],
                     "stderr": text["stderr"],
                     "changes": [json.loads(line) for line in text["changes"].splitlines()],
+                    "audit": [json.loads(line) for line in text["audit"].splitlines()],
                 }
             )
         return outcomes

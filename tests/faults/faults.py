@@ -295,7 +295,9 @@ def given(place: Path, name: str) -> dict[str, bytes]:
     return {
         file.relative_to(place).as_posix(): file.read_bytes()
         for file in place.rglob("*")
-        if file.is_file() and not any(file == part or part in file.parents for part in made)
+        if file.is_file()
+        and not file.name.startswith(".")
+        and not any(file == part or part in file.parents for part in made)
     }
 
 

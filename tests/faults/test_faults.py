@@ -11,6 +11,7 @@ import pytest
 
 from faults import (
     CASES,
+    FINISHED,
     TRAINING,
     World,
     check_company,
@@ -25,6 +26,24 @@ READ = (*TRAINING, "verify")  # commands that use what is in a workspace
 PAIRS = list(combinations_with_replacement(READ, 2))
 TRIPLES = [("tune", "tune", "tune"), *combinations(READ, 3)]
 SOME_PAIRS = [("tune", "tune"), ("tune", "score early"), ("score", "score early"), ("run", "suspects")]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_nothing_is_changed_on_disk_but_through_the_file_layer(
+    world: World, tmp_path: Path, name: str
+) -> None:
+    place = world.copy(tmp_path / "world", finished=name in FINISHED)
+    (outcome,) = world.server.run(place, {"arguments": CASES[name].arguments, "audit": True})
+    announced = {place / path for _, path in outcome["changes"]}
+    beside = {path.parent / f".{path.name[:100]}." for path in announced}
+
+    def is_announced(path: Path) -> bool:
+        return any(
+            part in announced or any(str(part).startswith(str(start)) for start in beside)
+            for part in (path, *path.parents)
+        )
+
+    assert [(event, path) for event, path in outcome["audit"] if not is_announced(Path(path))] == []
 
 
 def generator_of(*words: str) -> np.random.Generator:
