@@ -296,7 +296,7 @@ def given(place: Path, name: str) -> dict[str, bytes]:
         file.relative_to(place).as_posix(): file.read_bytes()
         for file in place.rglob("*")
         if file.is_file()
-        and not file.name.startswith(".")
+        and not any(part.startswith(".") for part in file.relative_to(place).parts)
         and not any(file == part or part in file.parents for part in made)
     }
 
