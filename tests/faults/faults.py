@@ -23,7 +23,7 @@ RECIPE = "recipe.yaml"
 TRAINS = ("--recipe", RECIPE, "--device", "cpu")
 #: What an answer has beside itself: what it took, where, and on which machine.
 UNTOLD = re.compile(
-    r"second|saved|cost|time|ledger|machine|workspace|bytes|versions|written|command|xxh3|cheap"
+    r"second|saved|cost|time|ledger|machine|workspace|bytes|versions|written|command|xxh3|cheap|trained|reused"
 )
 
 
