@@ -261,7 +261,8 @@ def prepare(
     identity = identity_of(resolved.model, resolved.model_options, trust)
     loading = {"trust_remote_code": trust, **_revision(identity)}
     workspace = workspace if isinstance(workspace, Workspace) else Workspace(workspace)
-    encoding = choose_encoding(resolved, examples, workspace.path / "tokens", **loading)
+    cache = None if workspace.read_only else workspace.path / "tokens"
+    encoding = choose_encoding(resolved, examples, cache, **loading)
     if isinstance(encoding, ImageEncoding):
         pad = encoding.height // 8 if resolved.crop_pad is None else resolved.crop_pad
         flip = encoding.channels == 3 if resolved.flip is None else resolved.flip
@@ -415,7 +416,7 @@ def _fix_precision(setup: Setup) -> Recipe:
     batch_size = min(recipe.batch_size, len(setup.examples.train), 64)
     device = setup.accelerator.device
 
-    def measure() -> list[str]:
+    def measure() -> list[Any]:
         batch: Batch = next(iter(setup.train.epoch(batch_size=batch_size, device=device)))
         return list(fastest_precision(recipe, partial(setup.build, 0), batch, setup.task, device))
 
@@ -433,5 +434,6 @@ def _fix_precision(setup: Setup) -> Recipe:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
-    precision, memory_format = setup.workspace.remember(question, measure)
+    found = measure() if setup.workspace.read_only else setup.workspace.remember(question, measure)
+    precision, memory_format = found
     return recipe.replace(precision=precision, memory_format=memory_format)

@@ -149,7 +149,7 @@ def export(source: Any, to: str | Path, **options: Unpack[ExportOptions]) -> Exp
                 options["shard_size"],
                 options["keep_formulas"],
                 scores,
-                {**(options["machine"] or {}), "workspace": options["workspace"]},
+                {**(options["machine"] or {}), "workspace": options["workspace"], "model": options["model"]},
             )
             result = _written(job, card.write)
         sizes = {
