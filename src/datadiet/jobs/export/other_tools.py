@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 
 from datadiet.data import Batch, Examples
 from datadiet.data.arrow import chunks_of, one_array
+from datadiet.data.columns.images import opened
 from datadiet.engine.points import load_weights
 from datadiet.engine.reloading import recipe_of_table, workspace_of_table
 from datadiet.engine.setup import prepare
@@ -156,9 +156,7 @@ def write_fiftyone(job: Job) -> WriteResult:
 
 def _header_facts(path: Path, content: bytes | None) -> list[str | int]:
     """Bytes, MIME type, width, height and channels, from the image's header alone."""
-    from PIL import Image
-
-    with Image.open(io.BytesIO(content) if content is not None else path) as image:
+    with opened(content if content is not None else path) as image:
         size = len(content) if content is not None else path.stat().st_size
         suffix = path.suffix.lower()[1:]
         return [size, f"image/{_MIME.get(suffix, suffix)}", image.width, image.height, len(image.getbands())]
