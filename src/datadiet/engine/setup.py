@@ -321,7 +321,8 @@ def _try_model(setup: Setup) -> None:
 
     One of them is the longest, where lengths differ and are known.
     """
-    check_size(setup.recipe.model, setup.context, setup.model_options, setup.trust_remote_code)
+    with local_randomness(setup.accelerator.device):
+        check_size(setup.recipe.model, setup.context, setup.model_options, setup.trust_remote_code)
     model = setup.build(0).eval()
     if isinstance(setup.encoding, TokenEncoding):
         check_vocabulary(model, setup.encoding.vocabulary_size)

@@ -157,7 +157,8 @@ def _search_current_folder() -> None:
     here = str(Path.cwd())
     for old in [place for place in _added if place != here]:
         _added.remove(old)
-        sys.path.remove(old)
+        if old in sys.path:
+            sys.path.remove(old)
     if here not in sys.path:
         sys.path.append(here)  # at the end, so that no file there hides an installed package
         _added.append(here)

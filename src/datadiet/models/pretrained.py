@@ -63,6 +63,8 @@ def is_causal(encoder: nn.Module) -> bool:
     Found by trying: two texts of three tokens that differ in the last one. Its mode stays what it was.
     """
     place = next(encoder.parameters()).device
+    if place.type == "meta":  # without weights nothing can be tried
+        return False
     texts = torch.tensor([[0, 1, 0], [0, 1, 1]], device=place)
     training = encoder.training
     encoder.eval()
@@ -185,7 +187,11 @@ def load_tokenizer(name: str, trust_remote_code: bool = False, revision: str | N
     Raises:
         BadInputError: there is none.
     """
-    return _load("tokenizer", name, import_transformers().AutoTokenizer, trust_remote_code, revision=revision)
+    loader = import_transformers().AutoTokenizer
+    tokenizer = _load("tokenizer", name, loader, trust_remote_code, revision=revision)
+    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
+        raise _no("tokenizer", name, ValueError("what can be made of it knows no words"))
+    return tokenizer
 
 
 def check_vocabulary(model: nn.Module, tokenizer_size: int) -> None:
@@ -252,21 +258,22 @@ def image_processing(
     reader = transformers.image_processing_base.ImageProcessingMixin
     try:
         processor = reader.get_image_processor_dict(name, revision=revision)[0]
-    except OSError as error:
-        if Path(name, "preprocessor_config.json").exists():
-            raise _no("image processing", name, error) from error
-        return found
-    except ValueError as error:
+    except OSError:
+        if not Path(name, "preprocessor_config.json").exists():
+            return found
+        raise _no("image processing", name, ValueError("its preprocessor_config.json is no JSON")) from None
+    except Exception as error:  # whatever other content leads to
         raise _no("image processing", name, error) from error
     try:
         raw = processor.get("crop_size") or processor.get("size") or {}
-        if isinstance(raw, int):
-            found["size"] = raw
-        elif isinstance(raw, dict) and (raw.get("height") or raw.get("shortest_edge")):
-            found["size"] = int(raw.get("height") or raw["shortest_edge"])
+        side = raw.get("height") or raw.get("shortest_edge") if isinstance(raw, Mapping) else raw
+        if side:
+            found["size"] = int(side)
         if processor.get("do_normalize", True) and "image_mean" in processor:
-            found["mean"], found["std"] = tuple(processor["image_mean"]), tuple(processor["image_std"])
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+            found["mean"], found["std"] = (
+                tuple(float(number) for number in processor[field]) for field in ("image_mean", "image_std")
+            )
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
         raise _no("image processing", name, error) from error
     return found
 
@@ -336,6 +343,7 @@ def empty_pretrained(
     plain = _config(name, trust_remote_code, options.get("revision"))
     _check_options(name, plain, options)
     config = _load("model configuration", name, transformers.AutoConfig, trust_remote_code, **options)
+    check_depth("num_hidden_layers", getattr(config, "num_hidden_layers", None))
     try:
         with torch.device("meta"):
             model: nn.Module = transformers.AutoModel.from_config(config, trust_remote_code=trust_remote_code)
@@ -364,6 +372,7 @@ def build_encoder(name: str, trust_remote_code: bool = False, revision: str | No
     return PooledEncoder(encoder)
 
 
+_MOST_LAYERS = 1_000
 #: Ways of computing attention that need no code from the hub.
 _ATTENTION = ("eager", "sdpa", "flash_attention_2", "flex_attention")
 #: Fields of a configuration that are no options of a model.
@@ -383,8 +392,21 @@ def _check_options(name: str, config: Any, options: Mapping[str, Any]) -> None:
                 f"The model {name!r} could not be built with the options {dict(options)}: its configuration "
                 f"({type(config).__name__}) has no field {option!r}; leave that out of model_options."
             )
+        check_depth(option, value)
         if option == "attn_implementation" and value not in _ATTENTION:
             raise unknown("attn_implementation", value, _ATTENTION)
+
+
+def check_depth(option: str, value: Any) -> None:
+    """Raise `BadInputError` for so many layers that a model could not even be described.
+
+    Example:
+        >>> check_depth("num_hidden_layers", 12)
+    """
+    if "layers" in option and isinstance(value, int) and value > _MOST_LAYERS:
+        raise BadInputError(
+            f"model_options say {option} {value}; a model has at most {_MOST_LAYERS:,} layers here."
+        )
 
 
 def _weights(
