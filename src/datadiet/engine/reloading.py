@@ -86,7 +86,7 @@ def load_again(
     remembered = facts.get("load_options") or {}
     known = set(inspect.signature(load).parameters) - {"source"}
     if not isinstance(remembered, Mapping) or (unknown := sorted(set(remembered) - known)):
-        said = f" ({', '.join(map(str, unknown))})" if isinstance(remembered, Mapping) else ""
+        said = f" ({', '.join(map(repr, unknown))})" if isinstance(remembered, Mapping) else ""
         raise BadInputError(
             f"This file says of its data what datadiet.load does not take{said}; it is damaged, or not of datadiet."
         )
