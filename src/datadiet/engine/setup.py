@@ -34,6 +34,7 @@ from datadiet.engine.training.randomness import derive_seed, local_randomness, s
 from datadiet.engine.training.recipe import Recipe, fast_for, named_recipe
 from datadiet.engine.workspace import Workspace
 from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.names import require_utf8
 from datadiet.foundation.options import with_options
 from datadiet.foundation.progress import ProgressDisplay
 from datadiet.models import (
@@ -260,7 +261,9 @@ def prepare(
         display.say(f"The model comes from {place}, which is run.")
     identity = identity_of(resolved.model, resolved.model_options, trust)
     loading = {"trust_remote_code": trust, **_revision(identity)}
-    workspace = workspace if isinstance(workspace, Workspace) else Workspace(workspace)
+    if not isinstance(workspace, Workspace):
+        require_utf8(workspace, "workspace")
+        workspace = Workspace(workspace)
     cache = None if workspace.read_only else workspace.path / "tokens"
     encoding = choose_encoding(resolved, examples, cache, **loading)
     if isinstance(encoding, ImageEncoding):

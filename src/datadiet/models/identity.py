@@ -10,6 +10,7 @@ import xxhash
 
 from datadiet.foundation.atomic import checksum
 from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.names import require_utf8
 from datadiet.models.factories import code_of_factory, code_of_module
 from datadiet.models.pretrained import revision_of
 from datadiet.models.registry import MODELS, is_pretrained
@@ -51,6 +52,7 @@ def identity_of(
         if module.partition(".")[0] == _OURS:
             return {}
         return {"model_code": code_of_module(module, str(getattr(factory, "__name__", "")))}
+    require_utf8(model, "model")
     if Path(model).is_dir():
         found = {"model": "folder", "model_files": digest_of_folder(model)}
     else:

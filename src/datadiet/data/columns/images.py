@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -112,15 +113,17 @@ def opened(source: bytes | Path, formats: tuple[str, ...] = IMAGE_FORMATS) -> Im
         image: Image.Image = Image.open(
             io.BytesIO(source) if isinstance(source, bytes) else source, formats=formats
         )
-    except Image.DecompressionBombError as error:
-        raise ValueError(
-            f"it has more than {2 * MAX_PIXELS:,} pixels, and at most {MAX_PIXELS:,} are decoded"
-        ) from error
+    except Image.DecompressionBombError as error:  # twice as many
+        count = re.search(r"\d+", str(error))
+        raise _too_large(f"{int(count[0]):,}" if count else f"more than {2 * MAX_PIXELS:,}") from error
     if image.width * image.height > MAX_PIXELS:
-        size = f"{image.width:,} x {image.height:,}"
         image.close()
-        raise ValueError(f"it has {size} pixels, and at most {MAX_PIXELS:,} are decoded; make it smaller")
+        raise _too_large(f"{image.width:,} x {image.height:,}")
     return image
+
+
+def _too_large(size: str) -> ValueError:
+    return ValueError(f"it has {size} pixels, and at most {MAX_PIXELS:,} are decoded; make it smaller")
 
 
 def to_array(
