@@ -24,6 +24,6 @@ def require_utf8(path: str | Path, what: str) -> None:
         str(path).encode()
     except UnicodeEncodeError as error:
         raise BadInputError(
-            f"The name of the {what} {ascii(str(path))} is not UTF-8, so no text; rename it, or give a link to it that "
+            f"The name of the {what} {str(path)!a} is not UTF-8, so no text; rename it, or give a link to it that "
             "has another name."
         ) from error
