@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
 import os
@@ -17,8 +18,9 @@ from datadiet.engine.embedding import encode
 from datadiet.engine.runs import describe, train_run
 from datadiet.engine.setup import prepare
 from datadiet.foundation.errors import BadInputError
-from datadiet.models import ModelContext, build_model, identity_of
+from datadiet.models import MODELS, ModelContext, build_model, identity_of
 from datadiet.models.factories import code_of_factory
+from datadiet.scores.registry import SCORES
 from tiny_models import bert_config, save_tokenizer, small_recipe, vit_config
 
 WORDS = ["good", "bad", "day", "film", "a", "very"]
@@ -248,6 +250,35 @@ def test_the_same_code_in_another_current_folder_is_the_same_and_other_code_is_n
         monkeypatch.chdir(here / folder)
         seen.append(address_of(vectors, f"{name}:make", here / "runs"))
     assert seen[0] == seen[2] != seen[1]
+
+
+def test_a_registered_model_and_a_registered_score_are_their_code(here, vectors, monkeypatch) -> None:
+    name = f"mine{next(NUMBERS)}"
+    code = (
+        "import datadiet as dd\nimport torch\nfrom torch import nn\n"
+        f"@dd.model('{name}', kinds=('vector',), summary='mine')\n"
+        "def make(context):\n    return nn.Linear(context.input_shape[0], context.num_outputs)\n"
+        f"@dd.register_score('{name}', needs='outputs', higher_is_harder=True, range=(0, 9), source='mine', "
+        "summary='mine')\n"
+        "def score(logits, labels):\n    return torch.full((len(labels),), 1.0)\n"
+    )
+    (here / f"{name}.py").write_text(code)
+    monkeypatch.syspath_prepend(here)
+    values, addresses = [], []
+    for constant in ("1.0", "2.0"):
+        (here / f"{name}.py").write_text(code.replace("1.0", constant))
+        sys.modules.pop(name, None)
+        importlib.invalidate_caches()
+        sys.path_importer_cache.clear()
+        exec((here / f"{name}.py").read_text(), {"__name__": name})
+        addresses.append(address_of(vectors, name, here / "runs"))
+        table = dd.score(
+            vectors, small_recipe(), [name], seeds=1, at_epoch=0, workspace=here / "runs", device="cpu"
+        )
+        values.append(set(table.column(name).tolist()))
+        MODELS.forget(name)
+        SCORES.forget(name)
+    assert values == [{1.0}, {2.0}] and len(set(addresses)) == 2
 
 
 def test_where_the_model_comes_from_is_said(here, vectors) -> None:

@@ -12,6 +12,7 @@ from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import xxhash
 
@@ -38,11 +39,17 @@ def code_of_factory(name: str) -> str:
     found = _sources(module)
     if found is not None and found.installed is None:
         _import_again_if_changed(module, found)
-    return code_of_module(module, attribute)
+    return _code_of(module, attribute)
 
 
-def code_of_module(module: str, attribute: str) -> str:
-    """As `code_of_factory`, of a module that is as it was imported."""
+def code_of_function(function: Callable[..., Any]) -> str:
+    """As `code_of_factory`, of a function at hand: its code when it was first asked for."""
+    if function not in _functions:
+        _functions[function] = _code_of(function.__module__, function.__name__)
+    return _functions[function]
+
+
+def _code_of(module: str, attribute: str) -> str:
     found = _sources(module)
     if found is not None:
         return found.installed or found.digest
@@ -117,6 +124,7 @@ class _Sources:
         return [".".join(parts[:-1] if parts[-1] == "__init__" else parts) for parts in names]
 
 
+_functions: WeakKeyDictionary[Callable[..., Any], str] = WeakKeyDictionary()
 _imported: dict[
     str, tuple[Path, str]
 ] = {}  # module -> its file and the digest of its sources when it was imported

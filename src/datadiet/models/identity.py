@@ -11,7 +11,7 @@ import xxhash
 from datadiet.foundation.atomic import checksum
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.names import require_utf8
-from datadiet.models.factories import code_of_factory, code_of_module
+from datadiet.models.factories import code_of_factory, code_of_function
 from datadiet.models.pretrained import revision_of
 from datadiet.models.registry import MODELS, is_pretrained
 
@@ -20,7 +20,7 @@ _SAYS_NOTHING = frozenset({".md", ".h5", ".msgpack", ".onnx", ".png", ".jpg", ".
 _OF_TRAINING = frozenset(
     {"training_args.bin", "trainer_state.json", "optimizer.pt", "scheduler.pt", "rng_state.pth"}
 )
-_OURS = "datadiet"
+_OURS = "datadiet."
 
 
 def identity_of(
@@ -48,10 +48,8 @@ def identity_of(
         return {"model_code": code_of_factory(model)}
     if not is_pretrained(model):
         factory = MODELS[model].factory if model in MODELS else None
-        module = str(getattr(factory, "__module__", _OURS))
-        if module.partition(".")[0] == _OURS:
-            return {}
-        return {"model_code": code_of_module(module, str(getattr(factory, "__name__", "")))}
+        own = factory is not None and not factory.__module__.startswith(_OURS)
+        return {"model_code": code_of_function(factory)} if factory is not None and own else {}
     require_utf8(model, "model")
     if Path(model).is_dir():
         found = {"model": "folder", "model_files": digest_of_folder(model)}
