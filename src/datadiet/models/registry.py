@@ -122,10 +122,10 @@ def build_model(
     except TypeError as error:
         raise BadInputError(
             f"The model {name!r} could not be built: {_line(error)}. A factory is called as "
-            "factory(context, **model_options), see datadiet.models.ModelContext."
+            "factory(context, **options), see datadiet.models.ModelContext."
         ) from error
     except Exception as error:  # whatever a factory makes of its options
-        told = f" with model_options {options}" if options else ""
+        told = f" with the options {options}" if options else ""
         raise BadInputError(
             f"The model {name!r} could not be built{told}: {type(error).__name__}: {_line(error)}; change them or the "
             "factory."
@@ -141,7 +141,9 @@ def check_size(
     options: Mapping[str, Any] | None = None,
     trust_remote_code: bool = False,
 ) -> None:
-    """Refuse a model that is larger than memory, before any of it is allocated; factories of one's own are not asked.
+    """Refuse a model that is larger than memory, before any of it is allocated.
+
+    Asked of pre-trained ones, and of built-in ones with options; factories of one's own do what they do.
 
     Args:
         name: as for `build_model`.
@@ -156,7 +158,7 @@ def check_size(
         from datadiet.models.pretrained import empty_pretrained
 
         refuse_larger_than_memory(name, empty_pretrained(name, trust_remote_code, options))
-    elif name in MODELS and MODELS[name].factory.__module__.startswith("datadiet."):
+    elif options and name in MODELS and MODELS[name].factory.__module__.startswith("datadiet."):
         with torch.device("meta"):
             refuse_larger_than_memory(name, build_model(name, context, options))
 
@@ -167,7 +169,7 @@ def refuse_larger_than_memory(name: str, model: nn.Module) -> None:
     free = psutil.virtual_memory().available
     if wanted > free:
         raise BadInputError(
-            f"The model {name!r} with these model_options takes {wanted / 1e9:,.0f} GB of memory, and "
+            f"The model {name!r} with its options takes {wanted / 1e9:,.0f} GB of memory, and "
             f"{free / 1e9:,.1f} GB are free; make it smaller."
         )
 
