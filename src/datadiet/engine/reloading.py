@@ -177,7 +177,7 @@ def workspace_of_table(facts: Mapping[str, Any], workspace: str | Path | None = 
         BadInputError: there is no such workspace.
     """
     where = Path(workspace if workspace is not None else str(facts.get("workspace", "")))
-    if not (where / "trainings").is_dir():
+    if not (where.is_dir() if workspace is not None else (where / "trainings").is_dir()):
         raise BadInputError(
             f"There is no workspace {str(where)!r} with the checkpoints of this table; give it with --workspace."
         )
