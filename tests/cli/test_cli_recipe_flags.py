@@ -45,6 +45,7 @@ GIVEN: dict[str, tuple[list[str], Any]] = {
     "clip_norm": (["--clip-norm=0.5"], 0.5),
     "on_long": (["--on-long=error"], "error"),
     "bucket_by_length": (["--bucket-by-length"], True),
+    "model_version": (["--model-version=2"], "2"),
 }
 RUN_ALONE = ("dynamic", "dynamic_options")  # flags of `run`, looked at with what it does with them
 FIELDS = [field.name for field in dataclasses.fields(dd.Recipe) if field.name not in ("name", *RUN_ALONE)]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -46,6 +44,5 @@ def _root(
 
 
 def main() -> None:
-    """Entry point of `datadiet`; a model may be a `package.module:factory` of the current folder."""
-    sys.path.append(str(Path.cwd()))  # at the end, so that no file there hides an installed package
+    """Entry point of `datadiet`."""
     app()

@@ -14,11 +14,12 @@ from torch import nn
 from datadiet.data import Batch, ImageEncoding, TokenEncoding, open_store
 from datadiet.engine.points import FullColumns, HeadInputs, remembered
 from datadiet.engine.runs import Run
-from datadiet.engine.setup import Setup, image_encoding
+from datadiet.engine.setup import Setup, image_encoding, tokenizer_of
 from datadiet.engine.training.checkpoint import read_tensors, write_tensors
 from datadiet.engine.training.evaluation import evaluate
 from datadiet.engine.workspace import content_address
 from datadiet.foundation.errors import BadInputError, RunFailedError
+from datadiet.models import identity_of, is_pretrained
 from datadiet.models.pretrained import build_encoder
 
 
@@ -126,7 +127,8 @@ def embeddings_of(setup: Setup, run: Run, step: int, encoder: str | None = None)
     about: dict[str, Any] = {"fingerprint": setup.examples.fingerprint, "source": setup.examples.source}
     ids = setup.examples.train.ids
     if encoder is not None:
-        return Embeddings(ids, encode(setup, encoder), {**about, "encoder": encoder})
+        about |= {"encoder": encoder, "encoder_identity": encoder_identity(setup, encoder)}
+        return Embeddings(ids, encode(setup, encoder), about)
     points = remembered(setup, run, step, "embeddings", lambda model: _penultimate(setup, model))
     about |= {"model": setup.recipe.model, "step": step, "weights": points.weights}
     return Embeddings(ids, points.columns["embeddings"], about)
@@ -166,17 +168,16 @@ def encode(setup: Setup, encoder: str) -> np.ndarray:
     """
     if setup.examples.kind == "vector":
         raise BadInputError("Vectors need no encoder; leave --encoder out.")
-    # Names, sizes and times of a local encoder's files, so that one trained anew is another; none of a hub id.
-    files = [path for path in sorted(Path(encoder).glob("*")) if path.is_file()]
+    identity = encoder_identity(setup, encoder)
     question = {
-        "encoder": encoder,
-        "files": [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files],
+        "encoder": identity,
         "data": setup.examples.fingerprint,
         "max_length": setup.recipe.max_length,
     }
     path = setup.workspace.path / "embeddings" / f"{content_address(question)}.safetensors"
     if not path.exists():
-        values = _encoded(setup, encoder)
+        loading = {"trust_remote_code": setup.trust_remote_code, "revision": identity.get("model_revision")}
+        values = _encoded(setup, encoder, loading)
         if setup.accelerator.is_main_process:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_tensors(path, {"embeddings": values}, question)
@@ -184,15 +185,29 @@ def encode(setup: Setup, encoder: str) -> np.ndarray:
     return np.asarray(read_tensors(path)[0]["embeddings"].numpy())
 
 
-def _encoded(setup: Setup, encoder: str) -> torch.Tensor:
+def encoder_identity(setup: Setup, encoder: str) -> dict[str, Any]:
+    """What an encoder is, by its content or its revision, wherever it lies.
+
+    Raises:
+        BadInputError: it is no folder and no hub id of a model.
+    """
+    if not is_pretrained(encoder):
+        raise BadInputError(
+            f"There is no encoder {encoder!r}; give a folder written by save_pretrained, or an 'owner/name' of the hub."
+        )
+    return {"model": encoder, **identity_of(encoder, trust_remote_code=setup.trust_remote_code)}
+
+
+def _encoded(setup: Setup, encoder: str, loading: Mapping[str, Any]) -> torch.Tensor:
     encoding: ImageEncoding | TokenEncoding
     if setup.examples.kind == "text":
         kept = str(setup.workspace.path / "tokens")
-        encoding = TokenEncoding(encoder, max_length=setup.recipe.max_length, cache_dir=kept)
+        tokenizer = tokenizer_of(encoder, **loading)
+        encoding = TokenEncoding(tokenizer, max_length=setup.recipe.max_length, cache_dir=kept)
     else:
-        encoding = image_encoding(setup.examples, encoder)
+        encoding = image_encoding(setup.examples, encoder, **loading)
     device = setup.accelerator.device
-    model = build_encoder(encoder).eval().to(device)
+    model = build_encoder(encoder, **loading).eval().to(device)
     store = open_store(setup.examples.train, encoding, device=str(device))
     columns = FullColumns(setup, None)
     with (

@@ -36,7 +36,17 @@ class WorkspaceOption(TypedDict, total=False):
     workspace: Annotated[str | Path, _machine("runs", variable="DATADIET_WORKSPACE")]
 
 
-class MachineOptions(TypedDict, total=False):
+class TrustOption(TypedDict, total=False):
+    """Whose code is run.
+
+    Args:
+        trust_remote_code: Run Python code that comes with a Hugging Face model or encoder.
+    """
+
+    trust_remote_code: Annotated[bool, _machine(False)]
+
+
+class MachineOptions(TrustOption, total=False):
     """What trainings run on.
 
     Args:

@@ -1,19 +1,28 @@
-"""The data of a command, with what is to be known of it, and that of a score table, loaded again as it was."""
+"""The data of a command, and what a score table names: its data, its model, its workspace, as far as it is trusted."""
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from datadiet.data import Examples, load
+from datadiet.engine.options import WorkspaceOption
+from datadiet.engine.training.recipe import Recipe
+from datadiet.engine.workspace import Workspace
 from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.options import options_of
 from datadiet.foundation.progress import ProgressDisplay
+from datadiet.models import identity_of, is_pretrained
 from datadiet.pages.text import printable
 from datadiet.scores import ScoreTable
+
+_WORKSPACE = str(options_of(WorkspaceOption)["workspace"].default)
 
 
 def read_examples(
@@ -72,12 +81,130 @@ def load_again(
         display: as for `read_examples`.
 
     Raises:
-        BadInputError: the data cannot be loaded.
+        BadInputError: the data cannot be loaded, or the table names what is no data or no option of loading.
     """
-    options = {**facts.get("load_options", {}), **(load_options or {})}
+    remembered = facts.get("load_options") or {}
+    known = set(inspect.signature(load).parameters) - {"source"}
+    if not isinstance(remembered, Mapping) or (unknown := sorted(set(remembered) - known)):
+        said = f" ({', '.join(map(repr, unknown))})" if isinstance(remembered, Mapping) else ""
+        raise BadInputError(
+            f"This file says of its data what datadiet.load does not take{said}; it is damaged, or not of datadiet."
+        )
+    options = {**remembered, **(load_options or {})}
     if facts.get("holdout_seed") is not None:
         options.setdefault("holdout_seed", facts["holdout_seed"])
+    for name, place in (("source", facts.get("source")), ("test", remembered.get("test"))):
+        if (source if name == "source" else (load_options or {}).get("test")) is None:
+            _check_named(name, place, needed=name == "source")
     return read_examples(source if source is not None else facts["source"], options, display)
+
+
+def _check_named(option: str, place: Any, *, needed: bool) -> None:
+    """Refuse a place of data, as a file names it, that is anything but a name, a file or a folder; nothing is opened.
+
+    Raises:
+        BadInputError: it is an address of the network, a device, a pipe or a socket, or no text.
+    """
+    if place is None and not needed:
+        return
+    if not isinstance(place, str) or not place:
+        raise BadInputError(f"This file does not say where its data is; give it with {option}='...'.")
+    path = Path(place).expanduser()
+    with suppress(OSError, ValueError):
+        if "://" not in place and (not path.exists() or path.is_file() or path.is_dir()):
+            return
+    raise BadInputError(
+        f"This file says that its data is '{printable(place)}', which is no file and no folder, and is not opened; "
+        f"give the data with {option}='...'."
+    )
+
+
+def recipe_of_table(
+    facts: Mapping[str, Any], model: str | None = None, trust_remote_code: bool = False
+) -> Recipe:
+    """The recipe that a table was made with, when its model is as it was then.
+
+    Code is only run that the user names too, and a model's folder may have moved.
+
+    Args:
+        facts: the table's provenance.
+        model: what the user says of the model: the factory that the table names, or where its folder is now.
+        trust_remote_code: as for `datadiet.engine.setup.prepare`.
+
+    Raises:
+        BadInputError: the table names a factory and the user does not; another model; one that has changed.
+    """
+    recipe = Recipe.from_dict(facts["recipe"])
+    named, was = recipe.model, facts.get("model_identity") or {}
+    if ":" in named and model != named:
+        raise BadInputError(
+            f"This score table was made with the model factory {named!r}, whose code would be run; give "
+            f"model='{named}' as well where that is meant."
+        )
+    if model is not None and model != named:
+        if not (is_pretrained(model) and ("model_files" in was or "model_revision" in was)):
+            raise BadInputError(
+                f"This score table was made with the model {named!r}, not with {model!r}; leave model='...' out."
+            )
+        recipe = recipe.replace(model=model)
+    if "model_files" in was and not Path(recipe.model).is_dir():
+        raise BadInputError(
+            f"There is no model folder {recipe.model!r} any more; give the place where it is now with model='...'."
+        )
+    if was.get("remote_code") and not trust_remote_code:
+        raise BadInputError(
+            f"The model {recipe.model!r} was used with Python code of its own, which is only run with "
+            "trust_remote_code; give that where you trust the code."
+        )
+    if was and was != (now := identity_of(recipe.model, recipe.model_options, trust_remote_code)):
+        what = {"model_files": "files", "model_revision": "revision", "model_code": "code"}
+        other = next((said for key, said in what.items() if was.get(key) != now.get(key)), "trusted code")
+        raise BadInputError(
+            f"The model {recipe.model!r} has changed since this score table was made (its {other}); bring back the "
+            "model as it was, or score the data again."
+        )
+    return recipe
+
+
+def workspace_of_table(facts: Mapping[str, Any], workspace: str | Path | None = None) -> Workspace:
+    """The workspace with the checkpoints of a table: the user's, or the one that the table names, which is only read.
+
+    Args:
+        facts: the table's provenance.
+        workspace: what the user says.
+
+    Raises:
+        BadInputError: there is no such workspace.
+    """
+    where = Path(workspace if workspace is not None else str(facts.get("workspace", "")))
+    if not (where.is_dir() if workspace is not None else (where / "trainings").is_dir()):
+        raise BadInputError(
+            f"There is no workspace {str(where)!r} with the checkpoints of this table; give it with --workspace."
+        )
+    return Workspace(where, read_only=workspace is None)
+
+
+def workspace_to_train_in(
+    facts: Mapping[str, Any], workspace: str | Path | None, *, own: bool, display: ProgressDisplay
+) -> str | Path:
+    """Where the runs of a table go on: the user's workspace, unless the table is this process's own.
+
+    Args:
+        facts: the table's provenance.
+        workspace: what the user says; None for the default.
+        own: whether the table is no file's; the workspace that it names is then used, if it is there.
+        display: where it is said that the table names another one.
+    """
+    there = str(facts.get("workspace") or _WORKSPACE)
+    if workspace is None and own and (Path(there) / "trainings").is_dir():
+        return there
+    chosen = _WORKSPACE if workspace is None else workspace
+    if Path(there).resolve() != Path(chosen).resolve():
+        display.say(
+            f"The table's trainings were made in the workspace '{printable(there)}', which is not used unless "
+            f"--workspace names it; what is missing in '{chosen}' is trained there."
+        )
+    return chosen
 
 
 def data_of_table(

@@ -87,7 +87,7 @@ def describe(setup: Setup, seed: int, ids: np.ndarray | None, record: bool) -> d
         "protocol": PROTOCOL,
         "data": setup.examples.fingerprint,
         "encoding": setup.encoding.describe(),
-        "recipe": recipe,
+        "recipe": recipe | setup.identity,
         **({"task": setup.examples.task} if setup.examples.task != "classification" else {}),
         "total_steps": setup.recipe.total_steps(_size(setup, ids), len(setup.examples.train)),
         "seed": seed,

@@ -34,10 +34,21 @@ from datadiet.engine.training.randomness import derive_seed, local_randomness, s
 from datadiet.engine.training.recipe import Recipe, fast_for, named_recipe
 from datadiet.engine.workspace import Workspace
 from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.names import require_utf8
 from datadiet.foundation.options import with_options
 from datadiet.foundation.progress import ProgressDisplay
-from datadiet.models import DEFAULTS, ModelContext, build_model, check_model, check_vocabulary, is_pretrained
-from datadiet.models.pretrained import image_processing
+from datadiet.models import (
+    DEFAULTS,
+    ModelContext,
+    build_model,
+    check_model,
+    check_size,
+    check_vocabulary,
+    identity_of,
+    is_pretrained,
+)
+from datadiet.models.factories import place_of_factory
+from datadiet.models.pretrained import image_processing, load_tokenizer
 from datadiet.tasks import Task, task_for
 
 Encoding = ImageEncoding | VectorEncoding | NgramEncoding | TokenEncoding
@@ -51,6 +62,7 @@ class Setup:
     """Data, model, recipe and machine, made ready for any number of runs.
 
     Runs predict the whole test part; `tested` (bool, one a test row; None for all) are the rows that accuracies are of.
+    `identity` is what the model is beyond its name: fields that go before the recipe's own in descriptions of runs.
     """
 
     examples: Examples
@@ -66,6 +78,8 @@ class Setup:
     checkpoint_every: float = 30.0
     on_leak: OnLeak = "keep"
     tested: np.ndarray | None = None
+    identity: dict[str, Any] = field(default_factory=dict)
+    trust_remote_code: bool = False
     cut_texts: dict[str, int] = field(default_factory=dict)
     prepared_bytes: list[int] = field(default_factory=list)  # of the models that Accelerate still holds on to
 
@@ -97,11 +111,16 @@ class Setup:
         """The task as scores are taken: without label smoothing, which is for training only."""
         return task_of(self.examples, 0.0)
 
+    @property
+    def model_options(self) -> dict[str, Any]:
+        """What the model is built with: the recipe's options, and of a hub id the commit that was found first."""
+        return {**self.recipe.model_options, **_revision(self.identity)}
+
     def build(self, seed: int) -> nn.Module:
         """A fresh model; its initialisation is a function of the seed, whatever ran before."""
         with local_randomness(self.accelerator.device):
             seed_generators(derive_seed(seed, "initialisation"), self.accelerator.device)
-            return build_model(self.recipe.model, self.context, self.recipe.model_options)
+            return build_model(self.recipe.model, self.context, self.model_options, self.trust_remote_code)
 
     def step_of(self, epoch: float) -> int:
         """The step at the end of an epoch, which may be a fraction."""
@@ -149,8 +168,38 @@ def resolve_recipe(
     return chosen
 
 
-def choose_encoding(recipe: Recipe, examples: Examples, cache: Path | None = None) -> Encoding:
-    """How the model of this recipe wants the data of this kind; token ids of texts are kept in the folder `cache`."""
+def _untrusting(recipe: Recipe, trust_remote_code: bool) -> Recipe:
+    """The recipe without a word on trust, which only who gives the command can say.
+
+    Raises:
+        BadInputError: it asks for trust that was not given.
+    """
+    if not is_pretrained(recipe.model) or "trust_remote_code" not in recipe.model_options:
+        return recipe
+    options = dict(recipe.model_options)
+    if options.pop("trust_remote_code") and not trust_remote_code:
+        raise BadInputError(
+            f"The recipe's options of the model {recipe.model!r} ask for 'trust_remote_code', with which Python code "
+            "that comes with the model is run; give trust_remote_code yourself where you trust it."
+        )
+    return recipe.replace(model_options=options)
+
+
+def _revision(identity: Mapping[str, Any]) -> dict[str, Any]:
+    return {"revision": identity["model_revision"]} if "model_revision" in identity else {}
+
+
+def choose_encoding(
+    recipe: Recipe, examples: Examples, cache: Path | None = None, **loading: Any
+) -> Encoding:
+    """How the model of this recipe wants the data of this kind.
+
+    Args:
+        recipe: resolved.
+        examples: the data.
+        cache: folder where token ids of texts are kept.
+        loading: `trust_remote_code` and `revision` of a pre-trained model.
+    """
     if examples.kind == "vector":
         return VectorEncoding.fit(examples)
     if examples.kind == "text":
@@ -159,20 +208,25 @@ def choose_encoding(recipe: Recipe, examples: Examples, cache: Path | None = Non
         if not (tagged or brought or recipe.model == TRAINS_ITS_TOKENIZER):
             return NgramEncoding(max_tokens=recipe.max_length)
         return TokenEncoding(
-            recipe.model if brought else trained_tokenizer(examples.train),
+            tokenizer_of(recipe.model, **loading) if brought else trained_tokenizer(examples.train),
             max_length=recipe.max_length,
             on_long=recipe.on_long,
             words=tagged,
             cache_dir=None if cache is None else str(cache),
         )
-    return image_encoding(examples, recipe.model if is_pretrained(recipe.model) else None)
+    return image_encoding(examples, recipe.model if is_pretrained(recipe.model) else None, **loading)
 
 
-def image_encoding(examples: Examples, pretrained: str | None) -> ImageEncoding:
+def tokenizer_of(pretrained: str, **loading: Any) -> Any:
+    """What a `TokenEncoding` is given: a folder, or the tokenizer itself where the folder's name does not say all."""
+    return load_tokenizer(pretrained, **loading) if any(loading.values()) else pretrained
+
+
+def image_encoding(examples: Examples, pretrained: str | None, **loading: Any) -> ImageEncoding:
     """Images as they are, or as a model of `transformers` was trained on them."""
     if pretrained is None:
         return ImageEncoding.fit(examples)
-    wanted = image_processing(pretrained)
+    wanted = image_processing(pretrained, **loading)
     return ImageEncoding.fit(examples, size=wanted.get("size")).for_model(wanted)
 
 
@@ -197,12 +251,21 @@ def prepare(
         BadInputError: data, recipe and model do not fit, or the test part is of no use.
     """
     tested = rows_tested(examples, on_leak)
-    resolved = resolve_recipe(recipe, examples, options["overrides"])
+    trust = options["trust_remote_code"]
+    resolved = _untrusting(resolve_recipe(recipe, examples, options["overrides"]), trust)
     if resolved.dynamic is not None:
         sampler_for(resolved, examples.train.ids, 0)  # what it refuses, it refuses before anything is trained
     accelerator = accelerator_for(options["device"])
-    workspace = workspace if isinstance(workspace, Workspace) else Workspace(workspace)
-    encoding = choose_encoding(resolved, examples, workspace.path / "tokens")
+    display = options["display"] or ProgressDisplay(enabled=False)
+    if ":" in resolved.model and (place := place_of_factory(resolved.model)) is not None:
+        display.say(f"The model comes from {place}, which is run.")
+    identity = identity_of(resolved.model, resolved.model_options, trust)
+    loading = {"trust_remote_code": trust, **_revision(identity)}
+    if not isinstance(workspace, Workspace):
+        require_utf8(workspace, "workspace")
+        workspace = Workspace(workspace)
+    cache = None if workspace.read_only else workspace.path / "tokens"
+    encoding = choose_encoding(resolved, examples, cache, **loading)
     if isinstance(encoding, ImageEncoding):
         pad = encoding.height // 8 if resolved.crop_pad is None else resolved.crop_pad
         flip = encoding.channels == 3 if resolved.flip is None else resolved.flip
@@ -229,10 +292,12 @@ def prepare(
         context=_model_context(examples, encoding, train),
         accelerator=accelerator,
         workspace=workspace,
-        display=options["display"] or ProgressDisplay(enabled=False),
+        display=display,
         checkpoint_every=options["checkpoint_every"],
         on_leak=on_leak,
         tested=tested,
+        identity=identity,
+        trust_remote_code=trust,
     )
     _count_cut_texts(setup)
     _try_model(setup)
@@ -259,6 +324,8 @@ def _try_model(setup: Setup) -> None:
 
     One of them is the longest, where lengths differ and are known.
     """
+    with local_randomness(setup.accelerator.device):
+        check_size(setup.recipe.model, setup.context, setup.model_options, setup.trust_remote_code)
     model = setup.build(0).eval()
     if isinstance(setup.encoding, TokenEncoding):
         check_vocabulary(model, setup.encoding.vocabulary_size)
@@ -269,7 +336,7 @@ def _try_model(setup: Setup) -> None:
     try:
         with torch.inference_mode():
             outputs = model(batch.inputs)
-    except (RuntimeError, ValueError, TypeError, IndexError, KeyError) as error:
+    except Exception as error:  # whatever somebody's model does with inputs that it was not made for
         raise BadInputError(
             f"The model {setup.recipe.model!r} cannot take this data (inputs of shape {_shape(batch.inputs)}): "
             f"{' '.join(str(error).split())[:300]}"
@@ -353,17 +420,24 @@ def _fix_precision(setup: Setup) -> Recipe:
     batch_size = min(recipe.batch_size, len(setup.examples.train), 64)
     device = setup.accelerator.device
 
-    def measure() -> list[str]:
+    def measure() -> list[Any]:
         batch: Batch = next(iter(setup.train.epoch(batch_size=batch_size, device=device)))
         return list(fastest_precision(recipe, partial(setup.build, 0), batch, setup.task, device))
 
     question = {
         "choice": "precision",
-        "recipe": [recipe.model, dict(recipe.model_options), recipe.precision, recipe.memory_format],
+        "recipe": [
+            setup.identity.get("model", recipe.model),
+            dict(recipe.model_options),
+            recipe.precision,
+            recipe.memory_format,
+        ],
+        **{name: value for name, value in setup.identity.items() if name != "model"},
         "input_shape": list(setup.context.input_shape),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
-    precision, memory_format = setup.workspace.remember(question, measure)
+    found = measure() if setup.workspace.read_only else setup.workspace.remember(question, measure)
+    precision, memory_format = found
     return recipe.replace(precision=precision, memory_format=memory_format)

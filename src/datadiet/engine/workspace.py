@@ -43,13 +43,16 @@ class Workspace:
 
     Args:
         path: the folder; made when it is not there.
+        read_only: make nothing, and keep nothing in it.
 
     Raises:
         BadInputError: the folder cannot be written to.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path, *, read_only: bool = False) -> None:
+        self.path, self.read_only = Path(path), read_only
+        if read_only:
+            return
         try:
             (self.path / "trainings").mkdir(parents=True, exist_ok=True)
         except OSError as error:

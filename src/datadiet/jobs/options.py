@@ -426,7 +426,19 @@ class PoolOptions(SeedsOption, SeedOption, OutOption, LoadOption, TrainingOption
 Method = Literal["combination", "late_el2n", "aum", "aum_threshold", "probability", "forgetting", "cleanlab"]
 
 
-class SuspectsOptions(SourceOption, SeedOption, WorkspaceOption, MachineOptions, DisplayOption, total=False):
+class ModelOption(TypedDict, total=False):
+    """What is said of the model that a score table names.
+
+    Args:
+        model: The model factory that the table names, whose code is then run; or where its model folder is now.
+    """
+
+    model: str | None
+
+
+class SuspectsOptions(
+    SourceOption, SeedOption, ModelOption, WorkspaceOption, MachineOptions, DisplayOption, total=False
+):
     """Options of `datadiet.find_suspects`.
 
     Args:
@@ -440,7 +452,9 @@ class SuspectsOptions(SourceOption, SeedOption, WorkspaceOption, MachineOptions,
     second_pass: Annotated[bool, Option(True)]
 
 
-class VerifyOptions(SourceOption, SeedOption, WorkspaceOption, MachineOptions, DisplayOption, total=False):
+class VerifyOptions(
+    SourceOption, SeedOption, ModelOption, WorkspaceOption, MachineOptions, DisplayOption, total=False
+):
     """Options of `datadiet.verify`.
 
     Args:
@@ -464,7 +478,7 @@ class ReviewOptions(SourceOption, DisplayOption, total=False):
     out: str | Path | None
 
 
-class ExportOptions(LoadOption, WorkspaceOption, DisplayOption, total=False):
+class ExportOptions(LoadOption, ModelOption, WorkspaceOption, DisplayOption, total=False):
     """Options of `datadiet.export`.
 
     Args:

@@ -90,7 +90,7 @@ def example_view(
     if examples.kind == "image":
         encoded = one_array(rows_at(part.dataset, columns, [position]), columns[0]).to_pylist()[0]
         return ExampleView(identity, label, value, image=_png(encoded, examples.pixel_range))
-    content = part.dataset[position]
+    content = rows_at(part.dataset, columns, [position]).to_pylist()[0]
     if examples.kind == "text":
         return ExampleView(identity, label, value, text=" / ".join(_text(content[c]) for c in columns))
     numbers = [np.ravel(content[c]) for c in columns]

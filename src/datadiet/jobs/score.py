@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from typing_extensions import Unpack
 
-from datadiet.engine.embedding import embeddings_of
+from datadiet.engine.embedding import embeddings_of, encoder_identity
 from datadiet.engine.options import TrainingOptions
 from datadiet.engine.points import (
     Points,
@@ -297,6 +297,8 @@ def _provenance(
             entry["taken"] = "training pass"
         if card(name).needs == "embeddings":
             entry["embeddings"] = encoder or "input of the last linear layer"
+            if encoder:
+                entry["encoder_identity"] = encoder_identity(setup, encoder)
         if name == "grand":
             entry["parameters"] = grand_parameters
         scores[column] = entry
@@ -307,6 +309,7 @@ def _provenance(
         "holdout_seed": setup.examples.holdout_seed,
         "left_out": list(setup.examples.left_out),
         "recipe": setup.recipe.to_dict(),
+        **({"model_identity": setup.identity} if setup.identity else {}),
         "encoding": setup.encoding.describe(),
         **({"texts_cut": setup.cut_texts} if setup.cut_texts else {}),
         "seeds": seeds,

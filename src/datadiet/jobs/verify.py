@@ -13,10 +13,9 @@ from typing_extensions import Unpack
 
 from datadiet.engine.options import TrainingOptions
 from datadiet.engine.points import OUTPUT_COLUMNS, compute_grand, compute_outputs, load_weights
-from datadiet.engine.reloading import load_again
+from datadiet.engine.reloading import load_again, recipe_of_table, workspace_of_table
 from datadiet.engine.runs import Run, describe
 from datadiet.engine.setup import Setup, prepare
-from datadiet.engine.training.recipe import Recipe
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import picked, with_options
 from datadiet.jobs.options import VerifyOptions
@@ -79,16 +78,13 @@ def verify(table: str | Path | ScoreTable, **options: Unpack[VerifyOptions]) -> 
         raise BadInputError(
             "This score table has no score that was taken in evaluation mode; nothing to verify."
         )
+    recipe = recipe_of_table(facts, options["model"], options["trust_remote_code"])
+    workspace = workspace_of_table(facts, options["workspace"])
     examples = load_again(facts, options["source"], options["load_options"], options["display"])
     table.check_data(examples.fingerprint)
-    options["workspace"] = where = Path(options["workspace"] or facts["workspace"])
-    if not where.is_dir():
-        raise BadInputError(
-            f"There is no workspace {str(where)!r} with the checkpoints of this table; give it with --workspace."
-        )
     generator, size = np.random.default_rng(options["seed"]), min(options["sample"], len(table))
-    recipe = Recipe.from_dict(facts["recipe"])
-    with closing(prepare(examples, recipe, **picked(TrainingOptions, options))) as setup:
+    training = picked(TrainingOptions, options) | {"workspace": workspace}
+    with closing(prepare(examples, recipe, **training)) as setup:
         ids = np.sort(generator.choice(table.ids, size, replace=False))
         worst = _worst_differences(setup, table, checkable, facts["seeds"], ids)
     bad = {name: value for name, value in worst.items() if not value <= TOLERANCE}

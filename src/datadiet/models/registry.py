@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+import torch
 from torch import nn
 
-from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.errors import BadInputError, DataDietError
 from datadiet.foundation.registry import Registry
 from datadiet.models.context import ONE_ROW_TASKS, ModelContext
+from datadiet.models.factories import import_factory
 
 Factory = Callable[..., nn.Module]
 
@@ -61,7 +63,7 @@ def model(
 
 def is_pretrained(name: str) -> bool:
     """Whether a model's name means a Hugging Face folder or hub id, not a built-in or a factory."""
-    return name not in MODELS and ":" not in name and (Path(name).is_dir() or "/" in name)
+    return name not in MODELS and ":" not in name and ("/" in name or Path(name).is_dir())
 
 
 def check_model(name: str, kind: str, task: str = "classification") -> None:
@@ -88,13 +90,19 @@ def check_model(name: str, kind: str, task: str = "classification") -> None:
         )
 
 
-def build_model(name: str, context: ModelContext, options: Mapping[str, Any] | None = None) -> nn.Module:
+def build_model(
+    name: str,
+    context: ModelContext,
+    options: Mapping[str, Any] | None = None,
+    trust_remote_code: bool = False,
+) -> nn.Module:
     """The module of that name, freshly initialised from torch's current random state.
 
     Args:
         name: a built-in name, "package.module:factory", or a Hugging Face folder or id.
         context: what is known of the data.
         options: keyword arguments for the factory.
+        trust_remote_code: whether Python code that comes with a Hugging Face model may be run.
 
     Raises:
         BadInputError: the name is unknown, the model takes another kind of data, the factory cannot be
@@ -105,29 +113,66 @@ def build_model(name: str, context: ModelContext, options: Mapping[str, Any] | N
     if is_pretrained(name):
         from datadiet.models.pretrained import build_pretrained
 
-        return build_pretrained(name, context, **options)
-    factory = _import_factory(name) if ":" in name else MODELS[name].factory
+        return build_pretrained(name, context, trust_remote_code, **options)
+    factory = import_factory(name) if ":" in name else MODELS[name].factory
     try:
         built = factory(context, **options)
+    except DataDietError:
+        raise
     except TypeError as error:
         raise BadInputError(
-            f"The model {name!r} could not be built: {error}. A factory is called as "
-            "factory(context, **model_options), see datadiet.models.ModelContext."
+            f"The model {name!r} could not be built: {_line(error)}. A factory is called as "
+            "factory(context, **options), see datadiet.models.ModelContext."
+        ) from error
+    except Exception as error:  # whatever a factory makes of its options
+        told = f" with the options {options}" if options else ""
+        raise BadInputError(
+            f"The model {name!r} could not be built{told}: {type(error).__name__}: {_line(error)}; change them or the "
+            "factory."
         ) from error
     if not isinstance(built, nn.Module):
         raise BadInputError(f"The factory {name!r} returned {type(built).__name__}, not a torch.nn.Module.")
     return built
 
 
-def _import_factory(name: str) -> Factory:
-    module_name, _, attribute = name.partition(":")
-    try:
-        factory = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+def check_size(
+    name: str,
+    context: ModelContext,
+    options: Mapping[str, Any] | None = None,
+    trust_remote_code: bool = False,
+) -> None:
+    """Refuse a model that is larger than memory, before any of it is allocated.
+
+    Asked of pre-trained ones, and of built-in ones with options; factories of one's own do what they do.
+
+    Args:
+        name: as for `build_model`.
+        context: as for `build_model`.
+        options: as for `build_model`.
+        trust_remote_code: as for `build_model`.
+
+    Raises:
+        BadInputError: its parameters do not fit into the memory that is free, or it cannot be built.
+    """
+    if is_pretrained(name):
+        from datadiet.models.pretrained import empty_pretrained
+
+        refuse_larger_than_memory(name, empty_pretrained(name, trust_remote_code, options))
+    elif options and name in MODELS and MODELS[name].factory.__module__.startswith("datadiet."):
+        with torch.device("meta"):
+            refuse_larger_than_memory(name, build_model(name, context, options))
+
+
+def refuse_larger_than_memory(name: str, model: nn.Module) -> None:
+    """Raise `BadInputError` where parameters and their gradients would take more memory than is free."""
+    wanted = 2 * sum(p.numel() * p.element_size() for p in model.parameters())
+    free = psutil.virtual_memory().available
+    if wanted > free:
         raise BadInputError(
-            f"The model factory {name!r} cannot be imported: {error}. Give it as 'package.module:factory', "
-            "importable from the current folder or the environment."
-        ) from error
-    if not callable(factory):
-        raise BadInputError(f"The model factory {name!r} is not callable.")
-    return factory  # type: ignore[no-any-return]
+            f"The model {name!r} with its options takes {wanted / 1e9:,.0f} GB of memory, and "
+            f"{free / 1e9:,.1f} GB are free; make it smaller."
+        )
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")[:300]

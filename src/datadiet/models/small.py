@@ -11,7 +11,7 @@ from torch import nn
 
 from datadiet.foundation.errors import BadInputError
 from datadiet.models.context import ONE_ROW_TASKS, WORD_TASKS, ModelContext
-from datadiet.models.pretrained import IntentSlotModel, LogitsOf, import_transformers
+from datadiet.models.pretrained import IntentSlotModel, LogitsOf, check_depth, import_transformers
 from datadiet.models.registry import model
 
 
@@ -194,6 +194,7 @@ def tiny_bert(
         3
     """
     transformers = import_transformers()
+    check_depth("layers", layers)
     if context.vocabulary < 1:
         raise BadInputError(
             "tiny-bert needs to know the size of the vocabulary: set ModelContext.vocabulary."

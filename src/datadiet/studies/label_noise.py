@@ -214,7 +214,9 @@ def _pictures(context: StudyContext, shown: Gallery) -> Figure:
                 panel.set_frame_on(False)
                 shown_here = side[place].image if place < len(side) else None
                 if shown_here is not None:
-                    panel.imshow(np.asarray(Image.open(io.BytesIO(shown_here)).convert("RGB")))
+                    panel.imshow(
+                        np.asarray(Image.open(io.BytesIO(shown_here), formats=("PNG",)).convert("RGB"))
+                    )
     at = f"EL2N at epoch {context.score_epoch:g}"
     axes[-1][0].set_xlabel("least difficult", color=LIGHT.muted, fontsize=9)
     axes[-1][-1].set_xlabel("most difficult", color=LIGHT.muted, fontsize=9)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +34,19 @@ Encoded = dict[str, Any] | None  # {"bytes": bytes | None, "path": str | None}, 
 # Below this many bytes an image, Python's own work outweighs decoding, and threads get in each other's way.
 _THREADS_PAY_BYTES = 8192
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
+Image.init()
+#: All that the installed Pillow can open, but documents (some start other programs), icons, designs, films, raw floats.
+IMAGE_FORMATS = tuple(
+    name
+    for name in (
+        *("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM"),
+        *("JPEG2000", "AVIF", "HEIF", "QOI", "TGA", "PCX"),
+    )
+    if name in Image.OPEN
+)
+MAX_PIXELS = 89_478_485  # of one image: a quarter of a gigabyte of three bytes each, as Pillow's own limit
+# Larger images are refused here, with their size; Pillow's warning would stand beside that.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 # Telling Pillow the format saves it from asking every plugin in turn: twice as fast on small images.
 _MAGIC = ((b"\x89PNG", "PNG"), (b"\xff\xd8\xff", "JPEG"), (b"RIFF", "WEBP"), (b"GIF8", "GIF"), (b"BM", "BMP"))
 _PNG_DEPTH = 24  # the byte of its header that says how many bits a channel has
@@ -55,7 +70,10 @@ def content_of(encoded: Encoded) -> bytes:
         return bytes(encoded["bytes"])
     if not encoded.get("path"):
         raise ValueError("there is no image")
-    return Path(encoded["path"]).read_bytes()
+    path = Path(encoded["path"])
+    if path.exists() and not path.is_file():  # a device or a pipe would be read without an end
+        raise ValueError("it is no file")
+    return path.read_bytes()
 
 
 def file_of(encoded: Encoded) -> str:
@@ -69,16 +87,43 @@ def file_of(encoded: Encoded) -> str:
 
 
 def open_image(content: bytes) -> Image.Image:
-    """A lazily decoded image, turned as its EXIF data says."""
+    """A lazily decoded image, turned as its EXIF data says.
+
+    Raises:
+        ValueError: it has too many pixels, which are not decoded.
+    """
     known = next((name for magic, name in _MAGIC if content.startswith(magic)), None)
-    formats = (known,) if known else None
-    image: Image.Image = Image.open(io.BytesIO(content), formats=formats)
+    image = opened(content, (known,) if known else IMAGE_FORMATS)
     low = None
     if known is None or (known == "PNG" and content[_PNG_DEPTH] == 16):
-        low = low_bytes(image, lambda: Image.open(io.BytesIO(content), formats=formats))
+        low = low_bytes(image, lambda: opened(content, (known,) if known else IMAGE_FORMATS))
     if "exif" in image.info:
         image, low = ImageOps.exif_transpose(image), low and ImageOps.exif_transpose(low)
     return image if low is None else with_low_bytes(image, low)
+
+
+def opened(source: bytes | Path, formats: tuple[str, ...] = IMAGE_FORMATS) -> Image.Image:
+    """An image of these formats whose header alone is read.
+
+    Raises:
+        ValueError: it has more than `MAX_PIXELS`.
+        OSError: it is no image of these formats.
+    """
+    try:
+        image: Image.Image = Image.open(
+            io.BytesIO(source) if isinstance(source, bytes) else source, formats=formats
+        )
+    except Image.DecompressionBombError as error:  # twice as many
+        count = re.search(r"\d+", str(error))
+        raise _too_large(f"{int(count[0]):,}" if count else f"more than {2 * MAX_PIXELS:,}") from error
+    if image.width * image.height > MAX_PIXELS:
+        image.close()
+        raise _too_large(f"{image.width:,} x {image.height:,}")
+    return image
+
+
+def _too_large(size: str) -> ValueError:
+    return ValueError(f"it has {size} pixels, and at most {MAX_PIXELS:,} are decoded; make it smaller")
 
 
 def to_array(

@@ -17,6 +17,7 @@ from datasets import Dataset
 from PIL import Image
 
 from datadiet.data import arrow
+from datadiet.data.columns.images import IMAGE_FORMATS
 from datadiet.data.examples import TAG_TASKS, TASKS, Kind, Task
 from datadiet.foundation.errors import BadInputError
 
@@ -55,11 +56,9 @@ _VECTOR_NAMES = _groups("features vector embedding embeddings x inputs input")
 _ROW_NUMBER_NAMES = frozenset(
     ["unnamed: 0", "__index_level_0__", "", *_words("id ids idx index row row_id example_id uid uuid")]
 )
-# All that the installed Pillow can open, but documents, icons, sources of designs, films and raw floats.
-_IMAGE_FORMATS = frozenset(_words("PNG JPEG WEBP BMP DIB GIF TIFF PPM JPEG2000 AVIF HEIF QOI TGA PCX"))
 _NO_IMAGES = frozenset([".pfm", ".avifs", ".icb", ".vda", ".vst"])
 IMAGE_SUFFIXES = (
-    frozenset(suffix for suffix, form in Image.registered_extensions().items() if form in _IMAGE_FORMATS)
+    frozenset(suffix for suffix, form in Image.registered_extensions().items() if form in IMAGE_FORMATS)
     - _NO_IMAGES
 )
 _TAG_NAMES = _groups(

@@ -270,7 +270,10 @@ def _begun_words(word_ids: list[int | None]) -> npt.NDArray[np.int32]:
 def _loaded_from(path: str) -> Any:
     transformers = import_transformers()
     try:
-        return transformers.AutoTokenizer.from_pretrained(path)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
+            raise ValueError("what can be made of it knows no words")
+        return tokenizer
     # The hub's client raises its own, HTTP's and the operating system's errors, by version.
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]

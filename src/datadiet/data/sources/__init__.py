@@ -24,6 +24,7 @@ from datadiet.data.sources.scan import counted, is_archive, is_arrow, listed, sh
 from datadiet.data.sources.shards import is_shard, read_shards
 from datadiet.data.sources.tables import Reading, read_tables, table_format, with_written
 from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.names import require_utf8
 
 BUILT_IN = ("digits",)
 _AS_FOUND = Reading()
@@ -103,6 +104,7 @@ def open_source(source: Any, reading: Reading = _AS_FOUND) -> Source:
 def _open_name(source: str | Path, reading: Reading) -> Source:
     if source == "digits":
         return _digits()
+    require_utf8(source, "source")
     path = Path(source).expanduser()
     try:
         is_file, is_folder = path.is_file(), path.is_dir()

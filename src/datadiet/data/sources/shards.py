@@ -19,6 +19,7 @@ import pyarrow as pa
 from datadiet.data.arrow import dataset_of
 from datadiet.data.columns.roles import IMAGE_SUFFIXES
 from datadiet.data.sources.tables import too_large
+from datadiet.foundation.atomic import checksum
 from datadiet.foundation.errors import BadInputError
 
 _SUFFIXES = (".tar", ".tar.gz", ".tgz")
@@ -58,8 +59,8 @@ def read_shards(paths: Sequence[Path], *, notes: list[str] | None = None) -> dat
     """
     unused: Counter[str] = Counter()
     if too_large(paths):
-        # The sizes and times name the cache: changed shards are read again.
-        known = tuple((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths)
+        # The contents name the cache: changed shards are read again.
+        known = tuple((str(path), checksum(path)) for path in paths)
         features = _features(_table(list(islice(_samples(paths, unused), 1000)), paths))
         given = {"known": known, "columns": {name: str(feature) for name, feature in features.items()}}
         try:
@@ -90,7 +91,7 @@ def read_abouts(contents: Sequence[bytes], path: Path) -> Any:
 
 def _known_rows(known: Sequence[Sequence[Any]], columns: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     numbered = "int" in columns.get("label", "")
-    for row in _samples([Path(path) for path, _, _ in known], Counter()):
+    for row in _samples([Path(path) for path, _ in known], Counter()):
         label = row.get("label")
         if isinstance(label, _Class):
             if numbered and not label.is_number:

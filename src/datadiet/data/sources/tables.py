@@ -34,7 +34,7 @@ from datadiet.data.sources.delimited import (
     read_texts,
 )
 from datadiet.data.sources.json_rows import json_tables
-from datadiet.foundation.atomic import atomic_path
+from datadiet.foundation.atomic import atomic_path, checksum
 from datadiet.foundation.errors import BadInputError
 
 Types = Mapping[str, Any]
@@ -238,7 +238,7 @@ def _mapped_from(
             writer = pa.ipc.new_stream(target, joined)
         writer.close()
 
-    known = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    known = [(str(path.resolve()), checksum(path)) for path in paths]
     as_text = (
         reading.like is not None and label in reading.like.names and is_text(reading.like.field(label).type)
     )

@@ -68,6 +68,8 @@ class Recipe:
         bucket_by_length: put texts of similar length into one batch, so that less of it is padding.
         dynamic: selector that chooses anew while training, such as "infobatch"; None to train on everything.
         dynamic_options: its options, and those of its schedule: `warmup`, `every`, `full_tail`.
+        model_version: a name of your own for what a factory's code does not say, such as weights that it reads from
+            disk; another one makes other runs.
 
     Example:
         >>> named_recipe("paper").lr
@@ -109,6 +111,7 @@ class Recipe:
     on_long: Literal["cut", "error"] = _later("cut")
     dynamic: Annotated[str | None, NO_FLAG] = _later(None)
     dynamic_options: Annotated[Mapping[str, Any], NO_FLAG] = field(default_factory=dict, metadata=_LATER)
+    model_version: str | None = _later(None)
 
     def __post_init__(self) -> None:
         for key, option in options_of(Recipe).items():

@@ -149,7 +149,11 @@ def export(source: Any, to: str | Path, **options: Unpack[ExportOptions]) -> Exp
                 options["shard_size"],
                 options["keep_formulas"],
                 scores,
-                {**(options["machine"] or {}), "workspace": options["workspace"]},
+                {
+                    **(options["machine"] or {}),
+                    **{name: options[name] for name in ("workspace", "model")},
+                    "display": display,
+                },
             )
             result = _written(job, card.write)
         sizes = {

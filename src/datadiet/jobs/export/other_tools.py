@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,10 +13,11 @@ import torch
 
 from datadiet.data import Batch, Examples
 from datadiet.data.arrow import chunks_of, one_array
+from datadiet.data.columns.images import opened
 from datadiet.engine.points import load_weights
+from datadiet.engine.reloading import recipe_of_table, workspace_of_table
 from datadiet.engine.setup import prepare
 from datadiet.engine.training.evaluation import evaluate
-from datadiet.engine.training.recipe import Recipe
 from datadiet.foundation.errors import BadInputError
 from datadiet.jobs.export.csv_records import CsvWriter
 from datadiet.jobs.export.formats import Job, WriteResult, export_format
@@ -156,9 +156,7 @@ def write_fiftyone(job: Job) -> WriteResult:
 
 def _header_facts(path: Path, content: bytes | None) -> list[str | int]:
     """Bytes, MIME type, width, height and channels, from the image's header alone."""
-    from PIL import Image
-
-    with Image.open(io.BytesIO(content) if content is not None else path) as image:
+    with opened(content if content is not None else path) as image:
         size = len(content) if content is not None else path.stat().st_size
         suffix = path.suffix.lower()[1:]
         return [size, f"image/{_MIME.get(suffix, suffix)}", image.width, image.height, len(image.getbands())]
@@ -195,6 +193,7 @@ def mean_probabilities(
     table: str | Path | ScoreTable,
     *,
     workspace: str | Path | None = None,
+    model: str | None = None,
     advance: Any = None,
     **machine: Any,
 ) -> np.ndarray:
@@ -207,6 +206,7 @@ def mean_probabilities(
         examples: the data, with one class an example.
         table: a score table or its file.
         workspace: where the checkpoints are; None for the workspace that the table names.
+        model: as for `datadiet.engine.reloading.recipe_of_table`.
         advance: called with the number of examples after each batch.
         machine: further arguments of `datadiet.engine.setup.prepare`.
 
@@ -229,11 +229,8 @@ def mean_probabilities(
             "This score table has no score that was taken in evaluation mode, so no checkpoints."
         )
     table.check_data(examples.fingerprint)
-    where = Path(workspace if workspace is not None else facts["workspace"])
-    if not where.is_dir():
-        raise BadInputError(
-            f"There is no workspace {str(where)!r} with the checkpoints of this table; give it with --workspace."
-        )
+    where = workspace_of_table(facts, workspace)
+    recipe = recipe_of_table(facts, model, machine.get("trust_remote_code", False))
     ids = examples.train.ids
     total, of_seed = np.zeros((2, len(ids), examples.num_classes), dtype=np.float64)
 
@@ -243,12 +240,12 @@ def mean_probabilities(
         if advance is not None:
             advance(len(batch))
 
-    setup = prepare(examples, Recipe.from_dict(facts["recipe"]), workspace=where, **machine)
+    setup = prepare(examples, recipe, workspace=where, **machine)
     try:
         for seed in facts["seeds"]:
-            model, _ = load_weights(setup, run_of(setup, facts, seed, [max(steps)]), max(steps))
+            trained, _ = load_weights(setup, run_of(setup, facts, seed, [max(steps)]), max(steps))
             of_seed[:] = 0
-            evaluate(model, setup.train, setup.recipe, setup.accelerator, visit)
+            evaluate(trained, setup.train, setup.recipe, setup.accelerator, visit)
             total += of_seed
     finally:
         setup.close()

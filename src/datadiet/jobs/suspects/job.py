@@ -15,9 +15,8 @@ from typing_extensions import Unpack
 from datadiet.data.examples import require_classification
 from datadiet.data.leaks import conflicts
 from datadiet.engine.options import TrainingOptions
-from datadiet.engine.reloading import data_of_table
+from datadiet.engine.reloading import data_of_table, recipe_of_table, workspace_to_train_in
 from datadiet.engine.setup import Setup, prepare
-from datadiet.engine.training.recipe import Recipe
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import picked, with_options
 from datadiet.foundation.progress import ProgressDisplay
@@ -73,7 +72,8 @@ def find_suspects(scores: str | Path | ScoreTable, **options: Unpack[SuspectsOpt
     labels can be right. How probable each is wrong is what `one_truth` makes of the method's probabilities.
 
     Args:
-        scores: a score table or its file.
+        scores: a score table or its file. The runs of a table that this process holds go on in the workspace that it
+            names, if that is there; those of a file in `workspace`.
 
     Returns:
         `Suspects`, one row an example of the training part.
@@ -93,6 +93,7 @@ def find_suspects(scores: str | Path | ScoreTable, **options: Unpack[SuspectsOpt
             raise BadInputError("This score table names no recipe to train folds with; score the data first.")
         display.say("The table names no runs: suspects come from its columns alone, without proposals.")
         return _from_columns(table, method, seed)
+    recipe = recipe_of_table(facts, options["model"], options["trust_remote_code"])
     examples = data_of_table(table, options["source"], options["load_options"], display)
     require_classification(
         examples, "Finding suspects", "look at its hardest examples instead, in the report of `datadiet run`"
@@ -101,8 +102,8 @@ def find_suspects(scores: str | Path | ScoreTable, **options: Unpack[SuspectsOpt
         raise BadInputError(
             f"folds is {folds}; it must be from 2 to the {len(examples.train)} examples there are."
         )
-    options["workspace"] = options["workspace"] or facts.get("workspace", "runs")
-    recipe = Recipe.from_dict(facts["recipe"])
+    own = isinstance(scores, ScoreTable)
+    options["workspace"] = workspace_to_train_in(facts, options["workspace"], own=own, display=display)
     with closing(prepare(examples, recipe, **picked(TrainingOptions, options))) as setup:
         return _from_runs(setup, table, method, folds, options["second_pass"], seed)
 

@@ -209,7 +209,8 @@ def try_windows(
     optuna = import_optuna()
     score, keep, rule, tune_end = options["score"], options["keep"], options["rule"], options["tune_end"]
     question = {
-        "study": rule, "data": setup.examples.fingerprint, "recipe": setup.recipe.to_dict(), "score": score,
+        "study": rule, "data": setup.examples.fingerprint, "recipe": setup.recipe.to_dict() | setup.identity,
+        "score": score,
         "weights": table.provenance.get("scores", {}).get(score, {}).get("weights"), "keep": keep,
         "tune_end": tune_end, "trial_seeds": options["trial_seeds"], "seed": options["seed"],
         **({"ranges": [asdict(found) for found in ranges]} if ranges else {}),
