@@ -16,6 +16,7 @@ from datadiet.engine.setup import Setup, prepare
 from datadiet.engine.training.loop import TrainingLoop
 from datadiet.engine.workspace import Workspace
 from datadiet.foundation import atomic
+from tiny_models import small_recipe
 
 FILES = (
     "description.json",
@@ -55,14 +56,15 @@ def cut(path: Path) -> None:
 
 
 def swap(path: Path) -> None:
-    other = path.with_name(next(p.name for p in sorted(path.parent.iterdir()) if p.is_file() and p != path))
+    beside = [other for other in sorted(path.parent.iterdir()) if other.is_file() and other != path]
+    other = beside[0] if beside else path.parent.parent / "test.safetensors"
     atomic.exchange(path, other)
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, vectors, tiny_recipe) -> tuple[Path, dict[str, bytes]]:
+def finished(tmp_path_factory, vectors) -> tuple[Path, dict[str, bytes]]:
     path = tmp_path_factory.mktemp("finished")
-    return path, answers(prepare(vectors, tiny_recipe, workspace=path, device="cpu"))
+    return path, answers(prepare(vectors, small_recipe(), workspace=path, device="cpu"))
 
 
 @pytest.fixture
@@ -83,7 +85,7 @@ def test_a_copied_workspace_is_only_read(copied, finished, monkeypatch) -> None:
 @pytest.mark.parametrize("damage", [flip, cut, Path.unlink, swap])
 @pytest.mark.parametrize("name", FILES)
 def test_a_damaged_file_changes_no_number(
-    copied, finished, capsys, name: str, damage: Callable[[Path], None]
+    copied, finished, name: str, damage: Callable[[Path], None]
 ) -> None:
     folder = folder_of(copied)
     damage(folder / name)

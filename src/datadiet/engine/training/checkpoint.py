@@ -26,7 +26,8 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mappin
 def tensor_bytes(tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> bytes:
     """Tensors and JSON-able facts as the bytes of a safetensors file."""
     contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    return save(contiguous, metadata={"facts": json.dumps(facts, sort_keys=True)})
+    data: bytes = save(contiguous, metadata={"facts": json.dumps(facts, sort_keys=True)})
+    return data
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
