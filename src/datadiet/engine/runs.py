@@ -571,7 +571,7 @@ def _check_parent(setup: Setup, parent: Run, step: int, ids: np.ndarray | None) 
             )
     if not 0 <= step <= parent.total_steps:
         raise BadInputError(f"step is {step}; the parent has steps 0 to {parent.total_steps}.")
-    if not parent.folder.holds(parent.folder.weights_path(step)):
+    if not parent.folder.listed(parent.folder.weights_path(step)):
         raise BadInputError(
             f"The parent keeps no weights at step {step}: train it with weights_at=[{step}, ...]."
         )
