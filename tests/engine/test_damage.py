@@ -82,6 +82,7 @@ def test_a_copied_workspace_is_only_read(copied, finished, monkeypatch) -> None:
     assert answers(copied) == finished[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [flip, cut, Path.unlink, swap])
 @pytest.mark.parametrize("name", FILES)
 def test_a_damaged_file_changes_no_number(
@@ -94,7 +95,7 @@ def test_a_damaged_file_changes_no_number(
     assert not (folder / "catch-up").exists()
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_a_workspace_copied_by_halves_gives_the_same_numbers(copied, finished, seed: int) -> None:
     chosen = random.Random(seed)
     for path in sorted(folder_of(copied).rglob("*")):
@@ -138,6 +139,7 @@ class Killed(BaseException):
     """The process is gone."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nth", [2, 5, 7, 9, 11, 14, 17, 20, 24, 28])
 @pytest.mark.parametrize("standing", ["new", "damaged"])
 def test_a_training_that_is_killed_at_any_change_on_disk_goes_on(
