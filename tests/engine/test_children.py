@@ -116,5 +116,5 @@ def test_weights_that_are_not_those_that_were_kept_are_found_out(tiny) -> None:
     state, facts = parent.weights(0)
     state["head.bias"] += 1e-3
     write_tensors(parent.folder.weights_path(0), state, facts)
-    with pytest.raises(dd.RunFailedError, match="does not hold the weights of step 0"):
+    with pytest.raises(dd.RunFailedError, match="not as it was written"):
         train_child(tiny, parent, 0, 0)

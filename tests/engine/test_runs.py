@@ -133,14 +133,14 @@ def test_a_checkpoint_with_other_weights_is_found_out(tiny) -> None:
     state, facts = run.weights(8)
     state["head.bias"] += 1e-3
     write_tensors(run.folder.weights_path(8), state, facts)
-    with pytest.raises(dd.RunFailedError, match="does not hold the weights of step 8"):
+    with pytest.raises(dd.RunFailedError, match="not as it was written"):
         load_weights(tiny, run, 8)
 
 
 def test_a_checkpoint_of_another_step_is_found_out(tiny) -> None:
     run = train_run(tiny, 0, weights_at=[8, 16])
     run.folder.weights_path(16).replace(run.folder.weights_path(8))
-    with pytest.raises(dd.RunFailedError, match="step 8"):
+    with pytest.raises(dd.RunFailedError, match="not as it was written"):
         load_weights(tiny, run, 8)
 
 

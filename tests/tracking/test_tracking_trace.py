@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,6 @@ from datadiet.scores import register_score
 from datadiet.scores import training_dynamics as dynamics
 from datadiet.scores.registry import SCORES
 from datadiet.tracking import Trace, scores_from_trace
-from datadiet.tracking import trace as trace_room
 
 IDS = np.array([3, 2049, 2**31 + 5, 2**40], np.int64)
 
@@ -78,11 +78,10 @@ def test_an_interrupted_append_leaves_nothing_half_written(
     trace = Trace(IDS, tmp_path)
     trace.append(1, {"loss": np.zeros(4)})
 
-    def interrupted(tensors: object, path: Path) -> None:
-        Path(path).write_bytes(b"half")
+    def interrupted(number: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(trace_room, "save_file", interrupted)
+    monkeypatch.setattr(os, "fsync", interrupted)
     for epoch in (1, 2):
         with pytest.raises(KeyboardInterrupt):
             trace.append(epoch, {"loss": np.ones(4)})

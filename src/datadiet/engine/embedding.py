@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from datadiet.data import Batch, ImageEncoding, TokenEncoding, open_store
 from datadiet.engine.points import FullColumns, HeadInputs, remembered
 from datadiet.engine.runs import Run
 from datadiet.engine.setup import Setup, image_encoding, tokenizer_of
-from datadiet.engine.training.checkpoint import read_tensors, write_tensors
+from datadiet.engine.training.checkpoint import read_tensors, weights_hash, write_tensors
 from datadiet.engine.training.evaluation import evaluate
 from datadiet.engine.workspace import content_address
 from datadiet.foundation.errors import BadInputError, RunFailedError
@@ -175,14 +176,31 @@ def encode(setup: Setup, encoder: str) -> np.ndarray:
         "max_length": setup.recipe.max_length,
     }
     path = setup.workspace.path / "embeddings" / f"{content_address(question)}.safetensors"
-    if not path.exists():
+    known = _read_encoded(path, question)
+    setup.accelerator.wait_for_everyone()
+    if known is None:
+        if path.exists() and setup.accelerator.is_main_process:
+            setup.display.say(f"'{path}' is not as it was written; it is made again.")
         loading = {"trust_remote_code": setup.trust_remote_code, "revision": identity.get("model_revision")}
-        values = _encoded(setup, encoder, loading)
+        known = _encoded(setup, encoder, loading)
         if setup.accelerator.is_main_process:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_tensors(path, {"embeddings": values}, question)
+            write_tensors(
+                path, {"embeddings": known}, {"question": question, "hash": weights_hash({"": known})}
+            )
         setup.accelerator.wait_for_everyone()
-    return np.asarray(read_tensors(path)[0]["embeddings"].numpy())
+    return np.asarray(known.numpy())
+
+
+def _read_encoded(path: Path, question: dict[str, Any]) -> torch.Tensor | None:
+    """What was written for a question; None where that is not there as it was written."""
+    try:
+        tensors, facts = read_tensors(path)
+    except (FileNotFoundError, RunFailedError):
+        return None
+    values = tensors.get("embeddings")
+    if values is None or facts.get("question") != json.loads(json.dumps(question)):
+        return None
+    return values if facts.get("hash") == weights_hash({"": values}) else None
 
 
 def encoder_identity(setup: Setup, encoder: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from torch import nn
 from datadiet.data import Batch
 from datadiet.engine.runs import Run
 from datadiet.engine.setup import Setup
-from datadiet.engine.training.checkpoint import read_tensors, write_tensors
+from datadiet.engine.training.checkpoint import read_tensors, tensor_bytes
 from datadiet.engine.training.devices import on_device
 from datadiet.engine.training.evaluation import evaluate, evaluation_mode, in_float32, share_of
 from datadiet.engine.training.ledger import Ledger
@@ -141,7 +141,9 @@ def remembered(
 ) -> Points:
     """The columns of a kind, measured where they have not been, else read back."""
     path = run.folder.points_path(step, kind)
-    if not path.exists():
+    if not run.folder.holds(path):
+        if run.folder.lacks(path) and setup.accelerator.is_main_process:
+            setup.display.say(f"'{path}' is missing or not as it was written; it is measured again.")
         model, weights = load_weights(setup, run, step)
         size = len(setup.examples.train)
         ledger = Ledger(forwarded=size, backwarded=size if kind.startswith("grand") else 0)
@@ -157,7 +159,7 @@ def remembered(
         if setup.accelerator.is_main_process:
             # Held, because who takes the run next removes every half-written file that it finds there.
             with run.folder.locked():
-                write_tensors(path, columns, facts)
+                run.folder.write(path, tensor_bytes(columns, facts))
         setup.accelerator.wait_for_everyone()
     columns, facts = read_tensors(path)
     arrays = {name: column.numpy() for name, column in columns.items()}

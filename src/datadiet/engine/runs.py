@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,20 @@ from torch import nn
 
 from datadiet.data import Batch
 from datadiet.engine.setup import Setup
-from datadiet.engine.training.checkpoint import TrainingState, read_tensors, weights_hash, write_tensors
+from datadiet.engine.training.checkpoint import TrainingState, read_tensors, tensor_bytes, weights_hash
 from datadiet.engine.training.dynamic import DynamicLoop, refuse_dynamic
 from datadiet.engine.training.evaluation import evaluate
-from datadiet.engine.training.loop import Observer, RecordTrace, SaveCheckpoints, ShowProgress, TrainingLoop
+from datadiet.engine.training.loop import (
+    NoteEpochs,
+    Observer,
+    RecordTrace,
+    SaveCheckpoints,
+    ShowProgress,
+    TrainingLoop,
+)
 from datadiet.engine.training.randomness import derive_seed
 from datadiet.engine.workspace import RunFolder, ids_digest
+from datadiet.foundation.atomic import remove
 from datadiet.foundation.errors import BadInputError, RunFailedError
 from datadiet.tasks import Task
 from datadiet.tracking import Recorder, Trace
@@ -60,24 +69,63 @@ class Run:
         Raises:
             RunFailedError: the file does not hold the weights that were saved.
         """
-        state, facts = read_tensors(self.folder.weights_path(step))
+        path = self.folder.weights_path(step)
+        state, facts = self._read(path)
         if facts["step"] != step or weights_hash(state) != facts["hash"]:
-            raise RunFailedError(
-                f"The checkpoint {str(self.folder.weights_path(step))!r} does not hold the weights of step {step} "
-                "that were saved there; delete the folder of this run and run again."
-            )
+            raise _not_as_written(path)
         facts.setdefault("ledger", {"seconds": {"training": facts["seconds"]}})  # of runs older than ledgers
         return state, facts
 
     def trace(self) -> Trace:
         """What the training pass saw, epoch by epoch."""
-        return Trace.open(self.folder.trace_path)
+        names = self.folder.names("trace")
+        for name in names:
+            if not self.folder.holds(self.folder.trace_path / name):
+                raise _not_as_written(self.folder.trace_path / name)
+        return Trace.open(self.folder.trace_path, only=names)
 
     def test_predictions(self) -> dict[str, np.ndarray]:
         """`ids`, `prediction` and `correct` on the tested rows of the test part, in id order."""
-        tensors, _ = read_tensors(self.folder.test_path)
+        tensors, _ = self._read(self.folder.test_path)
         rows = slice(None) if self.tested is None else self.tested
         return {name: tensor.numpy()[rows] for name, tensor in tensors.items()}
+
+    def _read(self, path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        if not self.folder.holds(path):
+            raise _not_as_written(path)
+        return read_tensors(path)
+
+
+def _not_as_written(path: Path) -> RunFailedError:
+    return RunFailedError(
+        f"'{path}' is not as it was written there, or is missing; train it again, with the command that made it "
+        "(the same data, recipe and workspace)."
+    )
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A file that a training leaves of its model at a step.
+
+    Args:
+        step: of the training.
+        path: of the file, in the run's folder.
+        make: of the loop at that step, what goes into the file.
+    """
+
+    step: int
+    path: Path
+    make: Callable[[TrainingLoop], tuple[dict[str, torch.Tensor], dict[str, Any]]]
+
+
+def _weights_of(loop: TrainingLoop) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    model = loop.model_state()
+    return model, {
+        "step": loop.step,
+        "hash": weights_hash(model),
+        "seconds": loop.seconds,
+        "ledger": loop.ledger.as_dict(),
+    }
 
 
 def describe(setup: Setup, seed: int, ids: np.ndarray | None, record: bool) -> dict[str, Any]:
@@ -107,6 +155,7 @@ def train_run(
     until: int | None = None,
     weights_at: Iterable[int] = (),
     label: str = "",
+    also: Sequence[Kept] = (),
 ) -> Run:
     """Train a run as far as asked, going on from where it stands; a finished one is only read.
 
@@ -118,6 +167,7 @@ def train_run(
         until: the step to train to; None for the end.
         weights_at: steps whose weights are kept.
         label: what the progress bar calls it.
+        also: what is kept beside weights.
 
     Raises:
         RunFailedError: the loss became NaN; what was finished is kept.
@@ -131,7 +181,9 @@ def train_run(
             "A dynamic run can be stopped, and its weights kept, at ends of epochs only: how many steps an epoch "
             "has is not known beforehand."
         )
-    return train_described(setup, description, seed, ids=ids, until=until, weights_at=weights_at, label=label)
+    return train_described(
+        setup, description, seed, ids=ids, until=until, weights_at=weights_at, label=label, also=also
+    )
 
 
 def train_described(
@@ -145,6 +197,7 @@ def train_described(
     label: str = "",
     start: TrainingState | None = None,
     configure: Callable[[TrainingLoop, RunFolder], None] | None = None,
+    also: Sequence[Kept] = (),
 ) -> Run:
     """Train what is missing of the run of a description, whose folder this process holds meanwhile.
 
@@ -158,35 +211,51 @@ def train_described(
         label: what the progress bar calls it.
         start: where a run starts that has no state yet; None for step 0 with the seed's initialisation.
         configure: called on the loop before it goes on, also after an interruption, with the state already loaded.
+        also: what is kept beside weights.
+
+    What lies before the point that the run has reached, and is not there or not as it was written, is made again by a
+    second training to the same bits, with a state of its own; whatever is there stays.
     """
     size, total = _size(setup, ids), int(description["total_steps"])
     until = total if until is None else min(until, total)
-    weights_at = sorted({min(step, total) for step in weights_at})
     folder, accelerator = setup.workspace.folder(description), setup.accelerator
+    kept = [*_kept_weights(folder, weights_at, total), *also]
+    label, trained = label or f"seed {seed}", False
 
     def wait() -> None:
-        setup.display.mention(f"Another process is training {label or 'this run'}; waiting for it.")
+        setup.display.mention(f"Another process is training {label}; waiting for it.")
+
+    def train(goal: int, lacking: list[Kept], *, catching_up: bool, whole: bool) -> None:
+        at = folder.catch_up_path if catching_up else folder.path
+        state = _state(folder, at / "state.safetensors")
+        if state is not None and lacking and state.step > min(kept.step for kept in lacking):
+            state = None
+        recorder = None
+        if description["record"] and (whole or not catching_up):
+            recorder, state = _recorder(setup, at / "trace", ids, state)
+        loop = _training_loop(setup, seed, ids, total)
+        state = state or start
+        if state is not None:
+            loop.load_state(state)
+        if configure is not None:
+            configure(loop, folder)
+        _run_loop(setup, folder, loop, recorder, goal, lacking, label, at)
 
     try:
-        with folder.locked(wait) if accelerator.is_main_process else nullcontext():
-            if accelerator.is_main_process:
-                _start_over_for_weights(folder, weights_at)
+        with folder.locked(wait, setup.display.say) if accelerator.is_main_process else nullcontext():
             accelerator.wait_for_everyone()
-            missing = [step for step in weights_at if not folder.weights_path(step).exists()]
-            state = TrainingState.read(folder.state_path) if folder.state_path.exists() else None
-            reached = state is not None and until <= state.step < total and not missing
-            trained = folder.result() is None and not reached
-            if trained:
-                recorder = _recorder(setup, folder, ids) if description["record"] else None
-                if state is not None and recorder is not None:
-                    recorder.load_state_dict(state.recorder)
-                loop = _training_loop(setup, seed, ids, total)
-                state = state or start
-                if state is not None:
-                    loop.load_state(state)
-                if configure is not None:
-                    configure(loop, folder)
-                _run_loop(setup, folder, loop, recorder, until, missing, label or f"seed {seed}")
+            found = _found(folder, kept, until, total, bool(description["record"]))
+            accelerator.wait_for_everyone()
+            if accelerator.is_main_process:
+                _say_damage(setup, folder, found)
+            if found.behind or found.broken:
+                goal = total if found.broken else max(kept.step for kept in found.behind)
+                train(goal, found.behind, catching_up=True, whole=found.broken)
+                trained = True
+            accelerator.wait_for_everyone()
+            if found.onward:
+                train(until, found.ahead, catching_up=False, whole=True)
+                trained = True
             accelerator.wait_for_everyone()
     finally:
         setup.free_memory()
@@ -210,25 +279,90 @@ def _size(setup: Setup, ids: np.ndarray | None) -> int:
     return len(setup.examples.train.ids if ids is None else ids)
 
 
-def _start_over_for_weights(folder: RunFolder, weights_at: list[int]) -> None:
-    """Start over where kept weights are missing that lie behind the point the run has reached."""
-    missing = [step for step in weights_at if not folder.weights_path(step).exists()]
-    if not missing:
+def _kept_weights(folder: RunFolder, steps: Iterable[int], total: int) -> list[Kept]:
+    return [
+        Kept(step, folder.weights_path(step), _weights_of)
+        for step in sorted({min(step, total) for step in steps})
+    ]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a run's folder lacks of what is asked for.
+
+    Args:
+        behind: files of steps that the run has passed.
+        ahead: files of steps that it has not.
+        broken: whether trace, predictions or result of a finished run are damaged.
+        onward: whether the run goes on.
+        damaged: the files that are not as they were written.
+    """
+
+    behind: list[Kept]
+    ahead: list[Kept]
+    broken: bool
+    onward: bool
+    damaged: list[Path]
+
+
+def _found(folder: RunFolder, kept: Sequence[Kept], until: int, total: int, record: bool) -> _Found:
+    lacking = [one for one in kept if not folder.holds(one.path)]
+    trace = [folder.trace_path / name for name in folder.names("trace")] if record else []
+    ended = folder.listed(folder.result_path)
+    ends = [folder.result_path, folder.test_path] if ended else []
+    damaged = [path for path in (*(one.path for one in lacking), *trace, *ends) if folder.lacks(path)]
+    broken = any(not folder.holds(path) for path in (*trace, *ends)) or (ended and record and not trace)
+    if ended:
+        return _Found(lacking, [], broken, False, damaged)
+    state = None if broken else _state(folder, folder.state_path)
+    if folder.lacks(folder.state_path):
+        damaged.append(folder.state_path)
+    reached = -1 if state is None else state.step
+    behind = [one for one in lacking if one.step < reached]
+    ahead = [one for one in lacking if one.step >= reached]
+    return _Found(behind, ahead, False, bool(ahead) or until > reached or reached == total, damaged)
+
+
+def _say_damage(setup: Setup, folder: RunFolder, found: _Found) -> None:
+    """Say what is made again; what would mislead an unfinished run is moved aside."""
+    if not found.damaged:
         return
-    finished = folder.result() is not None
-    if finished or (folder.state_path.exists() and TrainingState.read(folder.state_path).step > missing[0]):
-        folder.start_over()
+    more = f" and {len(found.damaged) - 1} more files" if len(found.damaged) > 1 else ""
+    setup.display.say(
+        f"'{found.damaged[0]}'{more} of this run is missing or not as it was written; it is made again."
+    )
+    if not found.broken and any(folder.trace_path in path.parents for path in found.damaged):
+        folder.set_aside("trace", folder.state_path.name)
 
 
-def _recorder(setup: Setup, folder: RunFolder, ids: np.ndarray | None) -> Recorder:
-    """A recorder over the run's trace; the process that writes opens the folder first and tidies it."""
+def _state(folder: RunFolder, path: Path) -> TrainingState | None:
+    """The state in a file of the run; None where there is none as it was written."""
+    if not folder.holds(path):
+        return None
+    try:
+        return TrainingState.read(path)
+    except (RunFailedError, KeyError, ValueError):
+        return None
+
+
+def _recorder(
+    setup: Setup, path: Path, ids: np.ndarray | None, state: TrainingState | None
+) -> tuple[Recorder, TrainingState | None]:
+    """A recorder over a trace, and the state that it goes on from; the process that writes opens the folder first."""
     watched = setup.examples.train.ids if ids is None else np.sort(ids)
     if not setup.accelerator.is_main_process:
         setup.accelerator.wait_for_everyone()
-    recorder = Recorder(ids=watched, folder=folder.trace_path, task=setup.plain_task)
+    try:
+        recorder = Recorder(ids=watched, folder=path, task=setup.plain_task)
+        if state is not None:
+            recorder.load_state_dict(state.recorder)
+    except BadInputError:  # a half-written or damaged trace: from the beginning
+        if setup.accelerator.is_main_process:
+            remove(path)
+        recorder, state = Recorder(ids=watched, folder=path, task=setup.plain_task), None
     if setup.accelerator.is_main_process:
         setup.accelerator.wait_for_everyone()
-    return recorder
+    return recorder, state
 
 
 def _training_loop(setup: Setup, seed: int, ids: np.ndarray | None, total_steps: int) -> TrainingLoop:
@@ -253,32 +387,51 @@ def _run_loop(
     loop: TrainingLoop,
     recorder: Recorder | None,
     until: int,
-    weights_at: list[int],
+    kept: list[Kept],
     label: str,
+    at: Path,
 ) -> None:
-    """Train to a step, keep weights on the way and the state or the result at the end."""
-    main = setup.accelerator.is_main_process
-    checkpoints = SaveCheckpoints(folder.state_path, recorder, setup.checkpoint_every)
+    """Train to a step, keep files on the way and the state or the result at the end.
+
+    Args:
+        at: the run's folder, or that of its catching up, for state and trace.
+    """
+    main, catching_up = setup.accelerator.is_main_process, at != folder.path
+    state_path, at_name = at / "state.safetensors", f"{at.name}/" if catching_up else ""
+    checkpoints = SaveCheckpoints(
+        lambda data: folder.write(state_path, data), recorder, setup.checkpoint_every
+    )
     with setup.display.step(label, until, done=loop.step) as advance:
-        watching: list[Observer] = [RecordTrace(recorder)] if recorder is not None else []
+        watching: list[Observer] = []
+        if recorder is not None:
+            watching = [RecordTrace(recorder), NoteEpochs(recorder, folder.note)]
+            if main:
+                gone = [
+                    name for name in folder.names(f"{at_name}trace") if not (at / "trace" / name).exists()
+                ]
+                folder.forget(*(f"{at_name}trace/{name}" for name in gone))  # later epochs than the state's
+                folder.note(at / "trace" / "ids.safetensors")
         loop.observers = [*watching, checkpoints, ShowProgress(advance)]
-        for stop in sorted({*weights_at, until}):
+        for stop in sorted({*(one.step for one in kept), until}):
             loop.run(stop)
-            if stop in weights_at and main:
-                model = loop.model_state()
-                facts = {
-                    "step": loop.step,
-                    "hash": weights_hash(model),
-                    "seconds": loop.seconds,
-                    "ledger": loop.ledger.as_dict(),
-                }
-                write_tensors(folder.weights_path(loop.step), model, facts)
-    if loop.step == loop.total_steps:
+            for one in kept:
+                if one.step == stop:
+                    made = one.make(loop)
+                    if main:
+                        folder.write(one.path, tensor_bytes(*made))
+    if loop.step == loop.total_steps and (recorder is not None or not catching_up or folder.result() is None):
         result = _test(setup, folder, loop)
         if main:
-            folder.finish(result)
-    elif main:
+            if catching_up and recorder is not None:
+                for file in sorted((at / "trace").glob("*.safetensors")):
+                    folder.write(folder.trace_path / file.name, file.read_bytes())
+            folder.finish(folder.result() or result)
+    elif loop.step == loop.total_steps and not folder.holds(folder.test_path):
+        _test(setup, folder, loop)
+    elif main and not catching_up:
         checkpoints.write(loop)
+    if main and catching_up:
+        folder.discard(at)
 
 
 def predict_test_part(
@@ -337,7 +490,7 @@ def _test(setup: Setup, folder: RunFolder, loop: TrainingLoop) -> dict[str, Any]
     loop.ledger.evaluated += len(part)
     if setup.accelerator.is_main_process:
         tensors = {"ids": torch.from_numpy(part.ids), "prediction": prediction, "correct": correct}
-        write_tensors(folder.test_path, tensors, {"step": loop.step})
+        folder.write(folder.test_path, tensor_bytes(tensors, {"step": loop.step}))
     return {
         "accuracy": float(correct.double().mean()),
         **further,
@@ -418,7 +571,7 @@ def _check_parent(setup: Setup, parent: Run, step: int, ids: np.ndarray | None) 
             )
     if not 0 <= step <= parent.total_steps:
         raise BadInputError(f"step is {step}; the parent has steps 0 to {parent.total_steps}.")
-    if not parent.folder.weights_path(step).exists():
+    if not parent.folder.listed(parent.folder.weights_path(step)):
         raise BadInputError(
             f"The parent keeps no weights at step {step}: train it with weights_at=[{step}, ...]."
         )

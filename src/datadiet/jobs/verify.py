@@ -104,7 +104,7 @@ def run_of(setup: Setup, facts: Mapping[str, Any], seed: int, steps: list[int]) 
     machine = {key: value for key, value in facts["machine"].items() if key in ("device", "processes")}
     description = {**describe(setup, seed, None, True), **machine}
     folder = setup.workspace.folder(description)
-    missing = [step for step in steps if not folder.weights_path(step).exists()]
+    missing = [step for step in steps if not folder.holds(folder.weights_path(step))]
     if missing:
         raise BadInputError(
             f"The workspace {str(setup.workspace.path)!r} has no checkpoint of seed {seed} at step {missing[0]}; "

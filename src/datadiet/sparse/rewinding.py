@@ -50,7 +50,7 @@ def rewinding_point(run: Run, step: int) -> RewindingPoint:
         RunFailedError: the checkpoint is damaged.
     """
     check_rewinding_step(step, run.total_steps)
-    if not run.folder.weights_path(step).exists():
+    if not run.folder.listed(run.folder.weights_path(step)):
         raise BadInputError(
             f"There is no checkpoint at step {step} to rewind to: train the run with weights_at=[{step}, ...]."
         )

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
-from datadiet.foundation.atomic import atomic_path
+from datadiet.foundation.atomic import atomic_file, remove
 from datadiet.foundation.errors import BadInputError
 from datadiet.scores.outputs import REAL_MEASURES
 from datadiet.scores.registry import card, cards
@@ -58,21 +58,26 @@ class Trace:
         self.ids: NDArray[np.int64] = as_ids(ids)
         self.folder = None if folder is None else Path(folder)
         self._memory: dict[int, dict[str, NDArray[Any]]] = {}
+        self._only: frozenset[str] | None = None
         if self.folder is None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         for stale in self.folder.glob(".*.safetensors.*.tmp"):  # what a killed writer left half-done
-            stale.unlink(missing_ok=True)
+            remove(stale)
         ids_file = self.folder / _IDS_FILE
         if not ids_file.exists():
-            with atomic_path(ids_file) as temporary:
-                save_file({"ids": self.ids}, temporary)
+            with atomic_file(ids_file) as file:
+                file.write(save({"ids": self.ids}))
         elif not np.array_equal(_read(ids_file, "ids"), self.ids):
             raise BadInputError(f"{self.folder} holds a trace of other examples; give another folder.")
 
     @classmethod
-    def open(cls, folder: str | Path) -> Trace:
+    def open(cls, folder: str | Path, only: Collection[str] | None = None) -> Trace:
         """The trace in a folder.
+
+        Args:
+            folder: where it is.
+            only: names of the files that belong to it; None for all that look so.
 
         Raises:
             BadInputError: there is none.
@@ -82,6 +87,7 @@ class Trace:
             raise BadInputError(f"there is no trace in {folder}: it has no {_IDS_FILE}.")
         trace = cls(_read(ids_file, "ids"))
         trace.folder = Path(folder)
+        trace._only = None if only is None else frozenset(only)
         return trace
 
     @property
@@ -89,7 +95,8 @@ class Trace:
         """The epochs that are there, increasing."""
         if self.folder is None:
             return tuple(sorted(self._memory))
-        names = (_EPOCH_FILE.fullmatch(path.name) for path in self.folder.iterdir())
+        there = (path.name for path in self.folder.iterdir())
+        names = (_EPOCH_FILE.fullmatch(name) for name in there if self._only is None or name in self._only)
         return tuple(sorted(int(name.group(1)) for name in names if name))
 
     @property
@@ -122,8 +129,8 @@ class Trace:
         if self.folder is None:
             self._memory[epoch] = arrays
             return
-        with atomic_path(self._file(epoch)) as temporary:
-            save_file(arrays, temporary)
+        with atomic_file(self.file_of(epoch)) as file:
+            file.write(save(arrays))
 
     def truncate(self, epoch: int) -> None:
         """Forget every epoch after `epoch`: what a run wrote after the checkpoint that it resumes from."""
@@ -131,7 +138,7 @@ class Trace:
             if later > epoch:
                 self._memory.pop(later, None)
                 if self.folder is not None:
-                    self._file(later).unlink(missing_ok=True)
+                    remove(self.file_of(later))
 
     def of_epoch(self, epoch: int, name: str, rows: slice = _ALL) -> NDArray[Any]:
         """One column of one epoch, (rows,).
@@ -142,7 +149,7 @@ class Trace:
         if epoch not in self.epochs:
             raise BadInputError(f"the trace has no epoch {epoch}; it has {_described(self.epochs)}.")
         if self.folder is not None:
-            return _read(self._file(epoch), name, rows)
+            return _read(self.file_of(epoch), name, rows)
         if name not in self._memory[epoch]:
             raise BadInputError(f"epoch {epoch} of the trace has no column {name!r}.")
         return self._memory[epoch][name][rows]
@@ -198,10 +205,11 @@ class Trace:
     def _columns_of(self, epoch: int) -> Sequence[str]:
         if self.folder is None:
             return list(self._memory[epoch])
-        with _opened(self._file(epoch)) as file:
+        with _opened(self.file_of(epoch)) as file:
             return list(file.keys())
 
-    def _file(self, epoch: int) -> Path:
+    def file_of(self, epoch: int) -> Path:
+        """Where an epoch is, or will be, in the trace's folder."""
         assert self.folder is not None
         return self.folder / f"train-{epoch:05d}.safetensors"
 

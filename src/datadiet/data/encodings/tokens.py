@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,28 +15,29 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 import torch
+import xxhash
 from safetensors import SafetensorError
-from safetensors.torch import load, save_file
+from safetensors.torch import load, save
 
 from datadiet.data.arrow import offsets_of, one_array, rows_at, words_of
 from datadiet.data.encodings import WORDS, Device, Inputs, MemoryFormat, RaggedRows, Rows, join
 from datadiet.data.encodings.texts import chunks_of_positions, estimated_bytes, import_transformers, texts_of
 from datadiet.data.examples import IntArray, Part
 from datadiet.data.fingerprint import column_digest
-from datadiet.foundation.atomic import atomic_path
-from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.atomic import atomic_file
+from datadiet.foundation.errors import BadInputError, RunFailedError
 
 Flags = npt.NDArray[np.bool_]
 OnLong = Literal["cut", "error"]
-_VERSION = 1
+_VERSION = 2
 
 
 class TokenCache:
     """Where the ragged rows of one part in one encoding are kept.
 
     The name is a SHA-256 of the texts (not of ids, labels or paths) and of what describes the encoding, so
-    a changed text or tokenizer never finds old rows. Files appear whole or not at all; one that cannot be
-    read is made anew.
+    a changed text or tokenizer never finds old rows. Files appear whole or not at all; one that is not as
+    it was written is made anew.
     """
 
     def __init__(self, folder: str | Path, part: Part, description: dict[str, Any]) -> None:
@@ -51,6 +52,8 @@ class TokenCache:
         try:
             # Read whole, not mapped: the file may be replaced or deleted while rows are in use.
             found = load(self.path.read_bytes())
+            if found.pop("xxh3").numpy().tobytes() != self._checksum(found):
+                return None
             offsets, cut = found.pop("offsets"), found.pop("cut").numpy().astype(np.bool_)
         except (OSError, SafetensorError, KeyError):
             return None
@@ -62,11 +65,21 @@ class TokenCache:
     def write(self, rows: RaggedRows, cut: Flags) -> None:
         """Keep the rows; where that cannot be done (a full or read-only disk), they are made anew the next time."""
         columns = {name: values.contiguous() for name, values in rows.columns.items()}
+        columns |= {"offsets": rows.offsets, "cut": torch.from_numpy(cut)}
+        columns["xxh3"] = torch.frombuffer(bytearray(self._checksum(columns)), dtype=torch.uint8)
         try:
-            with atomic_path(self.path) as temporary:
-                save_file({**columns, "offsets": rows.offsets, "cut": torch.from_numpy(cut)}, temporary)
-        except (OSError, SafetensorError):
+            with atomic_file(self.path) as file:
+                file.write(save(columns))
+        except (OSError, RunFailedError):
             return
+
+    def _checksum(self, columns: Mapping[str, torch.Tensor]) -> bytes:
+        """XXH3 of the file's name and of what is in it."""
+        digest = xxhash.xxh3_128(self.path.name.encode())
+        for name in sorted(columns):
+            digest.update(name.encode())
+            digest.update(columns[name].contiguous().numpy().tobytes())
+        return digest.digest()
 
 
 @dataclass(frozen=True)

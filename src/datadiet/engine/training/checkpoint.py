@@ -19,10 +19,15 @@ from datadiet.foundation.errors import RunFailedError
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> None:
     """Write tensors and JSON-able facts as one safetensors file that appears whole or not at all."""
-    contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    data = save(contiguous, metadata={"facts": json.dumps(facts, sort_keys=True)})
     with atomic_file(path) as file:
-        file.write(data)
+        file.write(tensor_bytes(tensors, facts))
+
+
+def tensor_bytes(tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> bytes:
+    """Tensors and JSON-able facts as the bytes of a safetensors file."""
+    contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    data: bytes = save(contiguous, metadata={"facts": json.dumps(facts, sort_keys=True)})
+    return data
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -85,6 +90,11 @@ class TrainingState:
 
     def write(self, path: Path) -> None:
         """Write the state as one file."""
+        with atomic_file(path) as file:
+            file.write(self.as_bytes())
+
+    def as_bytes(self) -> bytes:
+        """The bytes of that file."""
         tensors = {
             f"{part}/{name}": tensor
             for part in ("model", "recorder", "selection")
@@ -105,7 +115,7 @@ class TrainingState:
             "param_groups": optimizer["param_groups"],
             "optimizer_scalars": scalars,
         }
-        write_tensors(path, tensors, facts)
+        return tensor_bytes(tensors, facts)
 
     @classmethod
     def read(cls, path: Path) -> TrainingState:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -343,17 +343,34 @@ class RecordTrace(Observer):
         self.recorder.end_epoch(write=loop.accelerator.is_main_process)
 
 
+class NoteEpochs(Observer):
+    """Tells which file of the trace was written, at the end of each epoch.
+
+    Args:
+        recorder: that writes the trace to a folder.
+        note: takes the path of the epoch's file.
+    """
+
+    def __init__(self, recorder: Recorder, note: Callable[[Path], None]) -> None:
+        self.recorder, self.note = recorder, note
+
+    def on_epoch(self, loop: TrainingLoop) -> None:
+        """After the recorder has closed the epoch."""
+        if loop.accelerator.is_main_process:
+            self.note(self.recorder.trace.file_of(self.recorder.epoch))
+
+
 class SaveCheckpoints(Observer):
     """Writes the state every so many seconds; with several processes, at ends of epochs, where they agree.
 
     Args:
-        path: where the latest state is kept.
+        keep: keeps the bytes of the latest state.
         recorder: whose state goes along; None when nothing is recorded.
         every: seconds between two checkpoints.
     """
 
-    def __init__(self, path: Path, recorder: Recorder | None, every: float) -> None:
-        self.path, self.recorder, self.every = path, recorder, every
+    def __init__(self, keep: Callable[[bytes], None], recorder: Recorder | None, every: float) -> None:
+        self.keep, self.recorder, self.every = keep, recorder, every
         self._last = time.monotonic()
 
     def on_step(self, loop: TrainingLoop) -> None:
@@ -369,7 +386,7 @@ class SaveCheckpoints(Observer):
         state = loop.training_state()
         if self.recorder is not None:
             state.recorder = self.recorder.state_dict()
-        state.write(self.path)
+        self.keep(state.as_bytes())
         self._last = time.monotonic()
 
 

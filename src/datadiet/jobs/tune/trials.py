@@ -11,17 +11,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import filelock
 import numpy as np
+import torch
 from typing_extensions import Unpack
 
 from datadiet.data import Examples
-from datadiet.engine.points import load_weights
-from datadiet.engine.runs import describe, predict_test_part, train_run
+from datadiet.engine.runs import Kept, describe, predict_test_part, train_run
 from datadiet.engine.setup import Setup
-from datadiet.engine.training.checkpoint import read_tensors, write_tensors
+from datadiet.engine.training.checkpoint import read_tensors
+from datadiet.engine.training.loop import TrainingLoop
 from datadiet.engine.training.randomness import derive_seed
-from datadiet.engine.workspace import content_address
+from datadiet.engine.workspace import content_address, make_folder
+from datadiet.foundation.atomic import held, remove
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import with_options
 from datadiet.jobs.checks import try_rule
@@ -330,36 +331,28 @@ def _try(
 
 
 def _accuracy_at(setup: Setup, seed: int, ids: np.ndarray, step: int, since: int, label: str) -> float:
-    """Validation accuracy of a training at a step: read back, or trained to and measured.
+    """Validation accuracy of a training at a step: read back, or trained to and measured on the way.
 
-    The validation part is the `test` part of this setup. Weights go once they are measured: those of every
-    point of every trial would fill the disk.
+    The validation part is the `test` part of this setup. No weights are kept for it: those of every point of every
+    trial would fill the disk.
     """
     description = describe(setup, seed, ids, False)
+    last = step >= int(description["total_steps"])
     rows = slice(None) if setup.tested is None else setup.tested
     what = "validation" if setup.tested is None else "validation without leaks"
     path = setup.workspace.folder(description).points_path(step, what)
-    if path.exists():
-        setup.display.skip(since)
-        return _read(path)
-    last = step >= int(description["total_steps"])
-    run = train_run(setup, seed, ids=ids, until=step, weights_at=() if last else (step,), label=label)
+
+    def measure(loop: TrainingLoop) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        correct = predict_test_part(setup, loop.bare_model)[1][rows].sum()
+        return {"right": correct.reshape(1)}, {"accuracy": int(correct) / setup.n_test, "step": step}
+
+    also = () if last else (Kept(step, path, measure),)
+    run = train_run(setup, seed, ids=ids, until=step, label=label, also=also)
     if not run.trained:
         setup.display.skip(since)
     if last:
         assert run.result is not None
         return float(run.result["accuracy"])
-    model, _ = load_weights(setup, run, step)
-    correct = predict_test_part(setup, model)[1][rows].sum()
-    if setup.accelerator.is_main_process:
-        facts = {"accuracy": int(correct) / setup.n_test, "step": step}
-        write_tensors(path, {"right": correct.reshape(1)}, facts)
-        run.folder.weights_path(step).unlink(missing_ok=True)
-    setup.accelerator.wait_for_everyone()
-    return _read(path)
-
-
-def _read(path: Path) -> float:
     return float(read_tensors(path)[1]["accuracy"])
 
 
@@ -383,11 +376,11 @@ def _storage(optuna: Any, setup: Setup, address: str) -> Iterator[Any]:
         yield None
         return
     folder = Path(setup.workspace.path) / "studies"
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     path = folder / f"{address}.journal"
-    with filelock.FileLock(f"{path}.lock"):
+    with held(folder / f"{path.name}.lock"):
         # What an earlier, killed study did is found in its trainings, not here: the journal is written anew.
-        path.unlink(missing_ok=True)
+        remove(path)
         journal = optuna.storages.journal
         backend = journal.JournalFileBackend(
             str(path), lock_obj=journal.JournalFileOpenLock(str(path) + ".journal")
