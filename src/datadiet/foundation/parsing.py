@@ -158,8 +158,9 @@ def _misfit_fields(value: Any, kind: Any, name: str) -> str | None:
     if not isinstance(value, Mapping):
         return f"{_said(name, value)}; it must be a mapping."
     hints = get_type_hints(kind, include_extras=True)
-    for field in kind.__required_keys__:
-        if field not in value:
+    for field, hint in hints.items():
+        needed = get_origin(hint) is Required or (kind.__total__ and get_origin(hint) is not NotRequired)
+        if needed and field not in value:
             return f"{name} has no {field!r}."
     wrong = (misfit(value[field], hint, f"{name}.{field}") for field, hint in hints.items() if field in value)
     return next((text for text in wrong if text is not None), None)
