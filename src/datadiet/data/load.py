@@ -147,6 +147,7 @@ def _as_one_sentence() -> Iterator[None]:
         TypeError,
         LookupError,
         NotImplementedError,
+        RecursionError,
     ) as error:
         reason = " ".join(str(error).split()).rstrip(".")[:300]
         raise BadInputError(

@@ -180,6 +180,10 @@ def _row(key: str, members: Sequence[tuple[str, bytes]], path: Path, unused: Cou
         if suffix == "json":
             try:
                 about = json.loads(content)
+            except RecursionError as error:
+                raise BadInputError(
+                    f"A .json of '{path}' cannot be read: it is nested too deeply; mend it."
+                ) from error
             except ValueError as error:
                 raise BadInputError(f"A .json of '{path}' cannot be read: {error}; mend it.") from error
             row = about if isinstance(about, dict) else {"label": about}
@@ -219,7 +223,7 @@ def _text(content: bytes, path: Path) -> str:
 
 def _vector(content: bytes, path: Path) -> list[float]:
     try:
-        found = np.load(io.BytesIO(content), allow_pickle=False)
-    except ValueError as error:
+        found = np.asarray(np.load(io.BytesIO(content), allow_pickle=False), dtype=np.float64)
+    except (ValueError, TypeError, EOFError, OSError, MemoryError) as error:
         raise BadInputError(f"An .npy of '{path}' cannot be read: {error}; mend it.") from error
-    return list(np.asarray(found, dtype=np.float64).reshape(-1).tolist())
+    return list(found.reshape(-1).tolist())
