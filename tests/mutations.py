@@ -96,3 +96,34 @@ def check_each(
         else:
             assert right is None or right(found), form
     assert refused
+
+
+def altered_states(state: dict[str, Any], count: int, seed: int) -> Iterator[dict[str, Any]]:
+    """So many altered copies of a mapping of tensors: a part gone, of another size or type, with odd numbers."""
+    import torch
+
+    generator = random.Random(seed)
+    for _ in range(count):
+        found = {name: part.clone() for name, part in state.items()}
+        name = generator.choice(list(found))
+        part = found[name]
+        match generator.randrange(6):
+            case 0:
+                del found[name]
+            case 1:
+                found[name] = torch.cat([part.reshape(-1), part.reshape(-1)[:1]])
+            case 2:
+                found[name] = part.reshape(-1)[:-1]
+            case 3:
+                found[name] = part.to(generator.choice([torch.float32, torch.int64, torch.bool, torch.uint8]))
+            case 4:
+                found[name] = generator.choice(ODD)
+            case _ if part.numel():
+                odd = generator.choice([-1, -(2**62), 2**62, 3, float("nan")])
+                if part.dtype in (torch.bool, torch.uint8) or (
+                    odd != odd and not part.dtype.is_floating_point
+                ):
+                    odd = 1
+                place = generator.randrange(part.numel())
+                part.view(-1)[place] = odd if part.dtype != torch.int32 else -1
+        yield found
