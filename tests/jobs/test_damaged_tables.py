@@ -181,7 +181,7 @@ def test_a_number_changed_by_another_program_is_seen(tmp_path):
         ([0.0, 3.7], "3.7 in row 1"),
         ([True, False], "no id"),
         ([3, -1], "-1 in row 1"),
-        ([3, 5, 3], "the id 3 stands twice"),
+        ([3, 5, 3], "the id 3 stands more than once"),
         (pa.array([2**63], pa.uint64()), "no id"),
         (pa.array([], pa.int64()), "holds no ids"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,6 +12,7 @@ import numpy as np
 
 from datadiet.data import Examples, load
 from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.options import unknown
 from datadiet.foundation.progress import ProgressDisplay
 from datadiet.pages.text import printable
 from datadiet.scores import ScoreTable
@@ -33,10 +35,23 @@ def read_examples(
         return source
     display = display or ProgressDisplay(enabled=False)
     display.mention(f"Reading {printable(str(source))}")
-    examples = load(source, **dict(load_options or {}))
+    examples = load(source, **_known(load_options or {}))
     for note in examples.notes:
         display.say(note)
     return examples
+
+
+def _known(load_options: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of `datadiet.load`, each of which it has.
+
+    Raises:
+        BadInputError: there is no such argument.
+    """
+    names = [name for name in inspect.signature(load).parameters if name != "source"]
+    for name in load_options:
+        if name not in names:
+            raise unknown("load option", name, names)
+    return dict(load_options)
 
 
 def loading_facts(examples: Examples, load_options: Mapping[str, Any] | None = None) -> dict[str, Any]:

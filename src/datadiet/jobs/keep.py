@@ -326,7 +326,7 @@ def _whole_ids(values: np.ndarray) -> np.ndarray:
         )
     ids = np.sort(values.astype(np.int64))
     if (repeated := ids[1:][ids[1:] == ids[:-1]]).size:
-        raise BadInputError(f"the id {repeated[0]} stands twice in it; name each once.")
+        raise BadInputError(f"the id {repeated[0]} stands more than once; name each once.")
     return ids
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import tarfile
@@ -19,6 +18,7 @@ import pyarrow as pa
 from datadiet.data.arrow import dataset_of
 from datadiet.data.columns.roles import IMAGE_SUFFIXES
 from datadiet.data.sources.tables import too_large
+from datadiet.foundation.arrays import read_array
 from datadiet.foundation.errors import BadInputError
 
 _SUFFIXES = (".tar", ".tar.gz", ".tgz")
@@ -223,7 +223,9 @@ def _text(content: bytes, path: Path) -> str:
 
 def _vector(content: bytes, path: Path) -> list[float]:
     try:
-        found = np.asarray(np.load(io.BytesIO(content), allow_pickle=False), dtype=np.float64)
-    except (ValueError, TypeError, EOFError, OSError, MemoryError) as error:
-        raise BadInputError(f"An .npy of '{path}' cannot be read: {error}; mend it.") from error
+        found = np.asarray(read_array(content, "It"), dtype=np.float64)
+    except (ValueError, TypeError) as error:
+        raise BadInputError(
+            f"An .npy of '{path}' cannot be read: {str(error).rstrip('.')}; mend it."
+        ) from error
     return list(found.reshape(-1).tolist())
