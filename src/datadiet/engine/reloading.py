@@ -92,6 +92,8 @@ def load_again(
     options = {**facts.get("load_options", {}), **(load_options or {})}
     if facts.get("holdout_seed") is not None:
         options.setdefault("holdout_seed", facts["holdout_seed"])
+    if source is None and facts.get("source") is None:
+        raise BadInputError("This score table does not say where its data is; give the data with --source.")
     return read_examples(source if source is not None else facts["source"], options, display)
 
 
@@ -112,8 +114,6 @@ def data_of_table(
     Raises:
         BadInputError: the data cannot be loaded, or the table was made from other data.
     """
-    if source is None and "source" not in table.provenance:
-        raise BadInputError("This score table does not say where its data is; give the data with --source.")
     examples = load_again(table.provenance, source, load_options, display)
     table.check_data(examples.fingerprint, labels_by_id(examples))
     return examples

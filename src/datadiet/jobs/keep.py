@@ -90,6 +90,7 @@ def keep(
         >>> keep(table, 0.5, by="el2n").tolist()
         [1, 2]
     """
+    require(by, str | Mapping[str, float] | None, "by")
     chosen = rule_card(rule)
     if by is None and "scores" in chosen.needs:
         by = default_score(table, rule)
@@ -173,6 +174,8 @@ def _vectors(table: ScoreTable, rule: str, embeddings: Any) -> np.ndarray:
         )
     if isinstance(embeddings, np.ndarray):
         return embeddings
+    if not isinstance(embeddings, Embeddings):
+        require(embeddings, Path, "embeddings")
     found = embeddings if isinstance(embeddings, Embeddings) else Embeddings.read(embeddings, table.ids)
     if table.provenance.get("fingerprint"):
         found.check_data(table.provenance["fingerprint"])

@@ -245,6 +245,24 @@ class ScoreTable:
         known = self.provenance.get("scores", {}).get(self._known(name), {}).get("higher_is_harder")
         return card(name).higher_is_harder if known is None else bool(known)
 
+    def seeds_of_runs(self) -> list[int]:
+        """The seeds of the runs that the scores were taken from, in the order of `per_seed`.
+
+        Raises:
+            BadInputError: the table does not name them, or not as many as its scores have.
+        """
+        seeds = self.provenance.get("seeds")
+        if not seeds:
+            raise BadInputError("this score table names no seeds of its runs; score the data again.")
+        for name, values in self.per_seed.items():
+            weights = self.provenance.get("scores", {}).get(name, {}).get("weights", seeds)
+            if not len(seeds) == len(values) == len(weights):
+                raise BadInputError(
+                    f"this score table names {len(seeds)} seeds, and has {len(values)} of {name!r}, taken with "
+                    f"{len(weights)} weights; score the data again."
+                )
+        return list(seeds)
+
     def check_data(self, fingerprint: str, labels: ArrayLike | None = None) -> None:
         """Refuse to be used with other data than the table was made from.
 
