@@ -227,7 +227,7 @@ def test_a_file_that_is_missing_or_no_such_thing_is_refused(
 @pytest.mark.parametrize(
     ("ids", "words"),
     [
-        ("0\n1\n1\n", ("twice", "1")),
+        ("0\n1\n1\n", ("more than once", "1")),
         ("0\n1\n999\n", ("999",)),
         ("-1\n", ("-1",)),
         ("99999999999999999999\n", ("kept.txt",)),

@@ -122,3 +122,13 @@ def test_array_features_are_images():
     )
     found = find_roles(rows)
     assert (found.kind, found.form) == ("image", "array")
+
+
+def test_the_features_of_a_wide_table_are_copied_a_few_times_and_not_once_a_column(monkeypatch):
+    copied = []
+    real = datasets.Features.copy
+    monkeypatch.setattr(datasets.Features, "copy", lambda self: copied.append(1) or real(self))
+    wide = datasets.Dataset.from_dict({**{f"x{number}": NUMBER for number in range(200)}, "label": LABEL})
+    copied.clear()
+    assert len(find_roles(wide).inputs) == 200
+    assert len(copied) < 20

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import datadiet as dd
 from datadiet.jobs.decisions import CHOICES, Decisions
+from mutations import altered, check_each, damaged
 
 
 def as_file(**changes: Any) -> dict[str, Any]:
@@ -90,3 +91,26 @@ def test_one_id_twice_is_refused(tmp_path: Path) -> None:
     (tmp_path / "d.json").write_text(text)
     with pytest.raises(dd.BadInputError, match="'7' stands more than once"):
         Decisions.read(tmp_path / "d.json")
+
+
+def check_files(tmp_path, count):
+    path = tmp_path / "decisions.json"
+    Decisions({3: "drop", 8: "relabel", 9: "keep"}, {8: "cat"}, ("cat", "dog"), "f" * 32).write(path)
+    content = path.read_bytes()
+
+    def read(form):
+        path.write_bytes(form if isinstance(form, bytes) else json.dumps(form).encode())
+        return Decisions.read(path)
+
+    check_each(damaged(content, count, seed=1), read)
+    check_each(altered(json.loads(content), count, seed=2), read)
+    check_each([b"[" * 100_000, b'{"a":' * 100_000], read)
+
+
+def test_damaged_decisions(tmp_path):
+    check_files(tmp_path, 40)
+
+
+@pytest.mark.slow
+def test_decisions_damaged_in_two_thousand_ways(tmp_path):
+    check_files(tmp_path, 2000)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+
 import numpy as np
 import pytest
 from scipy.stats import rankdata
 
 import datadiet as dd
+import datadiet.selection
 
 
 def table() -> dd.ScoreTable:
@@ -40,3 +44,51 @@ def test_one_score_with_any_weight_is_that_score() -> None:
 def test_an_unknown_score_in_a_mixture_is_refused() -> None:
     with pytest.raises(dd.BadInputError, match="el2m"):
         dd.keep(table(), 0.5, by={"el2n": 1, "el2m": 1})
+
+
+ODD_NUMBERS = (
+    True,
+    -1,
+    2**63,
+    2**70,
+    10**400,
+    0.5,
+    math.nan,
+    math.inf,
+    np.float64("nan"),
+    "",
+    "3",
+    [],
+    {},
+    [[]],
+)
+
+
+@pytest.mark.parametrize("rule", dd.selection.rule_cards(), ids=lambda card: card.name)
+def test_options_of_rules_are_held_to_their_types(rule):
+    vectors = np.random.default_rng(0).random((40, 3))
+    table = dd.ScoreTable.from_seeds(
+        np.arange(40), np.arange(40) % 2, [dict.fromkeys(("el2n", "dual", "aum"), vectors[:, 0])]
+    )
+    given = [(name, odd) for name in (*rule.options, "seed", "floor", "balance") for odd in ODD_NUMBERS]
+    for name, odd in given:
+        with contextlib.suppress(dd.BadInputError):
+            dd.keep(table, 0.5, by="el2n", rule=rule.name, embeddings=vectors, **{name: odd})
+
+
+@pytest.mark.parametrize("odd", ODD_NUMBERS, ids=lambda odd: type(odd).__name__)
+def test_other_arguments_are_held_to_their_types(odd):
+    table = dd.ScoreTable.from_seeds(
+        np.arange(9), np.arange(9) % 2, [{"el2n": np.arange(9.0), "aum": np.arange(9.0)}]
+    )
+    calls = [
+        {"rule": odd},
+        {"by": odd},
+        {"by": {"el2n": odd, "aum": 1}},
+        {"rule": "kcenter", "embeddings": odd},
+    ]
+    for call in [*calls, {"fraction": odd}]:
+        with contextlib.suppress(dd.BadInputError):
+            dd.keep(table, **{"fraction": 0.5, "by": "el2n", **call})
+    with pytest.raises(dd.BadInputError):
+        dd.keep(table, 0.5, by="el2n", rule=[odd])

@@ -165,7 +165,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
 
 def test_provenance_that_is_not_json_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="must be plain JSON"):
-        small_table(recipe=object()).write(tmp_path / "scores.parquet")
+        small_table(more=object()).write(tmp_path / "scores.parquet")
     assert list(tmp_path.iterdir()) == []
 
 

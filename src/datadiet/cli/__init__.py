@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
 from datadiet import __version__
 from datadiet.cli.command import app as app
+from datadiet.cli.command import tell
+from datadiet.cli.endings import prepare
+from datadiet.foundation.errors import DataDietError
 
 # Importing a file makes its command; the order here is that of the help.
 # isort: off
@@ -45,4 +49,15 @@ def _root(
 
 def main() -> None:
     """Entry point of `datadiet`."""
-    app()
+    code: object = 0
+    try:
+        prepare()
+        try:
+            app()
+        except SystemExit as ended:
+            code = ended.code
+        sys.stdout.flush()
+    except DataDietError as error:
+        tell(str(error))
+        code = code or error.exit_code
+    sys.exit(code)  # type: ignore[arg-type]

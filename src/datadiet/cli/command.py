@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal, get_origin
 
 import typer
 
+from datadiet.cli.endings import as_sentence
 from datadiet.cli.wording import as_flags
-from datadiet.foundation.errors import DataDietError
 from datadiet.foundation.options import Option, alternatives, group_of, options_of
 
 app = typer.Typer(
@@ -84,15 +84,17 @@ def _as_command(function: Command, first: Sequence[str]) -> Command:
         typed = {flag: arguments.pop(flag) for flag in flags}
         try:
             function(**arguments, **_given(context, flags, typed))
-        except DataDietError as error:
+        except Exception as unknown:
+            if (error := as_sentence(unknown)) is None:
+                raise
             # A field of the recipe may have come from its file, where it has no flag.
             shown = {
                 name: flag_of(name, option)
                 for name, (option, into) in flags.items()
                 if into != "overrides" or was_given(context, name)
             }
-            typer.echo(f"datadiet: {_plain(as_flags(str(error), shown))}", err=True)
-            raise typer.Exit(error.exit_code) from error
+            tell(as_flags(str(error), shown))
+            raise typer.Exit(error.exit_code) from unknown
         except KeyboardInterrupt:
             typer.echo("datadiet: interrupted; the same command goes on where this one stopped.", err=True)
             raise typer.Exit(130) from None
@@ -173,8 +175,8 @@ def was_given(context: typer.Context, flag: str) -> bool:
     return source is not None and source.name in ("COMMANDLINE", "ENVIRONMENT")
 
 
-def _plain(text: str) -> str:
-    """A message without control characters: part of it may come from the data."""
+def tell(sentence: str) -> None:
+    """Say on standard error how a command ended, without control characters: part of it may come from the data."""
     from datadiet.pages.text import printable
 
-    return printable(text, limit=2_000)
+    typer.echo(f"datadiet: {printable(sentence, limit=2_000)}", err=True)

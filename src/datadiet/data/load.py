@@ -25,6 +25,7 @@ from datadiet.data.leaks import repeat_notes
 from datadiet.data.sources import open_source
 from datadiet.data.sources.tables import Reading
 from datadiet.foundation.errors import BadInputError, DataDietError
+from datadiet.foundation.parsing import require
 
 OnBadExample = Literal["error", "skip"]
 _HOLDOUT_STREAM = 0x401D
@@ -82,6 +83,21 @@ def load(
     if isinstance(source, Examples):
         return source
     with _as_one_sentence():
+        texts = {
+            "label": label,
+            "task": task,
+            "tags": tags,
+            "encoding": encoding,
+            "delimiter": delimiter,
+            "name": name,
+        }
+        for option, value in texts.items():
+            require(value, str | None, option)
+        for option, number in {"image_size": image_size, "memory_limit": memory_limit}.items():
+            require(number, int | None, option)
+        require(input, str | Sequence[str] | None, "input")
+        require(test_fraction, float, "test_fraction")
+        require(holdout_seed, int, "holdout_seed")
         if on_bad_example not in ("error", "skip"):
             raise BadInputError(f"on_bad_example='{on_bad_example}' must be 'error' or 'skip'.")
         if image_size is not None and image_size < 1:
@@ -147,6 +163,7 @@ def _as_one_sentence() -> Iterator[None]:
         TypeError,
         LookupError,
         NotImplementedError,
+        RecursionError,
     ) as error:
         reason = " ".join(str(error).split()).rstrip(".")[:300]
         raise BadInputError(

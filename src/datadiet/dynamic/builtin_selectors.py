@@ -349,7 +349,10 @@ class Curriculum(Selector):
         if not is_whole(self.grow_epochs, 1):
             raise BadInputError(f"grow_epochs is {self.grow_epochs!r}: give a whole number of at least 1.")
         if self.difficulty is not None:
-            self.difficulty = np.array(self.difficulty, np.float32)
+            try:
+                self.difficulty = np.array(self.difficulty, np.float32)
+            except (TypeError, ValueError, OverflowError) as error:
+                raise BadInputError("difficulty must be one finite number an example, shape (n,).") from error
             if self.difficulty.ndim != 1 or not np.isfinite(self.difficulty).all():
                 raise BadInputError("difficulty must be one finite number an example, shape (n,).")
 

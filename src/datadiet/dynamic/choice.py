@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import torch
 from datadiet.dynamic.schedule import Schedule
 from datadiet.dynamic.sharding import index_type
 from datadiet.foundation.errors import BadInputError
+from datadiet.tracking.states import StateParts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -122,11 +122,19 @@ class CurrentChoice:
             state["choice.weights"] = torch.from_numpy(self._weights.cpu().numpy()[self._stays])
         return state
 
-    def load(self, state: Mapping[str, torch.Tensor]) -> None:
-        """The same choice again."""
+    def load(self, parts: StateParts) -> None:
+        """The same choice again.
+
+        Raises:
+            BadInputError: a part is of another type or size.
+        """
         self.take_everything()
-        if "choice.bits" in state:
-            bits = np.unpackbits(state["choice.bits"].cpu().numpy(), count=self.num_examples)
-            stays = bits.astype(bool)
-            weights = state["choice.weights"].cpu().numpy() if "choice.weights" in state else None
+        if "choice.bits" in parts:
+            bits = parts.array("choice.bits", "u", -(-self.num_examples // 8))
+            stays = np.unpackbits(bits, count=self.num_examples).astype(bool)
+            weights = None
+            if "choice.weights" in parts:
+                weights = parts.array("choice.weights", "f", int(stays.sum()))
+                if not np.isfinite(weights).all():
+                    raise parts.wrong("choice.weights", "holds weights that are not finite")
             self.take(Choice(np.flatnonzero(stays), weights), stays, "saved")

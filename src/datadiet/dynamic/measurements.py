@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +12,8 @@ from datadiet.foundation.errors import BadInputError
 from datadiet.scores.outputs import measures_of, read_batch
 from datadiet.tasks.base import Task
 from datadiet.tracking import Recorder
-from datadiet.tracking.presentations import ExampleIds, entries_under, ids_of_batch, joined_on_cpu
+from datadiet.tracking.presentations import ExampleIds, ids_of_batch, joined_on_cpu
+from datadiet.tracking.states import StateParts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -85,13 +85,19 @@ class Measurements:
             f"{_IN_STATE}values": torch.from_numpy(self._numbers[known]),
         }
 
-    def load(self, state: Mapping[str, torch.Tensor], count: int) -> None:
-        """The same again, as so many rows."""
-        parts = {key: part.cpu().numpy() for key, part in entries_under(state, _IN_STATE).items()}
-        numbers = parts["dense"].copy() if "dense" in parts else None
-        if "places" in parts:
+    def load(self, parts: StateParts, count: int) -> None:
+        """The same again, as so many rows.
+
+        Raises:
+            BadInputError: a part is of another type or size.
+        """
+        numbers = None
+        if f"{_IN_STATE}dense" in parts:
+            numbers = parts.array(f"{_IN_STATE}dense", "f", self._ids.count).astype(np.float32)
+        elif f"{_IN_STATE}places" in parts:
+            places = parts.places(f"{_IN_STATE}places", self._ids.count)
             numbers = np.full(self._ids.count, np.nan, np.float32)
-            numbers[parts["places"]] = parts["values"]
+            numbers[places] = parts.array(f"{_IN_STATE}values", "f", len(places))
         self.restore(numbers, count)
 
     def _flush(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,10 @@ from datadiet.dynamic.schedule import Schedule, as_schedule
 from datadiet.dynamic.selector import Selector, make_selector, plain
 from datadiet.dynamic.sharding import Shards, process_count, process_rank, shuffled, stream
 from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.parsing import parse_json
 from datadiet.tracking import Recorder
 from datadiet.tracking.presentations import ExampleIds, ids_of_batch, is_whole
+from datadiet.tracking.states import StateParts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -382,12 +385,24 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
             any_world_size: accept a state of another number of ranks, taken between two epochs.
 
         Raises:
-            BadInputError: the state is of another sampler or world size.
+            BadInputError: the state is of another sampler or world size, lacks parts or has odd ones; nothing has
+                changed then.
         """
-        if "identity" not in state:
+        parts = StateParts(state, "sampler")
+        if "identity" not in parts:
             raise BadInputError("this is not the state of a DynamicSampler.")
-        epoch, done, rows, prepared, scored, passes = state["progress"].tolist()
-        theirs = json.loads(state["identity"].cpu().numpy().tobytes())
+        progress = parts.array("progress", "i", 6)
+        epoch, done, rows, prepared, scored, passes = progress.tolist()
+        if (
+            min(epoch, done, rows, passes) < 0
+            or not -1 <= min(prepared, scored) <= max(prepared, scored) <= epoch
+        ):
+            raise parts.wrong("progress", f"is {progress.tolist()}, which no sampler comes to")
+        theirs = parse_json(
+            parts.array("identity", "u", None).tobytes(), "The identity in the sampler's state"
+        )
+        if not isinstance(theirs, dict):
+            raise parts.wrong("identity", "is no mapping")
         for key, mine in self._identity().items():
             may_differ = key == "world_size" and any_world_size and done == 0
             if theirs.get(key) != mine and not may_differ:
@@ -395,14 +410,26 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
                     f"the state is of another sampler: its {key.replace('_', ' ')} is {theirs.get(key)!r}, "
                     f"this one's is {mine!r}."
                 )
+        seconds = float(parts.array("scoring.seconds", "f"))
+        if not 0 <= seconds < math.inf:
+            raise parts.wrong("scoring.seconds", f"is {seconds}; it must be 0 or more")
+        non_finite = np.zeros(self.num_examples, bool)
+        non_finite[parts.places("broken", self.num_examples)] = True
+        choice, measurements = CurrentChoice(self.num_examples), Measurements(self._ids)
+        choice.load(parts)
+        measurements.load(parts, rows)
+        arrays = {
+            name: parts.array(f"selector.{name}", mine.dtype.kind, *mine.shape).astype(mine.dtype, copy=False)
+            for name, mine in self.selector.arrays.items()
+        }
+        dealt = self._shards(choice).count(self.rank)
+        if done > (dealt if prepared == epoch else 0) and not any_world_size:
+            raise parts.wrong("progress", f"has handed out {done} of the {dealt} batches of its epoch")
+        # All of it fits: from here on nothing is refused.
         self.epoch, self._prepared_epoch, self._scored_epoch = epoch, prepared, scored
-        self.scoring_passes, self.scoring_seconds = passes, float(state["scoring.seconds"])
-        self._non_finite = np.zeros(self.num_examples, bool)
-        self._non_finite[state["broken"].cpu().numpy()] = True
-        self._choice.load(state)
-        self._measurements.load(state, rows)
-        for name in self.selector.arrays:
-            self.selector.arrays[name] = state[f"selector.{name}"].cpu().numpy().copy()
+        self.scoring_passes, self.scoring_seconds = passes, seconds
+        self._non_finite, self._choice, self._measurements = non_finite, choice, measurements
+        self.selector.arrays.update(arrays)
         self.done = self.resumed_at = 0 if rewind else done
         self._complete = self._scoring = False
 
@@ -418,9 +445,9 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
             **{name: getattr(self, name) for name in _SAME_OPTIONS},
         }
 
-    def _shards(self) -> Shards:
+    def _shards(self, choice: CurrentChoice | None = None) -> Shards:
         per_rank, ranks = self.batch_size or 1, self.world_size
-        return Shards(self._choice.size, per_rank, ranks, self.drop_last, self.even_batches)
+        return Shards((choice or self._choice).size, per_rank, ranks, self.drop_last, self.even_batches)
 
     def _prepare(self) -> None:
         """Make the choice of this epoch, once."""

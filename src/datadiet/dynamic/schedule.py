@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.parsing import misfit
 from datadiet.tracking.presentations import is_whole
 
 
@@ -42,7 +43,7 @@ class Schedule:
                 raise BadInputError(
                     f"a schedule's {name} must be a whole number of at least {least}, got {value!r}."
                 )
-        if not 0 <= self.full_tail < 1:
+        if misfit(self.full_tail, float, "full_tail") is not None or not 0 <= self.full_tail < 1:
             raise BadInputError(
                 f"a schedule's full_tail is a share of the training in [0, 1), got {self.full_tail!r}."
             )
@@ -74,7 +75,7 @@ def as_schedule(given: Schedule | Mapping[str, Any] | None, default: Schedule) -
         return default if given is None else given
     if not isinstance(given, Mapping):
         raise BadInputError(f"schedule must be a Schedule or a mapping of its fields, got {given!r}.")
-    unknown = sorted(set(given) - set(Schedule.__dataclass_fields__))
+    unknown = [name for name in given if name not in Schedule.__dataclass_fields__]
     if unknown:
         raise BadInputError(
             f"a schedule has no {unknown[0]!r}; it has {', '.join(Schedule.__dataclass_fields__)}."

@@ -8,13 +8,14 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_type_hints
 
 import numpy as np
 
 from datadiet.dynamic.choice import Choice, Cycle
 from datadiet.dynamic.schedule import Schedule
 from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.parsing import require
 from datadiet.foundation.registry import Registry
 
 if TYPE_CHECKING:
@@ -43,6 +44,12 @@ class Selector(ABC):
 
     def __post_init__(self) -> None:
         self.arrays: dict[str, NDArray[Any]] = {}
+        try:
+            hints = get_type_hints(type(self))
+        except NameError:  # annotations of somebody's own that only a type checker can follow
+            return
+        for part in dataclasses.fields(self):
+            require(getattr(self, part.name), hints[part.name], part.name)
 
     @property
     def wants_scoring_pass(self) -> bool:

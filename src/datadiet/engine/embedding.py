@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ from datadiet.engine.setup import Setup, image_encoding, tokenizer_of
 from datadiet.engine.training.checkpoint import read_tensors, weights_hash, write_tensors
 from datadiet.engine.training.evaluation import evaluate
 from datadiet.engine.workspace import content_address
+from datadiet.foundation.arrays import read_array
 from datadiet.foundation.errors import BadInputError, RunFailedError
+from datadiet.foundation.parsing import misfit
 from datadiet.models import identity_of, is_pretrained
 from datadiet.models.pretrained import build_encoder
 
@@ -63,23 +65,47 @@ class Embeddings:
         if not path.is_file():
             raise BadInputError(f"There are no embeddings at {str(path)!r}.")
         if path.suffix == ".npy":
-            try:
-                values = np.load(path, allow_pickle=False)
-            except (ValueError, OSError, EOFError) as error:
-                raise BadInputError(f"The embeddings {str(path)!r} cannot be read: {error}.") from error
+            values = read_array(path, f"The file of embeddings {str(path)!r}")
             if ids is None or values.ndim != 2 or len(values) != len(ids):
                 wanted = "one row an example" if ids is None else f"({len(ids)}, dimensions)"
                 raise BadInputError(
                     f"The embeddings {str(path)!r} have shape {values.shape}; it must be {wanted}."
                 )
-            return cls(np.asarray(ids), np.ascontiguousarray(values, dtype=np.float32))
+            return cls(np.asarray(ids), values)._checked(path)
         try:
             tensors, facts = read_tensors(path)
-            return cls(tensors["ids"].numpy(), tensors["embeddings"].numpy(), facts)
-        except (RunFailedError, KeyError) as error:
+            found = cls(tensors["ids"].numpy(), tensors["embeddings"].float().numpy(), facts)
+        except (RunFailedError, KeyError, TypeError) as error:
             raise BadInputError(
                 f"{str(path)!r} holds no embeddings; give a file of `datadiet score --embeddings`, or a .npy file."
             ) from error
+        return found._checked(path)
+
+    def _checked(self, path: Path) -> Embeddings:
+        """These vectors as float32.
+
+        Raises:
+            BadInputError: they are not one finite row for each of some increasing ids.
+        """
+        ids, values = self.ids, self.values
+        wrong = None
+        if ids.ndim != 1 or ids.dtype != np.int64 or np.any(ids[1:] <= ids[:-1]):
+            wrong = "its ids are not increasing whole numbers"
+        elif (
+            values.dtype.kind not in "fiu"
+            or values.ndim != 2
+            or len(values) != len(ids)
+            or not values.shape[1]
+        ):
+            wrong = f"its vectors are {values.dtype} of shape {values.shape}, and there are {len(ids)} ids"
+        elif not np.isfinite(values).all():
+            row = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
+            wrong = f"the vector of example {ids[row]} is not finite"
+        elif not isinstance(self.about, Mapping) or misfit(self.about.get("fingerprint"), str | None, "it"):
+            wrong = "it does not say in words which data it is of"
+        if wrong is not None:
+            raise BadInputError(f"The embeddings {str(path)!r} cannot be used: {wrong}. Make them again.")
+        return replace(self, values=np.ascontiguousarray(values, dtype=np.float32))
 
     def of(self, ids: np.ndarray) -> np.ndarray:
         """The vectors of some ids, in their order, (len(ids), d).

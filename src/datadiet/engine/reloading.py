@@ -16,7 +16,7 @@ from datadiet.engine.options import WorkspaceOption
 from datadiet.engine.training.recipe import Recipe
 from datadiet.engine.workspace import Workspace
 from datadiet.foundation.errors import BadInputError
-from datadiet.foundation.options import options_of
+from datadiet.foundation.options import options_of, unknown
 from datadiet.foundation.progress import ProgressDisplay
 from datadiet.models import identity_of, is_pretrained
 from datadiet.pages.text import printable
@@ -42,10 +42,23 @@ def read_examples(
         return source
     display = display or ProgressDisplay(enabled=False)
     display.mention(f"Reading {printable(str(source))}")
-    examples = load(source, **dict(load_options or {}))
+    examples = load(source, **_known(load_options or {}))
     for note in examples.notes:
         display.say(note)
     return examples
+
+
+def _known(load_options: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of `datadiet.load`, each of which it has.
+
+    Raises:
+        BadInputError: there is no such argument.
+    """
+    names = [name for name in inspect.signature(load).parameters if name != "source"]
+    for name in load_options:
+        if name not in names:
+            raise unknown("load option", name, names)
+    return dict(load_options)
 
 
 def loading_facts(examples: Examples, load_options: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -85,14 +98,16 @@ def load_again(
     """
     remembered = facts.get("load_options") or {}
     known = set(inspect.signature(load).parameters) - {"source"}
-    if not isinstance(remembered, Mapping) or (unknown := sorted(set(remembered) - known)):
-        said = f" ({', '.join(map(repr, unknown))})" if isinstance(remembered, Mapping) else ""
+    if not isinstance(remembered, Mapping) or (strange := sorted(set(remembered) - known)):
+        said = f" ({', '.join(map(repr, strange))})" if isinstance(remembered, Mapping) else ""
         raise BadInputError(
             f"This file says of its data what datadiet.load does not take{said}; it is damaged, or not of datadiet."
         )
     options = {**remembered, **(load_options or {})}
     if facts.get("holdout_seed") is not None:
         options.setdefault("holdout_seed", facts["holdout_seed"])
+    if source is None and facts.get("source") is None:
+        raise BadInputError("This score table does not say where its data is; give the data with --source.")
     for name, place in (("source", facts.get("source")), ("test", remembered.get("test"))):
         if (source if name == "source" else (load_options or {}).get("test")) is None:
             _check_named(name, place, needed=name == "source")
@@ -224,8 +239,6 @@ def data_of_table(
     Raises:
         BadInputError: the data cannot be loaded, or the table was made from other data.
     """
-    if source is None and "source" not in table.provenance:
-        raise BadInputError("This score table does not say where its data is; give the data with --source.")
     examples = load_again(table.provenance, source, load_options, display)
     table.check_data(examples.fingerprint, labels_by_id(examples))
     return examples

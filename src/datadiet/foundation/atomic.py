@@ -112,9 +112,12 @@ def atomic_file(path: str | Path) -> Iterator[IO[bytes]]:
 
 
 def write_json(path: str | Path, data: Any) -> None:
-    """Write JSON that appears whole or not at all."""
+    """Write JSON that appears whole or not at all; text that is no Unicode, as in names of files, is escaped."""
+    text = json.dumps(data, indent=2, ensure_ascii=False)
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        text = json.dumps(data, indent=2)
     with atomic_file(path) as file:
-        file.write((json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode())
+        file.write((text + "\n").encode())
 
 
 def remove(path: str | Path) -> None:

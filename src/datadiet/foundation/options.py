@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,6 +34,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from typing_extensions import NotRequired, Required, Unpack
 
 from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.parsing import misfit, parse_yaml, shown
 from datadiet.foundation.registry import Registry
 
 REQUIRED = inspect.Parameter.empty
@@ -82,13 +84,16 @@ class Option:
         return get_args(kinds[0]) if kinds else ()
 
     def check(self, value: Any) -> None:
-        """Refuse a value outside the range, or that is none of the choices.
+        """Refuse a value of another type, outside the range, or that is none of the choices.
 
         Raises:
             BadInputError: it is.
         """
         if value is None:
             return
+        if (wrong := misfit(value, self.type, self.name)) is not None:
+            number = isinstance(value, float) and self.must
+            raise BadInputError(f"{self.name} is {shown(value)}; {self.must}." if number else wrong)
         if self.choices and value not in self.choices:
             raise unknown(self.name, value, self.choices)
         bounds = (
@@ -99,8 +104,7 @@ class Option:
         )
         if not all(bound is None or compare(value, bound) for bound, compare in bounds):  # nor may it be NaN
             words = self.must or f"it must be {self.least:g} or {'more' if self.least else 'above'}"
-            shown = f"{value:g}" if isinstance(value, float) else value
-            raise BadInputError(f"{self.name} is {shown}; {words}.")
+            raise BadInputError(f"{self.name} is {shown(value)}; {words}.")
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> BadInputError:
@@ -259,27 +263,59 @@ def numbers(values: str | Sequence[str], flag: str) -> tuple[float, ...]:
         (0.7, 0.5)
     """
     try:
-        return tuple(float(name) for name in names(values))
+        return tuple(finite(name) for name in names(values))
     except ValueError as error:
         raise BadInputError(f"--{flag} takes numbers, separated by commas: {error}.") from error
+
+
+def finite(text: str) -> float:
+    """A number from text that is neither infinite nor NaN.
+
+    Raises:
+        ValueError: it is no such number.
+
+    Example:
+        >>> finite("0.5")
+        0.5
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{shown(text)} is no number that can be used")
+    return number
 
 
 def key_values(pairs: Sequence[str], flag: str, *, example: str) -> dict[str, Any]:
     """`key=value` pairs with the values read as YAML: numbers, booleans, lists, text.
 
     Raises:
-        BadInputError: a pair without an equals sign.
+        BadInputError: a pair without an equals sign, or with a value that is no plain one.
 
     Example:
         >>> key_values(["beta=0.2"], "rule-option", example="beta=0.1")
         {'beta': 0.2}
     """
-    import yaml
-
     parts = [pair.partition("=") for pair in pairs]
     if any(not equals or not key for key, equals, _ in parts):
         raise BadInputError(f"--{flag} takes key=value, such as --{flag} {example}.")
-    return {key: yaml.safe_load(value) for key, _, value in parts}
+    found: dict[str, Any] = {}
+    for key, _, text in parts:
+        value = parse_yaml(text, f"The value of --{flag} {key}")
+        if not _is_plain(value):
+            raise BadInputError(
+                f"--{flag} {key} is {shown(text)}; give a number, true or false, text, or a list of them."
+            )
+        found[key] = value
+    return found
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is nothing, text, a truth value, a finite number, or a list or mapping of such."""
+    if isinstance(value, list | dict):
+        return all(map(_is_plain, value.values() if isinstance(value, dict) else value))
+    return misfit(value, str | bool | int | float | None, "it") is None
 
 
 def named_files(items: Sequence[str], flag: str = "") -> dict[str, str]:
@@ -319,4 +355,7 @@ def size_in_bytes(text: str, flag: str = "") -> int:
     match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([kmgt]?i?)b?\s*", text.lower())
     if match is None or match[2] not in _UNITS:
         raise BadInputError(f"{text!r} is not a size; write it like 500MB or 4GB.")
-    return int(float(match[1]) * _UNITS[match[2]])
+    size = float(match[1]) * _UNITS[match[2]]
+    if size >= 2**63:
+        raise BadInputError(f"{shown(text)} is more than any disk holds; write a size like 500MB or 4GB.")
+    return int(size)

@@ -118,11 +118,21 @@ class DataDietCallback(Callback):  # type: ignore[misc]
         return {name: each.state_dict() for name, each in both.items() if each is not None}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
-        for name in ("sampler", "recorder"):
-            mine = getattr(self, name)
-            if mine is None:
-                continue
+        """Go on from a checkpoint.
+
+        Raises:
+            BadInputError: it is of another sampler or recorder, or is damaged; neither has changed then.
+        """
+        both = {"sampler": self.sampler, "recorder": self.recorder}
+        mine = {name: each for name, each in both.items() if each is not None}
+        for name in mine:
             if name not in state_dict:
                 raise BadInputError(f"the checkpoint has no state of a {name}; it was saved without one.")
-            mine.load_state_dict(state_dict[name])
+        before = self.sampler.state_dict() if self.sampler is not None else None
+        try:
+            for name, each in mine.items():
+                each.load_state_dict(state_dict[name])
+        except BadInputError:
+            if self.sampler is not None and before is not None:
+                self.sampler.load_state_dict(before)
+            raise

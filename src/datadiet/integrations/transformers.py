@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback
@@ -287,5 +288,8 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
         raise BadInputError(
             f"{path.parent} has no {path.name}: it was saved without the sampler or recorder that is to go on from it."
         )
-    state: dict[str, torch.Tensor] = load_file(path)
+    try:
+        state: dict[str, torch.Tensor] = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise BadInputError(f"{path} cannot be read as a state: {error}.") from error
     return state

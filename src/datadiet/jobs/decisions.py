@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ import numpy as np
 
 from datadiet.foundation.atomic import write_json
 from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.parsing import parse_json
 
 FORMAT = "datadiet-decisions"
 VERSION = 1
@@ -130,8 +130,7 @@ class Decisions:
         if not path.is_file():
             raise BadInputError(f"There is no decisions file at {str(path)!r}.")
         try:
-            data = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
-            return cls.from_dict(data)
+            return cls.from_dict(parse_json(path.read_text(encoding="utf-8"), "it"))
         except (OSError, ValueError) as error:
             reason = str(error).rstrip(".")
             raise BadInputError(f"The decisions file {str(path)!r} cannot be used: {reason}.") from error
@@ -168,16 +167,6 @@ class Decisions:
 
     def _chosen(self, choice: str) -> np.ndarray:
         return np.array(sorted(id_ for id_, made in self.choices.items() if made == choice), dtype=np.int64)
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object in which no name stands twice: the second would silently replace the first."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise BadInputError(f"'{twice}' stands more than once in it.")
-    return found
 
 
 def _unknown_class(id_: int, label: str, class_names: Sequence[str]) -> str:

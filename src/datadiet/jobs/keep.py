@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from typing_extensions import Unpack
+from typing_extensions import TypedDict, Unpack
 
 from datadiet.engine.embedding import Embeddings
 from datadiet.engine.reloading import data_of_table
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import with_options
+from datadiet.foundation.parsing import require, shown
 from datadiet.foundation.progress import ProgressDisplay
+from datadiet.foundation.tables import TableKind
 from datadiet.jobs.checks import new_file
 from datadiet.jobs.groups import groupings_for_table, say_notes, subset_forms
 from datadiet.jobs.left_out import kept_shares
@@ -26,7 +26,21 @@ from datadiet.jobs.options import KeepOptions, weights
 from datadiet.scores import ScoreTable
 from datadiet.selection import emptied_classes, explain_auto, mixture, rule_card, select
 
-_KEY = b"datadiet.kept"
+_KIND = TableKind("datadiet.kept", "kept file")
+_HEAD = "# datadiet kept ids of data "
+_WHOLE = re.compile(r"([0-9]{1,19})(\.0*)?", re.ASCII)
+
+
+class _About(TypedDict, total=False):
+    """What is used again of what is known of kept ids; there may be more."""
+
+    fingerprint: str | None
+    source: str | None
+    score: str | None
+    rule: str
+    keep: float
+    options: Mapping[str, Any]
+    n_from: int
 
 
 def keep(
@@ -76,6 +90,7 @@ def keep(
         >>> keep(table, 0.5, by="el2n").tolist()
         [1, 2]
     """
+    require(by, str | Mapping[str, float] | None, "by")
     chosen = rule_card(rule)
     if by is None and "scores" in chosen.needs:
         by = default_score(table, rule)
@@ -159,6 +174,8 @@ def _vectors(table: ScoreTable, rule: str, embeddings: Any) -> np.ndarray:
         )
     if isinstance(embeddings, np.ndarray):
         return embeddings
+    if not isinstance(embeddings, Embeddings):
+        require(embeddings, Path, "embeddings")
     found = embeddings if isinstance(embeddings, Embeddings) else Embeddings.read(embeddings, table.ids)
     if table.provenance.get("fingerprint"):
         found.check_data(table.provenance["fingerprint"])
@@ -166,12 +183,12 @@ def _vectors(table: ScoreTable, rule: str, embeddings: Any) -> np.ndarray:
 
 
 def checked_seed(seed: int) -> int:
-    """The seed, which must not be negative.
+    """The seed, a whole number that is not negative.
 
     Raises:
-        BadInputError: it is.
+        BadInputError: it is another.
     """
-    if seed < 0:
+    if require(seed, int, "seed") < 0:
         raise BadInputError(f"seed is {seed}; it must be 0 or above.")
     return seed
 
@@ -210,46 +227,74 @@ class Kept:
     def write(self, path: str | Path) -> None:
         """Write as Parquet, one column `id` with what is known in the file's metadata; else as text.
 
-        A name that does not end in `.parquet` gives a text file with one id a line.
+        A name that does not end in `.parquet` gives a text file with one id a line, after a comment that says which
+        data they are of.
 
         Raises:
             BadInputError: the file cannot be written.
         """
         ids = np.asarray(self.ids, dtype=np.int64)
-        table = pa.table({"id": ids}).replace_schema_metadata({_KEY: json.dumps(dict(self.about)).encode()})
         with new_file(path, "kept file") as temporary:
             if Path(path).suffix == ".parquet":
-                pq.write_table(table, temporary)
+                _KIND.write(temporary, {"id": ids}, self.about)
             else:
-                temporary.write_text("".join(f"{id_}\n" for id_ in ids.tolist()), encoding="utf-8")
+                known = self.about.get("fingerprint")
+                lines = [f"{_HEAD}{known}"] if known is not None else []
+                lines += map(str, ids.tolist())
+                temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
     @classmethod
     def read(cls, path: str | Path) -> Kept:
-        """Read a kept file: Parquet with a column `id`, or a text file with one id a line.
+        """Read a kept file: Parquet with a column `id`, or a text file with one id a line and comments after `#`.
 
         Raises:
-            BadInputError: missing, unreadable, or without ids.
+            BadInputError: missing, unreadable, damaged, or without ids; ids that are no whole numbers, or stand twice.
         """
         path = Path(path)
         if not path.is_file():
             raise BadInputError(f"There is no kept file at {str(path)!r}.")
         if path.suffix != ".parquet":
-            try:
-                ids = [int(line) for line in path.read_text(encoding="utf-8").split()]
-                return cls(np.array(ids, dtype=np.int64))
-            except (ValueError, OverflowError) as error:
-                raise BadInputError(
-                    f"The kept file {str(path)!r} must hold one whole number a line: {error}."
-                ) from error
+            return cls._of_text(path)
+        columns, facts = _KIND.read(path)
+        about = {name: value for name, value in (facts or {}).items() if name != "format"}
         try:
-            table = pq.read_table(path)
-            ids_column = table.column("id").to_numpy().astype(np.int64)
-        except (pa.ArrowException, KeyError, OSError) as error:
-            raise BadInputError(
-                f"The kept file {str(path)!r} has no readable column 'id': {error}."
-            ) from error
-        about = json.loads((table.schema.metadata or {}).get(_KEY, b"{}"))
-        return cls(ids_column, about)
+            if "id" not in columns:
+                raise BadInputError("it has no column 'id'.")
+            return cls(_whole_ids(columns["id"]), require(about, _About, "its metadata"))
+        except BadInputError as error:
+            raise BadInputError(f"The kept file {str(path)!r} cannot be used: {error}") from error
+
+    @classmethod
+    def _of_text(cls, path: Path) -> Kept:
+        about: dict[str, Any] = {}
+        ids = []
+        try:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, ValueError) as error:
+            raise BadInputError(f"The kept file {str(path)!r} is no text in UTF-8: {error}.") from error
+        for number, line in enumerate(lines, start=1):
+            if line.startswith(_HEAD):
+                about["fingerprint"] = line.removeprefix(_HEAD).strip()
+            for word in line.partition("#")[0].split():
+                if (found := _WHOLE.fullmatch(word)) is None:
+                    raise BadInputError(
+                        f"The kept file {str(path)!r} must hold one whole number a line: line {number} holds "
+                        f"{shown(word)}."
+                    )
+                ids.append(int(found[1]))
+        try:
+            return cls(
+                _whole_ids(np.array(ids, dtype=object if max(ids, default=0) >= 2**63 else np.int64)), about
+            )
+        except BadInputError as error:
+            raise BadInputError(f"The kept file {str(path)!r} cannot be used: {error}") from error
+
+    @property
+    def unchecked(self) -> str | None:
+        """The sentence to say where nothing tells which data the ids are of; else None."""
+        if self.about.get("fingerprint") is not None:
+            return None
+        return "Nothing tells whether the kept ids belong to this data: they name no data."
 
     def check_data(self, fingerprint: str) -> None:
         """Refuse to be used with other data than it was made from.
@@ -263,6 +308,29 @@ class Kept:
                 "These kept ids were made from other data than is given here (the fingerprints differ); "
                 "score this data, or give the data that they belong to."
             )
+
+
+def _whole_ids(values: np.ndarray) -> np.ndarray:
+    """Ids as they stand in a file, sorted int64.
+
+    Raises:
+        BadInputError: none, one that is no whole number from 0 on, or one that stands twice.
+    """
+    if len(values) == 0:
+        raise BadInputError("it holds no ids.")
+    plain = values.dtype.kind in "iuf"
+    fits = np.zeros(len(values), bool)
+    if plain:
+        fits = np.isfinite(values) & (values >= 0) & (values < 2**63) & (np.floor(values) == values)
+    if not fits.all():
+        first = int(np.argmin(fits))
+        raise BadInputError(
+            f"{shown(values[first])} in row {first} is no id; ids are whole numbers from 0 on, below 2**63."
+        )
+    ids = np.sort(values.astype(np.int64))
+    if (repeated := ids[1:][ids[1:] == ids[:-1]]).size:
+        raise BadInputError(f"the id {repeated[0]} stands more than once; name each once.")
+    return ids
 
 
 @dataclass(frozen=True)

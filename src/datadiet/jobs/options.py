@@ -18,7 +18,8 @@ from datadiet.engine.options import (
     WorkspaceOption,
 )
 from datadiet.foundation.errors import BadInputError
-from datadiet.foundation.options import REQUIRED, Option, key_values, names, numbers
+from datadiet.foundation.options import REQUIRED, Option, finite, key_values, names, numbers
+from datadiet.foundation.parsing import shown
 
 
 def _columns(text: str, flag: str) -> str | list[str]:
@@ -38,10 +39,10 @@ def count_or_fraction(text: str, flag: str) -> int | float:
         (20, 0.1)
     """
     try:
-        return int(text) if text.strip().lstrip("+-").isdigit() else float(text)
+        return int(text) if text.strip().lstrip("+-").isdigit() else finite(text)
     except ValueError as error:
         raise BadInputError(
-            f"--{flag} is {text!r}; give a count of examples such as 20, or a fraction such as 0.1."
+            f"--{flag} is {shown(text)}; give a count of examples such as 20, or a fraction such as 0.1."
         ) from error
 
 
@@ -59,7 +60,7 @@ def weights(text: str) -> str | dict[str, float]:
         return text
     pairs = [name.partition("=") for name in names(text)]
     try:
-        return {name.strip(): float(weight) if equals else 1.0 for name, equals, weight in pairs}
+        return {name.strip(): finite(weight) if equals else 1.0 for name, equals, weight in pairs}
     except ValueError as error:
         raise BadInputError(
             f"--by is {text!r}; it takes a score, or several with weights, such as el2n=2,forgetting=1."
@@ -78,7 +79,7 @@ def bounds(given: Sequence[str], flag: str) -> dict[str, tuple[float, float]]:
         name, _, limits = text.partition("=")
         low, _, high = limits.partition(":")
         try:
-            found[name] = (float(low), float(high))
+            found[name] = (finite(low), finite(high))
         except ValueError as error:
             raise BadInputError(
                 f"--{flag} {text!r} is not NAME=LOW:HIGH with two numbers, such as beta=0:0.4."
@@ -168,7 +169,7 @@ class SeedsOption(TypedDict, total=False):
         seeds: Retrainings of each subset.
     """
 
-    seeds: Annotated[int, Option(3, least=1)]
+    seeds: Annotated[int, Option(3, least=1, most=1000, must="it must be 1 or more, and at most 1000")]
 
 
 class LeakOption(TypedDict, total=False):
@@ -202,7 +203,9 @@ class WholeJobOptions(JudgingOptions, TrainingOptions, total=False):
         at_epoch: Epoch of the scores [two fifths of the run].
     """
 
-    score_seeds: Annotated[int | None, Option(least=1)]
+    score_seeds: Annotated[
+        int | None, Option(least=1, most=1000, must="it must be 1 or more, and at most 1000")
+    ]
     at_epoch: float | None
 
 

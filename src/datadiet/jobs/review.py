@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from typing_extensions import Unpack
 
 from datadiet.data import Examples
@@ -21,6 +19,7 @@ from datadiet.data.examples import require_classification
 from datadiet.engine.reloading import labels_by_id, load_again
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import with_options
+from datadiet.foundation.tables import metadata_of
 from datadiet.jobs.options import ReviewOptions
 from datadiet.jobs.suspects.ranking import Suspects
 from datadiet.pages.html import PIXEL_ART_SIDE
@@ -135,10 +134,7 @@ def _ranking(path: Path, by: str | None) -> _Ranking:
     """
     if not path.is_file():
         raise BadInputError(f"There is no file of suspects or scores at {str(path)!r}.")
-    try:
-        metadata = pq.read_schema(path).metadata or {}
-    except (pa.ArrowException, OSError) as error:
-        raise BadInputError(f"{str(path)!r} is not a readable Parquet file: {error}") from error
+    metadata = metadata_of(path)
     if b"datadiet.scores" in metadata:
         table = ScoreTable.read(path)
         if by is None and len(table.names) != 1:

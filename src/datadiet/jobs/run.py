@@ -178,6 +178,9 @@ def compare(
     on_leak = options["on_leak"]
     with closing(prepare(data, recipe, on_leak=on_leak, **picked(TrainingOptions, options))) as setup:
         say_notes(groupings, setup.display)
+        for ids in given.values():
+            if isinstance(ids, Kept) and ids.unchecked is not None:
+                setup.display.say(ids.unchecked)
         comparison = compare_arms(setup, as_arms(setup, kept), seeds=options["seeds"], seed=options["seed"])
         verdict = decide(comparison, tolerance=options["tolerance"], groupings=groupings)
         verdict["notes"] = setup.notes

@@ -69,9 +69,10 @@ def verify(table: str | Path | ScoreTable, **options: Unpack[VerifyOptions]) -> 
         )
     checkable = {
         name: entry
-        for name, entry in facts["scores"].items()
+        for name, entry in facts.get("scores", {}).items()
         if entry.get("taken") == "evaluation"
-        and "step" in entry
+        and {"step", "weights"} <= entry.keys()
+        and name in table.per_seed
         and name.partition("@")[0] in (*OUTPUT_COLUMNS, "grand", "grand_last_layer")
     }
     if not checkable:
@@ -80,23 +81,28 @@ def verify(table: str | Path | ScoreTable, **options: Unpack[VerifyOptions]) -> 
         )
     recipe = recipe_of_table(facts, options["model"], options["trust_remote_code"])
     workspace = workspace_of_table(facts, options["workspace"])
+    seeds = table.seeds_of_runs()
+    if "machine" not in facts:
+        raise BadInputError(
+            "This score table does not say on which machine it was made; score the data again."
+        )
     examples = load_again(facts, options["source"], options["load_options"], options["display"])
     table.check_data(examples.fingerprint)
     generator, size = np.random.default_rng(options["seed"]), min(options["sample"], len(table))
     training = picked(TrainingOptions, options) | {"workspace": workspace}
     with closing(prepare(examples, recipe, **training)) as setup:
         ids = np.sort(generator.choice(table.ids, size, replace=False))
-        worst = _worst_differences(setup, table, checkable, facts["seeds"], ids)
+        worst = _worst_differences(setup, table, checkable, seeds, ids)
     bad = {name: value for name, value in worst.items() if not value <= TOLERANCE}
     largest = max(worst.values())
     sentence = (
-        f"{len(ids)} examples, {len(facts['seeds'])} seeds, {len(worst)} scores: every number agrees with its "
+        f"{len(ids)} examples, {len(seeds)} seeds, {len(worst)} scores: every number agrees with its "
         f"checkpoint (largest relative difference {largest:.1e})."
         if not bad
         else f"{', '.join(bad)}: the table differs from its checkpoints by up to {largest:.1e} (relative); it was "
         "changed, or made by another version."
     )
-    return Verification(not bad, len(ids), len(facts["seeds"]), worst, sentence)
+    return Verification(not bad, len(ids), len(seeds), worst, sentence)
 
 
 def run_of(setup: Setup, facts: Mapping[str, Any], seed: int, steps: list[int]) -> Run:

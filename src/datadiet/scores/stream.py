@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from datadiet.foundation.arrays import read_array
 from datadiet.foundation.errors import BadInputError
 from datadiet.scores.outputs import MEASURES, REAL_MEASURES, measures_of
 from datadiet.scores.registry import ScoreCard, card
@@ -225,10 +226,4 @@ def _array(source: Any, what: str) -> NDArray[Any]:
     path = Path(source)
     if not path.is_file():
         raise BadInputError(f"there is no file of {what} at {path}.")
-    try:
-        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise BadInputError(f"{path} is not a readable .npy file of {what}: {error}") from error
-    if not isinstance(loaded, np.ndarray):
-        raise BadInputError(f"{path} holds several arrays; save the {what} alone with numpy.save.")
-    return loaded
+    return read_array(path, f"The file {str(path)!r} of {what}")

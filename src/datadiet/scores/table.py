@@ -2,24 +2,64 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
+from typing_extensions import TypedDict
 
 from datadiet.foundation.atomic import atomic_path
 from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.parsing import require
+from datadiet.foundation.tables import TableKind
 from datadiet.scores.registry import base_name, card
 
-_KEY = b"datadiet.scores"
-_FORMAT = 1
+SCORES = TableKind("datadiet.scores", "score table")
+
+
+class _ScoreFacts(TypedDict, total=False):
+    higher_is_harder: bool | None
+    epoch: float | None
+    step: int
+    weights: list[str]
+    taken: str
+    num_seeds: int
+    parameters: str | None
+    carried_over: int
+
+
+class _Machine(TypedDict, total=False):
+    device: str
+    processes: int
+
+
+class _Provenance(TypedDict, total=False):
+    """What is used of a table's provenance again; there may be more."""
+
+    fingerprint: str | None
+    source: str | None
+    task: str
+    holdout_seed: int | None
+    left_out: list[int]
+    load_options: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    seeds: list[int]
+    workspace: str
+    scores: Mapping[str, _ScoreFacts]
+    machine: _Machine
+    versions: Mapping[str, str]
+
+
+class _Facts(TypedDict):
+    """What the metadata of a file holds."""
+
+    class_names: list[str]
+    scores: Mapping[str, int]
+    provenance: Mapping[str, Any]
 
 
 def _first_ids(ids: NDArray[np.int64], wrong: NDArray[np.bool_]) -> str:
@@ -46,7 +86,8 @@ class ScoreTable:
             `training pass`), as far as they are known.
 
     Raises:
-        BadInputError: ids not increasing, shapes that do not fit, a score that is not finite.
+        BadInputError: ids not increasing, shapes that do not fit, a score that is not finite, a label without a name
+            where there are names, a provenance of other types.
 
     Example:
         >>> table = ScoreTable.from_seeds([0, 1], [0, 1], [{"el2n": [0.5, 1.0]}, {"el2n": [0.75, 1.0]}])
@@ -65,12 +106,19 @@ class ScoreTable:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        require(self.provenance, _Provenance, "provenance")
         if self.ids.ndim != 1 or self.ids.dtype != np.int64 or np.any(self.ids[1:] <= self.ids[:-1]):
             raise BadInputError("ids of a score table must be int64, sorted, each once.")
         count = len(self.ids)
         if self.labels.shape != (count,) or self.labels.dtype != np.int64:
             raise BadInputError(
                 f"labels must be {count} int64 numbers like the ids, got shape {self.labels.shape}."
+            )
+        unnamed = (self.labels < 0) | (self.labels >= len(self.class_names))
+        if self.class_names and unnamed.any():
+            raise BadInputError(
+                f"labels must be from 0 to {len(self.class_names) - 1}, as there are {len(self.class_names)} class "
+                f"names, and are not for {_first_ids(self.ids, unnamed)}."
             )
         for name, values in self.columns.items():
             base_name(name)
@@ -84,7 +132,8 @@ class ScoreTable:
                 raise BadInputError(f"score {name!r} is not finite for {_first_ids(self.ids, ~finite)}.")
         for part, shape in ((self.spreads, 1), (self.per_seed, 2)):
             for name, values in part.items():
-                if name not in self.columns or values.ndim != shape or values.shape[-1] != count:
+                fits = values.dtype.kind == "f" and values.ndim == shape and values.shape[-1] == count
+                if name not in self.columns or not fits:
                     raise BadInputError(f"spread or seeds of {name!r} do not fit its column of {count} rows.")
 
     @classmethod
@@ -196,6 +245,24 @@ class ScoreTable:
         known = self.provenance.get("scores", {}).get(self._known(name), {}).get("higher_is_harder")
         return card(name).higher_is_harder if known is None else bool(known)
 
+    def seeds_of_runs(self) -> list[int]:
+        """The seeds of the runs that the scores were taken from, in the order of `per_seed`.
+
+        Raises:
+            BadInputError: the table does not name them, or not as many as its scores have.
+        """
+        seeds = self.provenance.get("seeds")
+        if not seeds:
+            raise BadInputError("this score table names no seeds of its runs; score the data again.")
+        for name, values in self.per_seed.items():
+            weights = self.provenance.get("scores", {}).get(name, {}).get("weights", seeds)
+            if not len(seeds) == len(values) == len(weights):
+                raise BadInputError(
+                    f"this score table names {len(seeds)} seeds, and has {len(values)} of {name!r}, taken with "
+                    f"{len(weights)} weights; score the data again."
+                )
+        return list(seeds)
+
     def check_data(self, fingerprint: str, labels: ArrayLike | None = None) -> None:
         """Refuse to be used with other data than the table was made from.
 
@@ -249,21 +316,15 @@ class ScoreTable:
                 data[f"{name}.std"] = self.spreads[name]
             for index, row in enumerate(self.per_seed.get(name, ())):
                 data[f"{name}.seed{index}"] = row
-        about = {
-            "format": _FORMAT,
+        facts = {
             "class_names": list(self.class_names),
             "scores": {name: len(self.per_seed.get(name, ())) for name in self.columns},
             "provenance": dict(self.provenance),
         }
-        try:
-            text = json.dumps(about, allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise BadInputError(f"the provenance of a score table must be plain JSON: {error}.") from error
-        arrow = pa.table(data, metadata={_KEY: text})
         target = Path(path)
         try:
             with atomic_path(target) as temporary:
-                pq.write_table(arrow, temporary, compression="zstd", use_dictionary=["label"])
+                SCORES.write(temporary, data, facts, compression="zstd", use_dictionary=["label"])
         except OSError as error:
             raise BadInputError(
                 f"cannot write the score table {target}: {error.strerror or error}."
@@ -275,46 +336,42 @@ class ScoreTable:
         """Read a table that `write` wrote.
 
         Raises:
-            BadInputError: missing, not Parquet, or not a score table.
+            BadInputError: missing, not Parquet, not a score table, or damaged.
         """
         source = Path(path)
         if not source.is_file():
             raise BadInputError(f"there is no score table at {source}.")
+        columns, facts = SCORES.read(source)
+        if facts is None:
+            raise BadInputError(
+                f"{source} is not a score table of datadiet: its metadata has no {SCORES.key!r}."
+            )
         try:
-            arrow = pq.read_table(source, memory_map=True)
-        except (pa.ArrowException, OSError) as error:
-            raise BadInputError(f"{source} is not a readable Parquet file: {error}") from error
-        text = (arrow.schema.metadata or {}).get(_KEY)
-        if text is None:
-            raise BadInputError(
-                f"{source} is not a score table of datadiet: its metadata has no {_KEY.decode()!r}."
-            )
-        about = json.loads(text)
-        if about.get("format") != _FORMAT:
-            raise BadInputError(
-                f"{source} is a score table of format {about.get('format')}; "
-                f"this version reads format {_FORMAT}."
-            )
+            return cls._of_file(columns, require(facts, _Facts, "its metadata"))
+        except BadInputError as error:
+            raise BadInputError(f"The score table {str(source)!r} cannot be used: {error}") from error
 
+    @classmethod
+    def _of_file(cls, columns: Mapping[str, NDArray[Any]], facts: _Facts) -> ScoreTable:
         def values(name: str) -> NDArray[Any]:
-            if name not in arrow.column_names:
-                raise BadInputError(f"the score table {source} lacks its column {name!r}; it is damaged.")
-            return cast("NDArray[Any]", arrow.column(name).to_numpy())
+            if name not in columns:
+                raise BadInputError(f"it lacks its column {name!r}.")
+            return columns[name]
 
-        counts: dict[str, int] = about["scores"]
+        counts = facts["scores"]
         return cls(
             values("id"),
             values("label"),
-            tuple(about["class_names"]),
+            tuple(facts["class_names"]),
             {name: values(name) for name in counts},
-            {name: values(f"{name}.std") for name in counts if f"{name}.std" in arrow.column_names},
+            {name: values(f"{name}.std") for name in counts if f"{name}.std" in columns},
             {
                 name: np.stack([values(f"{name}.seed{seed}") for seed in range(count)])
                 for name, count in counts.items()
-                if count
+                if count > 0
             },
-            about["provenance"],
-        )  # fmt: skip
+            facts["provenance"],
+        )
 
     def _known(self, name: str) -> str:
         if name in self.columns:
@@ -327,6 +384,7 @@ class ScoreTable:
 
 def _completed(provenance: Mapping[str, Any], names: Mapping[str, Any], num_seeds: int) -> dict[str, Any]:
     """Provenance with every score's direction and the versions that computed it."""
+    require(provenance, _Provenance, "provenance")
     known = {name: dict(entry) for name, entry in dict(provenance.get("scores", {})).items()}
     for name in names:
         entry = known.setdefault(name, {})

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from datadiet.foundation.errors import BadInputError, RunFailedError
-from datadiet.selection.registry import Pool, RuleCard, rule_card, selection_rule
+from datadiet.foundation.parsing import require
+from datadiet.selection.registry import Pool, RuleCard, option_types, rule_card, selection_rule
 from datadiet.selection.sizes import Groups, Rows, fill_over_floors, floors, group_quotas, kept_size
 
 # Our choice, read off the published curves (30, 50 and 70 % pruned, with 5,000 and with 500 examples a
@@ -140,6 +141,10 @@ def select(
     if rule == "auto":
         # Decided once for the whole, not class by class, so that all classes are cut by one rule.
         card = rule_card(explain_auto(len(pool), size, 1 if classes is None else len(classes.names)).rule)
+    require(floor, int | float | None, "floor")
+    for name, kind in option_types(card).items():
+        if name in options:
+            require(options[name], kind, name)
     if unknown := sorted(set(options) - set(card.options)):
         takes = f"it takes {', '.join(sorted(card.options))}" if card.options else "it takes none"
         raise BadInputError(f"Rule {card.name!r} has no option {unknown[0]!r}: {takes}.")

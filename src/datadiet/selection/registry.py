@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.parsing import require
 from datadiet.foundation.registry import Registry
 from datadiet.selection.sizes import Rows
 
@@ -151,6 +152,15 @@ def selection_rule(
     return register
 
 
+def option_types(card: RuleCard) -> dict[str, Any]:
+    """The type of each option of a rule, as its function says it; none where only a type checker can follow."""
+    try:
+        hints = get_type_hints(card.function)
+    except NameError:
+        return {}
+    return {name: hints[name] for name in card.options if name in hints}
+
+
 def rule_card(name: str) -> RuleCard:
     """The card of one rule.
 
@@ -165,6 +175,7 @@ def rule_card(name: str) -> RuleCard:
         ...
         datadiet.foundation.errors.BadInputError: There is no rule 'hardst'. Did you mean 'hardest'?
     """
+    require(name, str, "rule")
     if name in _SCORES_NOT_RULES and name not in RULES:
         raise BadInputError(f"{name!r} is a score, not a rule: use that score with the rule 'hardest'.")
     return RULES[name]

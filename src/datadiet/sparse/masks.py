@@ -101,6 +101,11 @@ class Mask:
         if not Path(path).exists():
             raise BadInputError(f"There is no mask {str(path)!r}.")
         tensors, _ = read_tensors(Path(path))
+        odd = next(
+            (name for name, part in tensors.items() if part.dtype not in (torch.bool, torch.uint8)), None
+        )
+        if odd is not None or not tensors:
+            raise BadInputError(f"{str(path)!r} holds no mask; give a file that a sparse training wrote.")
         return cls({name: tensors[name].bool() for name in sorted(tensors)})
 
 

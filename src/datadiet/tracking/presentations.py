@@ -62,16 +62,6 @@ def as_ids(ids: Any) -> NDArray[np.int64]:
     return numbers
 
 
-def entries_under(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """The entries of a state whose names begin with a prefix, without it.
-
-    Example:
-        >>> entries_under({"trace.1.loss": 0.5, "epoch": 2}, "trace.1.")
-        {'loss': 0.5}
-    """
-    return {key.removeprefix(prefix): entry for key, entry in state.items() if key.startswith(prefix)}
-
-
 class ExampleIds:
     """The ids that a recorder or a sampler knows, 0 to n - 1 or explicit ones, and the place of each.
 

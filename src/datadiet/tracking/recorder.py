@@ -19,11 +19,11 @@ from datadiet.tracking.presentations import (
     PresentationLog,
     collapse,
     detached,
-    entries_under,
     ids_of_batch,
     merge,
     target_numbers,
 )
+from datadiet.tracking.states import StateParts
 from datadiet.tracking.trace import Trace, table_from_trace
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 #: Always recorded: forgetting needs the one, and a probability that is not finite shows that the logits are not.
 _ALWAYS = ("probability", "correct")
 _UNKNOWN = np.int64(-1)
+#: Kinds of numbers, as numpy calls them, of columns that are no real measures.
+_KINDS = {"prediction": "i", "correct": "b", "learnt": "b", "forgotten": "i", "seen": "b"}
 
 
 class Recorder:
@@ -51,7 +53,9 @@ class Recorder:
     Args:
         num_examples: n; the ids are 0 to n - 1.
         ids: explicit strictly increasing ids, instead of `num_examples`.
-        folder: where the trace goes, one file an epoch; in memory when None.
+        folder: where the trace goes, one file an epoch; in memory when None. Epochs of an earlier training that are
+            there are gone on from after `load_state_dict`; a training that begins anew moves them to a folder
+            `earlier-1` inside at the end of its first epoch, so that the two never mix and none is lost.
         columns: which measures to keep, of those of `measure`; all by default. `probability` and `correct`
             are always kept.
         task: what is trained, a `Task` or its name; single-label classification when None. Of another task,
@@ -179,6 +183,8 @@ class Recorder:
                 f"({int(changed.sum())} such ids); ids must be fixed positions in the data, not places in the loader."
             )
         if write:
+            if self.epoch == 0:
+                self.trace.set_aside()
             lost = self._was_correct & seen & ~rows.first_correct
             found: dict[str, NDArray[Any]] = {
                 **{name: np.where(seen, values, np.float32(np.nan)) for name, values in rows.real.items()},
@@ -255,40 +261,76 @@ class Recorder:
         """Go on from a state, to the same bits. Epochs that the folder has beyond it are forgotten.
 
         Raises:
-            BadInputError: the state is of other ids or columns, or the folder lacks epochs before it.
+            BadInputError: the state is of other ids or columns, lacks parts or has odd ones, or the folder lacks
+                epochs before it; nothing has changed then.
         """
+        parts = StateParts(state, "recorder")
         mine = [self._ids.count, self._ids.first, self._ids.last]
-        if state["ids"].tolist() != mine:
+        theirs = parts.array("ids", "i", 3).tolist()
+        if theirs != mine:
             raise BadInputError(
-                f"the recorder's state is of other ids: {state['ids'].tolist()} (n, first, last), not {mine}."
+                f"the recorder's state is of other ids: {theirs} (n, first, last), not {mine}."
             )
-        if self.task is not None and "measures" in state:
-            self._keep_columns([name for name, kept in zip(MEASURES, state["measures"], strict=True) if kept])
-        if state["presented.values"].shape[1] != self._log.rows()[1].shape[1]:
+        columns = self.columns
+        if self.task is not None and "measures" in parts:
+            kept = parts.array("measures", "b", len(MEASURES))
+            columns = tuple(name for name, there in zip(MEASURES, kept, strict=True) if there)
+            if not set(_ALWAYS) <= set(columns) <= set(self.columns):
+                raise parts.wrong("measures", "names other columns than this recorder has")
+        log = PresentationLog(tuple(name for name in columns if name in REAL_MEASURES))
+        log.extend(*self._presented(parts, log))
+        epoch, count = parts.number("epoch"), len(self.ids)
+        labels, was_correct = parts.array("labels", "i", count), parts.array("was_correct", "b", count)
+        merged = _merged(parts, log.measures, count)
+        trace = self._trace_of(parts, columns, epoch)
+        # All of it fits: from here on nothing is refused.
+        if self.task is not None and "measures" in parts:
+            self._keep_columns(columns)
+        if self.trace.folder is not None:
+            self.trace.truncate(epoch) if epoch or len(log.rows()[0]) else self.trace.set_aside()
+        self.trace, self._log, self._merged = trace, log, merged
+        self.epoch, self.labels, self._was_correct = epoch, labels, was_correct
+
+    def _presented(self, parts: StateParts, log: PresentationLog) -> tuple[torch.Tensor, torch.Tensor]:
+        """Ids and measures of what the epoch under way has presented."""
+        name = "presented.values"
+        width = log.rows()[1].shape[1]
+        values = parts.array(name, "f", None, None)
+        if values.shape[1] != width or values.dtype != np.float32:
             raise BadInputError(
                 "the recorder's state has other columns; make the Recorder with the same columns."
             )
-        epoch = int(state["epoch"])
-        if self.trace.folder is None:
-            self.trace = Trace(self.ids)
-            for number in range(1, epoch + 1):
-                if columns := entries_under(state, f"trace.{number}."):
-                    self.trace.append(number, columns)
-        else:
-            lacking = set(range(1, epoch + 1)) - set(self.trace.epochs)
-            if lacking:
-                raise BadInputError(
-                    f"the trace in {self.trace.folder} lacks epoch {min(lacking)} of the state."
-                )
-            self.trace.truncate(epoch)
-        self.epoch = epoch
-        self.labels = state["labels"].cpu().numpy().copy()
-        self._was_correct = state["was_correct"].cpu().numpy().copy()
-        self._log = PresentationLog(self._log.measures)
-        self._log.extend(state["presented.ids"].cpu().clone(), state["presented.values"].cpu().clone())
-        merged = {key: part.cpu().numpy().copy() for key, part in entries_under(state, "merged.").items()}
-        whole = {key.removesuffix("."): part for key, part in merged.items() if key.endswith(".")}
-        self._merged = EpochRows(real=entries_under(merged, "real."), **whole) if merged else None
+        ids = parts.array("presented.ids", "i", len(values))
+        self._ids.places_of(ids.astype(np.int64))
+        whole = values[:, len(log.measures) :]
+        finite = np.isfinite(whole).all() and np.isfinite(values[:, log.measures.index("probability")]).all()
+        if not finite or (np.floor(whole) != whole).any():
+            raise parts.wrong(name, "holds predictions or labels that are no whole numbers")
+        return torch.from_numpy(ids.astype(np.int64)), torch.from_numpy(values)
+
+    def _trace_of(self, parts: StateParts, columns: tuple[str, ...], epoch: int) -> Trace:
+        """The trace of a state: in memory as the state has it, in a folder that of the folder."""
+        if self.trace.folder is not None:
+            there = set(self.trace.epochs)
+            lacking = next((number for number in range(1, epoch + 1) if number not in there), None)
+            if lacking is not None:
+                raise BadInputError(f"the trace in {self.trace.folder} lacks epoch {lacking} of the state.")
+            return self.trace
+        trace = Trace(self.ids)
+        numbers = {name.split(".")[1] for name in parts.state if name.startswith("trace.")}
+        odd = next((number for number in numbers if not number.isascii() or not number.isdigit()), None)
+        if odd is not None or any(not 1 <= int(number) <= epoch for number in numbers):
+            raise parts.wrong("epoch", f"is {epoch}, and its trace has others than epochs 1 to {epoch}")
+        if numbers and len(numbers) != epoch:
+            raise parts.wrong("epoch", f"is {epoch}, and its trace has {len(numbers)} epochs")
+        for number in sorted(map(int, numbers)):
+            kinds = {name: _KINDS.get(name, "f") for name in (*columns, "learnt", "forgotten", "seen")}
+            found = {
+                name: parts.array(f"trace.{number}.{name}", kind, len(self.ids))
+                for name, kind in kinds.items()
+            }
+            trace.append(number, found)
+        return trace
 
     def _check_finite(self, ids: torch.Tensor, probability: torch.Tensor) -> None:
         not_finite = ~torch.isfinite(probability)
@@ -304,3 +346,15 @@ class Recorder:
         places = self._ids.places_of(ids.numpy())
         self._check_finite(ids, values[:, self._log.measures.index("probability")])
         return collapse(self._log.measures, values.numpy(), places, len(self.ids))
+
+
+def _merged(parts: StateParts, measures: Sequence[str], count: int) -> EpochRows | None:
+    """What the ranks saw together, where a state was saved between `reduce` and `end_epoch`."""
+    if not any(name.startswith("merged.") for name in parts.state):
+        return None
+    kinds = {"presentations": "i", "target": "i", "first_correct": "b", **_KINDS}
+    del kinds["seen"]
+    return EpochRows(
+        real={name: parts.array(f"merged.real.{name}", "f", count) for name in measures},
+        **{name: parts.array(f"merged.{name}.", kind, count) for name, kind in kinds.items()},
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from datadiet.foundation.atomic import atomic_file, remove
+from datadiet.foundation.atomic import atomic_file, move, remove
 from datadiet.foundation.errors import BadInputError
 from datadiet.scores.outputs import REAL_MEASURES
 from datadiet.scores.registry import card, cards
@@ -139,6 +140,15 @@ class Trace:
                 self._memory.pop(later, None)
                 if self.folder is not None:
                     remove(self.file_of(later))
+
+    def set_aside(self) -> None:
+        """Move every epoch to a folder of its own inside, `earlier-1` or the next number that is free."""
+        if self.folder is None or not self.epochs:
+            return
+        number = next(n for n in count(1) if not (self.folder / f"earlier-{n}").exists())
+        aside = Trace(self.ids, self.folder / f"earlier-{number}")
+        for epoch in self.epochs:
+            move(self.file_of(epoch), aside.file_of(epoch))
 
     def of_epoch(self, epoch: int, name: str, rows: slice = _ALL) -> NDArray[Any]:
         """One column of one epoch, (rows,).

@@ -281,5 +281,5 @@ def test_a_file_of_something_else_is_no_list_of_suspects(tmp_path: Path) -> None
     with pytest.raises(dd.BadInputError, match="not a readable Parquet file"):
         Suspects.read(tmp_path / "text.parquet")
     table = dd.ScoreTable.from_seeds([0], [0], [{"el2n": [1.0]}])
-    with pytest.raises(dd.BadInputError, match="was not written by `datadiet suspects`"):
+    with pytest.raises(dd.BadInputError, match="not a file of suspects of datadiet"):
         Suspects.read(table.write(tmp_path / "scores.parquet"))

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -107,7 +108,8 @@ class Roles:
 
     def ignoring(self, columns: Sequence[str]) -> Roles:
         """These roles with all other columns as those that are ignored."""
-        return replace(self, ignored=tuple(column for column in columns if column not in self.used))
+        used = set(self.used)
+        return replace(self, ignored=tuple(column for column in columns if column not in used))
 
 
 def find_roles(
@@ -157,7 +159,7 @@ def find_roles(
     assert label is not None
     notes: list[str] = []
     if named is None:
-        named = _find_inputs({c: _form(dataset, c) for c in columns if c != label}, label, notes)
+        named = _find_inputs(_forms(dataset, [c for c in columns if c != label]), label, notes)
     elif not named:
         raise BadInputError("No input column is named; give at least one.")
     kind, form = input_form(dataset, named)
@@ -203,7 +205,7 @@ def input_form(dataset: Dataset, columns: Sequence[str]) -> tuple[Kind, str]:
         BadInputError: the columns do not go together.
     """
     plain = {"date": "text", "numeral": "text", "code": "number"}
-    forms = {column: plain.get(form := _form(dataset, column), form) for column in columns}
+    forms = {column: plain.get(form, form) for column, form in _forms(dataset, columns).items()}
     found = set(forms.values())
     if found == {"number"}:
         return "vector", "numbers"
@@ -232,7 +234,8 @@ def _find_label(dataset: Dataset, columns: Sequence[str], *, required: bool = Tr
             )
         if found:
             return found[0]
-    class_labels = [c for c in columns if hasattr(dataset.features[c], "names")]
+    features = dataset.features
+    class_labels = [c for c in columns if hasattr(features[c], "names")]
     if len(class_labels) > 1:
         raise BadInputError(
             f"Any of {listed(class_labels)} could be the label column; name one with label='...'."
@@ -310,13 +313,18 @@ def _only(columns: Sequence[str], names: Groups, what: str) -> str:
     )
 
 
-def _form(dataset: Dataset, column: str) -> str:
+def _forms(dataset: Dataset, columns: Sequence[str]) -> dict[str, str]:
+    """What each of some columns holds."""
+    features = dataset.features  # a copy of all of them at every call
+    return {column: _form(dataset, column, features[column]) for column in columns}
+
+
+def _form(dataset: Dataset, column: str, feature: Any) -> str:
     """What a column holds: image, path, array, text, tokens, number, list, or other.
 
     Texts that name images are paths; those that are dates, or numbers with separators, are "date" and "numeral";
     whole numbers beyond those that a float64 tells apart are "code".
     """
-    feature = dataset.features[column]
     if type(feature).__name__ == "Image":
         return "image"
     if type(feature).__name__.startswith("Array") and len(getattr(feature, "shape", ())) in (2, 3):
@@ -360,8 +368,9 @@ def require_alike(train: Dataset, test: Dataset, columns: Sequence[str]) -> None
     words = {"number": "numbers", "text": "texts", "list": "lists of numbers", "tokens": "lists of texts"}
     words |= {"image": "images", "array": "arrays"}
     plain = {"path": "text", "date": "text", "numeral": "text", "code": "number"}
+    of_parts = [_forms(part, columns) for part in (train, test)]
     for column in columns:
-        forms = [plain.get(form := _form(part, column), form) for part in (train, test)]
+        forms = [plain.get(found[column], found[column]) for found in of_parts]
         empty = pa.types.is_null(test.data.schema.field(column).type)
         if forms[0] == forms[1] or empty or set(forms) == {"text", "image"}:
             continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from datadiet.data.arrow import is_text, whole_column, with_column
 from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.parsing import parse_json
 
 EXPORT_FORMAT = "datadiet-export"
 MANIFEST_JSON = "manifest.json"
@@ -78,8 +79,12 @@ class ExportedClasses:
 
 
 def is_export(folder: Path) -> bool:
-    """Whether a folder was written by `datadiet export`, by its manifest."""
-    return bool(_read(folder / MANIFEST_JSON).get("format") == EXPORT_FORMAT)
+    """Whether a folder was written by `datadiet export`, by its manifest.
+
+    Raises:
+        BadInputError: it was, and the manifest is damaged.
+    """
+    return _manifest(folder).get("format") == EXPORT_FORMAT
 
 
 def beside_the_data(folder: Path) -> frozenset[str]:
@@ -93,38 +98,59 @@ def exported_classes(folder: Path) -> ExportedClasses:
     Raises:
         BadInputError: its `classes.json` was damaged.
     """
-    if not (folder / CLASSES_JSON).is_file() or not is_export(folder):
+    path = folder / CLASSES_JSON
+    if not path.is_file() or not is_export(folder):
         return ExportedClasses()
-    found = _read(folder / CLASSES_JSON)
+    found = _object(path) or {}
     names, renamed, column = (found.get(key) for key in ("class_names", "written", "label_column"))
     columns = found.get("columns", {})  # earlier exports renamed no columns
     if isinstance(renamed, dict) and isinstance(columns, dict):
         told = [*renamed, *renamed.values(), *columns, *columns.values(), column]
         if _are_texts(names) and _are_texts(told):
             return ExportedClasses(tuple(names or ()), renamed, str(column), columns)
-    raise BadInputError(f"'{folder / CLASSES_JSON}' is damaged; export again, or delete it.")
+    raise BadInputError(f"'{path}' is damaged; export again, or delete it.")
 
 
 def classes_of_shards(folder: Path) -> ExportedClasses:
-    """What exported tar shards are to be read as: the manifest says it, shards hold no order of names."""
-    found = _read(folder / MANIFEST_JSON)
+    """What exported tar shards are to be read as: the manifest says it, shards hold no order of names.
+
+    Raises:
+        BadInputError: the manifest is damaged.
+    """
+    found = _manifest(folder)
     names = found.get("class_names")
-    if found.get("format") != EXPORT_FORMAT or not _are_texts(names):
+    if found.get("format") != EXPORT_FORMAT or names is None:
         return ExportedClasses()
     column, own = found.get("label_column_written", "label"), found.get("own_columns", [])
-    return ExportedClasses(
-        tuple(names or ()), label_column=str(column), own_columns=tuple(own) if _are_texts(own) else ()
-    )
+    if not _are_texts(names) or not _are_texts([column]) or not _are_texts(own):
+        raise _damaged(folder / MANIFEST_JSON)
+    return ExportedClasses(tuple(names), label_column=column, own_columns=tuple(own))
 
 
 def _are_texts(values: Any) -> bool:
     return isinstance(values, list) and all(isinstance(value, str) for value in values)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """A JSON object of a small file; empty if it is something else."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+def _manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of an exported folder; empty where a folder has none, or a file of that name that is another's."""
+    path = folder / MANIFEST_JSON
+    found = _object(path)
+    if found is None:
+        with suppress(OSError):
+            if EXPORT_FORMAT.encode() in path.read_bytes():
+                raise _damaged(path)
         return {}
-    return found if isinstance(found, dict) else {}
+    return found
+
+
+def _damaged(path: Path) -> BadInputError:
+    return BadInputError(f"'{path}' is damaged; export again.")
+
+
+def _object(path: Path) -> dict[str, Any] | None:
+    """A JSON object of a small file; None if it is something else."""
+    try:
+        found = parse_json(path.read_bytes(), f"'{path}'")
+    except (OSError, BadInputError):
+        return None
+    return found if isinstance(found, dict) else None

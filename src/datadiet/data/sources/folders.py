@@ -380,7 +380,7 @@ def label_of(rows: datasets.Dataset, reading: Reading) -> str | None:
     """The column that the label would be read from, if it is named or called as label columns are."""
     if reading.label is not None:
         return reading.label if reading.label in rows.column_names else None
-    named = [column for column in rows.column_names if hasattr(rows.features[column], "names")]
+    named = [column for column, feature in rows.features.items() if hasattr(feature, "names")]
     return conventional_label(rows.column_names) or (named[0] if len(named) == 1 else None)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.json as arrow_json
 
@@ -18,6 +19,9 @@ from datadiet.foundation.errors import BadInputError
 
 _BLOCK = 64 << 20
 _ROWS = 50_000
+_LEVELS = 100  # of lists and objects in one another; Arrow's reader ends the process at some thousands
+_PIECE = 1 << 20
+_NO_MARKS = bytes(set(range(256)) - set(b'"[]{}'))
 _CHANGED = re.compile(r"Column\(/([^)]*)\) changed from (\w+) to (\w+)")
 
 
@@ -45,6 +49,8 @@ def json_tables(path: Path, encoding: str | None, notes: list[str]) -> Iterator[
 
 def _parsed(lines: bytes, path: Path, *, first: bool) -> Any:
     """One table of objects that stand on a line each, or several; every text stays a text."""
+    if is_deep(lines):
+        raise ValueError(f"a value in it is nested more than {_LEVELS} levels deep")
     reading = arrow_json.ReadOptions(block_size=min(len(lines) + 1, (1 << 31) - 1))
 
     def parse(schema: Any = None) -> Any:
@@ -64,6 +70,28 @@ def _parsed(lines: bytes, path: Path, *, first: bool) -> Any:
             ) from error
         reason = " ".join(str(error).split())
         raise ValueError(reason if first else re.sub(r" in row \d+", "", reason)) from error
+
+
+def is_deep(text: bytes) -> bool:
+    """Whether JSON has more than so many lists and objects in one another.
+
+    >>> is_deep(b'{"a": "' + b"[" * 500 + b'"}'), is_deep(b"[" * 500)
+    (False, True)
+    """
+    if b"\\" in text:
+        text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+    plain = np.frombuffer(text.translate(None, _NO_MARKS), dtype=np.uint8)
+    level, quoted = 0, 0
+    for start in range(0, len(plain), _PIECE):
+        piece = plain[start : start + _PIECE]
+        inside = (np.cumsum(piece == ord('"'), dtype=np.uint8) + quoted) & 1
+        steps = ((piece == ord("[")) | (piece == ord("{"))).astype(np.int8)
+        steps -= ((piece == ord("]")) | (piece == ord("}"))).astype(np.int8)
+        levels = np.cumsum(np.where(inside, 0, steps), dtype=np.int32) + level
+        if levels.max(initial=0) > _LEVELS:
+            return True
+        level, quoted = int(levels[-1]), int(inside[-1])
+    return False
 
 
 def _as_texts(kind: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import tarfile
@@ -19,6 +18,7 @@ import pyarrow as pa
 from datadiet.data.arrow import dataset_of
 from datadiet.data.columns.roles import IMAGE_SUFFIXES
 from datadiet.data.sources.tables import too_large
+from datadiet.foundation.arrays import read_array
 from datadiet.foundation.atomic import checksum
 from datadiet.foundation.errors import BadInputError
 
@@ -181,6 +181,10 @@ def _row(key: str, members: Sequence[tuple[str, bytes]], path: Path, unused: Cou
         if suffix == "json":
             try:
                 about = json.loads(content)
+            except RecursionError as error:
+                raise BadInputError(
+                    f"A .json of '{path}' cannot be read: it is nested too deeply; mend it."
+                ) from error
             except ValueError as error:
                 raise BadInputError(f"A .json of '{path}' cannot be read: {error}; mend it.") from error
             row = about if isinstance(about, dict) else {"label": about}
@@ -220,7 +224,9 @@ def _text(content: bytes, path: Path) -> str:
 
 def _vector(content: bytes, path: Path) -> list[float]:
     try:
-        found = np.load(io.BytesIO(content), allow_pickle=False)
-    except ValueError as error:
-        raise BadInputError(f"An .npy of '{path}' cannot be read: {error}; mend it.") from error
-    return list(np.asarray(found, dtype=np.float64).reshape(-1).tolist())
+        found = np.asarray(read_array(content, "It"), dtype=np.float64)
+    except (ValueError, TypeError) as error:
+        raise BadInputError(
+            f"An .npy of '{path}' cannot be read: {str(error).rstrip('.')}; mend it."
+        ) from error
+    return list(found.reshape(-1).tolist())

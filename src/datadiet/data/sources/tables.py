@@ -165,7 +165,7 @@ def readable(path: Path) -> Iterator[None]:
         yield
     except BadInputError:
         raise
-    except (pa.ArrowException, OSError, ValueError, EOFError, TypeError) as error:
+    except (pa.ArrowException, OSError, ValueError, EOFError, TypeError, RecursionError) as error:
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         reason = reason if len(reason) < 300 else reason[:300] + " ..."
         raise BadInputError(

@@ -14,6 +14,7 @@ import yaml
 
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import Option, alternatives, key_values, numbers, options_of, unknown
+from datadiet.foundation.parsing import parse_yaml, require, shown
 
 POSITIVE = Option(above=0, below=math.inf, must="it must be above 0")
 SHARE = Option(least=0, below=1, must="it must be in [0, 1)")
@@ -168,8 +169,12 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Recipe:
-        """The recipe from plain data; fields that are not there keep their defaults."""
-        return cls().replace(**data)
+        """The recipe from plain data; fields that are not there keep their defaults.
+
+        Raises:
+            BadInputError: a field has no such name or takes no such value.
+        """
+        return cls().replace(**require(data, Mapping[str, Any], "recipe"))
 
     def to_yaml(self, path: str | Path) -> None:
         """Write the recipe as YAML."""
@@ -180,21 +185,41 @@ class Recipe:
         """Read a recipe; an optional `base: fast` or `base: paper` gives the fields that are not there.
 
         Raises:
-            BadInputError: the file is missing, is not YAML, or has unknown fields.
+            BadInputError: the file is missing, is not YAML, has unknown fields, or is its own base.
         """
+        return cls._of_files([Path(path)])
+
+    @classmethod
+    def _of_files(cls, paths: Sequence[Path]) -> Recipe:
+        """The recipe of the last of some files, each of which is the base of the one before it."""
+        path = paths[-1]
+        what = f"The recipe file {str(path)!r}"
         try:
-            data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+            text = path.read_text(encoding="utf-8")
         except OSError as error:
-            raise BadInputError(f"The recipe file {str(path)!r} cannot be read: {error.strerror}.") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            mark = getattr(error, "problem_mark", None)
-            where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
-            raise BadInputError(f"The recipe file {str(path)!r} is not YAML{where}.") from error
+            raise BadInputError(f"{what} cannot be read: {error.strerror}.") from error
+        except ValueError as error:
+            raise BadInputError(f"{what} is not YAML: it is no text in UTF-8.") from error
+        data = parse_yaml(text, what)
         if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
-            raise BadInputError(f"The recipe file {str(path)!r} must hold fields, like 'lr: 0.1'.")
-        data.setdefault("name", Path(path).stem)
+            raise BadInputError(f"{what} must hold fields, like 'lr: 0.1'.")
+        data.setdefault("name", path.stem)
         base = data.pop("base", None)
-        return cls.from_dict(data) if base is None else named_recipe(str(base)).replace(**data)
+        start = cls() if base is None else cls._base(str(base), paths)
+        try:
+            return start.replace(**data)
+        except BadInputError as error:
+            raise BadInputError(f"{what} cannot be used: {error}") from error
+
+    @classmethod
+    def _base(cls, name: str, paths: Sequence[Path]) -> Recipe:
+        if Path(name).suffix not in (".yaml", ".yml"):
+            return named_recipe(name)
+        if any(Path(name).resolve() == path.resolve() for path in paths):
+            raise BadInputError(
+                f"The recipe file {str(paths[0])!r} has itself as its base; give it another base."
+            )
+        return cls._of_files([*paths, Path(name)])
 
     def steps_per_epoch(self, num_examples: int) -> int:
         """Optimiser steps in one pass over `num_examples`, at least one."""
@@ -244,7 +269,7 @@ def _typed(key: str, value: Any, hint: Any) -> Any:
         pass
     wanted = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
     needed = wanted.get(kind, "a list of numbers" if get_origin(kind) is tuple else "a mapping")
-    raise BadInputError(f"recipe: {key} is {value!r}; it must be {needed}.")
+    raise BadInputError(f"recipe: {key} is {shown(value)}; it must be {needed}.")
 
 
 NAMED_RECIPES: dict[str, dict[str, Any]] = {

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.tables import metadata_of
 from datadiet.jobs.keep import Kept
 from datadiet.scores import ScoreTable
 
@@ -89,13 +88,8 @@ def read_choice(path: str | Path) -> ScoreTable | Kept:
     source = Path(path)
     if not source.is_file():
         raise BadInputError(f"There is no score table and no kept file at {str(path)!r}.")
-    if source.suffix == ".parquet":
-        try:
-            metadata = pq.read_schema(source).metadata or {}
-        except (pa.ArrowException, OSError) as error:
-            raise BadInputError(f"{str(path)!r} is not a readable Parquet file: {error}") from error
-        if b"datadiet.scores" in metadata:
-            return ScoreTable.read(source)
+    if source.suffix == ".parquet" and b"datadiet.scores" in metadata_of(source):
+        return ScoreTable.read(source)
     return Kept.read(source)
 
 

@@ -106,7 +106,7 @@ def make_plan(
     reasons: dict[int, str] = {}
     if kept is not None:
         stays[:] = False
-        stays[_kept_positions(examples, kept, facts)] = True
+        stays[_kept_positions(examples, kept, facts, notes)] = True
         reasons.update(dict.fromkeys(part.ids[~stays].tolist(), "not kept"))
     if decisions is not None:
         made = _read_decisions(examples, decisions, facts)
@@ -138,10 +138,11 @@ def make_plan(
     return Plan(examples, tuple(parts), reasons, facts, tuple(notes), unseen)
 
 
-def _kept_positions(examples: Examples, kept: Any, facts: dict[str, Any]) -> IntArray:
+def _kept_positions(examples: Examples, kept: Any, facts: dict[str, Any], notes: list[str]) -> IntArray:
     """Positions in the train part of the ids that stay, checked."""
     if isinstance(kept, str | Path):
         found = Kept.read(kept)
+        notes += [found.unchecked] if found.unchecked is not None else []
         facts["kept_sha256"] = sha256_of(kept)
     else:
         found = kept if isinstance(kept, Kept) else Kept(np.asarray(kept))

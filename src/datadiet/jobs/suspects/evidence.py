@@ -76,7 +76,7 @@ def first_pass(setup: Setup, table: ScoreTable, seeds: list[int]) -> FirstPass:
     """Train the table's runs to their end, as far as they are not there, and read what they saw."""
     total = setup.recipe.total_steps(len(setup.examples.train))
     # The weights that the table was made from stay: a run without them would be started over.
-    steps = {int(entry["step"]) for entry in table.provenance["scores"].values() if "step" in entry}
+    steps = {entry["step"] for entry in table.provenance.get("scores", {}).values() if "step" in entry}
     setup.display.plan(len(seeds) * total, "first pass")
     logits, traced = [], []
     for index, seed in enumerate(seeds):

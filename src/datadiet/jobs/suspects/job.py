@@ -112,7 +112,7 @@ def _from_runs(
     setup: Setup, table: ScoreTable, method: Method, folds: int | None, second_pass: bool, seed: int
 ) -> Suspects:
     examples, train = setup.examples, setup.examples.train
-    seeds = [int(one) for one in table.provenance["seeds"]]
+    seeds = table.seeds_of_runs()
     again = second_pass and method == "combination"
     more = folds if folds is not None else len(seeds) if again else 0
     more += 2 if method == "aum_threshold" else 0

@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing_extensions import NotRequired, TypedDict
 
 from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.parsing import require
+from datadiet.foundation.tables import TableKind
 from datadiet.jobs.checks import new_file
 from datadiet.noise import NoiseRate
 
-_KEY = b"datadiet.suspects"
-_FORMAT = 1
+SUSPECTS = TableKind("datadiet.suspects", "file of suspects")
 _SIGNAL = "signal_"
 CONFLICT = "conflicting_duplicate"  # the signal of exact duplicates with different labels, 0 or 1
 NO_PROPOSAL = -1  # where no model's predictions were at hand
+
+
+class _NoiseRate(TypedDict):
+    estimate: float
+    low: float
+    high: float
+    confidence: NotRequired[float]
+
+
+class _Provenance(TypedDict, total=False):
+    fingerprint: str | None
+    source: str | None
+    load_options: Mapping[str, Any]
+    holdout_seed: int | None
+
+
+class _Facts(TypedDict):
+    """What the metadata of a file holds."""
+
+    noise_rate: _NoiseRate
+    class_names: list[str]
+    provenance: _Provenance
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +88,8 @@ class Suspects:
                     f"{name} of suspects must be {count} numbers, one an id, got {column.shape}."
                 )
         for name, column in numbers.items():
+            if column.dtype.kind not in "biuf":
+                raise BadInputError(f"{name} of suspects holds {column.dtype} instead of numbers.")
             infinite = ~np.isfinite(column)
             if infinite.any():
                 ids = self.ids[infinite]
@@ -168,15 +191,13 @@ class Suspects:
             "suspicion": self.suspicion,
             **{_SIGNAL + name: values for name, values in self.signals.items()},
         }
-        about = {
-            "format": _FORMAT,
+        facts = {
             "noise_rate": self.noise_rate.as_dict(),
             "class_names": list(self.class_names),
             "provenance": dict(self.provenance),
         }
-        table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(about).encode()})
         with new_file(path, "suspects") as temporary:
-            pq.write_table(table, temporary, compression="zstd")
+            SUSPECTS.write(temporary, columns, facts, compression="zstd")
         return Path(path)
 
     @classmethod
@@ -189,30 +210,25 @@ class Suspects:
         path = Path(path)
         if not path.is_file():
             raise BadInputError(f"There are no suspects at {str(path)!r}.")
-        try:
-            table = pq.read_table(path)
-        except (pa.ArrowException, OSError) as error:
-            raise BadInputError(f"{str(path)!r} is not a readable Parquet file: {error}") from error
-        text = (table.schema.metadata or {}).get(_KEY)
-        if text is None:
+        columns, facts = SUSPECTS.read(path)
+        if facts is None:
             raise BadInputError(f"{str(path)!r} was not written by `datadiet suspects`.")
-        about = json.loads(text)
-        if about.get("format") != _FORMAT:
-            raise BadInputError(
-                f"{str(path)!r} is of format {about.get('format')}; this version reads format {_FORMAT}."
-            )
-        columns = {
-            name: column.to_numpy() for name, column in zip(table.column_names, table.columns, strict=True)
-        }
+        try:
+            return cls._of_file(columns, require(facts, _Facts, "its metadata"))
+        except BadInputError as error:
+            raise BadInputError(f"The file of suspects {str(path)!r} cannot be used: {error}") from error
+
+    @classmethod
+    def _of_file(cls, columns: Mapping[str, np.ndarray], facts: _Facts) -> Suspects:
         names = ("id", "label", "proposed", "probability_wrong", "suspicion")
-        missing = [name for name in names if name not in columns]
-        if missing:
-            raise BadInputError(
-                f"The suspects {str(path)!r} lack the column {missing[0]!r}; they are damaged."
-            )
+        for name in names:
+            if name not in columns:
+                raise BadInputError(f"it lacks the column {name!r}.")
+            if columns[name].dtype.kind != ("f" if name in ("probability_wrong", "suspicion") else "i"):
+                raise BadInputError(f"its column {name!r} holds {columns[name].dtype}, which cannot be used.")
         ids, labels, proposed, probability_wrong, suspicion = (columns[name] for name in names)
         return cls(
             ids, labels, proposed, probability_wrong, suspicion,
             {n.removeprefix(_SIGNAL): column for n, column in columns.items() if n.startswith(_SIGNAL)},
-            NoiseRate(**about["noise_rate"]), tuple(about["class_names"]), about["provenance"],
+            NoiseRate(**facts["noise_rate"]), tuple(facts["class_names"]), facts["provenance"],
         )  # fmt: skip
