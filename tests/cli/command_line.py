@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,12 @@ def write_vectors(path: Path, *, rows: int = 60, seed: int = 0, **columns: objec
     table["label"] = [("ash", "elm", "oak")[label] for label in labels]
     pq.write_table(pa.table(table | columns), path)
     return path
+
+
+def of_first_format(table: pa.Table) -> pa.Table:
+    """A score table as the first format had it, without a checksum, so that a test may change what it holds."""
+    facts = json.loads(table.schema.metadata[b"datadiet.scores"]) | {"format": 1}
+    return table.replace_schema_metadata({b"datadiet.scores": json.dumps(facts)})
 
 
 def assert_refused(outcome: Outcome, *words: str, code: int = 2) -> None:

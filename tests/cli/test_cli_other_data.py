@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from command_line import TINY, Datadiet, assert_refused, contents, invoke, write_vectors
+from command_line import TINY, Datadiet, assert_refused, contents, invoke, of_first_format, write_vectors
 
 import datadiet as dd
 
@@ -68,7 +68,7 @@ def test_verify_finds_one_changed_number(column: str, scored: Path, datadiet: Da
     values = table.column(column).to_numpy().copy()
     values[17] *= 1.01
     place = table.column_names.index(column)
-    pq.write_table(table.set_column(place, column, [values]), scored)
+    pq.write_table(of_first_format(table.set_column(place, column, [values])), scored)
     outcome = datadiet("verify", scored, "--sample", "48")
     assert outcome.code == 1
     assert "el2n" in outcome.stdout
@@ -81,7 +81,7 @@ def test_verify_refuses_a_table_whose_weights_are_not_those_of_the_workspace(
     about = table.schema.metadata[b"datadiet.scores"]
     weights = dd.ScoreTable.read(scored).provenance["scores"]["el2n"]["weights"][0].encode()
     changed = {b"datadiet.scores": about.replace(weights, weights[::-1])}
-    pq.write_table(table.replace_schema_metadata(changed), scored)
+    pq.write_table(of_first_format(table.replace_schema_metadata(changed)), scored)
     assert_refused(datadiet("verify", scored), "other weights")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from command_line import TINY, assert_refused, invoke, write_vectors
+from command_line import TINY, assert_refused, invoke, of_first_format, write_vectors
 
 from datadiet.jobs.suspects.ranking import Suspects
 
@@ -60,7 +60,7 @@ def test_a_score_that_is_nan_is_refused_with_its_ids(scored: Path, tmp_path: Pat
     values[[2, 5]] = np.nan
     ids = table.column("id").to_numpy()[[2, 5]]
     broken = table.set_column(table.column_names.index(name), name, pa.array(values))
-    pq.write_table(broken, tmp_path / "broken.parquet")
+    pq.write_table(of_first_format(broken), tmp_path / "broken.parquet")
     outcome = invoke("suspects", tmp_path / "broken.parquet", "--out", tmp_path / "s.parquet")
     assert_refused(outcome, "el2n", "not finite", f"{ids[0]}, {ids[1]}")
     assert not (tmp_path / "s.parquet").exists()
