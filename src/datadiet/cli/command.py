@@ -123,7 +123,13 @@ def _parameter(name: str, option: Option) -> inspect.Parameter:
     declared = option.flag.split() if option.flag else []
     if kind is bool and default is False and not declared:
         declared = [f"--{name.replace('_', '-')}"]  # one that is off is not switched off
-    info = typer.Option(*declared, help=option.sentence, rich_help_panel=option.panel, envvar=option.variable)
+    info = typer.Option(
+        *declared,
+        help=option.sentence,
+        rich_help_panel=option.panel,
+        envvar=option.variable,
+        metavar="PATH" if Path in alternatives(option.type) else None,
+    )
     return inspect.Parameter(
         name,
         inspect.Parameter.KEYWORD_ONLY,
@@ -139,7 +145,7 @@ def _flag_type(option: Option) -> Any:
         return list[str]
     if option.read is not None or kinds[0] is Any or get_origin(kinds[0]) in (Literal, tuple):
         return str
-    return Path if Path in kinds else kinds[0]
+    return Path if Path in kinds and str not in kinds else kinds[0]
 
 
 def _given(

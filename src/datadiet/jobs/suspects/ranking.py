@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datadiet.foundation.errors import BadInputError
-from datadiet.jobs.checks import new_file
+from datadiet.foundation.outputs import new_file
 from datadiet.noise import NoiseRate
 
 _KEY = b"datadiet.suspects"
@@ -151,14 +151,21 @@ class Suspects:
                 "look for suspects in this data, or give the data that they belong to."
             )
 
-    def write(self, path: str | Path) -> Path:
+    def write(
+        self, path: str | Path, *, overwrite: bool = True, same: Callable[[Path], bool] | None = None
+    ) -> Path:
         """Write as Parquet, whole or not at all, the most suspicious first.
 
         Columns: `id`, `label`, `proposed`, `probability_wrong`, `suspicion`, and `signal_<name>` for each signal;
         noise rate, class names and provenance are JSON in the file's metadata, under `datadiet.noise`.
 
+        Args:
+            path: of the file.
+            overwrite: whether another file is replaced.
+            same: whether the file that is there answers the same question, so that it is replaced.
+
         Raises:
-            BadInputError: the file cannot be written.
+            BadInputError: the file cannot be written, or another is there.
         """
         columns = {
             "id": self.ids,
@@ -175,7 +182,7 @@ class Suspects:
             "provenance": dict(self.provenance),
         }
         table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(about).encode()})
-        with new_file(path, "suspects") as temporary:
+        with new_file(path, "suspects", overwrite=overwrite, same=same) as temporary:
             pq.write_table(table, temporary, compression="zstd")
         return Path(path)
 

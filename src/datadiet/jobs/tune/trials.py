@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import filelock
 import numpy as np
 from typing_extensions import Unpack
 
@@ -22,6 +21,7 @@ from datadiet.engine.setup import Setup
 from datadiet.engine.training.checkpoint import read_tensors, write_tensors
 from datadiet.engine.training.randomness import derive_seed
 from datadiet.engine.workspace import content_address
+from datadiet.foundation.atomic import held, remove
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import with_options
 from datadiet.jobs.checks import try_rule
@@ -353,7 +353,7 @@ def _accuracy_at(setup: Setup, seed: int, ids: np.ndarray, step: int, since: int
     if setup.accelerator.is_main_process:
         facts = {"accuracy": int(correct) / setup.n_test, "step": step}
         write_tensors(path, {"right": correct.reshape(1)}, facts)
-        run.folder.weights_path(step).unlink(missing_ok=True)
+        remove(run.folder.weights_path(step))
     setup.accelerator.wait_for_everyone()
     return _read(path)
 
@@ -384,9 +384,9 @@ def _storage(optuna: Any, setup: Setup, address: str) -> Iterator[Any]:
     folder = Path(setup.workspace.path) / "studies"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{address}.journal"
-    with filelock.FileLock(f"{path}.lock"):
+    with held(f"{path}.lock"):
         # What an earlier, killed study did is found in its trainings, not here: the journal is written anew.
-        path.unlink(missing_ok=True)
+        remove(path)
         journal = optuna.storages.journal
         backend = journal.JournalFileBackend(
             str(path), lock_obj=journal.JournalFileOpenLock(str(path) + ".journal")
