@@ -45,9 +45,9 @@ def agree(
         raise BadInputError("Give the score tables or kept files to compare.")
     from datadiet.jobs.agree import agree as agree_on
 
-    out = Path(options.setdefault("out", "agreement") or "")
     named = any("=" in item and not Path(item).exists() for item in tables)
-    found = agree_on(named_files(tables) if named else tables, **options)
+    found = agree_on(named_files(tables) if named else tables, default="agreement", **options)
+    out = found.folder or Path("agreement")
     show(as_json, {"out": str(out), **found.to_dict()}, lambda: _print(found, out))
 
 

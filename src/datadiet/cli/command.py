@@ -157,6 +157,8 @@ def _given(
         value = typed[flag]
         if value is None or not was_given(context, flag):
             continue
+        if value and {str, Path} <= set(alternatives(option.type)):
+            value = Path(value)
         if option.read is not None:
             value = option.read(value, flag_of(flag, option).lstrip("-"))
         if into is not None:

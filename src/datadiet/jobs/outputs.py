@@ -29,10 +29,10 @@ from datadiet.foundation.outputs import (
 )
 from datadiet.foundation.progress import ProgressDisplay
 
-# Options that say where and how fast, not what: another value of them is the same question.
+# Options that say where and how fast and what may be, not what is asked: another value is the same question.
 _NO_QUESTION = frozenset({
     "workspace", "out", "overwrite", "display", "command", "checkpoint_every", "num_workers", "memory_limit", "device",
-    "machine", "recipe", "overrides", "load_options", "source", "embeddings",
+    "machine", "recipe", "overrides", "load_options", "source", "embeddings", "allow_empty_class", "allow_empty_layer",
 })  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ class Agreement:
         n: examples that all tables share; None where only kept files were given that do not say.
         rule: the rule that turned scores into choices.
         notes: sentences on what was left out, drawn or not checked.
+        folder: where it was written; None where nothing was.
     """
 
     pairs: list[dict[str, Any]]
@@ -57,6 +58,7 @@ class Agreement:
     n: int | None
     rule: str
     notes: list[str] = field(default_factory=list)
+    folder: Path | None = None
 
     def correlations(self) -> list[dict[str, Any]]:
         """The pairs of scores, each once: `first`, `second`, `n`, Spearman's rho and Kendall's tau-b."""
@@ -119,6 +121,7 @@ def agree(
     any_data: bool = False,
     out: str | Path | None = None,
     overwrite: bool = False,
+    default: str | Path | None = None,
     **options: Any,
 ) -> Agreement:
     """Compare scores and selections: rank correlations, overlap at each fraction, class balance.
@@ -137,6 +140,7 @@ def agree(
         any_data: compare tables of different data, by id alone.
         out: folder of the tables and figures; None to write nothing.
         overwrite: replace what another question came to there.
+        default: folder where `out` is not given, or a free one beside it; None to write nothing then.
         options: of the rule.
 
     Raises:
@@ -156,7 +160,7 @@ def agree(
     alone = isinstance(tables, ScoreTable | Kept | str | Path)
     listed: Iterable[Any] = [tables] if alone else tables  # type: ignore[assignment]
     inputs = inputs_of({}, files=tables.values() if isinstance(tables, Mapping) else listed)
-    where = {"out": out, "overwrite": overwrite}
+    where = {"out": out, "overwrite": overwrite, "workspace": "."}
     check_out(where, inputs, WRITTEN)
     joined = join(tables, scores, any_data=any_data)
     if len(joined.series) + len(joined.kept) < 2:
@@ -165,12 +169,12 @@ def agree(
         )
 
     results = None
-    if out is not None:
+    if out is not None or default is not None:
         told = {"keep": fractions, "rule": rule, "per_class": per_class, "seed": seed, "any_data": any_data}
         there = {name: digest(joined.ids, joined.labels, values) for name, values in joined.series.items()}
         there |= {name: digest(ids) for name, ids in joined.kept.items()}
         asked = question("agree", {**told, **options}, tables=there)
-        results = results_of(asked, where, inputs, WRITTEN)
+        results = results_of(asked, where, inputs, WRITTEN, default=default or "")
     pairs: list[dict[str, Any]] = []
     balance: list[dict[str, Any]] = []
 
@@ -216,6 +220,7 @@ def agree(
     if results is not None:
         with results.written() as new:
             found.write(new)
+        found = replace(found, folder=results.path)
     return found
 
 
