@@ -138,9 +138,9 @@ def new_file(
     try:
         with atomic_path(path, replaces) as temporary:
             yield temporary
-    except FileExistsError:
-        raise _other_file(path, what) from None
     except OSError as error:
+        if isinstance(error, FileExistsError) and str(path) in (error.filename, error.filename2):
+            raise _other_file(path, what) from None
         raise BadInputError(
             f"The {what} {str(path)!r} cannot be written: {error.strerror or error}."
         ) from error

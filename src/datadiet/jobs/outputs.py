@@ -67,11 +67,15 @@ def inputs_of(options: Mapping[str, Any], *sources: Any, files: Iterable[Any] = 
     named = [place for place in (model, options.get("encoder")) if _is_folder(place)]
     recipe = options.get("recipe")
     read = [*files, recipe if _is_file(recipe) else None]
-    return Inputs(_paths(read), _paths([*(place for place in data if place not in BUILT_IN), *named]))
+    return Inputs(_paths(read), _paths([*data, *named]))
 
 
 def _paths(given: Iterable[Any]) -> tuple[Path, ...]:
-    return tuple(Path(place).expanduser() for place in given if isinstance(place, str | Path))
+    return tuple(
+        Path(place).expanduser()
+        for place in given
+        if isinstance(place, str | Path) and str(place) not in BUILT_IN
+    )
 
 
 def _is_folder(place: Any) -> bool:

@@ -65,6 +65,7 @@ def write_report(contents: ReportContents, folder: Path) -> Path:
 
     Raises:
         OSError: when the folder cannot be written.
+        RunFailedError: when the disk is full.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
