@@ -299,7 +299,7 @@ def keep_from(scores: str | Path, **options: Unpack[KeepOptions]) -> KeepChoice:
     check_out(options, inputs_of(options, files=[scores, embeddings]))
     table = ScoreTable.read(read_results(scores))
     if out is not None:
-        refuse_reads([usable_name(out)], sources=data_of(table))
+        refuse_reads([usable_name(out)], sources=data_of(table, read=bool(options["groups"])))
         check_file(usable_name(out), "kept file", overwrite=options["overwrite"])
     by, rule, fraction, columns = options["by"], options["rule"], options["keep"], options["groups"]
     told: dict[str, Any] = {"balance": options["balance"], "floor": options["floor"]}

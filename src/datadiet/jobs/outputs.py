@@ -91,9 +91,16 @@ class _Made(Protocol):
     def provenance(self) -> Mapping[str, Any]: ...
 
 
-def data_of(table: _Made) -> list[str]:
-    """The place of the data that a table or suspects were made from, where it is on this disk."""
+def data_of(table: _Made, *, read: bool = True) -> list[str]:
+    """The place of the data that a table or suspects were made from, where it is on this disk.
+
+    Args:
+        table: what was made.
+        read: whether the data is read again; else a relative name may mean another place than it did.
+    """
     source = table.provenance.get("source")
+    if not read and not Path(str(source)).is_absolute():
+        return []
     return [source] if isinstance(source, str) and os.path.exists(source) else []  # noqa: PTH110
 
 
