@@ -28,7 +28,8 @@ def test_it_writes_the_table_and_the_figure_and_says_where(datadiet, here, table
     outcome = datadiet("agree", "a.parquet", "b.parquet", "--by", "el2n")
     assert outcome.code == 0 and "Spearman" in outcome.stdout and "agreement" in outcome.stdout
     assert {path.name for path in (here / "agreement").iterdir()} == {
-        "agreement.parquet", "agreement.csv", "agreement.json", "agreement.png", "agreement.svg",
+        "agreement.parquet", "agreement.csv", "agreement.json", "agreement.png", "agreement.svg", "manifest.json",
+        ".lock",
     }  # fmt: skip
 
 

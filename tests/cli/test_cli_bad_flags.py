@@ -161,7 +161,7 @@ def test_keep_refuses_a_place_that_cannot_be_written(out: str, here: Path, datad
     dd.ScoreTable.from_seeds([0, 1], [0, 0], [{"el2n": [0.1, 0.2]}]).write(here / "scores.parquet")
     (here / "file").write_text("in the way")
     before = contents(here)
-    assert_refused(datadiet("keep", "scores.parquet", "--out", out), out)
+    assert_refused(datadiet("keep", "scores.parquet", "--out", out), "'file'")
     assert contents(here) == before
 
 

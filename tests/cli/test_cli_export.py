@@ -120,12 +120,19 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
     assert contents(here) == before
 
 
-def test_a_target_with_something_in_it_needs_overwrite(
+def test_an_earlier_export_needs_overwrite_and_nothing_else_is_replaced(
     datadiet: Datadiet, here: Path, points: Path, kept: Path
 ) -> None:
     (here / "out").mkdir()
     (here / "out/old.txt").write_text("old")
+    before = contents(here)
     arguments = ("export", points, "--kept", kept, "--to", "out", "--format", "ids")
     assert_refused(datadiet(*arguments), "--overwrite")
+    assert_refused(datadiet(*arguments, "--overwrite"), "no export wrote")
+    assert contents(here) == before
+    (here / "out/old.txt").unlink()
+    assert datadiet(*arguments).code == 0
+    assert_refused(datadiet(*arguments), "--overwrite")
+    (here / "out/added.txt").write_text("added")
     assert datadiet(*arguments, "--overwrite").code == 0
-    assert not (here / "out/old.txt").exists()
+    assert not (here / "out/added.txt").exists()

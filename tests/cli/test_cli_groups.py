@@ -62,7 +62,7 @@ def test_run_reports_every_group_and_class(here: Path, grouped: Path, datadiet: 
     assert [row["kept_share"] for row in tables["random", "class"]] == [0.5] * 3, "the same quotas"
     assert isinstance(verdict["warnings"], list)
     assert pq.read_table(here / "out" / "groups.parquet").num_rows == 2 * (3 + 2 + 6)
-    shown = datadiet(*run, "--group", "site")
+    shown = datadiet(*run, "--group", "site", "--overwrite")
     assert "Who is left out of" in shown.stdout and "by site" in shown.stdout
     assert datadiet("report", "out").code == 0
 
@@ -129,7 +129,17 @@ def test_keep_refuses_to_empty_a_class_unless_told(here: Path, scores: Path, dat
 
 def test_keep_holds_floors_and_balances_groups_for_every_rule(scores: Path, datadiet: Datadiet) -> None:
     for rule in ("hardest", "easiest", "random", "stratified"):
-        flags = ("keep", scores, "--keep", "0.5", "--rule", rule, "--allow-empty-class", "--json")
+        flags = (
+            "keep",
+            scores,
+            "--keep",
+            "0.5",
+            "--rule",
+            rule,
+            "--allow-empty-class",
+            "--json",
+            "--overwrite",
+        )
         floors = shares(datadiet(*flags, "--floor", "10"), "class")
         assert (
             all(kept >= 10 for kept, _ in floors.values()) and sum(kept for kept, _ in floors.values()) == 48

@@ -27,7 +27,7 @@ def test_json_is_one_object_and_the_folder_holds_the_rest(datadiet, here, pools)
     assert found["folder"] == "picked" and found["weak"] and found["n_picked"] == len(found["ids"]) == 6
     assert found["left_out"] == {"defect": 9} and min(found["ids"]) >= 9
     names = {path.name for path in (here / "picked").iterdir()}
-    assert names == {"augmented", "pool.parquet", "pool.json"}
+    assert names == {"augmented", "pool.parquet", "pool.json", "manifest.json", ".lock"}
     assert datadiet("score", "picked/augmented", "--seeds=1", *TINY).code == 0
 
 

@@ -111,7 +111,7 @@ def test_a_score_table_is_reviewed_hardest_first_without_proposals(datadiet, poi
     assert data["ids"] == ids[np.argsort(-values)].tolist()
     assert data["proposes"] is False
     # A low AUM is hard.
-    assert datadiet("review", "s.parquet", "--by", "aum", "--limit", 3).code == 0
+    assert datadiet("review", "s.parquet", "--by", "aum", "--limit", 3, "--overwrite").code == 0
     assert data_of(points.parent / "review.html")["ids"] == ids[np.argsort(values)][:3].tolist()
 
 

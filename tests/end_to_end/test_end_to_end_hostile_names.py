@@ -149,4 +149,6 @@ def test_a_kept_file_named_to_do_harm_is_only_a_name(place: Path, datadiet: Call
         "groups.parquet",
         "results.parquet",
         "recipe.yaml",
+        "manifest.json",
+        ".lock",
     }

@@ -27,14 +27,13 @@ SHOWN_FRACTIONS = (0.1, 0.3, 0.5, 0.7)
 
 @command(
     "agree runs/a/scores.parquet runs/b/scores.parquet --by el2n",
-    order="scores keep rule start end per_class any_data",
+    order="scores keep rule start end per_class any_data out overwrite",
 )
 def agree(
     tables: Annotated[
         list[str] | None,
         typer.Argument(help="Score tables and kept files, as FILE or NAME=FILE; one table: its own scores."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the table and the figure.")] = Path("agreement"),
     as_json: AsJson = False,
     **options: Unpack[AgreeOptions],
 ) -> None:
@@ -45,12 +44,10 @@ def agree(
     if not tables:
         raise BadInputError("Give the score tables or kept files to compare.")
     from datadiet.jobs.agree import agree as agree_on
-    from datadiet.jobs.checks import check_folder
 
-    check_folder(out)
     named = any("=" in item and not Path(item).exists() for item in tables)
-    found = agree_on(named_files(tables) if named else tables, **options)
-    found.write(out)
+    found = agree_on(named_files(tables) if named else tables, default="agreement", **options)
+    out = found.folder or Path("agreement")
     show(as_json, {"out": str(out), **found.to_dict()}, lambda: _print(found, out))
 
 

@@ -125,7 +125,13 @@ def _parameter(name: str, option: Option) -> inspect.Parameter:
     declared = option.flag.split() if option.flag else []
     if kind is bool and default is False and not declared:
         declared = [f"--{name.replace('_', '-')}"]  # one that is off is not switched off
-    info = typer.Option(*declared, help=option.sentence, rich_help_panel=option.panel, envvar=option.variable)
+    info = typer.Option(
+        *declared,
+        help=option.sentence,
+        rich_help_panel=option.panel,
+        envvar=option.variable,
+        metavar="PATH" if Path in alternatives(option.type) else None,
+    )
     return inspect.Parameter(
         name,
         inspect.Parameter.KEYWORD_ONLY,
@@ -141,7 +147,7 @@ def _flag_type(option: Option) -> Any:
         return list[str]
     if option.read is not None or kinds[0] is Any or get_origin(kinds[0]) in (Literal, tuple):
         return str
-    return Path if Path in kinds else kinds[0]
+    return Path if Path in kinds and str not in kinds else kinds[0]
 
 
 def _given(
@@ -153,6 +159,8 @@ def _given(
         value = typed[flag]
         if value is None or not was_given(context, flag):
             continue
+        if value and {str, Path} <= set(alternatives(option.type)):
+            value = Path(value)
         if option.read is not None:
             value = option.read(value, flag_of(flag, option).lstrip("-"))
         if into is not None:

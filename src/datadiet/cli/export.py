@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,7 +20,7 @@ from datadiet.jobs.options import ExportOptions
 )
 def export(
     source: Source,
-    to: Annotated[Path, typer.Option(help="The folder that is made.")],
+    to: Annotated[str, typer.Option(metavar="PATH", help="The folder that is made.")],
     no_test: Annotated[bool, typer.Option("--no-test", help="Leave the test part out.")] = False,
     shard: Annotated[str, typer.Option("--shard-size", help="Largest shard of webdataset.")] = "1GB",
     as_json: AsJson = False,

@@ -20,7 +20,6 @@ from datadiet.jobs.options import KeepOptions
 )
 def keep(
     scores: Annotated[Path | None, typer.Argument(help="A score table.")] = None,
-    out: Annotated[Path, typer.Option(help="Where the ids go (.parquet, or .txt).")] = Path("kept.parquet"),
     as_json: AsJson = False,
     **options: Unpack[KeepOptions],
 ) -> None:
@@ -32,9 +31,9 @@ def keep(
         raise BadInputError("Give the score table to keep by.")
     from datadiet.jobs.keep import keep_from
 
+    out = options.setdefault("out", "kept.parquet")
     with display(options) as shown:
         choice = keep_from(scores, **options)
-    choice.kept.write(out)
     ids, about = choice.kept.ids, choice.kept.about
 
     def tell() -> None:

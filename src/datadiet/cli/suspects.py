@@ -11,33 +11,29 @@ from rich.table import Table
 from typing_extensions import Unpack
 
 from datadiet.cli.command import AsJson, command
-from datadiet.cli.printing import display, is_main_process, say, show
+from datadiet.cli.printing import display, say, show
 from datadiet.foundation.errors import BadInputError
 from datadiet.jobs.options import SuspectsOptions
 
 
 @command(
     "suspects scores.parquet --top 20 --out suspects.parquet",
-    order="source method folds second_pass top seed",
+    order="source method folds second_pass top seed out overwrite",
 )
 def suspects(
     scores: Annotated[Path, typer.Argument(help="A score table.")],
     top: Annotated[int, typer.Option(help="How many are printed; the file has all.")] = 20,
-    out: Annotated[Path, typer.Option(help="Where the suspects go.")] = Path("suspects.parquet"),
     as_json: AsJson = False,
     **options: Unpack[SuspectsOptions],
 ) -> None:
     """Rank likely label errors, and say how many there are."""
-    from datadiet.jobs.checks import check_folder
     from datadiet.jobs.suspects.job import find_suspects
 
     if top < 0:
         raise BadInputError(f"--top is {top}; it must be 0 or above.")
-    check_folder(out.parent)
+    out = options.setdefault("out", "suspects.parquet")
     with display(options) as shown:
         found = find_suspects(scores, **options)
-    if is_main_process():
-        found.write(out)
     first = found.first(top)
     answer = {
         "out": str(out),
@@ -56,7 +52,7 @@ def suspects(
     )
 
 
-def _print(first: list[dict[str, Any]], conflicting: int, noise_rate: str, out: Path) -> None:
+def _print(first: list[dict[str, Any]], conflicting: int, noise_rate: str, out: Any) -> None:
     printed = Table("id", "given", "proposed", "probability wrong", title="Likely label errors")
     for row in first:
         proposed = "–" if row["proposed"] is None else escape(row["proposed"])

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from datadiet.foundation.atomic import atomic_path, checksum, held, move, remove, write_json
+from datadiet.foundation.atomic import atomic_path, checksum, disk_error, held, move, remove, write_json
 from datadiet.foundation.errors import BadInputError
 
 RESULTS_JSON = "manifest.json"
@@ -136,9 +138,9 @@ def new_file(
     try:
         with atomic_path(path, replaces) as temporary:
             yield temporary
-    except FileExistsError:
-        raise _other_file(path, what) from None
     except OSError as error:
+        if isinstance(error, FileExistsError) and str(path) in (error.filename, error.filename2):
+            raise _other_file(path, what) from None
         raise BadInputError(
             f"The {what} {str(path)!r} cannot be written: {error.strerror or error}."
         ) from error
@@ -234,10 +236,71 @@ def check_target(target: str | Path, overwrite: bool, sources: Sequence[Path]) -
     return path
 
 
+def usable_name(path: str | Path) -> Path:
+    """A place for results by its name alone: not empty, UTF-8, and none that the file system does not take.
+
+    Raises:
+        BadInputError: there can be no such place.
+
+    Example:
+        >>> usable_name("runs/digits").name
+        'digits'
+    """
+    shown = ascii(str(path))
+    if not str(path).strip():
+        raise BadInputError("--out is empty; give the name of a file or folder.")
+    try:
+        str(path).encode()
+        found = Path(path).expanduser()
+        with suppress(FileNotFoundError, NotADirectoryError):
+            found.lstat()
+        return found
+    except UnicodeError as error:
+        raise BadInputError(f"{shown} is no name in UTF-8; give another place with --out.") from error
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        short = shown if len(shown) <= _SHORT else f"{shown[:_SHORT]}...'"
+        raise BadInputError(
+            f"Nothing can be written at {short} ({reason}); give another place with --out."
+        ) from error
+
+
+def is_workspace(folder: str | Path) -> bool:
+    """Whether a folder is one that trainings live in: by its mark, or by trainings in it."""
+    folder = Path(folder)
+    if (folder / WORKSPACE_MARK).is_file():
+        return True
+    try:
+        trainings = [entry.name for entry in (folder / "trainings").iterdir() if entry.name[:1] != "."]
+    except OSError:
+        return False
+    if not trainings:
+        return (folder / "machine.json").is_file()
+    return all(re.fullmatch("[0-9a-f]{20}", name) for name in trainings)
+
+
+def in_trainings(path: Path, workspace: str | Path | None = None) -> bool:
+    """Whether a path lies among the trainings of a workspace, or is the folder of them.
+
+    Args:
+        path: to look at.
+        workspace: that is used; others are found by what is in them.
+    """
+    real = path.resolve()
+    if workspace is not None and real.is_relative_to((Path(workspace).expanduser() / "trainings").resolve()):
+        return True
+    return any(place.name == "trainings" and is_workspace(place.parent) for place in (real, *real.parents))
+
+
+def is_results(folder: str | Path) -> bool:
+    """Whether a folder holds results, by its manifest."""
+    return ResultsFolder(folder).manifest() is not None
+
+
 def results_in(folder: Path) -> str | None:
     """What of datadiet's own work is in a folder, in words; None where there is none."""
     for place, folders, files in os.walk(folder):
-        if WORKSPACE_MARK in files:
+        if WORKSPACE_MARK in files or ("trainings" in folders and is_workspace(place)):
             return f"the workspace '{place}'"
         if RESULTS_JSON in files and ResultsFolder(place).manifest() is not None:
             return f"the results '{place}'"
@@ -281,10 +344,22 @@ class ResultsFolder:
             return None
         return Question(str(asked.get("command")), asked["facts"])
 
-    def damaged(self) -> str | None:
-        """The first of its files that is not as it was written; None where all are, or nothing is known."""
+    def damaged(self, names: Iterable[str] = ("*",)) -> str | None:
+        """The first of its files that is not as it was written; None where all are, or nothing is known.
+
+        Args:
+            names: of the files that are looked at, with * for anything.
+        """
         files = (self.manifest() or {}).get("files", {})
-        return next((name for name, found in files.items() if not self._as_written(name, found)), None)
+        asked = list(names)
+        return next(
+            (
+                name
+                for name, found in files.items()
+                if any(fnmatchcase(name, one) for one in asked) and not self._as_written(name, found)
+            ),
+            None,
+        )
 
     def check(self, question: Question | None, names: Iterable[str] = (), *, overwrite: bool = False) -> None:
         """Refuse, before any work, to write over what is there; nothing is made yet.
@@ -420,6 +495,8 @@ def _said(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if (said := disk_error(folder, error)) is not None:
+            raise said from error
         raise BadInputError(
             f"The folder {str(folder)!r} cannot be written to: {error.strerror or error}."
         ) from error

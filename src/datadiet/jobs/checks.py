@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from datadiet.data import Examples
-from datadiet.foundation.atomic import atomic_path
 from datadiet.foundation.errors import BadInputError
 from datadiet.selection import rule_card, select
 
@@ -34,42 +30,6 @@ def checked_fractions(keep: Sequence[float]) -> list[float]:
     if not keep:
         raise BadInputError("keep is empty; give at least one fraction that stays, such as 0.5.")
     return sorted({float(fraction) for fraction in keep}, reverse=True)
-
-
-def check_folder(folder: Path) -> None:
-    """Raise `BadInputError` unless the folder can be written to, or be made; nothing is made yet."""
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
-        raise BadInputError(
-            f"Nothing can be written to the folder {str(folder)!r}; give another place with --out."
-        )
-
-
-@contextmanager
-def new_file(path: str | Path, what: str) -> Iterator[Path]:
-    """A temporary path that becomes the file at the end.
-
-    Raises:
-        BadInputError: the file cannot be written.
-    """
-    try:
-        with atomic_path(path) as temporary:
-            yield temporary
-    except OSError as error:
-        raise BadInputError(
-            f"The {what} {str(path)!r} cannot be written: {error.strerror or error}."
-        ) from error
-
-
-def results_folder(out: str | Path | None, workspace: str | Path, name: str) -> Path:
-    """The folder of the results: the one asked for, else one in the workspace; nothing is made yet.
-
-    Raises:
-        BadInputError: it cannot be written to.
-    """
-    folder = Path(out) if out is not None else Path(workspace) / name
-    check_folder(folder)
-    return folder
 
 
 def try_rule(

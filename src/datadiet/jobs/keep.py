@@ -16,13 +16,14 @@ from datadiet.engine.embedding import Embeddings
 from datadiet.engine.reloading import data_of_table
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import with_options
+from datadiet.foundation.outputs import check_file, new_file, refuse_reads, usable_name
 from datadiet.foundation.parsing import require, shown
 from datadiet.foundation.progress import ProgressDisplay
 from datadiet.foundation.tables import TableKind
-from datadiet.jobs.checks import new_file
 from datadiet.jobs.groups import groupings_for_table, say_notes, subset_forms
 from datadiet.jobs.left_out import kept_shares
 from datadiet.jobs.options import KeepOptions, weights
+from datadiet.jobs.outputs import check_out, data_of, inputs_of, read_results
 from datadiet.scores import ScoreTable
 from datadiet.selection import emptied_classes, explain_auto, mixture, rule_card, select
 
@@ -224,17 +225,21 @@ class Kept:
         }
         return cls(ids, about)
 
-    def write(self, path: str | Path) -> None:
+    def write(self, path: str | Path, *, overwrite: bool = True) -> None:
         """Write as Parquet, one column `id` with what is known in the file's metadata; else as text.
 
         A name that does not end in `.parquet` gives a text file with one id a line, after a comment that says which
         data they are of.
 
+        Args:
+            path: of the file.
+            overwrite: whether a file of another content is replaced.
+
         Raises:
-            BadInputError: the file cannot be written.
+            BadInputError: the file cannot be written, or another is there.
         """
         ids = np.asarray(self.ids, dtype=np.int64)
-        with new_file(path, "kept file") as temporary:
+        with new_file(path, "kept file", overwrite=overwrite) as temporary:
             if Path(path).suffix == ".parquet":
                 _KIND.write(temporary, {"id": ids}, self.about)
             else:
@@ -358,7 +363,12 @@ def keep_from(scores: str | Path, **options: Unpack[KeepOptions]) -> KeepChoice:
     Raises:
         BadInputError: as for `keep`; or other data than the table's.
     """
-    table = ScoreTable.read(scores)
+    embeddings, out = options["embeddings"], options["out"]
+    check_out(options, inputs_of(options, files=[scores, embeddings]))
+    table = ScoreTable.read(read_results(scores))
+    if out is not None:
+        refuse_reads([usable_name(out)], sources=data_of(table, read=bool(options["groups"])))
+        check_file(usable_name(out), "kept file", overwrite=options["overwrite"])
     by, rule, fraction, columns = options["by"], options["rule"], options["keep"], options["groups"]
     told: dict[str, Any] = {"balance": options["balance"], "floor": options["floor"]}
     more, source = options["rule_options"] or {}, options["source"]
@@ -373,7 +383,7 @@ def keep_from(scores: str | Path, **options: Unpack[KeepOptions]) -> KeepChoice:
         per_class=options["per_class"],
         allow_empty_class=options["allow_empty_class"],
         seed=options["seed"],
-        embeddings=options["embeddings"],
+        embeddings=embeddings,
         **subset_forms(examples, columns, **told, ids=table.ids),
         **more,
     )
@@ -392,4 +402,6 @@ def keep_from(scores: str | Path, **options: Unpack[KeepOptions]) -> KeepChoice:
         kept = replace(kept, about={**kept.about, "auto": f"auto took {auto.rule}: {auto.reason}"})
     shares = {grouping.name: kept_shares(grouping, table.ids, [ids]) for grouping in groupings}
     say_notes(groupings, display)
+    if out is not None:
+        kept.write(usable_name(out), overwrite=options["overwrite"])
     return KeepChoice(kept, shares, [note for found in groupings for note in found.notes])

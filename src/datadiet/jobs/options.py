@@ -138,8 +138,22 @@ class SourceOption(LoadOption, total=False):
     source: Any
 
 
-class ReportOptions(SourceOption, DisplayOption, total=False):
-    """Options of `datadiet.jobs.report.rewrite_report`."""
+class OverwriteOption(TypedDict, total=False):
+    """What is done where results are already.
+
+    Args:
+        overwrite: Replace what another question came to there.
+    """
+
+    overwrite: Annotated[bool, Option(False)]
+
+
+class ReportOptions(SourceOption, DisplayOption, OverwriteOption, total=False):
+    """Options of `datadiet.jobs.report.rewrite_report`.
+
+    Args:
+        overwrite: Replace a page that was changed since it was written.
+    """
 
 
 class SeedOption(TypedDict, total=False):
@@ -152,7 +166,7 @@ class SeedOption(TypedDict, total=False):
     seed: Annotated[int, Option(0, least=0)]
 
 
-class OutOption(TypedDict, total=False):
+class OutOption(OverwriteOption, total=False):
     """Where results go.
 
     Args:
@@ -316,10 +330,11 @@ class TakenOptions(SeedsOption, SeedOption, ScoringOptions, total=False):
     at_epoch: Annotated[float | Sequence[float] | None, Option(read=numbers)]
 
 
-class ScoreOptions(TakenOptions, LoadOption, WorkspaceOption, SetupOptions, total=False):
+class ScoreOptions(TakenOptions, OutOption, LoadOption, WorkspaceOption, SetupOptions, total=False):
     """Options of `datadiet.score`.
 
     Args:
+        out: Where the table goes [of the command, scores.parquet].
         embeddings: Also write every example's embedding here, for rules of `keep` that need them.
     """
 
@@ -340,10 +355,11 @@ class ScoreFlags(RecipeOption, ScoreOptions, total=False):
     scores: Annotated[Sequence[str] | None, Option(read=names)]
 
 
-class KeepOptions(SelectionOptions, SeedOption, SourceOption, DisplayOption, total=False):
+class KeepOptions(SelectionOptions, SeedOption, OutOption, SourceOption, DisplayOption, total=False):
     """Options of `datadiet.jobs.keep.keep_from`.
 
     Args:
+        out: Where the ids go, .parquet or .txt [of the command, kept.parquet].
         by: The score, or several mixed by rank, as el2n,forgetting or el2n=2,forgetting=1; may be left out when there
             is one.
         keep: Fraction that stays.
@@ -440,11 +456,19 @@ class ModelOption(TypedDict, total=False):
 
 
 class SuspectsOptions(
-    SourceOption, SeedOption, ModelOption, WorkspaceOption, MachineOptions, DisplayOption, total=False
+    SourceOption,
+    SeedOption,
+    OutOption,
+    ModelOption,
+    WorkspaceOption,
+    MachineOptions,
+    DisplayOption,
+    total=False,
 ):
     """Options of `datadiet.find_suspects`.
 
     Args:
+        out: Where the suspects go [of the command, suspects.parquet].
         method: combination, late_el2n, aum, aum_threshold, probability, forgetting, or cleanlab (if installed).
         folds: Predict by cross-validation with so many folds: one training each.
         second_pass: Train once more for each scoring run, without its suspects (combination only).
@@ -467,7 +491,7 @@ class VerifyOptions(
     sample: Annotated[int, Option(100, least=1)]
 
 
-class ReviewOptions(SourceOption, DisplayOption, total=False):
+class ReviewOptions(OutOption, SourceOption, DisplayOption, total=False):
     """Options of `datadiet.review`.
 
     Args:
@@ -478,7 +502,6 @@ class ReviewOptions(SourceOption, DisplayOption, total=False):
 
     by: str | None
     limit: Annotated[int, Option(5000, least=1)]
-    out: str | Path | None
 
 
 class ExportOptions(LoadOption, ModelOption, WorkspaceOption, DisplayOption, total=False):
@@ -489,7 +512,7 @@ class ExportOptions(LoadOption, ModelOption, WorkspaceOption, DisplayOption, tot
         decisions: Decisions of the review page: what leaves, what is relabelled.
         format: same (the source's own), imagefolder, parquet, jsonl, csv, datasets, webdataset; or for other tools:
             ids, files, indices, fiftyone, cleanlab.
-        overwrite: Replace a target that is not empty, as a whole.
+        overwrite: Replace an earlier export, as a whole.
         include_test: Write the test part, too, so that the export loads as a whole data set.
         shard_size: Bytes that a shard of webdataset may have.
         keep_formulas: Leave texts in CSV as they are that a spreadsheet would run.
@@ -512,10 +535,11 @@ class ExportOptions(LoadOption, ModelOption, WorkspaceOption, DisplayOption, tot
     command: Annotated[Sequence[str] | None, Option(flag=None)]
 
 
-class AgreeOptions(RuleOption, WindowFlags, SeedOption, total=False):
+class AgreeOptions(RuleOption, WindowFlags, SeedOption, OutOption, total=False):
     """Options of `datadiet.agree`.
 
     Args:
+        out: Folder of the tables and figures [of the command, agreement].
         scores: Scores [all].
         keep: Fractions to compare the choices at [0.1,0.2, ... 0.9].
         any_data: Compare tables of different data, by id alone.
@@ -536,7 +560,7 @@ class ContextOptions(SeedOption, LeakOption, LoadOption, TrainingOptions, total=
     scale: Annotated[str, Option("fast")]
 
 
-class StudyOptions(ContextOptions, total=False):
+class StudyOptions(ContextOptions, OutOption, total=False):
     """Options of `datadiet.run_study`.
 
     Args:
@@ -544,5 +568,4 @@ class StudyOptions(ContextOptions, total=False):
         command: The command line that asked for it, for the record.
     """
 
-    out: str | Path | None
     command: Annotated[str | None, Option(flag=None)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,11 @@ from datadiet.data.depth import PixelRange
 from datadiet.engine.reloading import load_again
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import with_options
+from datadiet.foundation.outputs import ResultsFolder
 from datadiet.jobs.dynamic_run import write_dynamic_report
 from datadiet.jobs.keep import Kept
 from datadiet.jobs.options import ReportOptions
+from datadiet.jobs.outputs import refuse_damaged
 from datadiet.pages.report import ExampleView, Gallery, ReportContents, subset_key, write_report
 from datadiet.scores import ScoreTable
 
@@ -120,6 +122,8 @@ def rewrite_report(folder: Path, **options: Unpack[ReportOptions]) -> Path:
     Raises:
         BadInputError: the folder is not one of a run, or the data is another.
     """
+    folder = Path(folder)
+    refuse_damaged(folder, ["verdict.json", "scores.parquet", "kept/*"])
     path = folder / "verdict.json"
     if not path.is_file():
         raise BadInputError(
@@ -132,7 +136,7 @@ def rewrite_report(folder: Path, **options: Unpack[ReportOptions]) -> Path:
             f"{str(path)!r} is not readable as JSON ({error}); run `datadiet run` again."
         ) from error
     if "dynamic" in verdict:
-        return write_dynamic_report(verdict, folder)
+        return _replaced(folder, options["overwrite"], lambda new: write_dynamic_report(verdict, new))
     table = ScoreTable.read(folder / "scores.parquet")
     examples = load_again(table.provenance, options["source"], options["load_options"], options["display"])
     table.check_data(examples.fingerprint)
@@ -141,4 +145,15 @@ def rewrite_report(folder: Path, **options: Unpack[ReportOptions]) -> Path:
         subset = Kept.read(file)
         kept[subset_key(subset.about)] = subset.ids
     scores = [s["score"] for s in verdict["subsets"] if s["score"] in table.names and s["score"] != "random"]
-    return write_report(report_contents(examples, table, verdict, kept, list(dict.fromkeys(scores))), folder)
+    contents = report_contents(examples, table, verdict, kept, list(dict.fromkeys(scores)))
+    return _replaced(folder, options["overwrite"], lambda new: write_report(contents, new))
+
+
+def _replaced(folder: Path, overwrite: bool, write: Callable[[Path], Path]) -> Path:
+    """The page with its figures in the place of the earlier one, beside the other results."""
+    try:
+        with ResultsFolder(folder).written(None, overwrite=overwrite, keeps=True) as new:
+            page = write(new)
+    except BadInputError as error:
+        raise BadInputError(str(error).replace("give another folder with --out, or ", "give ")) from error
+    return folder / page.name

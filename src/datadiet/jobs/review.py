@@ -19,8 +19,10 @@ from datadiet.data.examples import require_classification
 from datadiet.engine.reloading import labels_by_id, load_again
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import with_options
+from datadiet.foundation.outputs import check_file
 from datadiet.foundation.tables import metadata_of
 from datadiet.jobs.options import ReviewOptions
+from datadiet.jobs.outputs import Inputs, check_output, data_of, inputs_of, read_results
 from datadiet.jobs.suspects.ranking import Suspects
 from datadiet.pages.html import PIXEL_ART_SIDE
 from datadiet.pages.review import ReviewContents, ReviewItem, thumbnail, thumbnail_side, write_review
@@ -79,8 +81,11 @@ def review(suspects: str | Path, **options: Unpack[ReviewOptions]) -> Review:
     """
     path = Path(suspects)
     out, source = options["out"], options["source"]
-    target = path.parent / "review.html" if out is None else Path(out)
-    ranking = _ranking(path, options["by"])
+    inputs = inputs_of(options, files=[path])
+    target = check_output(path.parent / "review.html" if out is None else out, inputs)
+    ranking = _ranking(read_results(path), options["by"])
+    check_output(target, Inputs(inputs.files, (*inputs.data, *map(Path, data_of(ranking.origin)))))
+    check_file(target, "review page", overwrite=options["overwrite"])
     facts = ranking.origin.provenance
     if source is None and facts.get("source") is None:
         raise BadInputError(f"{str(path)!r} does not say where its data is; give it with --source.")
@@ -92,7 +97,7 @@ def review(suspects: str | Path, **options: Unpack[ReviewOptions]) -> Review:
     chosen = np.lexsort((ranking.ids, -ranking.suspicion))[: options["limit"]]
     contents = review_contents(examples, ranking, chosen)
     place = str(source) if isinstance(source, (str, Path)) else examples.source
-    written = write_review(contents, target)
+    written = write_review(contents, target, overwrite=options["overwrite"])
     return Review(written, len(chosen), len(ranking.ids), place, examples.fingerprint)
 
 

@@ -18,14 +18,15 @@ from datadiet.engine.setup import Setup, prepare
 from datadiet.engine.training.recipe import Recipe
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import picked, with_options
-from datadiet.jobs.checks import check_folder, checked_fractions, results_folder, try_rule
+from datadiet.jobs.checks import checked_fractions, try_rule
 from datadiet.jobs.compare import Arm, as_arms, compare_arms, random_arm, subset_arm
 from datadiet.jobs.dynamic_run import compare_dynamic, dynamic_verdict, write_dynamic_report
 from datadiet.jobs.groups import groupings_of, say_notes, subset_forms
 from datadiet.jobs.keep import Kept
 from datadiet.jobs.keep import keep as keep_ids
 from datadiet.jobs.options import CompareOptions, RunOptions, TakenOptions
-from datadiet.jobs.run_folder import write_results, write_run
+from datadiet.jobs.outputs import check_out, digest, inputs_of, question, read_results, results_of
+from datadiet.jobs.run_folder import RESULTS, RUN, write_results, write_run
 from datadiet.jobs.score import default_epoch, score_with
 from datadiet.jobs.sparse_arms import moments, sparse_results
 from datadiet.jobs.verdict import decide
@@ -81,6 +82,8 @@ def run(source: Any, **options: Unpack[RunOptions]) -> Verdict:
         card(name)
     if sparsity is not None:
         check_sparsity(sparsity)
+    inputs = inputs_of(options, source)
+    check_out(options, inputs, RUN)
     examples = read_examples(source, options["load_options"], options["display"])
     groupings = groupings_of(examples, options["groups"])
     # Random subsets keep to the same quotas, so that the score is all that the others differ in.
@@ -90,12 +93,16 @@ def run(source: Any, **options: Unpack[RunOptions]) -> Verdict:
         "per_class": options["per_class"],
     }
     try_rule(examples, fractions, rule, rule_options, seed, quotas)
-    folder = results_folder(options["out"], options["workspace"], safe_name(examples.name))
     dynamic = {name: options[name] for name in ("dynamic", "dynamic_options") if options[name]}
     options["overrides"] = {**(options["overrides"] or {}), **dynamic}
     on_leak = options["on_leak"]
+    models = seeds if options["score_seeds"] is None else options["score_seeds"]
     with closing(prepare(examples, on_leak=on_leak, **picked(TrainingOptions, options))) as setup:
         say_notes(groupings, setup.display)
+        asked = question("run", options, setup, keep=fractions, score_seeds=models)
+        results = results_of(
+            asked, options, inputs, RUN, default=safe_name(examples.name), display=setup.display
+        )
         if setup.recipe.dynamic is not None:
             if sparsity is not None:
                 raise BadInputError(
@@ -106,13 +113,13 @@ def run(source: Any, **options: Unpack[RunOptions]) -> Verdict:
                 setup, comparison, tolerance=options["tolerance"], command=options["command"]
             )
             if setup.accelerator.is_main_process:
-                write_results(folder, setup, comparison, data)
-                write_dynamic_report(data, folder)
-            return Verdict(data, folder)
+                with results.written() as new:
+                    write_results(new, setup, comparison, data)
+                    write_dynamic_report(data, new)
+            return Verdict(data, results.path)
         facts = loading_facts(examples, options["load_options"])
         if options["command"]:
             facts["command"] = options["command"]
-        models = seeds if options["score_seeds"] is None else options["score_seeds"]
         taken = {**picked(TakenOptions, options), "seeds": models}
         scoring = score_with(setup, scores, also_free=True, provenance=facts, **taken)
         if "embeddings" in rule_card(rule).needs:
@@ -133,15 +140,17 @@ def run(source: Any, **options: Unpack[RunOptions]) -> Verdict:
         )
         data["notes"] = setup.notes
         if setup.accelerator.is_main_process:
-            write_run(folder, setup, scoring, comparison, data, scores)
+            with results.written() as new:
+                write_run(new, setup, scoring, comparison, data, scores)
         if sparsity is not None:
             # Now that the dense results are safe: a sparsity may turn out to empty a layer.
             data["sparse"] = sparse_results(
                 comparison, sparsity, allow_empty_layer=options["allow_empty_layer"]
             )
             if setup.accelerator.is_main_process:
-                write_run(folder, setup, scoring, comparison, data, scores)
-    return Verdict(data, folder)
+                with results.written() as new:
+                    write_run(new, setup, scoring, comparison, data, scores)
+    return Verdict(data, results.path)
 
 
 @with_options()
@@ -163,12 +172,14 @@ def compare(
     Raises:
         BadInputError: unknown or repeated ids, no subset at all.
     """
-    folder = None if options["out"] is None else Path(options["out"])
-    if folder is not None:
-        check_folder(folder)
+    inputs = inputs_of(options, examples, files=kept.values())
+    check_out(options, inputs, RESULTS)
     if not kept:
         raise BadInputError("There is nothing to compare; give at least one set of kept ids.")
-    given = {name: Kept.read(ids) if isinstance(ids, str | Path) else ids for name, ids in kept.items()}
+    given = {
+        name: Kept.read(read_results(ids)) if isinstance(ids, str | Path) else ids
+        for name, ids in kept.items()
+    }
     data = read_examples(examples, options["load_options"], options["display"])
     for ids in given.values():
         if isinstance(ids, Kept):
@@ -181,12 +192,18 @@ def compare(
         for ids in given.values():
             if isinstance(ids, Kept) and ids.unchecked is not None:
                 setup.display.say(ids.unchecked)
-        comparison = compare_arms(setup, as_arms(setup, kept), seeds=options["seeds"], seed=options["seed"])
+        arms = as_arms(setup, kept)
+        results = None
+        if options["out"] is not None:
+            chosen = {arm.score: digest(arm.ids_for(0)) for arm in arms}
+            results = results_of(question("compare", options, setup, kept=chosen), options, inputs, RESULTS)
+        comparison = compare_arms(setup, arms, seeds=options["seeds"], seed=options["seed"])
         verdict = decide(comparison, tolerance=options["tolerance"], groupings=groupings)
         verdict["notes"] = setup.notes
-        if folder is not None and setup.accelerator.is_main_process:
-            write_results(folder, setup, comparison, verdict)
-    return Verdict(verdict, folder)
+        if results is not None and setup.accelerator.is_main_process:
+            with results.written() as new:
+                write_results(new, setup, comparison, verdict)
+    return Verdict(verdict, None if results is None else results.path)
 
 
 def _arms(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import numpy as np
 
 from datadiet.engine.setup import Setup
 from datadiet.foundation.atomic import write_json
-from datadiet.foundation.errors import BadInputError
 from datadiet.jobs.compare import Comparison
 from datadiet.jobs.keep import Kept
 from datadiet.jobs.left_out import write_groups
@@ -19,32 +17,16 @@ from datadiet.jobs.report import report_contents
 from datadiet.jobs.score import Scoring
 from datadiet.pages.report import safe_name, subset_key, write_report
 
-
-@contextmanager
-def writable(folder: Path) -> Iterator[None]:
-    """A folder that is there; inside, what the disk refuses is bad input.
-
-    Raises:
-        BadInputError: the folder cannot be written to.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        raise BadInputError(f"The folder {str(folder)!r} cannot be written to: {error.strerror}.") from error
+RESULTS = ("results.parquet", "groups.parquet", "recipe.yaml", "verdict.json")
+RUN = (*RESULTS, "scores.parquet", "report.html", "kept/*", "figures/*")
 
 
 def write_results(folder: Path, setup: Setup, comparison: Comparison, data: Mapping[str, Any]) -> None:
-    """`results.parquet`, `groups.parquet`, `recipe.yaml` and `verdict.json`, which every comparison comes to.
-
-    Raises:
-        BadInputError: the folder cannot be written to.
-    """
-    with writable(folder):
-        comparison.write(folder / "results.parquet")
-        write_groups(data["groups"], folder / "groups.parquet")
-        setup.recipe.to_yaml(folder / "recipe.yaml")
-        write_json(folder / "verdict.json", data)
+    """`results.parquet`, `groups.parquet`, `recipe.yaml` and `verdict.json`, which every comparison comes to."""
+    comparison.write(folder / "results.parquet")
+    write_groups(data["groups"], folder / "groups.parquet")
+    setup.recipe.to_yaml(folder / "recipe.yaml")
+    write_json(folder / "verdict.json", data)
 
 
 def write_run(
@@ -64,9 +46,6 @@ def write_run(
         comparison: the trained arms.
         data: the verdict.
         scores: those that subsets were chosen by.
-
-    Raises:
-        BadInputError: the folder cannot be written to.
     """
     write_results(folder, setup, comparison, data)
     scoring.table.write(folder / "scores.parquet")

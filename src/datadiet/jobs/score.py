@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import platform
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from typing_extensions import Unpack
 
-from datadiet.engine.embedding import embeddings_of, encoder_identity
+from datadiet.engine.embedding import Embeddings, embeddings_of, encoder_identity
 from datadiet.engine.options import TrainingOptions
 from datadiet.engine.points import (
     Points,
@@ -33,7 +34,9 @@ from datadiet.engine.training.randomness import derive_seed
 from datadiet.engine.training.recipe import Recipe
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import picked, with_options
+from datadiet.foundation.outputs import Question, check_file, usable_name
 from datadiet.jobs.options import ScoreOptions, TakenOptions
+from datadiet.jobs.outputs import answers, check_out, check_output, inputs_of, question, write_file
 from datadiet.scores import ScoreTable, card, cards
 from datadiet.scores.inputs import random
 from datadiet.tracking import scores_from_trace
@@ -94,25 +97,58 @@ def score(
         scores: names; None for all that come for free. `grand` has to be asked for.
 
     Returns:
-        A `ScoreTable` with one row an example of the training part.
+        A `ScoreTable` with one row an example of the training part; it is also written where `out` is given.
 
     Raises:
         BadInputError: unknown score, an epoch outside the recipe's, a score that this model cannot give.
         RunFailedError: a training broke off.
     """
+    inputs, overwrite = inputs_of({**options, "recipe": recipe}, examples), options["overwrite"]
+    check_out(options, inputs)
+    vectors = None
+    if options["embeddings"] is not None:
+        vectors = check_output(
+            options["embeddings"], inputs, workspace=options["workspace"], flag="--embeddings"
+        )
+        if options["out"] is not None and Path(options["out"]).resolve() == vectors.resolve():
+            raise BadInputError(f"'{vectors}' is to be the table and the embeddings; give two names.")
     data = read_examples(examples, options["load_options"], options["display"])
     with closing(prepare(data, recipe, **picked(TrainingOptions, options))) as setup:
+        asked = question("score", options, setup, scores=scores)
+        one_run = dict.fromkeys(("scores", "seeds", "grand_parameters"))
+        asked_vectors = question("score --embeddings", options, setup, **one_run)
+        if options["out"] is not None:
+            check_file(options["out"], "score table", overwrite=overwrite, same=answers(asked))
+        if vectors is not None:
+            check_file(vectors, "embeddings", overwrite=overwrite, same=_embedded(asked_vectors))
         scoring = score_with(setup, scores, **picked(TakenOptions, options))
-        if options["embeddings"] is not None:
+        is_main = setup.accelerator.is_main_process
+        if vectors is not None:
             step = setup.step_of(_checked_epochs(setup, options["at_epoch"])[0])
             found = embeddings_of(setup, scoring.runs[0], step, options["encoder"])
-            if setup.accelerator.is_main_process:
-                found.write(options["embeddings"])
-    table = scoring.table
-    if data is examples:
-        return table
-    facts = {**table.provenance, **loading_facts(data, options["load_options"])}
-    return replace(table, provenance=facts)
+            found = replace(found, about={**found.about, "question": asked_vectors.as_dict()})
+            if is_main:
+                same = _embedded(asked_vectors)
+                write_file(vectors, "embeddings", found.write, overwrite=overwrite, same=same)
+    loaded = {} if data is examples else loading_facts(data, options["load_options"])
+    facts = {**scoring.table.provenance, **loaded, "question": asked.as_dict()}
+    table = replace(scoring.table, provenance=facts)
+    if options["out"] is not None and is_main:
+        path, same = usable_name(options["out"]), answers(asked)
+        write_file(path, "score table", table.write, overwrite=overwrite, same=same)
+    return table
+
+
+def _embedded(asked: Question) -> Callable[[Path], bool]:
+    """Whether a file of embeddings says that it answers the question."""
+
+    def same(there: Path) -> bool:
+        try:
+            return bool(Embeddings.read(there).about.get("question") == asked.as_dict())
+        except BadInputError:
+            return False
+
+    return same
 
 
 @with_options()

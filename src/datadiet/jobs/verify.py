@@ -19,6 +19,7 @@ from datadiet.engine.setup import Setup, prepare
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import picked, with_options
 from datadiet.jobs.options import VerifyOptions
+from datadiet.jobs.outputs import read_results
 from datadiet.scores import ScoreTable
 
 TOLERANCE = 1e-3  # relative; kernels may differ between batch shapes and machines, weights may not
@@ -61,7 +62,7 @@ def verify(table: str | Path | ScoreTable, **options: Unpack[VerifyOptions]) -> 
         BadInputError: other data, no checkpoints any more, or nothing in the table that could be verified.
         RunFailedError: a checkpoint does not hold what it should.
     """
-    table = table if isinstance(table, ScoreTable) else ScoreTable.read(table)
+    table = table if isinstance(table, ScoreTable) else ScoreTable.read(read_results(table))
     facts = table.provenance
     if "recipe" not in facts:
         raise BadInputError(

@@ -182,6 +182,9 @@ def test_links_are_followed_for_reading_and_never_written_through(tmp_path: Path
             for i in range(2):
                 (outside / f"{part}{name}{i}.png").write_bytes(picture(hash((part, name, i)) % 1000))
                 (tmp_path / "src" / part / name / f"{i}.png").symlink_to(outside / f"{part}{name}{i}.png")
+    (outside / "manifest.json").write_text(
+        '{"format": "datadiet-export"}'
+    )  # an earlier export, which is linked to
     before = everything_below(outside)
     ids = dd.load(tmp_path / "src").train.ids
     export(tmp_path / "src", tmp_path / "out", kept=ids)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,8 @@ from exported_data import everything_below, image_folder, image_parquet
 
 import datadiet as dd
 from datadiet.foundation import atomic as folder_swap
+from datadiet.foundation.outputs import Question, ResultsFolder
+from datadiet.foundation.progress import ProgressDisplay
 from datadiet.jobs.export import FORMATS, export, text_files
 from datadiet.jobs.export import image_folder as images
 
@@ -170,3 +174,88 @@ def test_the_folder_has_the_rights_that_any_new_folder_has(tmp_path: Path, sourc
     (tmp_path / "plain").mkdir()
     export(source, tmp_path / "out", kept=np.array([0, 4]), format="ids")
     assert (tmp_path / "out").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+ONE_EXPORT = """
+import os, signal, sys
+import datadiet as dd
+from datadiet.foundation import atomic
+stop, seen = int(sys.argv[1]), 0
+def touching(change, path):
+    global seen
+    seen += 1
+    if seen == stop:
+        os.kill(os.getpid(), signal.SIGKILL)
+if sys.argv[2] == "no exchange":
+    atomic.exchange = lambda one, other: False
+    rename = type(atomic.Path()).rename
+    def counted(self, target):
+        touching("rename", target)
+        return rename(self, target)
+    atomic.Path.rename = counted
+atomic.touching = touching
+dd.export(sys.argv[3], sys.argv[4], kept=[1, 5, 9], format="ids", overwrite=True)
+"""
+
+
+def written(folder: Path) -> dict[str, object]:
+    """An export but for its manifest, which has the time of day."""
+    return {name: data for name, data in everything_below(folder).items() if name != "manifest.json"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["exchange", "no exchange"])
+def test_a_kill_at_any_change_leaves_one_whole_export_that_the_next_command_finds(
+    tmp_path: Path, source: Path, how: str
+) -> None:
+    target, said = tmp_path / "out", []
+    export(source, tmp_path / "new", kept=[1, 5, 9], format="ids")
+    new = written(tmp_path / "new")
+    for stop in range(1, 20):
+        export(source, target, kept=[0, 4, 8], format="ids", overwrite=True)
+        before = written(target)
+        arguments = [sys.executable, "-c", ONE_EXPORT, str(stop), how, str(source), str(target)]
+        done = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
+        assert done.returncode in (0, -9), done.stderr
+        display = ProgressDisplay(enabled=False)
+        with pytest.raises(dd.BadInputError, match="not empty"):
+            export(source, target, kept=[0, 4, 8], format="ids", display=display)
+        assert written(target) in (before, new), stop
+        export(source, target, kept=[0, 4, 8], format="ids", overwrite=True, display=display)
+        assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".out")] == [], stop
+        said += display.said
+        if done.returncode == 0:
+            break
+    assert stop > 2 and any("removed" in sentence or "is back" in sentence for sentence in said)
+
+
+def test_overwrite_replaces_only_the_export_that_was_there_at_the_start(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "out"
+    export(source, target, kept=[0, 4, 8], format="ids")
+
+    def meanwhile(change: str, path: Path) -> None:
+        if change == "rename":
+            (target / "manifest.json").write_text('{"format": "datadiet-export", "of": "somebody"}')
+
+    monkeypatch.setattr("datadiet.foundation.atomic.touching", meanwhile)
+    with pytest.raises(dd.BadInputError, match="filled by something else"):
+        export(source, target, kept=[1, 5], format="ids", overwrite=True)
+    assert "somebody" in (target / "manifest.json").read_text()
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".out")] == []
+
+
+def test_no_export_goes_over_a_workspace_or_results(tmp_path: Path, source: Path) -> None:
+    for name, marks in {"runs": "trainings/0123456789abcdef0123", "marked": "points"}.items():
+        (tmp_path / name / marks).mkdir(parents=True)
+        (tmp_path / name / marks / "weights").write_text("long trained")
+        (tmp_path / name / "manifest.json").write_text('{"format": "datadiet-export"}')
+    (tmp_path / "marked" / "datadiet-workspace.json").write_text("{}")
+    with ResultsFolder(tmp_path / "digits").written(Question("run", {})) as new:
+        (new / "verdict.json").write_text("{}")
+    before = everything_below(tmp_path)
+    for name in ("runs", "marked", "digits", "runs/trainings", "."):
+        with pytest.raises(dd.BadInputError):
+            export(source, tmp_path / name, kept=[0, 4, 8], format="ids", overwrite=True)
+    assert everything_below(tmp_path) == before

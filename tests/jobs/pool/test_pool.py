@@ -41,7 +41,13 @@ def picked(folder, tmp_path):
     """Pick from one of the pools in the shared workspace."""
 
     def pick_from(name="weak", **options):
-        arguments = {"pick": 15, "out": tmp_path / "out", "workspace": folder / "runs", **TINY}
+        arguments = {
+            "pick": 15,
+            "out": tmp_path / "out",
+            "overwrite": True,
+            "workspace": folder / "runs",
+            **TINY,
+        }
         return pool(str(folder / "base.parquet"), str(folder / f"{name}.parquet"), **arguments | options)
 
     return pick_from
@@ -147,7 +153,7 @@ def test_the_least_sure_of_a_planted_pool_are_those_between_the_classes(folder, 
     for score in ("entropy", "el2n", "margin", "logit_margin", "least_confidence"):
         found = pool(
             str(folder / "base.parquet"), str(tmp_path / "planted.parquet"), pick=10, by=score,
-            out=tmp_path / "out", workspace=folder / "runs", **TINY,
+            out=tmp_path / "out", overwrite=True, workspace=folder / "runs", **TINY,
         )  # fmt: skip
         assert set(found.ids.tolist()) == between, score
 
@@ -157,7 +163,7 @@ def test_equally_unsure_rows_are_taken_in_the_order_of_their_ids(folder, tmp_pat
     for end in ("hardest", "easiest"):
         found = pool(
             str(folder / "base.parquet"), str(tmp_path / "same.parquet"), pick=7, end=end,
-            out=tmp_path / "out", workspace=folder / "runs", **TINY,
+            out=tmp_path / "out", overwrite=True, workspace=folder / "runs", **TINY,
         )  # fmt: skip
         assert found.ids.tolist() == list(range(7)) if end == "hardest" else list(range(23, 30))
 

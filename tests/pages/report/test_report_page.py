@@ -20,6 +20,7 @@ from made_up_report import (
 )
 from PIL import Image
 
+from datadiet.foundation.errors import RunFailedError
 from datadiet.pages.report import ReportContents, write_report
 from datadiet.pages.report import page as room
 from datadiet.pages.report.page import render_page
@@ -279,7 +280,7 @@ def test_a_report_that_fails_leaves_the_old_one_whole(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(room.Path, "replace", full_disk)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(RunFailedError, match="No space"):
         write_report(ReportContents("new", {}), tmp_path)
     assert (tmp_path / "report.html").read_text() == "old"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["figures", "report.html"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html"]

@@ -126,7 +126,7 @@ def read_folder(place: Place, reading: Reading) -> Rows:
     folder, root = place.folder, place.scan.root
     folder.used.update(beside_the_data(folder.path) if "manifest.json" in folder.names else ())
     rows = _read(folder, reading)
-    notes = place.scan.link_notes()
+    notes = place.scan.notes()
     if folder is not root:
         notes.append(
             f"The data of {shown(root.path)} lies in its folder {shown(folder.path.relative_to(root.path))}."

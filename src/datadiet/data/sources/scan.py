@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from datadiet.data.columns.roles import IMAGE_SUFFIXES
+from datadiet.data.sources.own import own_names
 from datadiet.data.sources.shards import is_shard
 from datadiet.data.sources.tables import table_format
 from datadiet.foundation.errors import BadInputError
@@ -111,15 +112,22 @@ class Folder:
 
 @dataclass
 class Scan:
-    """The tree below a folder, links that lead nowhere, and links to folders that are in the tree already."""
+    """The tree below a folder; links that lead nowhere or to folders that are in it already; what datadiet wrote."""
 
     root: Folder
     broken: list[Path] = field(default_factory=list)
     repeated: list[Path] = field(default_factory=list)
+    own: list[Path] = field(default_factory=list)
 
-    def link_notes(self) -> list[str]:
-        """Sentences on links that were not followed."""
+    def notes(self) -> list[str]:
+        """Sentences on links that were not followed, and on what datadiet wrote there itself."""
         notes = []
+        if self.own:
+            own = [path.relative_to(self.root.path) for path in sorted(self.own)]
+            notes.append(
+                f"Not read in {shown(self.root.path)}, as datadiet wrote {'it' if len(own) == 1 else 'them'}: "
+                f"{listed(own)}."
+            )
         if self.broken:
             notes.append(
                 f"{counted(len(self.broken), 'link')} in {shown(self.root.path)} "
@@ -156,7 +164,18 @@ def scan(path: Path) -> Scan:
             waiting.append(_sub_folder(above, name, real, seen, every))
         folder = waiting.pop()
         links = []
-        for entry, kind, is_link in _entries(folder.path):
+        entries = list(_entries(folder.path))
+        own = own_names(folder.path, [name for name, _, _ in entries], is_root=folder is root)
+        if own is None:
+            scanned.own.append(folder.path)
+            every.remove(folder)
+            assert folder.parent is not None
+            del folder.parent.folders[folder.name]
+            continue
+        scanned.own += [folder.path / name for name in own]
+        for entry, kind, is_link in entries:
+            if entry in own:
+                continue
             if kind == "folder" and not is_link:
                 if (real := _inside(folder.real, entry)) in seen:
                     scanned.repeated.append(folder.path / entry)

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
 
+from datadiet.foundation.atomic import atomic_file
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import Option, alternatives, key_values, numbers, options_of, unknown
 from datadiet.foundation.parsing import parse_yaml, require, shown
@@ -178,7 +179,8 @@ class Recipe:
 
     def to_yaml(self, path: str | Path) -> None:
         """Write the recipe as YAML."""
-        Path(path).write_text(yaml.safe_dump(self.to_dict(), sort_keys=False), encoding="utf-8")
+        with atomic_file(path) as file:
+            file.write(yaml.safe_dump(self.to_dict(), sort_keys=False).encode())
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Recipe:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,17 @@ import pyarrow.parquet as pq
 
 from datadiet.foundation.atomic import atomic_file, atomic_path, write_json
 from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.outputs import usable_name
 from datadiet.jobs.agree.figures import draw_agreement
 from datadiet.jobs.agree.joining import Given, Joined, join
-from datadiet.jobs.keep import checked_seed
+from datadiet.jobs.keep import Kept, checked_seed
+from datadiet.jobs.outputs import check_out, digest, inputs_of, question, results_of
 from datadiet.pages.report.canvas import as_png, as_svg
+from datadiet.scores import ScoreTable
 from datadiet.selection import kept_size, rule_card, select
 from datadiet.selection.similarity import class_balance, overlap, rank_correlations
 
+WRITTEN = ("agreement.parquet", "agreement.csv", "agreement.json", "agreement.png", "agreement.svg")
 DEFAULT_FRACTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 MANY_TIES = 0.1  # of a choice: from this share on its overlap is said to be made by ties
 COLUMNS = (
@@ -46,6 +50,7 @@ class Agreement:
         n: examples that all tables share; None where only kept files were given that do not say.
         rule: the rule that turned scores into choices.
         notes: sentences on what was left out, drawn or not checked.
+        folder: where it was written; None where nothing was.
     """
 
     pairs: list[dict[str, Any]]
@@ -53,6 +58,7 @@ class Agreement:
     n: int | None
     rule: str
     notes: list[str] = field(default_factory=list)
+    folder: Path | None = None
 
     def correlations(self) -> list[dict[str, Any]]:
         """The pairs of scores, each once: `first`, `second`, `n`, Spearman's rho and Kendall's tau-b."""
@@ -81,10 +87,9 @@ class Agreement:
         Raises:
             BadInputError: the folder cannot be written to.
         """
-        folder = Path(folder)
+        folder = usable_name(folder)
         figure = draw_agreement(self.correlations(), self.pairs, self.balance)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             with atomic_path(folder / "agreement.parquet") as temporary:
                 pq.write_table(pa.Table.from_pylist(self.pairs, schema=_SCHEMA), temporary)
             with (
@@ -114,6 +119,9 @@ def agree(
     per_class: bool = False,
     seed: int = 0,
     any_data: bool = False,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    default: str | Path | None = None,
     **options: Any,
 ) -> Agreement:
     """Compare scores and selections: rank correlations, overlap at each fraction, class balance.
@@ -130,6 +138,9 @@ def agree(
         per_class: choose the same fraction of every class.
         seed: of rules that draw, and of the bootstrap.
         any_data: compare tables of different data, by id alone.
+        out: folder of the tables and figures; None to write nothing.
+        overwrite: replace what another question came to there.
+        default: folder where `out` is not given, or a free one beside it; None to write nothing then.
         options: of the rule.
 
     Raises:
@@ -146,12 +157,24 @@ def agree(
     fractions = _checked_fractions(keep)
     if "scores" not in rule_card(rule).needs:
         raise BadInputError(f"Rule {rule!r} does not look at scores; compare with another, such as hardest.")
+    alone = isinstance(tables, ScoreTable | Kept | str | Path)
+    listed: Iterable[Any] = [tables] if alone else tables  # type: ignore[assignment]
+    inputs = inputs_of({}, files=tables.values() if isinstance(tables, Mapping) else listed)
+    where = {"out": out, "overwrite": overwrite, "workspace": "."}
+    check_out(where, inputs, WRITTEN)
     joined = join(tables, scores, any_data=any_data)
     if len(joined.series) + len(joined.kept) < 2:
         raise BadInputError(
             "There is only one score or kept file to look at; give another table, or a table of several scores."
         )
 
+    results = None
+    if out is not None or default is not None:
+        told = {"keep": fractions, "rule": rule, "per_class": per_class, "seed": seed, "any_data": any_data}
+        there = {name: digest(joined.ids, joined.labels, values) for name, values in joined.series.items()}
+        there |= {name: digest(ids) for name, ids in joined.kept.items()}
+        asked = question("agree", {**told, **options}, tables=there)
+        results = results_of(asked, where, inputs, WRITTEN, default=default or "")
     pairs: list[dict[str, Any]] = []
     balance: list[dict[str, Any]] = []
 
@@ -193,7 +216,12 @@ def agree(
         notes += _ties(joined, fractions)
     if any(row["kendall_rows"] < row["n"] for row in correlations.values()):
         notes.append("Kendall's tau is taken over a million of the examples, drawn at random.")
-    return Agreement(pairs, balance, joined.total, rule, notes)
+    found = Agreement(pairs, balance, joined.total, rule, notes)
+    if results is not None:
+        with results.written() as new:
+            found.write(new)
+        found = replace(found, folder=results.path)
+    return found
 
 
 @dataclass(frozen=True)

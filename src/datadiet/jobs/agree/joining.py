@@ -11,6 +11,7 @@ import numpy as np
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.tables import metadata_of
 from datadiet.jobs.keep import Kept
+from datadiet.jobs.outputs import read_results
 from datadiet.scores import ScoreTable
 
 MOST_SERIES = 30
@@ -85,7 +86,7 @@ def read_choice(path: str | Path) -> ScoreTable | Kept:
     Raises:
         BadInputError: missing, or neither.
     """
-    source = Path(path)
+    source = read_results(path)
     if not source.is_file():
         raise BadInputError(f"There is no score table and no kept file at {str(path)!r}.")
     if source.suffix == ".parquet" and b"datadiet.scores" in metadata_of(source):

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from datadiet.foundation.atomic import remove
 from datadiet.foundation.errors import BadInputError
 from datadiet.jobs.export.formats import Job, WriteResult, export_format
 from datadiet.jobs.export.plan import PartPlan
@@ -124,5 +125,5 @@ def write_saved_dataset(job: Job) -> WriteResult:
             datasets.enable_progress_bars()
     splits.clear()
     for stream in streams:
-        stream.unlink()
+        remove(stream)
     return result

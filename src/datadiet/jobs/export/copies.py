@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from datadiet.data.sources.delimited import csv_dialect
+from datadiet.foundation.atomic import remove
 from datadiet.jobs.export.csv_cells import harmless, has_formula, label_cell
 from datadiet.jobs.export.csv_records import (
     BYTE_ORDER_MARK,
@@ -45,7 +46,7 @@ def copied(
         check_written(job, result)
     except (UnreadableError, NotAsWrittenError) as error:
         for made in job.folder.iterdir():
-            made.unlink()
+            remove(made)
         reason = str(error).rstrip(".") if isinstance(error, UnreadableError) else _NO_ROWS
         how = "with commas, in UTF-8" if copy_part is copy_csv else "as lines, in UTF-8"
         return None, [

@@ -13,12 +13,12 @@ from typing_extensions import Unpack
 
 from datadiet.data import Examples
 from datadiet.data.arrow import chunks_of, one_array
-from datadiet.data.sources.exported import MANIFEST_JSON
+from datadiet.data.sources.exported import MANIFEST_JSON, is_export
 from datadiet.engine.reloading import read_examples
-from datadiet.foundation.atomic import whole_folder
+from datadiet.foundation.atomic import mend_folder, whole_folder
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import with_options
-from datadiet.foundation.outputs import check_target
+from datadiet.foundation.outputs import check_folder, check_target, in_trainings, usable_name
 from datadiet.foundation.progress import ProgressDisplay
 from datadiet.jobs.export.formats import (
     FORMATS,
@@ -32,6 +32,7 @@ from datadiet.jobs.export.manifest import write_classes, write_manifest
 from datadiet.jobs.export.plan import make_plan, sha256_of
 from datadiet.jobs.export.rows import LabelColumn, content_sizes
 from datadiet.jobs.options import ExportOptions
+from datadiet.jobs.outputs import inputs_of, read_results
 from datadiet.scores import ScoreTable
 
 
@@ -115,16 +116,21 @@ def export(source: Any, to: str | Path, **options: Unpack[ExportOptions]) -> Exp
         raise BadInputError(
             f"The format {format} needs the score table whose models give probabilities (--scores)."
         )
-    read = [Path(given) for given in (kept, decisions, scores) if isinstance(given, str | Path)]
-    if isinstance(source, str | Path) and Path(source).expanduser().exists():
-        check_target(to, options["overwrite"], [Path(source).expanduser(), *read])  # before the data is read
+    inputs = inputs_of(options, source, files=(kept, decisions, scores))
+    read = [*inputs.files, *(path for path in inputs.data if path.exists())]
+    _checked_target(to, options["overwrite"], read)  # before the data is read
     display = options["display"] or ProgressDisplay(enabled=False)
+    if (mended := mend_folder(Path(to).expanduser().resolve())) is not None:
+        display.say(mended)
+    for path in inputs.files:
+        read_results(path)
     # Nothing is decoded that is only copied.
     examples = read_examples(
         source, ({} if card.needs_scores else {"memory_limit": 0}) | load_options, display
     )
     origin = examples.origin
-    target = check_target(to, options["overwrite"], [*origin.paths, *read])
+    target = _checked_target(to, options["overwrite"], [*origin.paths, *read])
+    before = _manifest_of(target)
     label = LabelColumn(examples)
     check_format(examples, label, origin.form if format == "same" else format)
     if kept is None and decisions is None and card.needs_scores:
@@ -137,7 +143,8 @@ def export(source: Any, to: str | Path, **options: Unpack[ExportOptions]) -> Exp
     if target.exists():
         _refuse_linked_images(target, examples)
     content = content_sizes(examples.train)
-    with whole_folder(target, (lambda there: True) if options["overwrite"] else None) as folder:
+    replaces = None if before is None else lambda there: _manifest_of(there) == before
+    with whole_folder(target, replaces) as folder:
         with display.step("export", sum(map(len, plan.parts)), unit="examples/s") as advance:
             job = Job(
                 plan,
@@ -167,6 +174,35 @@ def export(source: Any, to: str | Path, **options: Unpack[ExportOptions]) -> Exp
         write_classes(job, result)
         write_manifest(job, result, sizes, options["command"], notes)
     return _outcome(target, job, result, sizes, notes)
+
+
+def _checked_target(to: str | Path, overwrite: bool, read: Sequence[Path]) -> Path:
+    """The folder that an export goes to: a new one, or with `overwrite` that of an earlier export.
+
+    Raises:
+        BadInputError: nothing can be written there, or it is read, or holds something else.
+    """
+    try:
+        path = usable_name(to)
+        if in_trainings(path):
+            raise BadInputError(
+                f"The target '{path}' lies among the trainings of a workspace; give another folder."
+            )
+        target = check_target(path, overwrite, read)
+        check_folder(target.parent)
+    except BadInputError as error:
+        raise BadInputError(str(error).replace("--out", "--to")) from error
+    if target.is_dir() and any(target.iterdir()) and not is_export(target):
+        raise BadInputError(
+            f"The target '{target}' holds files that no export wrote, which are never replaced; give another folder."
+        )
+    return target
+
+
+def _manifest_of(folder: Path) -> bytes | None:
+    """The manifest of the export that is in a folder, as it is written; None for none."""
+    path = folder / MANIFEST_JSON
+    return path.read_bytes() if path.is_file() else None
 
 
 def _written(job: Job, write: Write) -> WriteResult:

@@ -13,17 +13,18 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import Unpack
 
+from datadiet.data.fingerprint import read_content
 from datadiet.engine.options import MachineOptions, TrainingOptions
 from datadiet.engine.reloading import read_examples
 from datadiet.engine.setup import Setup, prepare
 from datadiet.engine.training.randomness import derive_seed
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import picked, with_options
-from datadiet.jobs.checks import results_folder
 from datadiet.jobs.options import PoolOptions
+from datadiet.jobs.outputs import check_out, digest, inputs_of, question, results_of
 from datadiet.jobs.pool.hypotheses import PoolPrediction, check_pool_score, check_pool_task, predict_pool
 from datadiet.jobs.pool.rows import PoolRows, read_pool_rows
-from datadiet.jobs.pool.writing import NOT_SURE, write_pooled
+from datadiet.jobs.pool.writing import NOT_SURE, POOLED, write_pooled
 from datadiet.pages.report import safe_name
 from datadiet.selection import select
 
@@ -115,9 +116,10 @@ def pool(base: Any, pool: Any, **options: Unpack[PoolOptions]) -> Pooled:
         raise BadInputError(
             "A window counts from the hardest end of a score's order; leave out end, or window."
         )
+    inputs = inputs_of(options, base, pool)
+    check_out(options, inputs, POOLED)
     examples = read_examples(base, load_options, options["display"])
     check_pool_task(examples.task)
-    folder = results_folder(options["out"], options["workspace"], f"{safe_name(examples.name)}-pool")
     rows = read_pool_rows(
         pool,
         examples,
@@ -136,6 +138,11 @@ def pool(base: Any, pool: Any, **options: Unpack[PoolOptions]) -> Pooled:
     with closing(prepare(examples, **picked(TrainingOptions, options))) as setup:
         for note in rows.notes:
             setup.display.say(note)
+        there = read_content(examples.class_names, [rows.part]).fingerprint
+        sureness = digest(np.zeros(0) if rows.confidence is None else rows.confidence)
+        asked = question("pool", options, setup, pool=[there, sureness, len(rows.dataset)])
+        default = f"{safe_name(examples.name)}-pool"
+        results = results_of(asked, options, inputs, POOLED, default=default, display=setup.display)
         own = rows.confidence if rows.weak or confidence is not None else None
         predicted = None
         if by != "random" or (min_confidence is not None and own is None) or not rows.weak:
@@ -152,13 +159,14 @@ def pool(base: Any, pool: Any, **options: Unpack[PoolOptions]) -> Pooled:
         _enough(rows, int(eligible.sum()), pick, min_confidence)
         hardness = None if predicted is None or by == "random" else predicted.hardness[by]
         places = _picked(rows.part.ids, hardness, eligible, pick, end=end, window=window, seed=seed)
-        asked = {name: options[name] for name in ("by", "end", "window", "min_confidence", "seeds", "seed")}
-        facts = {**asked, "recipe": setup.recipe.to_dict(), "command": list(options["command"] or ())}
+        told = {name: options[name] for name in ("by", "end", "window", "min_confidence", "seeds", "seed")}
+        facts = {**told, "recipe": setup.recipe.to_dict(), "command": list(options["command"] or ())}
         data = _facts(setup, rows, predicted, eligible, places, facts)
         if setup.accelerator.is_main_process:
-            write_pooled(folder, examples, rows, predicted, hardness, eligible, places, data)
+            with results.written() as new:
+                write_pooled(new, examples, rows, predicted, hardness, eligible, places, data)
     scores = None if hardness is None else hardness[places]
-    return Pooled(rows.part.ids[places], scores, data, folder)
+    return Pooled(rows.part.ids[places], scores, data, results.path)
 
 
 def _enough(rows: PoolRows, usable: int, pick: int, min_confidence: float | None = None) -> None:

@@ -27,6 +27,7 @@ ORIGIN = "datadiet_pool"
 #: A folder of its own, so that it can be loaded as it is.
 AUGMENTED = "augmented"
 #: What a row is called that could have been picked but for `min_confidence`.
+POOLED = ("pool.parquet", "pool.json", "to_label.parquet", "to_label.csv", "augmented/*")
 NOT_SURE = "not confident enough"
 _ROWS = 1024
 
@@ -44,7 +45,7 @@ def write_pooled(
     """Write the augmented data, or what to label next; then what the models say of every row.
 
     Args:
-        folder: made where it is not there.
+        folder: where.
         examples: the base.
         rows: the pool.
         prediction: of the base's models; None where nothing was asked of them.
@@ -54,23 +55,19 @@ def write_pooled(
         data: for `pool.json`.
 
     Raises:
-        BadInputError: the folder cannot be written to, or the pool's columns do not go into the base's.
+        BadInputError: the pool's columns do not go into the base's.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if rows.weak:
-            _write_augmented(folder / AUGMENTED, examples, rows, hardness, np.sort(places))
-        else:
-            model_columns = _model_columns(examples, prediction, hardness, places)
-            _write_to_label(folder, examples, rows, model_columns, places)
-        status = np.full(len(rows.dataset), "not picked", dtype=object)
-        status[rows.part.ids[~eligible]] = NOT_SURE
-        status[rows.part.ids[places]] = "picked"
-        status[list(rows.reasons)] = list(rows.reasons.values())
-        _write_scored(folder / "pool.parquet", examples, rows, prediction, hardness, status)
-        write_json(folder / "pool.json", dict(data))
-    except OSError as error:
-        raise BadInputError(f"The folder {str(folder)!r} cannot be written to: {error.strerror}.") from error
+    if rows.weak:
+        _write_augmented(folder / AUGMENTED, examples, rows, hardness, np.sort(places))
+    else:
+        model_columns = _model_columns(examples, prediction, hardness, places)
+        _write_to_label(folder, examples, rows, model_columns, places)
+    status = np.full(len(rows.dataset), "not picked", dtype=object)
+    status[rows.part.ids[~eligible]] = NOT_SURE
+    status[rows.part.ids[places]] = "picked"
+    status[list(rows.reasons)] = list(rows.reasons.values())
+    _write_scored(folder / "pool.parquet", examples, rows, prediction, hardness, status)
+    write_json(folder / "pool.json", dict(data))
 
 
 def _write_augmented(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,20 @@ from datadiet.engine.reloading import data_of_table, recipe_of_table, workspace_
 from datadiet.engine.setup import Setup, prepare
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import picked, with_options
+from datadiet.foundation.outputs import check_file, usable_name
 from datadiet.foundation.progress import ProgressDisplay
 from datadiet.jobs.options import Method, SuspectsOptions
+from datadiet.jobs.outputs import (
+    Inputs,
+    answers,
+    check_out,
+    data_of,
+    digest,
+    inputs_of,
+    is_main_process,
+    question,
+    read_results,
+)
 from datadiet.jobs.suspects.evidence import (
     FirstPass,
     first_pass,
@@ -82,10 +95,31 @@ def find_suspects(scores: str | Path | ScoreTable, **options: Unpack[SuspectsOpt
         BadInputError: other data than the table's, an unknown method, more folds than examples, cleanlab missing.
         RunFailedError: a training broke off.
     """
-    method, folds, seed = options["method"], options["folds"], options["seed"]
-    if method == "cleanlab":
+    if options["method"] == "cleanlab":
         _cleanlab()
-    table = scores if isinstance(scores, ScoreTable) else ScoreTable.read(scores)
+    inputs = inputs_of(options, files=[scores])
+    check_out(options, inputs)
+    table = scores if isinstance(scores, ScoreTable) else ScoreTable.read(read_results(scores))
+    asked = question(
+        "suspects",
+        options,
+        table=digest(table.ids, table.labels, *table.columns.values()),
+        columns=list(table.names),
+        **{name: table.provenance.get(name) for name in ("recipe", "seeds", "fingerprint")},
+    )
+    out, same = options["out"], answers(asked)
+    if out is not None:
+        check_out(options, Inputs(inputs.files, (*inputs.data, *map(Path, data_of(table)))))
+        check_file(usable_name(out), "suspects", overwrite=options["overwrite"], same=same)
+    found = _found(table, options, own=isinstance(scores, ScoreTable))
+    found = replace(found, provenance={**found.provenance, "question": asked.as_dict()})
+    if out is not None and is_main_process():
+        found.write(usable_name(out), overwrite=options["overwrite"], same=same)
+    return found
+
+
+def _found(table: ScoreTable, options: SuspectsOptions, *, own: bool) -> Suspects:
+    method, folds, seed = options["method"], options["folds"], options["seed"]
     display = options["display"] or ProgressDisplay(enabled=False)
     facts = table.provenance
     if "recipe" not in facts:
@@ -102,7 +136,6 @@ def find_suspects(scores: str | Path | ScoreTable, **options: Unpack[SuspectsOpt
         raise BadInputError(
             f"folds is {folds}; it must be from 2 to the {len(examples.train)} examples there are."
         )
-    own = isinstance(scores, ScoreTable)
     options["workspace"] = workspace_to_train_in(facts, options["workspace"], own=own, display=display)
     with closing(prepare(examples, recipe, **picked(TrainingOptions, options))) as setup:
         return _from_runs(setup, table, method, folds, options["second_pass"], seed)

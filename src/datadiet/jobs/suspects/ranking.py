@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,9 @@ import numpy as np
 from typing_extensions import NotRequired, TypedDict
 
 from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.outputs import new_file
 from datadiet.foundation.parsing import require
 from datadiet.foundation.tables import TableKind
-from datadiet.jobs.checks import new_file
 from datadiet.noise import NoiseRate
 
 SUSPECTS = TableKind("datadiet.suspects", "file of suspects")
@@ -174,14 +174,21 @@ class Suspects:
                 "look for suspects in this data, or give the data that they belong to."
             )
 
-    def write(self, path: str | Path) -> Path:
+    def write(
+        self, path: str | Path, *, overwrite: bool = True, same: Callable[[Path], bool] | None = None
+    ) -> Path:
         """Write as Parquet, whole or not at all, the most suspicious first.
 
         Columns: `id`, `label`, `proposed`, `probability_wrong`, `suspicion`, and `signal_<name>` for each signal;
         noise rate, class names and provenance are JSON in the file's metadata, under `datadiet.noise`.
 
+        Args:
+            path: of the file.
+            overwrite: whether another file is replaced.
+            same: whether the file that is there answers the same question, so that it is replaced.
+
         Raises:
-            BadInputError: the file cannot be written.
+            BadInputError: the file cannot be written, or another is there.
         """
         columns = {
             "id": self.ids,
@@ -196,7 +203,7 @@ class Suspects:
             "class_names": list(self.class_names),
             "provenance": dict(self.provenance),
         }
-        with new_file(path, "suspects") as temporary:
+        with new_file(path, "suspects", overwrite=overwrite, same=same) as temporary:
             SUSPECTS.write(temporary, columns, facts, compression="zstd")
         return Path(path)
 

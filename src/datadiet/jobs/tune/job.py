@@ -27,13 +27,12 @@ from datadiet.foundation.atomic import atomic_file, atomic_path, write_json
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import picked, with_options
 from datadiet.foundation.statistics import difference_interval
-from datadiet.jobs.checks import results_folder
 from datadiet.jobs.compare import Arm, Comparison, compare_arms, subset_arm
 from datadiet.jobs.keep import Kept
 from datadiet.jobs.keep import keep as keep_ids
 from datadiet.jobs.options import TakenOptions, TrialOptions, TuneOptions
+from datadiet.jobs.outputs import check_out, inputs_of, question, results_of
 from datadiet.jobs.run import Verdict
-from datadiet.jobs.run_folder import writable
 from datadiet.jobs.score import score_with
 from datadiet.jobs.tune.trials import (
     NARROWEST,
@@ -49,6 +48,11 @@ from datadiet.jobs.verdict import decide
 from datadiet.pages.report import safe_name
 from datadiet.scores import ScoreTable, card
 from datadiet.selection import kept_size
+
+TUNED = (
+    "results.parquet", "recipe.yaml", "scores.parquet", "trials.parquet", "trials.csv", "tuning.png", "tuning.svg",
+    "verdict.json", "tuning.json", "kept/*",
+)  # fmt: skip
 
 
 def carve_validation(examples: Examples, *, fraction: float = 0.1, seed: int = 0) -> Examples:
@@ -158,9 +162,10 @@ def tune(source: Any, **options: Unpack[TuneOptions]) -> Tuned:
     tuned_ranges = [] if rule == "window" else ranges_of(rule, keep, ranges)
     models = seeds if options["score_seeds"] is None else options["score_seeds"]
     taken = {**picked(TakenOptions, options), "seeds": models}
+    inputs = inputs_of(options, source)
+    check_out(options, inputs, TUNED)
     examples = read_examples(source, options["load_options"], options["display"])
     kept_size(len(examples.train), float(keep))
-    folder = results_folder(options["out"], options["workspace"], f"{safe_name(examples.name)}-tuning")
     carved = carve_validation(examples, fraction=options["validation_fraction"], seed=seed)
     # That rows of the training part repeat each other is no fault of the test part, and no reason to refuse it.
     validate_on: OnLeak = "keep" if options["on_leak"] == "keep" else "drop"
@@ -177,6 +182,9 @@ def tune(source: Any, **options: Unpack[TuneOptions]) -> Tuned:
     # The recipe as the whole training part decides it, so that windows are tried with what they are judged by.
     with closing(prepare(examples, on_leak=on_leak, **picked(TrainingOptions, options))) as setup:
         options |= {"recipe": setup.recipe, "overrides": None}
+        asked = question("tune", options, setup, score_seeds=models)
+        default = f"{safe_name(examples.name)}-tuning"
+        results = results_of(asked, options, inputs, TUNED, default=default, display=setup.display)
     most = 2 * models + trials * trial_seeds + 4 * seeds
 
     with closing(prepare(carved, on_leak=validate_on, **picked(TrainingOptions, options))) as setup:
@@ -237,9 +245,10 @@ def tune(source: Any, **options: Unpack[TuneOptions]) -> Tuned:
                 "note": "Looked at once, after the window was chosen, by trainings with seeds of their own.",
             },
         }
-        tuned = Tuned(data, tried, Verdict(verdict, folder), ids, folder)
+        tuned = Tuned(data, tried, Verdict(verdict, results.path), ids, results.path)
         if setup.accelerator.is_main_process:
-            _write(folder, setup, scoring.table, comparison, tuned)
+            with results.written() as new:
+                _write(new, setup, scoring.table, comparison, tuned)
     return tuned
 
 
@@ -280,28 +289,27 @@ def _write(folder: Path, setup: Setup, table: ScoreTable, comparison: Comparison
 
     rows = [trial.as_row() for trial in tuned.trials]
     figure = draw_tuning(tuned.data)
-    with writable(folder):
-        comparison.write(folder / "results.parquet")
-        setup.recipe.to_yaml(folder / "recipe.yaml")
-        table.write(folder / "scores.parquet")
-        with atomic_path(folder / "trials.parquet") as temporary:
-            pq.write_table(pa.Table.from_pylist(rows), temporary)
-        with (
-            atomic_path(folder / "trials.csv") as temporary,
-            temporary.open("w", newline="", encoding="utf-8") as text,
-        ):
-            writer = csv.DictWriter(text, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
-        for name, content in (("tuning.png", as_png(figure)), ("tuning.svg", as_svg(figure))):
-            with atomic_file(folder / name) as file:
-                file.write(content)
-        window, score, rule = tuned.data["window"], tuned.data["score"], tuned.data["rule"]
-        told = " ".join(f"{name} {value:g}" for name, value in tuned.options.items())
-        if "start" in window:
-            told = f"{window['start']:g} to {window['end']:g}"
-        choice = {"score": score, "rule": rule, "keep": window["keep"], "options": tuned.options}
-        kept = Kept.of_table(tuned.ids, table, folder / "scores.parquet", **choice)
-        kept.write(folder / "kept" / f"{safe_name(f'{score} {rule} {told}')}.parquet")
-        write_json(folder / "verdict.json", tuned.verdict.data)
-        write_json(folder / "tuning.json", tuned.data)
+    comparison.write(folder / "results.parquet")
+    setup.recipe.to_yaml(folder / "recipe.yaml")
+    table.write(folder / "scores.parquet")
+    with atomic_path(folder / "trials.parquet") as temporary:
+        pq.write_table(pa.Table.from_pylist(rows), temporary)
+    with (
+        atomic_path(folder / "trials.csv") as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as text,
+    ):
+        writer = csv.DictWriter(text, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    for name, content in (("tuning.png", as_png(figure)), ("tuning.svg", as_svg(figure))):
+        with atomic_file(folder / name) as file:
+            file.write(content)
+    window, score, rule = tuned.data["window"], tuned.data["score"], tuned.data["rule"]
+    told = " ".join(f"{name} {value:g}" for name, value in tuned.options.items())
+    if "start" in window:
+        told = f"{window['start']:g} to {window['end']:g}"
+    choice = {"score": score, "rule": rule, "keep": window["keep"], "options": tuned.options}
+    kept = Kept.of_table(tuned.ids, table, folder / "scores.parquet", **choice)
+    kept.write(folder / "kept" / f"{safe_name(f'{score} {rule} {told}')}.parquet")
+    write_json(folder / "verdict.json", tuned.verdict.data)
+    write_json(folder / "tuning.json", tuned.data)

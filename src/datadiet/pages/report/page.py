@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from datadiet.foundation.atomic import atomic_file
+from datadiet.foundation.atomic import atomic_file, remove
 from datadiet.pages import numbers
 from datadiet.pages.html import render_page_of
 from datadiet.pages.report.canvas import Picture, render_picture
@@ -65,6 +65,7 @@ def write_report(contents: ReportContents, folder: Path) -> Path:
 
     Raises:
         OSError: when the folder cannot be written.
+        RunFailedError: when the disk is full.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -74,14 +75,13 @@ def write_report(contents: ReportContents, folder: Path) -> Path:
     pictures = {name: render_picture(draw) for name, draw in report_figures(contents).items()}
     page = render_page(contents, pictures).encode("utf-8")
     folder = Path(folder)
-    (folder / "figures").mkdir(parents=True, exist_ok=True)
     for name in FIGURE_NAMES:
         path = folder / "figures" / f"{name}.png"
         if name in pictures:
             with atomic_file(path) as file:
                 file.write(pictures[name].png)
         else:
-            path.unlink(missing_ok=True)
+            remove(path)
     report = folder / "report.html"
     with atomic_file(report) as file:
         file.write(page)

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
-from datadiet.foundation.atomic import atomic_file
 from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.outputs import new_file
 from datadiet.pages.html import render_page_of
 from datadiet.pages.review.sheets import Sheets, sheets_of
 from datadiet.pages.text import visible
@@ -235,11 +235,16 @@ def _vector(values: Any) -> list[Any] | None:
     return [len(flat), *(_number(value) for value in flat[:SHOWN_NUMBERS])]
 
 
-def write_review(contents: ReviewContents, path: str | Path) -> Path:
+def write_review(contents: ReviewContents, path: str | Path, *, overwrite: bool = True) -> Path:
     """Write the page and return its path.
 
+    Args:
+        contents: of the page.
+        path: of the file.
+        overwrite: whether a file of another content is replaced.
+
     Raises:
-        BadInputError: the file cannot be written.
+        BadInputError: the file cannot be written, or another is there.
 
     >>> import tempfile
     >>> from datadiet.pages.review import ReviewItem
@@ -250,11 +255,6 @@ def write_review(contents: ReviewContents, path: str | Path) -> Path:
     """
     page = render_review(contents).encode("utf-8")
     path = Path(path)
-    try:
-        with atomic_file(path) as file:
-            file.write(page)
-    except OSError as error:
-        raise BadInputError(
-            f"The review page {str(path)!r} cannot be written: {error.strerror or error}."
-        ) from error
+    with new_file(path, "review page", overwrite=overwrite) as temporary:
+        temporary.write_bytes(page)
     return path

@@ -26,16 +26,27 @@ from datadiet.engine.training.loop import TrainingLoop
 from datadiet.foundation.atomic import atomic_file, atomic_path, write_json
 from datadiet.foundation.errors import BadInputError, DataDietError
 from datadiet.foundation.options import picked, with_options
+from datadiet.foundation.outputs import ResultsFolder
 from datadiet.foundation.registry import Registry
-from datadiet.jobs.checks import results_folder
 from datadiet.jobs.export.rows import neutralised
 from datadiet.jobs.options import ContextOptions, StudyOptions
+from datadiet.jobs.outputs import Results, check_out, inputs_of, question, results_of
 from datadiet.pages.report.canvas import as_png, as_svg, drawing_style
 from datadiet.studies.toolbox.claims import Claim, Finding, judge
 from datadiet.studies.toolbox.context import StudyContext
 from datadiet.studies.toolbox.scale import SCALES
 
 Row = dict[str, Any]
+WRITTEN = (
+    "study.json",
+    "claims.json",
+    "results.parquet",
+    "results.csv",
+    "*.parquet",
+    "*.csv",
+    "*.png",
+    "*.svg",
+)
 TRIED_STEPS = 5  # of the first run, to estimate what a study will take
 
 
@@ -195,9 +206,14 @@ def run_study(name: str, source: Any, **options: Unpack[StudyOptions]) -> StudyR
         KeyboardInterrupt: passed on after what was measured so far was written, marked as partial.
     """
     chosen = STUDIES[name]
-    folder = results_folder(options["out"], options["workspace"], f"studies/{name}")
+    inputs = inputs_of(options, source)
+    check_out(options, inputs, WRITTEN)
     with closing(open_context(source, **picked(ContextOptions, options))) as context:
-        return carry_out(chosen, context, folder, options["command"])
+        plan_of(chosen, context)
+        asked = question("study", options, context.setup, study=name)
+        display = context.setup.display
+        results = results_of(asked, options, inputs, WRITTEN, default=f"studies/{name}", display=display)
+        return carry_out(chosen, context, results, options["command"])
 
 
 def plan_of(study: Study, context: StudyContext) -> list[Planned]:
@@ -219,8 +235,18 @@ def plan_of(study: Study, context: StudyContext) -> list[Planned]:
     return [planned for planned in study.plan(context) if planned.runs]
 
 
-def carry_out(study: Study, context: StudyContext, folder: Path, command: str | None = None) -> StudyResult:
-    """Measure and write a study in a context that is open already; see `run_study`."""
+def carry_out(
+    study: Study, context: StudyContext, to: Results | Path, command: str | None = None
+) -> StudyResult:
+    """Measure and write a study in a context that is open already; see `run_study`.
+
+    Args:
+        study: what to carry out.
+        context: data and recipe.
+        to: where the results go; those that are in a folder are replaced.
+        command: the command line that asked for it, for the record.
+    """
+    results = to if isinstance(to, Results) else _results_in(to, study, context)
     planned = plan_of(study, context)
     context.trained.clear()
     context.reused.clear()
@@ -233,8 +259,6 @@ def carry_out(study: Study, context: StudyContext, folder: Path, command: str | 
         if not context.setup.accelerator.is_main_process:
             return []
         about = {"seconds": time.perf_counter() - before, "partial": partial}
-        folder.mkdir(parents=True, exist_ok=True)
-        write_table(folder / "results", rows)
         try:
             with drawing_style():
                 conclusion = study.conclude(context, rows, kept)
@@ -243,14 +267,16 @@ def carry_out(study: Study, context: StudyContext, folder: Path, command: str | 
                 raise
             conclusion = Conclusion()  # too little was measured to conclude anything
         findings = [] if partial else judge(conclusion.claims)
-        for name, table in conclusion.tables.items():
-            write_table(folder / name, table)
-        for name, figure in conclusion.figures.items():
-            _write_figure(folder / name, figure, partial)
         notes = list(dict.fromkeys([*context.setup.examples.notes, *context.notes]))
         record = _about(study, context) | about | {"notes": notes, "command": command}
-        write_json(folder / "study.json", record)
-        write_json(folder / "claims.json", [finding.as_dict() for finding in findings])
+        with results.written() as folder:
+            write_table(folder / "results", rows)
+            for name, table in conclusion.tables.items():
+                write_table(folder / name, table)
+            for name, figure in conclusion.figures.items():
+                _write_figure(folder / name, figure, partial)
+            write_json(folder / "study.json", record)
+            write_json(folder / "claims.json", [finding.as_dict() for finding in findings])
         return findings
 
     try:
@@ -261,7 +287,13 @@ def carry_out(study: Study, context: StudyContext, folder: Path, command: str | 
             conclude_and_write(partial=True)
         raise
     findings = conclude_and_write(partial=False)
-    return StudyResult(study.name, folder, rows, findings, len(context.trained), len(context.reused))
+    return StudyResult(study.name, results.path, rows, findings, len(context.trained), len(context.reused))
+
+
+def _results_in(folder: Path, study: Study, context: StudyContext) -> Results:
+    told = {"scale": context.scale.name, "seed": context.seed}
+    asked = question("study", told, context.setup, study=study.name)
+    return Results(ResultsFolder(folder), asked, overwrite=True)
 
 
 def _about(study: Study, context: StudyContext) -> dict[str, Any]:
