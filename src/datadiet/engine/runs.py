@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -350,19 +350,28 @@ def _recorder(
 ) -> tuple[Recorder, TrainingState | None]:
     """A recorder over a trace, and the state that it goes on from; the process that writes opens the folder first."""
     watched = setup.examples.train.ids if ids is None else np.sort(ids)
-    if not setup.accelerator.is_main_process:
+    main = setup.accelerator.is_main_process
+    if not main:
         setup.accelerator.wait_for_everyone()
-    try:
-        recorder = Recorder(ids=watched, folder=path, task=setup.plain_task)
-        if state is not None:
-            recorder.load_state_dict(state.recorder)
-    except BadInputError:  # a half-written or damaged trace: from the beginning
-        if setup.accelerator.is_main_process:
-            remove(path)
+    recorder = _going_on(setup, path, watched, state)
+    if recorder is None:
+        if main:
+            remove(path)  # what was recorded before the first state, or is damaged, is recorded again
         recorder, state = Recorder(ids=watched, folder=path, task=setup.plain_task), None
-    if setup.accelerator.is_main_process:
+    if main:
         setup.accelerator.wait_for_everyone()
     return recorder, state
+
+
+def _going_on(setup: Setup, path: Path, ids: np.ndarray, state: TrainingState | None) -> Recorder | None:
+    """A recorder in the state that was kept; None where there is none, or the trace in the folder does not fit it."""
+    if state is None:
+        return None
+    with suppress(BadInputError):
+        recorder = Recorder(ids=ids, folder=path, task=setup.plain_task)
+        recorder.load_state_dict(state.recorder)
+        return recorder
+    return None
 
 
 def _training_loop(setup: Setup, seed: int, ids: np.ndarray | None, total_steps: int) -> TrainingLoop:

@@ -19,6 +19,7 @@ from datadiet.foundation.errors import BadInputError
 RESULTS_JSON = "manifest.json"
 RESULTS_FORMAT = "datadiet-results"
 WORKSPACE_MARK = "datadiet-workspace.json"
+_OF_WORKSPACE = ("trainings", "tokens", "embeddings", "machine.json", "machine.json.lock", WORKSPACE_MARK)
 _READY = ".ready"  # the new files of a folder, from the moment that they count
 _LOCK = ".lock"
 _SHORT = 60
@@ -276,20 +277,22 @@ def is_workspace(folder: str | Path) -> bool:
         return False
     if not trainings:
         return (folder / "machine.json").is_file()
-    return all(re.fullmatch("[0-9a-f]{20}", name) for name in trainings)
+    return all(re.fullmatch(r"[0-9a-f]{20}(\.replaced-\d+)?", name) for name in trainings)
 
 
-def in_trainings(path: Path, workspace: str | Path | None = None) -> bool:
-    """Whether a path lies among the trainings of a workspace, or is the folder of them.
+def is_of_workspace(path: Path, workspace: str | Path | None = None) -> bool:
+    """Whether a path is, or lies in, what a workspace keeps for itself: trainings, caches, what it measured.
 
     Args:
         path: to look at.
         workspace: that is used; others are found by what is in them.
     """
     real = path.resolve()
-    if workspace is not None and real.is_relative_to((Path(workspace).expanduser() / "trainings").resolve()):
-        return True
-    return any(place.name == "trainings" and is_workspace(place.parent) for place in (real, *real.parents))
+    used = None if workspace is None else Path(workspace).expanduser().resolve()
+    return any(
+        place.name in _OF_WORKSPACE and (place.parent == used or is_workspace(place.parent))
+        for place in (real, *real.parents)
+    )
 
 
 def is_results(folder: str | Path) -> bool:

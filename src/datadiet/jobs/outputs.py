@@ -19,7 +19,7 @@ from datadiet.foundation.outputs import (
     Question,
     ResultsFolder,
     check_folder,
-    in_trainings,
+    is_of_workspace,
     new_file,
     refuse_reads,
     usable_name,
@@ -125,10 +125,9 @@ def check_output(
     """
     try:
         path = usable_name(out)
-        if in_trainings(path, workspace):
+        if is_of_workspace(path, workspace):
             raise BadInputError(
-                f"'{path}' lies among the trainings of a workspace, where nothing else is written; give another place "
-                "with --out."
+                f"'{path}' is where a workspace keeps its trainings and caches; give another place with --out."
             )
         there = [file for name in writes for file in path.glob(name)] if path.is_dir() else []
         earlier = (ResultsFolder(path).manifest() or {}).get("files", {}) if writes else {}

@@ -18,7 +18,7 @@ from datadiet.engine.reloading import read_examples
 from datadiet.foundation.atomic import mend_folder, whole_folder
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import with_options
-from datadiet.foundation.outputs import check_folder, check_target, in_trainings, usable_name
+from datadiet.foundation.outputs import check_folder, check_target, is_of_workspace, usable_name
 from datadiet.foundation.progress import ProgressDisplay
 from datadiet.jobs.export.formats import (
     FORMATS,
@@ -184,9 +184,9 @@ def _checked_target(to: str | Path, overwrite: bool, read: Sequence[Path]) -> Pa
     """
     try:
         path = usable_name(to)
-        if in_trainings(path):
+        if is_of_workspace(path):
             raise BadInputError(
-                f"The target '{path}' lies among the trainings of a workspace; give another folder."
+                f"The target '{path}' is where a workspace keeps its trainings and caches; give another folder."
             )
         target = check_target(path, overwrite, read)
         check_folder(target.parent)

@@ -360,7 +360,7 @@ def _accuracy_at(setup: Setup, seed: int, ids: np.ndarray, step: int, since: int
 def _quiet(optuna: Any) -> Iterator[None]:
     """Optuna's own log and its warnings of what is experimental, off inside."""
     before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # what ends a trial ends the study, and is said once
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
