@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], str]] = {
     "review": (("review", "suspects.parquet"), "--limit=3"),
     "study": (("study", "score-epoch", "points.parquet", "--scale=smoke", *TINY), "--seed=1"),
 }  # fmt: skip
+SLOW_STUDY = pytest.param("study", marks=pytest.mark.slow)
 FOLDERS = ("run", "run dynamic", "compare", "agree", "tune", "pool", "study")
 INPUTS = [(name, given.partition("=")[2] or given) for name, (words, _) in COMMANDS.items() for given in words
           if given.endswith((".parquet", ".npy"))]  # fmt: skip
@@ -172,7 +173,7 @@ def test_kept_files_of_an_earlier_answer_are_not_dropped_by_who_reads_them(
     assert data_files(place) == before
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", [name if name != "study" else SLOW_STUDY for name in COMMANDS])
 def test_another_question_is_refused_until_asked_and_the_same_is_silent(
     name: str, place: Path, datadiet: Datadiet, no_pages: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,7 +210,9 @@ def test_another_question_is_refused_until_asked_and_the_same_is_silent(
         assert files == {*manifest["files"], "manifest.json", "mine.txt"}
 
 
-@pytest.mark.parametrize("name", ["run", "tune", "pool", "agree", "study"])
+@pytest.mark.parametrize(
+    "name", ["run", "pool", "agree", pytest.param("tune", marks=pytest.mark.slow), SLOW_STUDY]
+)
 def test_the_default_folder_of_another_question_is_another(
     name: str, place: Path, datadiet: Datadiet, no_pages: None
 ) -> None:
@@ -259,8 +262,17 @@ class Full:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-@pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", [*COMMANDS, "report", "export", "score --embeddings"])
+@pytest.mark.parametrize(
+    ("name", "every"),
+    [
+        (name, 5)
+        for name in ("run", "score", "keep", "compare", "pool", "suspects", "review", "report", "export")
+    ]
+    + [
+        pytest.param(name, 1, marks=pytest.mark.slow)
+        for name in (*COMMANDS, "report", "export", "score --embeddings")
+    ],
+)
 def test_a_full_disk_is_one_sentence_and_leaves_what_was_there(
     name: str, every: int, place: Path, datadiet: Datadiet, no_pages: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

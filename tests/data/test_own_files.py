@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -102,3 +103,23 @@ def test_one_of_them_that_is_named_itself_is_read(tmp_path: Path) -> None:
         pa.table({"x": np.arange(8.0), "label": [0, 1] * 4}), tmp_path / "made" / "results.parquet"
     )
     assert len(dd.load(tmp_path / "made" / "results.parquet").train) == 6
+
+
+@pytest.mark.parametrize(("number", "error"), [(28, dd.RunFailedError), (13, dd.BadInputError)])
+def test_a_cache_that_cannot_be_written_is_said_as_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, error: type[Exception]
+) -> None:
+    (tmp_path / "a.csv").write_text("text,label\n" + "".join(f"word {row},{row % 2}\n" for row in range(20)))
+    before = dd.load(tmp_path / "a.csv").fingerprint
+    monkeypatch.setattr("datadiet.data.sources.tables.too_large", lambda paths: True)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+
+    def refuse(schema_or_file: object, *more: object) -> object:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("datadiet.data.sources.tables.pa.ipc.new_stream", refuse)
+        with pytest.raises(error, match=r"cannot be written"):
+            dd.load(tmp_path / "a.csv")
+    assert not list((tmp_path / "cache").rglob("*.*"))
+    assert dd.load(tmp_path / "a.csv").fingerprint == before

@@ -225,15 +225,19 @@ def _mapped_from(
                 for piece in file.pieces(_types_of(joined)) if file.columns else ():
                     distinct |= set(piece.column(label).unique().to_pylist())
             kind = _label_type(list(distinct), label, reading)
+
+        def pieces() -> Iterator[Any]:
+            for file in files:
+                with readable(file.path):  # what goes wrong in writing is no fault of the file
+                    for piece in file.pieces(_types_of(joined) if file.columns else types):
+                        table = _as(_plain(piece, []), joined)
+                        yield table if kind is None or label is None else _with_labels(table, label, kind)
+
         writer = None
-        for file in files:
-            with readable(file.path):
-                for piece in file.pieces(_types_of(joined) if file.columns else types):
-                    table = _as(_plain(piece, []), joined)
-                    table = table if kind is None or label is None else _with_labels(table, label, kind)
-                    if writer is None:
-                        writer = pa.ipc.new_stream(target, table.schema)
-                    writer.write_table(table)
+        for table in pieces():
+            if writer is None:
+                writer = pa.ipc.new_stream(target, table.schema)
+            writer.write_table(table)
         if writer is None:
             writer = pa.ipc.new_stream(target, joined)
         writer.close()
@@ -251,9 +255,14 @@ def mapped(question: Any, convert: Callable[[Path], None]) -> datasets.Dataset:
     name = hashlib.sha256(repr(question).encode()).hexdigest()[:32]
     target = Path(datasets.config.HF_DATASETS_CACHE) / "datadiet" / f"{name}.arrow"
     if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(target) as temporary:
-            convert(temporary)
+        try:
+            with atomic_path(target) as temporary:
+                convert(temporary)
+        except OSError as error:
+            raise BadInputError(
+                f"The cache of datasets cannot be written to '{target.parent}' ({error.strerror or error}); name "
+                "another folder in the environment variable HF_DATASETS_CACHE."
+            ) from error
     return datasets.Dataset.from_file(str(target))
 
 
