@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable
@@ -204,10 +205,10 @@ def test_verify_computes_the_same_scores_again(finished: Finished, datadiet: Cal
 def test_verify_finds_a_number_that_was_changed(
     finished: Finished, datadiet: Callable[..., str], tmp_path: Path
 ) -> None:
-    table = pq.read_table(finished.folder / "scores.parquet")
-    values = table.column("el2n.seed0").to_numpy().copy()
-    values[3] += 0.25
-    place = table.column_names.index("el2n.seed0")
-    pq.write_table(table.set_column(place, "el2n.seed0", [values]), tmp_path / "scores.parquet")
+    table = dd.ScoreTable.read(finished.folder / "scores.parquet")
+    values = table.per_seed["el2n"].copy()
+    values[0, 3] += 0.25
+    changed = dataclasses.replace(table, per_seed={**table.per_seed, "el2n": values})
+    changed.write(tmp_path / "scores.parquet")
     answer = datadiet("verify", tmp_path / "scores.parquet", "--sample", len(table), "--json", code=1)
     assert json.loads(answer)["agrees"] is False

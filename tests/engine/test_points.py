@@ -7,28 +7,29 @@ from pathlib import Path
 
 from datadiet.engine import points
 from datadiet.engine.runs import train_run
+from datadiet.engine.workspace import RunFolder
 
 
 def test_another_process_that_takes_the_run_does_not_remove_what_is_being_written(tiny, monkeypatch) -> None:
     """The next holder of a run sweeps up half-written files; a measurement that is being written is none."""
     step = tiny.step_of(1)
     run = train_run(tiny, 0, record=True, until=step, weights_at=[step])
-    really = points.write_tensors
+    really = RunFolder.write
     swept = threading.Event()
 
     def sweep() -> None:
         with run.folder.locked():
             swept.set()
 
-    def slowly(path: Path, tensors: object, facts: object) -> None:
+    def slowly(folder: RunFolder, path: Path, data: bytes) -> None:
         other = threading.Thread(target=sweep)
         other.start()
         assert not swept.wait(0.3)  # it has to wait until the file is there
-        really(path, tensors, facts)
+        really(folder, path, data)
         threads.append(other)
 
     threads: list[threading.Thread] = []
-    monkeypatch.setattr(points, "write_tensors", slowly)
+    monkeypatch.setattr(RunFolder, "write", slowly)
     found = points.measure_points(tiny, run, step)
     for thread in threads:
         thread.join(10)

@@ -149,10 +149,9 @@ def test_further_metrics_of_runs_that_did_not_take_them_apart_are_not_known(tmp_
     assert (
         set(run.result["metrics"]) == {"micro_f1", "macro_f1"} and None not in run.result["metrics"].values()
     )
-    path = run.folder.path / "result.json"
-    result = json.loads(path.read_text())
+    result = json.loads(run.folder.result_path.read_text())
     assert result["metrics"] != run.result["metrics"] == result.pop("metrics_without_leaks")
-    path.write_text(json.dumps(result))
+    run.folder.write(run.folder.result_path, json.dumps(result).encode())
     assert train_run(setup, 0).result["metrics"] == {"micro_f1": None, "macro_f1": None}
 
 

@@ -276,7 +276,7 @@ def test_a_dynamic_recipe_survives_its_file(tmp_path) -> None:
         ("infobatch", {"dorp": 0.3}, "no option 'dorp'; did you mean 'drop'"),
         ("random", {"keep": 0.05}, "leaves 6 of 120 examples, less than one batch of 16"),
         ("random", {"keep": 1.5}, "keep is 1.5"),
-        ("infobatch", {"drop": "much"}, "cannot take drop='much'"),
+        ("infobatch", {"drop": "much"}, "drop is 'much'; it must be a number"),
         ("infobatch", {"warmup": 9}, "leave none of the run's 4 epochs to choose in"),
     ],
 )
