@@ -78,14 +78,14 @@ def audit(folder: str, log: int) -> None:
     """Write down what Python itself changes on disk in the folder from now on."""
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        changed: tuple[Any, ...] = ()
         if event == "open" and isinstance(arguments[2], int):
-            changed = arguments[:1] if arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) else ()
-        else:
-            changed = {"os.rename": arguments[:2], "os.remove": arguments[:1], "os.rmdir": arguments[:1]}.get(
-                event, ()
-            )
-        if event != "open" and arguments[-1] != -1:  # within a folder that is deleted as a whole
-            return
+            writes = arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+            changed = arguments[:1] if writes and not arguments[2] & os.O_DIRECTORY else ()
+        elif (
+            event in ("os.rename", "os.remove", "os.rmdir") and arguments[-1] == -1
+        ):  # no part of a deleted folder
+            changed = arguments[:2] if event == "os.rename" else arguments[:1]
         for path in changed:
             if isinstance(path, str | bytes | os.PathLike) and not os.fsdecode(path).startswith("/dev/"):
                 real = os.path.abspath(os.fsdecode(path))  # noqa: PTH100 - no look at the disk in here

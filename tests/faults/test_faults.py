@@ -17,6 +17,7 @@ from faults import (
     check_company,
     check_damage,
     check_fault,
+    expect_done,
     finished,
     workspace_files,
 )
@@ -34,6 +35,7 @@ def test_nothing_is_changed_on_disk_but_through_the_file_layer(
 ) -> None:
     place = world.copy(tmp_path / "world", finished=name in FINISHED)
     (outcome,) = world.server.run(place, {"arguments": CASES[name].arguments, "audit": True})
+    expect_done(outcome)
     announced = {place / path for _, path in outcome["changes"]}
     beside = {path.parent / f".{path.name[:100]}." for path in announced}
 
@@ -43,7 +45,9 @@ def test_nothing_is_changed_on_disk_but_through_the_file_layer(
             for part in (path, *path.parents)
         )
 
-    assert [(event, path) for event, path in outcome["audit"] if not is_announced(Path(path))] == []
+    # The journal of a study is written by the library that reads it.
+    found = [(event, Path(path)) for event, path in outcome["audit"] if "/runs/studies/" not in path]
+    assert [(event, path) for event, path in found if not is_announced(path)] == []
 
 
 def generator_of(*words: str) -> np.random.Generator:

@@ -206,7 +206,7 @@ def encode(setup: Setup, encoder: str) -> np.ndarray:
     setup.accelerator.wait_for_everyone()
     if known is None:
         if path.exists() and setup.accelerator.is_main_process:
-            setup.display.say(f"'{path}' is not as it was written; it is made again.")
+            setup.display.say(f"'{path}' is not as it was written; it is made again.", passing=True)
         loading = {"trust_remote_code": setup.trust_remote_code, "revision": identity.get("model_revision")}
         known = _encoded(setup, encoder, loading)
         if setup.accelerator.is_main_process:

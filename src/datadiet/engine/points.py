@@ -143,7 +143,9 @@ def remembered(
     path = run.folder.points_path(step, kind)
     if not run.folder.holds(path):
         if run.folder.lacks(path) and setup.accelerator.is_main_process:
-            setup.display.say(f"'{path}' is missing or not as it was written; it is measured again.")
+            setup.display.say(
+                f"'{path}' is missing or not as it was written; it is measured again.", passing=True
+            )
         model, weights = load_weights(setup, run, step)
         size = len(setup.examples.train)
         ledger = Ledger(forwarded=size, backwarded=size if kind.startswith("grand") else 0)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -242,7 +243,11 @@ def train_described(
         _run_loop(setup, folder, loop, recorder, goal, lacking, label, at)
 
     try:
-        with folder.locked(wait, setup.display.say) if accelerator.is_main_process else nullcontext():
+        with (
+            folder.locked(wait, partial(setup.display.say, passing=True))
+            if accelerator.is_main_process
+            else nullcontext()
+        ):
             accelerator.wait_for_everyone()
             found = _found(folder, kept, until, total, bool(description["record"]))
             accelerator.wait_for_everyone()
@@ -329,7 +334,8 @@ def _say_damage(setup: Setup, folder: RunFolder, found: _Found) -> None:
         return
     more = f" and {len(found.damaged) - 1} more files" if len(found.damaged) > 1 else ""
     setup.display.say(
-        f"'{found.damaged[0]}'{more} of this run is missing or not as it was written; it is made again."
+        f"'{found.damaged[0]}'{more} of this run is missing or not as it was written; it is made again.",
+        passing=True,
     )
     if not found.broken and any(folder.trace_path in path.parents for path in found.damaged):
         folder.set_aside("trace", folder.state_path.name)

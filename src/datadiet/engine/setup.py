@@ -96,7 +96,8 @@ class Setup:
     @property
     def notes(self) -> list[str]:
         """Sentences that were said of the data and of the job so far, for what is written."""
-        return list(dict.fromkeys([*self.examples.notes, *self.display.said]))
+        lasting = [said for said in self.display.said if said not in self.display.passing]
+        return list(dict.fromkeys([*self.examples.notes, *lasting]))
 
     @property
     def augmentation(self) -> Augmentation | None:

@@ -120,6 +120,12 @@ def write_json(path: str | Path, data: Any) -> None:
         file.write((text + "\n").encode())
 
 
+def new_folder(path: str | Path) -> None:
+    """Make a folder in one that is there."""
+    touching("write", Path(path))
+    Path(path).mkdir()
+
+
 def remove(path: str | Path) -> None:
     """Delete a file, or a folder with all that is in it; nothing happens where there is none."""
     path = Path(path)

@@ -13,7 +13,16 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from datadiet.foundation.atomic import atomic_path, checksum, disk_error, held, move, remove, write_json
+from datadiet.foundation.atomic import (
+    atomic_path,
+    checksum,
+    disk_error,
+    held,
+    move,
+    new_folder,
+    remove,
+    write_json,
+)
 from datadiet.foundation.errors import BadInputError
 
 RESULTS_JSON = "manifest.json"
@@ -429,7 +438,7 @@ class ResultsFolder:
                 staging = self.path / f".new-{os.getpid()}.tmp"
                 for left in self.path.glob(".new-*.tmp"):  # of killed processes: this one holds the lock
                     remove(left)
-                staging.mkdir()
+                new_folder(staging)
                 try:
                     yield staging
                     files = {

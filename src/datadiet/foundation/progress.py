@@ -23,6 +23,7 @@ class ProgressDisplay:
 
     Attributes:
         said: every sentence that was said, once, in order; also where none is shown.
+        passing: those of `said` that are of this one time, and no part of what results say.
 
     Example:
         >>> with ProgressDisplay(enabled=False) as display, display.step("count", 3) as advance:
@@ -37,6 +38,7 @@ class ProgressDisplay:
         self._wording = wording
         self.console = Console(stderr=True)
         self.said: list[str] = []
+        self.passing: set[str] = set()
         self.silent = enabled is False
         self.enabled = sys.stderr.isatty() if enabled is None else enabled
         self._bars: Progress | None = None
@@ -101,11 +103,18 @@ class ProgressDisplay:
             if bars is not None and task is not None:
                 bars.remove_task(task)
 
-    def say(self, sentence: str) -> None:
-        """Say once what is true of the data or the result: a line on standard error that stays, and one of `said`."""
+    def say(self, sentence: str, *, passing: bool = False) -> None:
+        """Say once what is true of the data or the result: a line on standard error that stays, and one of `said`.
+
+        Args:
+            sentence: for people.
+            passing: whether it is of this one time, such as what a workspace lacked, and no part of results.
+        """
         if sentence in self.said:
             return
         self.said.append(sentence)
+        if passing:
+            self.passing.add(sentence)
         if not self.silent:
             self._print(sentence)
 

@@ -241,7 +241,8 @@ def results_of(
             check_output(folder.path, apart, workspace=workspace, writes=writes)
             if display is not None:
                 display.say(
-                    f"'{wanted}' holds the answer to another question; results go to '{folder.path}'."
+                    f"'{wanted}' holds the answer to another question; results go to '{folder.path}'.",
+                    passing=True,
                 )
     folder.check(asked, [name for name in writes if "*" not in name], overwrite=overwrite)
     return Results(folder, asked, overwrite)
