@@ -46,7 +46,9 @@ def case(words: str, *makes: str, trains: bool = True) -> Case:
 
 CASES = {
     "run": case("run data.csv --seeds 1 --keep 0.5 --scores el2n --out d", "d"),
-    "score": case("score data.csv --seeds 1 --out s.parquet --embeddings e.safetensors", "s.parquet"),
+    "score": case(
+        "score data.csv --seeds 1 --out s.parquet --embeddings e.safetensors", "s.parquet", "e.safetensors"
+    ),
     "score early": case("score data.csv --seeds 1 --at-epoch 1 --out s1.parquet", "s1.parquet"),
     "dynamic": case("run data.csv --seeds 1 --dynamic infobatch --out dyn", "dyn"),
     "keep": case("keep scores.parquet --by el2n --keep 0.5 --out k.parquet", "k.parquet", trains=False),
