@@ -357,8 +357,10 @@ def _tidy(path: Path) -> None:
     start = f".{path.name[:100]}.{_home()}-"
     with suppress(OSError), os.scandir(path.parent) as entries:
         for entry in entries:
-            number = entry.name.removeprefix(start).partition("-")[0]
-            if not (entry.name.startswith(start) and entry.name.endswith(".tmp") and number.isdecimal()):
+            # Also what was written on its way to an unfinished file, under a name with one more dot.
+            name = entry.name[1:] if entry.name.startswith("..") else entry.name
+            number = name.removeprefix(start).partition("-")[0]
+            if not (name.startswith(start) and name.endswith(".tmp") and number.isdecimal()):
                 continue
             if not _lives(int(number)) and entry.is_file(follow_symlinks=False):
                 touching("delete", Path(entry.path))
