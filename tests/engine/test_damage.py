@@ -82,7 +82,6 @@ def test_a_copied_workspace_is_only_read(copied, finished, monkeypatch) -> None:
     assert answers(copied) == finished[1]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("damage", [flip, cut, Path.unlink, swap])
 @pytest.mark.parametrize("name", FILES)
 def test_a_damaged_file_changes_no_number(
@@ -135,11 +134,24 @@ def test_weights_that_are_caught_up_are_those_kept_at_once_and_nothing_else_chan
         assert run.weights(step)[1]["hash"] == expected.weights(step)[1]["hash"]
 
 
+def test_an_unfinished_run_catches_up_and_goes_on_from_where_it_stood(vectors, tiny_recipe, tmp_path) -> None:
+    at_once = prepare(vectors, tiny_recipe, workspace=tmp_path / "once", device="cpu")
+    later = prepare(vectors, tiny_recipe, workspace=tmp_path / "later", device="cpu")
+    expected = train_run(at_once, 0, record=True, weights_at=[3, 8, 16])
+    train_run(later, 0, record=True, until=8, weights_at=[8])
+    (state,) = (tmp_path / "later").glob("trainings/*/state.safetensors")
+    before = state.read_bytes()
+    run = train_run(later, 0, record=True, until=8, weights_at=[3, 8])
+    assert state.read_bytes() == before, "the state of a run that stands further is left alone"
+    assert run.result is None and run.weights(3)[1]["hash"] == expected.weights(3)[1]["hash"]
+    run = train_run(later, 0, record=True, weights_at=[3, 8, 16])
+    assert run.weights(16)[1]["hash"] == expected.weights(16)[1]["hash"]
+
+
 class Killed(BaseException):
     """The process is gone."""
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("nth", [2, 5, 7, 9, 11, 14, 17, 20, 24, 28])
 @pytest.mark.parametrize("standing", ["new", "damaged"])
 def test_a_training_that_is_killed_at_any_change_on_disk_goes_on(
