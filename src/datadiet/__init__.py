@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from datadiet.data import corrupt as corrupt
     from datadiet.data import load as load
     from datadiet.dynamic import DynamicSampler as DynamicSampler
-    from datadiet.engine.runs import train_child as train_child
+    from datadiet.engine.children import train_child as train_child
     from datadiet.engine.training.recipe import Recipe as Recipe
     from datadiet.foundation.errors import BadInputError as BadInputError
     from datadiet.foundation.errors import DataDietError as DataDietError
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 _ROOMS = {
     "data": "Corrupted Examples corrupt load",
     "dynamic": "DynamicSampler",
-    "engine.runs": "train_child",
+    "engine.children": "train_child",
     "engine.training.recipe": "Recipe",
     "foundation.errors": "BadInputError DataDietError RunFailedError",
     "jobs.agree": "Agreement agree",

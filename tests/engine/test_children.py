@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 
 import datadiet as dd
+from datadiet.engine.children import train_child
 from datadiet.engine.points import load_weights
-from datadiet.engine.runs import Run, train_child, train_run
+from datadiet.engine.runs import Run, train_run
 from datadiet.engine.setup import Setup, prepare
 from datadiet.engine.training.checkpoint import read_tensors, weights_hash, write_tensors
 from datadiet.engine.training.loop import TrainingLoop, learning_rate

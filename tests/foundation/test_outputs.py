@@ -126,6 +126,10 @@ def test_the_default_folder_of_another_question_has_another_name(tmp_path: Path)
     assert second.path.name == "digits-2"
     write(second.path, OTHER, a="2")
     assert first.free_beside(OTHER).path == second.path and first.free_beside(ONE).path == first.path
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "a").write_text("of an earlier version")
+    assert ResultsFolder(tmp_path / "old").free_beside(ONE, ["b"]).path.name == "old"
+    assert ResultsFolder(tmp_path / "old").free_beside(ONE, ["a"]).path.name == "old-2"
     (tmp_path / "digits-3").mkdir()
     assert first.free_beside(Question("run", {"seeds": 3})).path.name == "digits-4"
 

@@ -37,15 +37,8 @@ def change(path: Path, old: bytes, new: bytes) -> None:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, empty, from which modules can be imported that are forgotten afterwards."""
-    monkeypatch.chdir(tmp_path)
-    path, modules = list(sys.path), set(sys.modules)
-    yield tmp_path
-    sys.path[:] = path
-    for name in set(sys.modules) - modules:
-        if str(getattr(sys.modules[name], "__file__", "") or "").startswith(str(tmp_path)):
-            del sys.modules[name]
+def here(forgets_modules: Path) -> Path:
+    return forgets_modules
 
 
 @pytest.fixture

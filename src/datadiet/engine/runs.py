@@ -18,7 +18,7 @@ from torch import nn
 from datadiet.data import Batch
 from datadiet.engine.setup import Setup
 from datadiet.engine.training.checkpoint import TrainingState, read_tensors, tensor_bytes, weights_hash
-from datadiet.engine.training.dynamic import DynamicLoop, refuse_dynamic
+from datadiet.engine.training.dynamic import DynamicLoop
 from datadiet.engine.training.evaluation import evaluate
 from datadiet.engine.training.loop import (
     NoteEpochs,
@@ -28,7 +28,6 @@ from datadiet.engine.training.loop import (
     ShowProgress,
     TrainingLoop,
 )
-from datadiet.engine.training.randomness import derive_seed
 from datadiet.engine.workspace import RunFolder, ids_digest
 from datadiet.foundation.atomic import remove
 from datadiet.foundation.errors import BadInputError, RunFailedError
@@ -105,7 +104,7 @@ def _not_as_written(path: Path) -> RunFailedError:
 
 
 @dataclass(frozen=True)
-class Kept:
+class FileAtStep:
     """A file that a training leaves of its model at a step.
 
     Args:
@@ -156,7 +155,7 @@ def train_run(
     until: int | None = None,
     weights_at: Iterable[int] = (),
     label: str = "",
-    also: Sequence[Kept] = (),
+    also: Sequence[FileAtStep] = (),
 ) -> Run:
     """Train a run as far as asked, going on from where it stands; a finished one is only read.
 
@@ -198,7 +197,7 @@ def train_described(
     label: str = "",
     start: TrainingState | None = None,
     configure: Callable[[TrainingLoop, RunFolder], None] | None = None,
-    also: Sequence[Kept] = (),
+    also: Sequence[FileAtStep] = (),
 ) -> Run:
     """Train what is missing of the run of a description, whose folder this process holds meanwhile.
 
@@ -226,7 +225,7 @@ def train_described(
     def wait() -> None:
         setup.display.mention(f"Another process is training {label}; waiting for it.")
 
-    def train(goal: int, lacking: list[Kept], *, catching_up: bool, whole: bool) -> None:
+    def train(goal: int, lacking: list[FileAtStep], *, catching_up: bool, whole: bool) -> None:
         at = folder.catch_up_path if catching_up else folder.path
         state = _state(folder, at / "state.safetensors")
         if state is not None and lacking and state.step > min(kept.step for kept in lacking):
@@ -284,9 +283,9 @@ def _size(setup: Setup, ids: np.ndarray | None) -> int:
     return len(setup.examples.train.ids if ids is None else ids)
 
 
-def _kept_weights(folder: RunFolder, steps: Iterable[int], total: int) -> list[Kept]:
+def _kept_weights(folder: RunFolder, steps: Iterable[int], total: int) -> list[FileAtStep]:
     return [
-        Kept(step, folder.weights_path(step), _weights_of)
+        FileAtStep(step, folder.weights_path(step), _weights_of)
         for step in sorted({min(step, total) for step in steps})
     ]
 
@@ -303,14 +302,14 @@ class _Found:
         damaged: the files that are not as they were written.
     """
 
-    behind: list[Kept]
-    ahead: list[Kept]
+    behind: list[FileAtStep]
+    ahead: list[FileAtStep]
     broken: bool
     onward: bool
     damaged: list[Path]
 
 
-def _found(folder: RunFolder, kept: Sequence[Kept], until: int, total: int, record: bool) -> _Found:
+def _found(folder: RunFolder, kept: Sequence[FileAtStep], until: int, total: int, record: bool) -> _Found:
     lacking = [one for one in kept if not folder.holds(one.path)]
     trace = [folder.trace_path / name for name in folder.names("trace")] if record else []
     ended = folder.listed(folder.result_path)
@@ -402,7 +401,7 @@ def _run_loop(
     loop: TrainingLoop,
     recorder: Recorder | None,
     until: int,
-    kept: list[Kept],
+    kept: list[FileAtStep],
     label: str,
     at: Path,
 ) -> None:
@@ -516,77 +515,3 @@ def _test(setup: Setup, folder: RunFolder, loop: TrainingLoop) -> dict[str, Any]
         "weights": weights_hash(loop.model_state()),
         "ledger": loop.ledger.as_dict(),
     }
-
-
-def train_child(
-    setup: Setup,
-    parent: Run,
-    step: int,
-    seed: int,
-    *,
-    ids: np.ndarray | None = None,
-    label: str = "",
-) -> Run:
-    """Go on from a parent's weights at a step, to the parent's last step, with another choice of SGD noise.
-
-    Parameters and BatchNorm statistics are the parent's; the learning rate goes on where the parent's schedule
-    stood. Order, augmentation and dropout come from a stream of their own for each (parent, step, seed).
-    Checkpoints hold no momentum, so the optimiser starts at rest: with momentum 0.9 the trace of that is gone
-    after some tens of steps, and all children of a step share it. A step in the middle of an epoch goes on in
-    the middle of an epoch of the new order.
-
-    The child lives in the workspace under an address of its own, made from the parent's, the step with its
-    weights, and the seed; it keeps its last weights, resumes to the same bits, and is trained only once.
-
-    Args:
-        setup: data, recipe and machine that the parent was trained with.
-        parent: a run that keeps its weights at `step`.
-        step: where the child leaves its parent, 0 to the parent's last step.
-        seed: tells the children of one step apart.
-        ids: what the parent was trained on; None for all.
-        label: what the progress bar calls it.
-
-    Raises:
-        BadInputError: the parent belongs to another setup or other ids, or keeps no weights at that step.
-        RunFailedError: the kept weights are damaged, or the loss became NaN.
-
-    Source:
-        Frankle, Dziugaite, Roy, Carbin 2020, "Linear Mode Connectivity and the Lottery Ticket Hypothesis",
-        instability analysis: a network is trained to step k, then two copies go on with other SGD noise.
-    """
-    refuse_dynamic(setup.recipe, "Children go on with")
-    _check_parent(setup, parent, step, ids)
-    state, facts = parent.weights(step)
-    description = describe(setup, seed, ids, False) | {
-        "child_of": parent.folder.path.name,
-        "step": step,
-        "weights": facts["hash"],
-    }
-    return train_described(
-        setup,
-        description,
-        derive_seed(parent.seed, "child", step, seed),
-        ids=ids,
-        weights_at=[parent.total_steps],
-        label=label or f"child {seed} of seed {parent.seed}",
-        start=TrainingState(step, model=state),
-    )
-
-
-def _check_parent(setup: Setup, parent: Run, step: int, ids: np.ndarray | None) -> None:
-    was: dict[str, Any] = parent.folder.description
-    now = describe(setup, parent.seed, ids, bool(was.get("record")))
-    if was.get("ids") != ids_digest(ids):
-        raise BadInputError("The parent was trained on other ids: pass ids=, those that it was trained on.")
-    for name, value in now.items():
-        if was.get(name) != value:
-            raise BadInputError(
-                f"The parent is no run of this setup: its {name.replace('_', ' ')} is another. "
-                "Train children with the data, recipe and device of their parent."
-            )
-    if not 0 <= step <= parent.total_steps:
-        raise BadInputError(f"step is {step}; the parent has steps 0 to {parent.total_steps}.")
-    if not parent.folder.listed(parent.folder.weights_path(step)):
-        raise BadInputError(
-            f"The parent keeps no weights at step {step}: train it with weights_at=[{step}, ...]."
-        )

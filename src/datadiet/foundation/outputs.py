@@ -405,13 +405,20 @@ class ResultsFolder:
                     f"'{self.path / name}' {said}; give another folder with --out, or --overwrite to replace it."
                 )
 
-    def free_beside(self, question: Question) -> ResultsFolder:
-        """This folder, or the first of `NAME-2`, `NAME-3`, ... that does not hold the answer to another question."""
+    def free_beside(self, question: Question, names: Iterable[str] = ()) -> ResultsFolder:
+        """This folder, or the first of `NAME-2`, `NAME-3`, ... that holds neither another answer nor files of others.
+
+        Args:
+            question: that is asked now.
+            names: of the files that will be written.
+        """
+        names = list(names)
         number, found = 1, self
         while True:
             found.mend()
             earlier = found.question()
-            if earlier == question or (earlier is None and (number == 1 or not found.path.exists())):
+            free = earlier is None and not any((found.path / name).exists() for name in names)
+            if earlier == question or (free and (number == 1 or not found.path.exists())):
                 return found
             number += 1
             found = ResultsFolder(self.path.with_name(f"{self.path.name}-{number}"))

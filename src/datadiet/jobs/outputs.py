@@ -236,12 +236,12 @@ def results_of(
         wanted = Path(str(workspace)) / default
         folder = ResultsFolder(check_output(wanted, apart, workspace=workspace, writes=writes))
         if not overwrite:
-            folder = folder.free_beside(asked)
+            folder = folder.free_beside(asked, [name for name in writes if "*" not in name])
         if folder.path.name != wanted.name:
             check_output(folder.path, apart, workspace=workspace, writes=writes)
             if display is not None:
                 display.say(
-                    f"'{wanted}' holds the answer to another question; results go to '{folder.path}'.",
+                    f"'{wanted}' holds something else; results go to '{folder.path}'.",
                     passing=True,
                 )
     folder.check(asked, [name for name in writes if "*" not in name], overwrite=overwrite)

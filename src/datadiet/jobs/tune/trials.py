@@ -16,7 +16,7 @@ import torch
 from typing_extensions import Unpack
 
 from datadiet.data import Examples
-from datadiet.engine.runs import Kept, describe, predict_test_part, train_run
+from datadiet.engine.runs import FileAtStep, describe, predict_test_part, train_run
 from datadiet.engine.setup import Setup
 from datadiet.engine.training.checkpoint import read_tensors
 from datadiet.engine.training.loop import TrainingLoop
@@ -346,7 +346,7 @@ def _accuracy_at(setup: Setup, seed: int, ids: np.ndarray, step: int, since: int
         correct = predict_test_part(setup, loop.bare_model)[1][rows].sum()
         return {"right": correct.reshape(1)}, {"accuracy": int(correct) / setup.n_test, "step": step}
 
-    also = () if last else (Kept(step, path, measure),)
+    also = () if last else (FileAtStep(step, path, measure),)
     run = train_run(setup, seed, ids=ids, until=step, label=label, also=also)
     if not run.trained:
         setup.display.skip(since)

@@ -11,8 +11,9 @@ import torch
 
 from datadiet.data import Batch, Examples, corrupt
 from datadiet.data.corruption import Corrupted
+from datadiet.engine.children import train_child
 from datadiet.engine.points import measure_grand, measure_points
-from datadiet.engine.runs import Run, describe, train_child, train_run
+from datadiet.engine.runs import Run, describe, train_run
 from datadiet.engine.setup import Setup, prepare
 from datadiet.engine.training.recipe import Recipe
 from datadiet.foundation.errors import BadInputError
