@@ -108,7 +108,7 @@ class LossParts(TorchFunctionMode):
         if again is not None:
             with torch.no_grad():
                 whole = func(*args, **kwargs)
-            kept = torch.allclose(again, whole, rtol=_tolerance(whole), atol=1e-7, equal_nan=True)
+            kept = torch.allclose(again, whole, rtol=tolerance_of(whole), atol=1e-7, equal_nan=True)
         real = _counted(func, given, elements).view(self.batch, -1)
         single = func is F.cross_entropy and _is_classification(given["input"], given["target"], self.batch)
         part = LossPart(
@@ -165,7 +165,8 @@ def _reduced(
     return weighed.sum() / elements.numel()
 
 
-def _tolerance(value: torch.Tensor) -> float:
+def tolerance_of(value: torch.Tensor) -> float:
+    """How far from another a number computed in another way may be, relative to it."""
     return _HALF_TOLERANCE if value.dtype in (torch.float16, torch.bfloat16) else TOLERANCE
 
 
@@ -206,7 +207,9 @@ class LossWeigher:
     def __call__(self, ids: Any, compute: Callable[[], Result], *, tell: bool = True) -> Result:
         """What `weighed_loss` says."""
         result, parts = self.taken_apart(ids, compute)
-        if (self._shares is None or len(self._shares) != len(parts)) and not self.learn(loss_in(result), parts):
+        if (self._shares is None or len(self._shares) != len(parts)) and not self.learn(
+            loss_in(result), parts
+        ):
             raise BadInputError(not_taken_apart(parts))
         self.last_losses = self._example_losses(parts)
         if tell:
@@ -273,7 +276,7 @@ def shares_of(loss: torch.Tensor, parts: list[LossPart]) -> tuple[float, ...] | 
         of_a_mean = float(gradient.double().abs().sum())
         shares[id(part)] = of_a_mean * (float(part.counts.sum()) if part.reduction == "sum" else 1.0)
     whole = float(loss.detach().double().sum())
-    if not shares or not abs(float(total) - whole) <= _tolerance(loss) * max(size, abs(whole), 1e-12):
+    if not shares or not abs(float(total) - whole) <= tolerance_of(loss) * max(size, abs(whole), 1e-12):
         return None
     largest = max(shares.values())
     if largest == 0:
@@ -281,9 +284,7 @@ def shares_of(loss: torch.Tensor, parts: list[LossPart]) -> tuple[float, ...] | 
     return tuple(shares.get(id(part), 0.0) / largest for part in parts)
 
 
-_BY_HAND = (
-    "compute one loss an example yourself, multiply it by sampler.weights(ids), and tell sampler.update(ids, losses)"
-)
+_BY_HAND = "compute one loss an example yourself, multiply it by sampler.weights(ids), and tell sampler.update(ids, losses)"
 
 
 def not_taken_apart(parts: list[LossPart], remedy: str = _BY_HAND) -> str:

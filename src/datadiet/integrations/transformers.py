@@ -124,7 +124,10 @@ class _Followed:
         def compute(whose: Any, given: Mapping[str, Any], items: Any) -> tuple[torch.Tensor, Any]:
             if counted:
                 named["num_items_in_batch"] = items
-            result = super(_Followed, self).compute_loss(whose, dict(given), return_outputs=True, **named)
+            outputs_too = return_outputs or self._weighed.wants_outputs
+            result = super(_Followed, self).compute_loss(
+                whose, dict(given), return_outputs=outputs_too, **named
+            )
             return result if isinstance(result, tuple) else (result, None)
 
         loss, outputs = self._weighed(model, inputs, ids, named.get("num_items_in_batch"), compute)
