@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from datadiet.dynamic import DynamicSampler
-from datadiet.dynamic.weighing import LossWeigher, not_taken_apart
+from datadiet.dynamic.weighing import TOLERANCE, LossPart, LossWeigher, not_taken_apart, tolerance_of
 from datadiet.foundation.errors import BadInputError
 from datadiet.integrations.output_weighing import OutputWeigher
 from datadiet.pergrad.batches import take
@@ -148,6 +149,7 @@ class TrainerLoss:
         """Before the first step: that the loss is a sum over examples, and what the Trainer divides it by."""
         # A wrapper of several processes would wait for a backward pass that does not come.
         model = self.trainer.accelerator.unwrap_model(model)
+        assert self._weigher is not None
 
         def run(given: Mapping[str, Any] = inputs, items: Any = num_items) -> tuple[torch.Tensor, Any]:
             return compute(model, given, items)
@@ -158,6 +160,7 @@ class TrainerLoss:
                 self._check_parts(run, ids, inputs)
             with torch.no_grad():
                 self._check_items(run, num_items)
+        self._weigher.forget()  # to be seen again in training mode
         self._checked = True
 
     def _check_sum(
@@ -165,17 +168,14 @@ class TrainerLoss:
     ) -> None:
         """That the loss can be taken apart, or else weighed where the outputs lie."""
         assert self._weigher is not None
-        (loss, _), parts = self._weigher.taken_apart(ids, run, weighed=False)
-        if self._weigher.learn(loss, parts):
+        (loss, _), parts = self._weigher.taken_apart(ids, run)
+        if self._weigher.learn(loss, parts) and self._is_linear(loss, parts, ids, run):
             return
         weigher, model = OutputWeigher(), self.trainer.accelerator.unwrap_model(self.trainer.model)
         with weigher.watching(model) as seen:
             loss, _ = run()
         if not weigher.learn(loss, seen, len(ids)):
-            reason = not_taken_apart(parts, "take a selector without weights, or a loss that is made of such")
-            if getattr(self.trainer.args, "torch_compile", False) or self.trainer.args.n_gpu > 1:
-                reason += " (torch_compile, and several GPUs in one process, hide the loss of a model.)"
-            raise BadInputError(reason)
+            raise BadInputError(not_taken_apart(parts, "take a selector without weights") + self._hint())
         if self._by_loss and self.example_losses is None and not weigher.is_linear:
             raise BadInputError(
                 not_taken_apart(
@@ -193,15 +193,40 @@ class TrainerLoss:
                 )
         self._outputs = weigher
 
+    def _is_linear(
+        self,
+        loss: torch.Tensor,
+        parts: list[LossPart],
+        ids: Any,
+        run: Callable[..., tuple[torch.Tensor, Any]],
+    ) -> bool:
+        """Whether other weights change the loss by what its parts say."""
+        assert self._weigher is not None
+        weights = torch.linspace(0.5, 1.5, len(ids), device=ids.device)
+        expected = self._weigher.predicted(loss, parts, weights)
+        with torch.no_grad():
+            (found, _), _ = self._weigher.taken_apart(ids, run, weights=weights)
+        tolerance = max(tolerance_of(loss), 10 * TOLERANCE)
+        return abs(float(found) - expected) <= tolerance * max(abs(expected), 1e-6)
+
+    def _hint(self) -> str:
+        """What in the settings is known to hide the losses of examples."""
+        args = self.trainer.args
+        if getattr(args, "packing", False) or getattr(args, "padding_free", False):
+            return " (Packing and padding_free put several examples into one row; leave them out.)"
+        if getattr(args, "torch_compile", False) or args.n_gpu > 1:
+            return " (torch_compile, and several GPUs in one process, hide the loss of a model.)"
+        return ""
+
     def _check_parts(
         self, run: Callable[..., tuple[torch.Tensor, Any]], ids: Any, inputs: Mapping[str, Any]
     ) -> None:
         """That an example's part of the loss is the same when it is alone."""
         assert self._weigher is not None
         with torch.no_grad():
-            _, together = self._weigher.taken_apart(ids, run, weighed=False)
+            _, together = self._weigher.taken_apart(ids, run)
             for place, one, given in _single(ids, inputs):
-                _, alone = self._weigher.taken_apart(one, lambda given=given: run(given), weighed=False)
+                _, alone = self._weigher.taken_apart(one, functools.partial(run, given))
                 for whole, single in zip(together, alone, strict=False):
                     mine, same = whole.sums[place].cpu(), single.sums[0].cpu()
                     half = whole.value.dtype in (torch.float16, torch.bfloat16) or torch.is_autocast_enabled()
@@ -240,7 +265,8 @@ class TrainerLoss:
         labels = inputs["labels"]
         if getattr(self.trainer, "_loss_shifts_labels", False):
             labels = labels[..., 1:]
-        return loss * (labels != IGNORED).sum().to(loss.device) / num_items
+        share: torch.Tensor = (labels != IGNORED).sum().to(loss.device) / num_items
+        return loss * share
 
     @contextmanager
     def _smoothing(self) -> Iterator[None]:
