@@ -125,7 +125,11 @@ class LossParts(TorchFunctionMode):
 
     def _per_example(self, elements: torch.Tensor) -> torch.Tensor | None:
         """(batch, elements of each), or None where they cannot be told apart."""
-        if elements.dim() == 0 or self.batch == 0 or elements.numel() == 0:
+        if elements.numel() == 0:
+            return None
+        if self.batch == 1:
+            return elements.reshape(1, -1)
+        if elements.dim() == 0 or self.batch == 0:
             return None
         by_row = len(elements) == self.batch
         if by_row or (elements.dim() == 1 and len(elements) % self.batch == 0):
