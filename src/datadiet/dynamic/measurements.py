@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -17,6 +18,9 @@ from datadiet.tracking.states import StateParts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+#: Refuses the ids of a batch, as int64.
+Check: TypeAlias = "Callable[[NDArray[np.int64]], None]"
 
 #: Batches that wait on an accelerator at most.
 _MOST_WAITING = 1 << 10
@@ -41,9 +45,21 @@ class Measurements:
         self._numbers = numbers
         self.count = count  # rows told so far, repeats included
         self._waiting: list[tuple[torch.Tensor, torch.Tensor]] = []  # ids and numbers on accelerators
+        self._checks: list[Check | None] = []  # of the ids that wait
 
-    def add(self, ids: Any, numbers: torch.Tensor) -> None:
+    @property
+    def told(self) -> NDArray[np.int64]:
+        """The places of which something was told, increasing."""
+        self._flush()
+        return np.empty(0, np.int64) if self._numbers is None else np.flatnonzero(~np.isnan(self._numbers))
+
+    def add(self, ids: Any, numbers: torch.Tensor, check: Check | None = None) -> None:
         """Take one batch.
+
+        Args:
+            ids: of its examples.
+            numbers: one for each.
+            check: refuses ids that were not dealt; called at once where they are on the CPU.
 
         Raises:
             BadInputError: ids that are no integers or do not fit; on the CPU also unknown ones.
@@ -54,10 +70,13 @@ class Measurements:
                 f"update got ids of shape {tuple(given.shape)} and numbers of shape {tuple(numbers.shape)}; "
                 "give one of each an example."
             )
+        if given.is_cpu and check is not None:
+            check(given.numpy())
         if given.is_cpu and numbers.is_cpu:
             self._write(given, numbers.float())
         else:
             self._waiting.append((given.clone(), numbers.to(given.device, torch.float32, copy=True)))
+            self._checks.append(None if given.is_cpu else check)
         self.count += len(given)
         if len(self._waiting) >= _MOST_WAITING:
             self._flush()
@@ -102,8 +121,12 @@ class Measurements:
 
     def _flush(self) -> None:
         if self._waiting:
+            sizes, checks = [len(ids) for ids, _ in self._waiting], self._checks
             ids, numbers = (joined_on_cpu(parts) for parts in zip(*self._waiting, strict=True))
-            self._waiting = []
+            self._waiting, self._checks = [], []
+            for batch, check in zip(torch.split(ids, sizes), checks, strict=True):
+                if check is not None:
+                    check(batch.numpy())
             self._write(ids, numbers)
 
     def _write(self, ids: torch.Tensor, numbers: torch.Tensor) -> None:

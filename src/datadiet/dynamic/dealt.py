@@ -1,0 +1,229 @@
+"""The order in which an epoch deals its ids, and whether the batches that come back were dealt in it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from datadiet.dynamic.sharding import Shards, index_type, process_count, process_rank
+from datadiet.foundation.errors import BadInputError
+from datadiet.tracking.presentations import ExampleIds
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_REMEDY = (
+    "ids are positions in the data set that the loader reads, so add them last, as in "
+    "with_ids(dataset.shuffle(...)), and make the sampler for that data set"
+)
+
+
+class DealtEpoch:
+    """The ids of one epoch in the order in which they are dealt; a slot is a place in that order.
+
+    Args:
+        ids: all that the sampler knows.
+        order: (size,) the epoch's ids in their order.
+        shards: how they go to the ranks.
+        rank: whose batches are dealt here.
+        epoch: its number.
+        start: the rank's first batch, later than 0 where an epoch is gone on with.
+        batched: whether batches are dealt; else single ids, which somebody else makes batches of.
+    """
+
+    def __init__(
+        self,
+        ids: ExampleIds,
+        order: NDArray[Any],
+        shards: Shards,
+        rank: int,
+        epoch: int,
+        start: int,
+        batched: bool,
+    ) -> None:
+        self.ids, self.order, self.shards, self.rank = ids, order, shards, rank
+        self.epoch, self.start, self.batched = epoch, start, batched
+        self.count = shards.count(rank)
+        #: Processes that share the epoch, whoever deals out to them.
+        self.ranks = max(shards.world_size, process_count())
+        #: Slots of one batch of each rank that the sampler deals out to.
+        self.round = shards.batch_size * shards.world_size
+        #: Batches handed out by an earlier iteration over the same epoch.
+        self.handed = 0
+
+    @cached_property
+    def slots(self) -> NDArray[Any]:
+        """(n,) the slot of each example, -1 where it is not in the epoch."""
+        slots = np.full(self.ids.count, -1, index_type(self.ids.count))
+        places = self.order if self.ids.explicit is None else self.ids.places_of(self.order)
+        slots[places] = np.arange(len(places), dtype=slots.dtype)
+        return slots
+
+    def reach(self, handed: int) -> int:
+        """The slots before this one have been handed out, on any rank, when this rank has got so many batches."""
+        if handed >= self.count and not self.shards.drop_last:
+            return self.shards.size
+        return min(self.shards.size, min(handed, self.count) * self.round)
+
+    def batches_before(self, places: NDArray[Any], of_all_ranks: bool) -> int:
+        """How many of this rank's batches are done when these places have been told of: up to the furthest.
+
+        Args:
+            places: of examples, in any order.
+            of_all_ranks: whether all ranks told of them; else the others are taken to have come as far.
+        """
+        slots = self.slots[places]
+        batches = slots[slots >= self.start * self.round] // self.shards.batch_size
+        if not len(batches):
+            return self.start
+        done = int(batches.max()) // self.shards.world_size + 1
+        others = self.ranks // self.shards.world_size
+        if others > 1 and not of_all_ranks and ((batches - self.start) % others == process_rank()).all():
+            done += (self.start - done) % others
+        return min(done, self.count)
+
+
+class Follower:
+    """Follows the batches that come back of an epoch, and refuses one that cannot be what was dealt.
+
+    A batch that comes back in the order in which it was dealt costs one comparison. Of any other the slots are looked
+    up: all have been handed out by now, and they come from as few batches as so many ids fill, from one batch of
+    each rank, or from a stretch of which nothing has come back so far (part of several batches at once).
+
+    Args:
+        dealt: the epoch.
+        whole: whether batches come back whole, as they do to ask for weights.
+    """
+
+    def __init__(self, dealt: DealtEpoch, whole: bool) -> None:
+        self._dealt, self._whole = dealt, whole
+        first = dealt.rank if dealt.shards.world_size > 1 else process_rank() if dealt.ranks > 1 else 0
+        self._next = self._last = dealt.start * dealt.round + first * dealt.shards.batch_size
+        self._step = 1 if dealt.batched else dealt.shards.world_size
+        self._begun = False
+        self._highest = -1  # slot that has come back
+        self._lead = 0  # the most slots that were handed out and had not come back
+        self._latest: NDArray[Any] | None = None  # slots that came back last, where these were looked up
+        self._awaiting: int | None = None  # the first batch is, until those handed out by then are exhausted
+
+    def check(self, ids: NDArray[np.int64], handed: int) -> None:
+        """Take note of a batch that has come back.
+
+        Args:
+            ids: of its examples.
+            handed: batches handed out to this rank by then; more than there are once it has asked for another.
+
+        Raises:
+            BadInputError: some were not dealt, or not together, or batches were left out after a resume.
+        """
+        if len(ids) and not self._is_expected(ids, handed):
+            self._look_up(ids, handed)
+
+    def finish(self) -> None:
+        """At the end of the epoch.
+
+        Raises:
+            BadInputError: the first batch after a resume never came back, but later ones did.
+        """
+        if self._awaiting is not None:
+            raise self._left_out()
+
+    def _is_expected(self, ids: NDArray[np.int64], handed: int) -> bool:
+        dealt, size = self._dealt, len(ids)
+        reach = dealt.reach(handed)
+        for start in (self._next, self._last):
+            stop = start + (size - 1) * self._step + 1
+            if stop > reach or ids[0] != dealt.order[start]:
+                continue
+            if (dealt.order[start : stop : self._step] == ids).all():
+                self._note(start, stop - 1, size, handed)
+                self._latest = None
+                return True
+        return False
+
+    def _look_up(self, ids: NDArray[np.int64], handed: int) -> None:
+        dealt = self._dealt
+        slots = dealt.slots[dealt.ids.places_of(ids)]
+        low, high = int(slots.min()), int(slots.max())
+        if low < 0:
+            raise self.refusal(f"id {ids[slots.argmin()]}, which is not among the ids of this epoch")
+        if high >= dealt.reach(handed):
+            raise self.refusal(f"id {ids[slots.argmax()]}, which has not been dealt yet")
+        if handed <= dealt.count and not self._fits(slots, low, high, handed):
+            first, last = ids[slots.argmin()], ids[slots.argmax()]
+            raise self.refusal(f"ids {first} and {last}, which were dealt in different batches")
+        self._note(low, high, len(ids), handed)
+        self._latest = slots
+
+    def _fits(self, slots: NDArray[Any], low: int, high: int, handed: int) -> bool:
+        """Whether these slots can come back together."""
+        dealt, per_batch = self._dealt, self._dealt.shards.batch_size
+        if self._latest is not None and np.isin(slots, self._latest).all():
+            return True
+        if not dealt.batched:
+            lead = max(self._lead, dealt.reach(handed) - self._fresh)
+            return low >= self._fresh or high - low < max(lead, len(slots) * dealt.ranks)
+        first, last = low // per_batch, high // per_batch
+        origin, fitting = dealt.start * dealt.shards.world_size, -(-len(slots) // per_batch)
+        return (
+            last - first < fitting
+            or (first - origin) // dealt.ranks == (last - origin) // dealt.ranks
+            or first > self._highest // per_batch
+            or len(np.unique(slots // per_batch)) <= fitting
+            or (handed >= dealt.count and self._in_last_round(slots))
+        )
+
+    def _in_last_round(self, slots: NDArray[Any]) -> bool:
+        """Whether all are of the last batches of the ranks, which may be filled up with the first ids."""
+        dealt = self._dealt
+        begin, end = (dealt.count - 1) * dealt.round, dealt.count * dealt.round
+        return bool(((slots >= begin) | (slots < end - dealt.shards.size)).all())
+
+    @property
+    def _fresh(self) -> int:
+        """The first slot after all that have come back."""
+        return max(self._highest + 1, self._dealt.start * self._dealt.round)
+
+    def _note(self, low: int, high: int, size: int, handed: int) -> None:
+        """Remember a batch that fits, and refuse it if it is not the first where the first is due."""
+        dealt, per_batch = self._dealt, self._dealt.shards.batch_size
+        if not self._begun or self._awaiting is not None:
+            self._await_first(low, high, size, handed)
+        self._lead = max(self._lead, dealt.reach(handed) - self._fresh)
+        self._highest = max(self._highest, high)
+        self._last = low - low % per_batch
+        if dealt.batched:
+            self._next = self._last + -(-size // (per_batch * dealt.ranks)) * per_batch * dealt.ranks
+        else:
+            self._next = self._last + size * dealt.ranks
+
+    def _await_first(self, low: int, high: int, size: int, handed: int) -> None:
+        """After a resume the first batch to come back is the first one dealt.
+
+        Workers that need not keep the order may bring others before it, of those handed out until then.
+        """
+        dealt = self._dealt
+        begin = dealt.start * dealt.round
+        if dealt.batched:
+            ahead = low >= begin + dealt.ranks * dealt.shards.batch_size
+        else:
+            ahead = self._whole and high - low == size - 1 and low >= begin + size * dealt.ranks
+        if not ahead or dealt.start == 0:
+            self._awaiting = None
+        elif self._awaiting is None and handed - low // dealt.round > 2 * dealt.ranks and dealt.batched:
+            self._awaiting = handed
+        elif self._awaiting is None or low >= dealt.reach(self._awaiting):
+            raise self._left_out()
+        self._begun = True
+
+    def refusal(self, what: str) -> BadInputError:
+        """The error for what a batch brought."""
+        return BadInputError(f"a batch of epoch {self._dealt.epoch} brought {what}; {_REMEDY}.")
+
+    def _left_out(self) -> BadInputError:
+        return BadInputError(
+            f"batches of epoch {self._dealt.epoch} were skipped after the sampler's state was loaded: it goes on by "
+            "itself where it was, so leave out skip_first_batches and the like, or load the state with rewind=True."
+        )
