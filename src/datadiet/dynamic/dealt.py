@@ -14,7 +14,8 @@ from datadiet.tracking.presentations import ExampleIds
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_REMEDY = (
+#: What ids are, and what to do where they are something else.
+MEANING = (
     "ids are positions in the data set that the loader reads, so add them last, as in "
     "with_ids(dataset.shuffle(...)), and make the sampler for that data set"
 )
@@ -94,14 +95,16 @@ class Follower:
 
     Args:
         dealt: the epoch.
-        whole: whether batches come back whole, as they do to ask for weights.
+        asked: follows the same batches where their weights are asked for, whole and earlier; None for that itself.
     """
 
-    def __init__(self, dealt: DealtEpoch, whole: bool) -> None:
-        self._dealt, self._whole = dealt, whole
+    def __init__(self, dealt: DealtEpoch, asked: Follower | None = None) -> None:
+        self._dealt, self._asked = dealt, asked
         first = dealt.rank if dealt.shards.world_size > 1 else process_rank() if dealt.ranks > 1 else 0
         self._next = self._last = dealt.start * dealt.round + first * dealt.shards.batch_size
         self._step = 1 if dealt.batched else dealt.shards.world_size
+        #: Whether the rank's last batch has come back, filled up.
+        self.finished = False
         self._begun = False
         self._highest = -1  # slot that has come back
         self._lead = 0  # the most slots that were handed out and had not come back
@@ -151,15 +154,39 @@ class Follower:
             raise self.refusal(f"id {ids[slots.argmin()]}, which is not among the ids of this epoch")
         if high >= dealt.reach(handed):
             raise self.refusal(f"id {ids[slots.argmax()]}, which has not been dealt yet")
-        if handed <= dealt.count and not self._fits(slots, low, high, handed):
+        fill = self._fill(slots, handed)
+        if handed <= dealt.count and not (self._fits(slots, handed) or self._fits(slots[~fill], handed)):
             first, last = ids[slots.argmin()], ids[slots.argmax()]
             raise self.refusal(f"ids {first} and {last}, which were dealt in different batches")
+        self.finished |= self._is_filled_up(slots, fill)
         self._note(low, high, len(ids), handed)
         self._latest = slots
 
-    def _fits(self, slots: NDArray[Any], low: int, high: int, handed: int) -> bool:
+    def _fill(self, slots: NDArray[Any], handed: int) -> NDArray[np.bool_]:
+        """(batch,) which may be the epoch's first ids for a second time, to fill the last batches up."""
+        dealt = self._dealt
+        if not dealt.shards.filled or handed < dealt.count:
+            return np.zeros(len(slots), bool)
+        fill: NDArray[np.bool_] = slots < dealt.count * dealt.round - dealt.shards.size
+        return fill
+
+    def _is_filled_up(self, slots: NDArray[Any], fill: NDArray[np.bool_]) -> bool:
+        """Whether this can only be the rank's last batch: filled up with what others had first, after all before."""
+        dealt = self._dealt
+        others = slots // dealt.shards.batch_size % dealt.shards.world_size != dealt.rank
+        last = (dealt.count - 1) * dealt.round
+        rest = slots >= last
+        if not dealt.batched:  # somebody else's batch may begin rounds before the last
+            rest |= ~others & (slots >= self._fresh)
+        due = max(self._fresh, int(slots.max()) + 1) > last - dealt.round
+        return bool(due and (fill & others).any() and (fill | rest).all())
+
+    def _fits(self, slots: NDArray[Any], handed: int) -> bool:
         """Whether these slots can come back together."""
+        if not len(slots):
+            return True
         dealt, per_batch = self._dealt, self._dealt.shards.batch_size
+        low, high = int(slots.min()), int(slots.max())
         if self._latest is not None and np.isin(slots, self._latest).all():
             return True
         if not dealt.batched:
@@ -172,14 +199,7 @@ class Follower:
             or (first - origin) // dealt.ranks == (last - origin) // dealt.ranks
             or first > self._highest // per_batch
             or len(np.unique(slots // per_batch)) <= fitting
-            or (handed >= dealt.count and self._in_last_round(slots))
         )
-
-    def _in_last_round(self, slots: NDArray[Any]) -> bool:
-        """Whether all are of the last batches of the ranks, which may be filled up with the first ids."""
-        dealt = self._dealt
-        begin, end = (dealt.count - 1) * dealt.round, dealt.count * dealt.round
-        return bool(((slots >= begin) | (slots < end - dealt.shards.size)).all())
 
     @property
     def _fresh(self) -> int:
@@ -202,17 +222,19 @@ class Follower:
     def _await_first(self, low: int, high: int, size: int, handed: int) -> None:
         """After a resume the first batch to come back is the first one dealt.
 
-        Workers that need not keep the order may bring others before it, of those handed out until then.
+        Workers that need not keep the order may bring others before it, a few of those that they read ahead; then it
+        comes before any that were handed out later.
         """
         dealt = self._dealt
         begin = dealt.start * dealt.round
+        unread = handed - high // dealt.round - 1  # handed out after this one
         if dealt.batched:
             ahead = low >= begin + dealt.ranks * dealt.shards.batch_size
         else:
-            ahead = self._whole and high - low == size - 1 and low >= begin + size * dealt.ranks
-        if not ahead or dealt.start == 0:
+            ahead = self._asked is None and high - low == size - 1 and low >= begin + size * dealt.ranks
+        if not ahead or dealt.start == 0 or (self._asked is not None and self._asked._begun):
             self._awaiting = None
-        elif self._awaiting is None and handed - low // dealt.round > 2 * dealt.ranks and dealt.batched:
+        elif self._awaiting is None and dealt.batched and (low - begin) // dealt.round < unread - 1:
             self._awaiting = handed
         elif self._awaiting is None or low >= dealt.reach(self._awaiting):
             raise self._left_out()
@@ -220,7 +242,7 @@ class Follower:
 
     def refusal(self, what: str) -> BadInputError:
         """The error for what a batch brought."""
-        return BadInputError(f"a batch of epoch {self._dealt.epoch} brought {what}; {_REMEDY}.")
+        return BadInputError(f"a batch of epoch {self._dealt.epoch} brought {what}; {MEANING}.")
 
     def _left_out(self) -> BadInputError:
         return BadInputError(

@@ -14,7 +14,7 @@ import torch
 
 from datadiet.data.stores.order import by_length
 from datadiet.dynamic.choice import CurrentChoice, Cycle
-from datadiet.dynamic.dealt import DealtEpoch, Follower
+from datadiet.dynamic.dealt import MEANING, DealtEpoch, Follower
 from datadiet.dynamic.measurements import Measurements, as_numbers, measure_batch, measure_from_recorder
 from datadiet.dynamic.schedule import Schedule, as_schedule
 from datadiet.dynamic.selector import Selector, make_selector, plain
@@ -104,7 +104,7 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
         self.world_size = process_count() if world_size is None else int(world_size)
         if not 0 <= self.rank < self.world_size:
             raise BadInputError(f"rank {self.rank} is not one of a world of {self.world_size}.")
-        self._ids = ExampleIds("sampler", num_examples, ids)
+        self._ids = ExampleIds("sampler", num_examples, ids, MEANING)
         self.selector = make_selector(selector)
         self.schedule = as_schedule(schedule, self.selector.default_schedule)
         self.batch_size = None if batch_size is None else int(batch_size)
@@ -225,7 +225,8 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
 
     def _deal(self, start: int) -> Iterator[Any]:
         dealt = self._dealt_epoch()
-        self._asked, self._told = Follower(dealt, whole=True), Follower(dealt, whole=False)
+        self._asked = Follower(dealt)
+        self._told = Follower(dealt, self._asked)
         if self.batch_size is None:
             singles = dealt.shards.singles(dealt.order, self.rank, start, dealt.count)
             for index, number in enumerate(singles, start + 1):
@@ -423,7 +424,9 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
             done = self.done
             told = self._measurements.told
             if len(told) and self._prepared_epoch == self.epoch:
-                done = self._dealt_epoch().batches_before(told, rows == self._gathered_at)
+                dealt = self._dealt_epoch()
+                finished = self._told is not None and self._told.finished
+                done = dealt.count if finished else dealt.batches_before(told, rows == self._gathered_at)
         progress = (self.epoch, done, rows, self._prepared_epoch, self._scored_epoch, self.scoring_passes)
         identity = bytearray(json.dumps(self._identity(), sort_keys=True, default=int).encode())
         return {

@@ -69,6 +69,7 @@ class ExampleIds:
         owner: whose they are, as errors call it.
         num_examples: n; the ids are 0 to n - 1.
         ids: explicit strictly increasing ids, instead of `num_examples`.
+        meaning: what ids are, as errors say it.
 
     Raises:
         BadInputError: both or neither are given, none at all, or numbers that are no counts.
@@ -79,12 +80,18 @@ class ExampleIds:
         ([2, 0], [5])
     """
 
-    def __init__(self, owner: str, num_examples: Any, ids: Any) -> None:
+    def __init__(
+        self,
+        owner: str,
+        num_examples: Any,
+        ids: Any,
+        meaning: str = "ids are positions in the whole data set, not places in the loader",
+    ) -> None:
         if (num_examples is None) == (ids is None):
             raise BadInputError(f"a {owner} needs either num_examples or ids.")
         if ids is None and not is_whole(num_examples, 1):
             raise BadInputError(f"num_examples must be a whole number of at least 1, got {num_examples!r}.")
-        self.owner = owner
+        self.owner, self.meaning = owner, meaning
         self.explicit = None if ids is None else as_ids(ids)
         self.count = int(num_examples) if self.explicit is None else len(self.explicit)
         if self.count == 0:
@@ -117,7 +124,7 @@ class ExampleIds:
         if unknown is not None and unknown.any():
             raise BadInputError(
                 f"id {ids[np.argmax(unknown)]} is not one of the {self.owner}'s {self.count} ids "
-                f"({self.first} to {self.last}); ids are positions in the whole data set, not places in the loader."
+                f"({self.first} to {self.last}); {self.meaning}."
             )
         return places
 
