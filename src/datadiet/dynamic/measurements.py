@@ -13,7 +13,7 @@ from datadiet.foundation.errors import BadInputError
 from datadiet.scores.outputs import measures_of, read_batch
 from datadiet.tasks.base import Task
 from datadiet.tracking import Recorder
-from datadiet.tracking.presentations import ExampleIds, ids_of_batch, joined_on_cpu
+from datadiet.tracking.presentations import ExampleIds, ids_of_batch, joined_on_cpu, readable
 from datadiet.tracking.states import StateParts
 
 if TYPE_CHECKING:
@@ -173,8 +173,14 @@ def measure_batch(measure: str, losses_or_logits: Any, targets: Any) -> torch.Te
 
 
 def measure_task_batch(measure: str, task: Task, outputs: Any, targets: Any) -> torch.Tensor:
-    """(batch,) loss, el2n (length of the error vector) or probability (`exp(-loss)`) by a task's own definitions."""
-    with torch.no_grad():
+    """(batch,) loss, el2n (length of the error vector) or probability (`exp(-loss)`) by a task's own definitions.
+
+    Raises:
+        BadInputError: outputs and targets that do not fit the task.
+    """
+    if task.single_label:
+        read_batch(outputs, targets)
+    with torch.no_grad(), readable(task, outputs, targets):
         if measure == "el2n":
             lengths: torch.Tensor = torch.linalg.vector_norm(task.error(outputs, targets).float(), dim=1)
             return lengths
@@ -196,6 +202,8 @@ def as_numbers(given: Any) -> torch.Tensor:
         raise BadInputError(
             f"update takes tensors or arrays of numbers, got {type(given).__name__}."
         ) from error
+    if numbers.is_complex():
+        raise BadInputError(f"update takes real numbers, got {numbers.dtype}.")
     return numbers if numbers.is_floating_point() else numbers.float()
 
 

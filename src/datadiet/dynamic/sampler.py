@@ -289,6 +289,8 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
         Raises:
             BadInputError: shapes that do not fit, a reduced loss; on the CPU also unknown ids.
         """
+        if measured is not None and (losses_or_logits is not None or targets is not None):
+            raise BadInputError("update got measured and losses or logits too; give one of them.")
         if measured is None:
             numbers = measure_batch(self.selector.measure, losses_or_logits, targets)
         else:
