@@ -112,7 +112,8 @@ class CurrentChoice:
         """(batch,) float32 weights on the device of the places."""
         if self._weights is None:
             return torch.ones(len(places), device=places.device)
-        self._weights = self._weights.to(places.device)
+        if self._weights.device != places.device:
+            self._weights = self._weights.to(places.device)
         if places.is_cpu:  # numpy takes a batch out of many in half the time
             return torch.from_numpy(self._weights.numpy()[places.numpy()])
         return self._weights[places]

@@ -89,9 +89,9 @@ class DealtEpoch:
 class Follower:
     """Follows the batches that come back of an epoch, and refuses one that cannot be what was dealt.
 
-    A batch that comes back in the order in which it was dealt costs one comparison. Of any other the slots are looked
-    up: all have been handed out by now, and they come from as few batches as so many ids fill, from one batch of
-    each rank, or from a stretch of which nothing has come back so far (part of several batches at once).
+    A batch that comes back in turn, in the order in which it was dealt, costs one comparison. Of any other the slots
+    are looked up: all have been handed out by now, and they come from as few batches as so many ids fill, from one
+    batch of each rank, or from a stretch of which nothing has come back so far (part of several batches at once).
 
     Args:
         dealt: the epoch.
@@ -103,16 +103,37 @@ class Follower:
         first = dealt.rank if dealt.shards.world_size > 1 else process_rank() if dealt.ranks > 1 else 0
         self._next = self._last = dealt.start * dealt.round + first * dealt.shards.batch_size
         self._step = 1 if dealt.batched else dealt.shards.world_size
+        self._unit = dealt.shards.batch_size * dealt.ranks if dealt.batched else 1
         #: Whether the rank's last batch has come back, filled up.
         self.finished = False
         self._begun = False
-        self._highest = -1  # slot that has come back
+        self._fresh = dealt.start * dealt.round  # the first slot after all that have come back
         self._lead = 0  # the most slots that were handed out and had not come back
-        self._latest: NDArray[Any] | None = None  # slots that came back last, where these were looked up
+        self._latest: NDArray[Any] | None = (
+            None  # slots that came back last, if not all from `_last` to `_next`
+        )
         self._awaiting: int | None = None  # the first batch is, until those handed out by then are exhausted
 
+    def expects(self, ids: NDArray[np.int64]) -> bool:
+        """Take note of a batch that comes back, if it is the next one or the last again, in the order of the epoch.
+
+        Args:
+            ids: of its examples.
+        """
+        size, order = len(ids), self._dealt.order
+        if not size or self._awaiting is not None:
+            return not size
+        for start in (self._next, self._last):
+            stop = start + (size - 1) * self._step + 1
+            if stop > len(order) or np.count_nonzero(order[start : stop : self._step] != ids):
+                continue
+            self._begun, self._latest = True, None
+            self._come_to(start, stop, size)
+            return True
+        return False
+
     def check(self, ids: NDArray[np.int64], handed: int) -> None:
-        """Take note of a batch that has come back.
+        """Take note of any batch that comes back.
 
         Args:
             ids: of its examples.
@@ -121,7 +142,7 @@ class Follower:
         Raises:
             BadInputError: some were not dealt, or not together, or batches were left out after a resume.
         """
-        if len(ids) and not self._is_expected(ids, handed):
+        if not self.expects(ids):
             self._look_up(ids, handed)
 
     def finish(self) -> None:
@@ -132,19 +153,6 @@ class Follower:
         """
         if self._awaiting is not None:
             raise self._left_out()
-
-    def _is_expected(self, ids: NDArray[np.int64], handed: int) -> bool:
-        dealt, size = self._dealt, len(ids)
-        reach = dealt.reach(handed)
-        for start in (self._next, self._last):
-            stop = start + (size - 1) * self._step + 1
-            if stop > reach or ids[0] != dealt.order[start]:
-                continue
-            if (dealt.order[start : stop : self._step] == ids).all():
-                self._note(start, stop - 1, size, handed)
-                self._latest = None
-                return True
-        return False
 
     def _look_up(self, ids: NDArray[np.int64], handed: int) -> None:
         dealt = self._dealt
@@ -159,8 +167,11 @@ class Follower:
             first, last = ids[slots.argmin()], ids[slots.argmax()]
             raise self.refusal(f"ids {first} and {last}, which were dealt in different batches")
         self.finished |= self._is_filled_up(slots, fill)
-        self._note(low, high, len(ids), handed)
+        if not self._begun or self._awaiting is not None:
+            self._await_first(low, high, len(ids), handed)
+        self._lead = max(self._lead, dealt.reach(handed) - self._fresh)
         self._latest = slots
+        self._come_to(low - low % dealt.shards.batch_size, high + 1, len(ids))
 
     def _fill(self, slots: NDArray[Any], handed: int) -> NDArray[np.bool_]:
         """(batch,) which may be the epoch's first ids for a second time, to fill the last batches up."""
@@ -187,7 +198,8 @@ class Follower:
             return True
         dealt, per_batch = self._dealt, self._dealt.shards.batch_size
         low, high = int(slots.min()), int(slots.max())
-        if self._latest is not None and np.isin(slots, self._latest).all():
+        again = self._last <= low and high < self._next
+        if again if self._latest is None else np.isin(slots, self._latest).all():
             return True
         if not dealt.batched:
             lead = max(self._lead, dealt.reach(handed) - self._fresh)
@@ -197,27 +209,19 @@ class Follower:
         return (
             last - first < fitting
             or (first - origin) // dealt.ranks == (last - origin) // dealt.ranks
-            or first > self._highest // per_batch
+            or first >= -(-self._fresh // per_batch)
             or len(np.unique(slots // per_batch)) <= fitting
         )
 
-    @property
-    def _fresh(self) -> int:
-        """The first slot after all that have come back."""
-        return max(self._highest + 1, self._dealt.start * self._dealt.round)
-
-    def _note(self, low: int, high: int, size: int, handed: int) -> None:
-        """Remember a batch that fits, and refuse it if it is not the first where the first is due."""
-        dealt, per_batch = self._dealt, self._dealt.shards.batch_size
-        if not self._begun or self._awaiting is not None:
-            self._await_first(low, high, size, handed)
-        self._lead = max(self._lead, dealt.reach(handed) - self._fresh)
-        self._highest = max(self._highest, high)
-        self._last = low - low % per_batch
-        if dealt.batched:
-            self._next = self._last + -(-size // (per_batch * dealt.ranks)) * per_batch * dealt.ranks
-        else:
-            self._next = self._last + size * dealt.ranks
+    def _come_to(self, start: int, stop: int, size: int) -> None:
+        """So many ids have come back, from these slots."""
+        self._last = start
+        self._fresh = max(self._fresh, stop)
+        self._next = (
+            start + -(-size // self._unit) * self._unit
+            if self._dealt.batched
+            else start + size * self._dealt.ranks
+        )
 
     def _await_first(self, low: int, high: int, size: int, handed: int) -> None:
         """After a resume the first batch to come back is the first one dealt.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from datadiet.dynamic.dealt import Follower
 from datadiet.dynamic.sharding import index_type, merged_over_ranks
 from datadiet.foundation.errors import BadInputError
 from datadiet.scores.outputs import measures_of, read_batch
@@ -18,9 +18,6 @@ from datadiet.tracking.states import StateParts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-#: Refuses the ids of a batch, as int64.
-Check: TypeAlias = "Callable[[NDArray[np.int64]], None]"
 
 #: Batches that wait on an accelerator at most.
 _MOST_WAITING = 1 << 10
@@ -45,7 +42,9 @@ class Measurements:
         self._numbers = numbers
         self.count = count  # rows told so far, repeats included
         self._waiting: list[tuple[torch.Tensor, torch.Tensor]] = []  # ids and numbers on accelerators
-        self._checks: list[Check | None] = []  # of the ids that wait
+        self._followers: list[
+            tuple[Follower, int] | None
+        ] = []  # of what waits, where its ids have to be checked
 
     @property
     def told(self) -> NDArray[np.int64]:
@@ -53,13 +52,14 @@ class Measurements:
         self._flush()
         return np.empty(0, np.int64) if self._numbers is None else np.flatnonzero(~np.isnan(self._numbers))
 
-    def add(self, ids: Any, numbers: torch.Tensor, check: Check | None = None) -> None:
+    def add(self, ids: Any, numbers: torch.Tensor, follower: Follower | None = None, handed: int = 0) -> None:
         """Take one batch.
 
         Args:
             ids: of its examples.
             numbers: one for each.
-            check: refuses ids that were not dealt; called at once where they are on the CPU.
+            follower: refuses ids that were not dealt: at once where they are on the CPU, else when they are fetched.
+            handed: batches handed out by now.
 
         Raises:
             BadInputError: ids that are no integers or do not fit; on the CPU also unknown ones.
@@ -70,13 +70,16 @@ class Measurements:
                 f"update got ids of shape {tuple(given.shape)} and numbers of shape {tuple(numbers.shape)}; "
                 "give one of each an example."
             )
-        if given.is_cpu and check is not None:
-            check(given.numpy())
+        known = False
+        if follower is not None and given.is_cpu:
+            known = follower.expects(given.numpy())
+            if not known:
+                follower.check(given.numpy(), handed)
         if given.is_cpu and numbers.is_cpu:
-            self._write(given, numbers.float())
+            self._write(given, numbers.float(), known)
         else:
             self._waiting.append((given.clone(), numbers.to(given.device, torch.float32, copy=True)))
-            self._checks.append(None if given.is_cpu else check)
+            self._followers.append(None if given.is_cpu or follower is None else (follower, handed))
         self.count += len(given)
         if len(self._waiting) >= _MOST_WAITING:
             self._flush()
@@ -121,21 +124,25 @@ class Measurements:
 
     def _flush(self) -> None:
         if self._waiting:
-            sizes, checks = [len(ids) for ids, _ in self._waiting], self._checks
+            sizes, followers = [len(ids) for ids, _ in self._waiting], self._followers
             ids, numbers = (joined_on_cpu(parts) for parts in zip(*self._waiting, strict=True))
-            self._waiting, self._checks = [], []
-            for batch, check in zip(torch.split(ids, sizes), checks, strict=True):
-                if check is not None:
-                    check(batch.numpy())
+            self._waiting, self._followers = [], []
+            for batch, each in zip(torch.split(ids, sizes), followers, strict=True):
+                if each is not None:
+                    follower, handed = each
+                    follower.check(batch.numpy(), handed)
             self._write(ids, numbers)
 
-    def _write(self, ids: torch.Tensor, numbers: torch.Tensor) -> None:
-        places, values = self._ids.places_of(ids.numpy()), numbers.numpy()
+    def _write(self, ids: torch.Tensor, numbers: torch.Tensor, known: bool = False) -> None:
+        places, values = self._ids.places_of(ids.numpy(), known), numbers.numpy()
         if len(places) == 0:
             return
         if self._numbers is None:
             self._numbers = np.full(self._ids.count, np.nan, np.float32)
-        self._numbers[places] = np.where(np.isfinite(values), values, np.float32(np.inf))
+        finite = np.isfinite(values)
+        if np.count_nonzero(finite) < len(values):
+            values = np.where(finite, values, np.float32(np.inf))
+        self._numbers[places] = values
 
 
 def measure_batch(measure: str, losses_or_logits: Any, targets: Any) -> torch.Tensor:

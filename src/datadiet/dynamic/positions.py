@@ -35,7 +35,7 @@ class WithIds(torch.utils.data.Dataset[Any]):
     def __init__(self, dataset: Any, column: str = "id") -> None:
         _check_positions(dataset)
         # Ids once more would stand beside the first; those of one data set are those of the other.
-        self.dataset = dataset.dataset if isinstance(dataset, WithIds) else dataset
+        self.dataset: Any = dataset.dataset if isinstance(dataset, WithIds) else dataset
         self.column = column
 
     def __len__(self) -> int:

@@ -6,7 +6,6 @@ import json
 import math
 import warnings
 from collections.abc import Iterator, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -295,10 +294,7 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
             numbers = measure_batch(self.selector.measure, losses_or_logits, targets)
         else:
             numbers = as_numbers(measured)
-        check = None
-        if self._told is not None and not self._scoring:
-            check = partial(self._told.check, handed=self._handed)
-        self._measurements.add(ids, numbers, check)
+        self._measurements.add(ids, numbers, None if self._scoring else self._told, self._handed)
 
     def weights(self, ids: Any) -> torch.Tensor:
         """What to multiply the losses of a batch by: (batch,) float32 on the device of the ids.
@@ -309,9 +305,11 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
         numbers = ids_of_batch(ids)
         if numbers.is_cpu or self._ids.explicit is not None:
             given = numbers.cpu().numpy()
-            if self._asked is not None:
+            known = self._asked is not None and self._asked.expects(given)
+            if self._asked is not None and not known:
                 self._asked.check(given, self._handed)
-            numbers = torch.from_numpy(self._ids.places_of(given)).to(numbers.device)
+            places = torch.from_numpy(self._ids.places_of(given, known))
+            numbers = places if numbers.is_cpu else places.to(numbers.device)
         return self._choice.weights_at(numbers)
 
     def end_epoch(self, recorder: Recorder | None = None) -> None:

@@ -43,6 +43,8 @@ def ids_of_batch(ids: Any) -> torch.Tensor:
         raise BadInputError(
             "the batch has no ids; wrap the data set with datadiet.dynamic.with_ids, so that each row brings its own."
         )
+    if isinstance(ids, torch.Tensor) and ids.dtype == torch.int64 and ids.ndim == 1:
+        return ids
     numbers = ids.detach() if isinstance(ids, torch.Tensor) else _tensor_of_ids(ids)
     if numbers.numel() == 0:
         numbers = numbers.to(torch.int64)  # an empty list has no dtype of its own
@@ -130,12 +132,18 @@ class ExampleIds:
         """Every id, increasing, as an array of its own."""
         return self.at(np.arange(self.count))
 
-    def places_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    def places_of(self, ids: NDArray[np.int64], known: bool = False) -> NDArray[np.int64]:
         """The place of each id.
+
+        Args:
+            ids: in any order.
+            known: that all of them are; they are not looked at then.
 
         Raises:
             BadInputError: an unknown id.
         """
+        if known and self.explicit is None:
+            return ids
         if self.explicit is None or self.last - self.first == self.count - 1:
             places = ids - self.first if self.first else ids
             # Read as unsigned, a negative place is larger than any: one look finds both.
