@@ -87,7 +87,7 @@ def saved(sampler: DynamicSampler, batch_size: int | None, seed: int) -> Dynamic
     return other
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(SEEDS)
 def test_right_loops_are_never_refused_and_go_on_after_the_furthest_that_was_told(seed: int) -> None:
     draw = np.random.default_rng(seed)
@@ -122,7 +122,7 @@ def sharded(n: int, size: int | None, seed: int, world: int, **options: Any) -> 
     return [infobatch(n, size, seed, rank=rank, world_size=world, **options) for rank in range(world)]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(SEEDS)
 def test_ranks_that_tell_their_own_batches_or_those_of_all_are_never_refused(seed: int) -> None:
     draw = np.random.default_rng(seed)
@@ -163,7 +163,7 @@ def test_ranks_that_tell_their_own_batches_or_those_of_all_are_never_refused(see
             assert sampler.resumed_at == (sum(len(batch) for batch in done) if single else len(done))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(SEEDS)
 def test_ranks_to_which_a_framework_deals_out_are_never_refused(seed: int) -> None:
     """As under Accelerate: each process has the whole sampler, and takes its batches out of it."""

@@ -114,26 +114,8 @@ class Follower:
         )
         self._awaiting: int | None = None  # the first batch is, until those handed out by then are exhausted
 
-    def expects(self, ids: NDArray[np.int64]) -> bool:
-        """Take note of a batch that comes back, if it is the next one or the last again, in the order of the epoch.
-
-        Args:
-            ids: of its examples.
-        """
-        size, order = len(ids), self._dealt.order
-        if not size or self._awaiting is not None:
-            return not size
-        for start in (self._next, self._last):
-            stop = start + (size - 1) * self._step + 1
-            if stop > len(order) or np.count_nonzero(order[start : stop : self._step] != ids):
-                continue
-            self._begun, self._latest = True, None
-            self._come_to(start, stop, size)
-            return True
-        return False
-
-    def check(self, ids: NDArray[np.int64], handed: int) -> None:
-        """Take note of any batch that comes back.
+    def check(self, ids: NDArray[np.int64], handed: int) -> bool:
+        """Take note of a batch that has come back; returns whether it came in turn, so that its ids are known.
 
         Args:
             ids: of its examples.
@@ -142,8 +124,10 @@ class Follower:
         Raises:
             BadInputError: some were not dealt, or not together, or batches were left out after a resume.
         """
-        if not self.expects(ids):
+        in_turn = self._is_in_turn(ids)
+        if len(ids) and not in_turn:
             self._look_up(ids, handed)
+        return in_turn
 
     def finish(self) -> None:
         """At the end of the epoch.
@@ -153,6 +137,20 @@ class Follower:
         """
         if self._awaiting is not None:
             raise self._left_out()
+
+    def _is_in_turn(self, ids: NDArray[np.int64]) -> bool:
+        """Whether the batch is the next one or the last again, in the order of the epoch."""
+        size, order = len(ids), self._dealt.order
+        if not size or self._awaiting is not None:
+            return False
+        for start in (self._next, self._last):
+            stop = start + (size - 1) * self._step + 1
+            if stop > len(order) or np.count_nonzero(order[start : stop : self._step] != ids):
+                continue
+            self._begun, self._latest = True, None
+            self._come_to(start, stop, size)
+            return True
+        return False
 
     def _look_up(self, ids: NDArray[np.int64], handed: int) -> None:
         dealt = self._dealt

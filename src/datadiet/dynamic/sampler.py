@@ -305,9 +305,7 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
         numbers = ids_of_batch(ids)
         if numbers.is_cpu or self._ids.explicit is not None:
             given = numbers.cpu().numpy()
-            known = self._asked is not None and self._asked.expects(given)
-            if self._asked is not None and not known:
-                self._asked.check(given, self._handed)
+            known = self._asked is not None and self._asked.check(given, self._handed)
             places = torch.from_numpy(self._ids.places_of(given, known))
             numbers = places if numbers.is_cpu else places.to(numbers.device)
         return self._choice.weights_at(numbers)
