@@ -394,3 +394,44 @@ def test_ids_on_an_accelerator_are_refused_when_they_are_fetched(monkeypatch: py
     list(handed)
     with pytest.raises(BadInputError, match=r"positions in the data set"):
         sampler.end_epoch()
+
+
+def test_what_a_loop_that_broke_off_was_handed_may_be_told_in_its_next_iteration() -> None:
+    sampler = infobatch(40, 4)
+    earlier = list(itertools.islice(sampler, 5))
+    assert next(iter(sampler)) == earlier[0]
+    sampler.update(earlier[4], losses(earlier[4]))
+
+
+def test_parts_of_one_step_of_all_ranks_may_be_told_of_together_again_and_again() -> None:
+    sampler, other = sharded(40, 4, 0, 2)
+    second = iter(other)
+    ours, theirs = next(iter(sampler)), next(second)
+    for place in range(4):
+        together = [ours[place], theirs[place]]
+        sampler.update(together, losses(together))
+    strange = [ours[0], next(second)[0]]
+    with pytest.raises(BadInputError, match="has not been dealt yet"):
+        sampler.update(strange, losses(strange))
+
+
+def test_ranks_that_share_each_batch_go_on_after_it_once_they_are_gathered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in (dealt_module, sampler_module):
+        monkeypatch.setattr(module, "process_count", lambda: 2)
+        monkeypatch.setattr(module, "process_rank", lambda: 0)
+    sampler = infobatch(40, 4)
+    half = next(iter(sampler))[:2]
+    sampler.update(half, losses(half))
+    assert saved(sampler, 4, 0).resumed_at == 2  # of whole batches, the other rank has had one too
+    sampler.gather()
+    assert saved(sampler, 4, 0).resumed_at == 1
+
+
+def test_a_part_without_the_first_batch_may_be_told_where_its_weights_were_asked_for() -> None:
+    sampler = resumed(4)
+    window = list(itertools.islice(sampler, 3))
+    for batch in window:
+        sampler.weights(batch)
+    sampler.update(window[2][:2], losses(window[2][:2]))
