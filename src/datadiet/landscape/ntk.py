@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
@@ -14,7 +13,9 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from datadiet.foundation.errors import BadInputError
 from datadiet.landscape.gram import LogitRows, explicit_gram, implicit_gram
-from datadiet.pergrad.batches import ForwardFunction, module_label, uncompiled
+from datadiet.pergrad.batches import module_label, uncompiled
+from datadiet.pergrad.calls import ForwardFunction
+from datadiet.pergrad.eager import plainly_differentiable, recurrent_kernels
 from datadiet.pergrad.parameters import Selection, choose_parameters, preserved_state
 
 DEFAULT_MEMORY = 2 * 1024**3
@@ -97,15 +98,19 @@ def ntk_gram(
     _check_numbers(method, chunk_size, max_memory)
     refuse_training_mode(model)
     chosen = choose_parameters(model, parameters)
+    for name, parameter in chosen.items():
+        if parameter.is_complex():
+            raise BadInputError(
+                f"`{name}` holds complex numbers, which the kernel is not defined for here: leave it out with "
+                "parameters=, a function (name, parameter) -> bool."
+            )
     memory = DEFAULT_MEMORY if max_memory is None else max_memory
     narrow = torch.float64 if any(p.dtype == torch.float64 for p in chosen.values()) else torch.float32
     on_mps = next(iter(chosen.values())).device.type == "mps"
     wide = torch.float32 if on_mps else torch.float64
 
-    # cuDNN cannot differentiate recurrent layers in evaluation mode.
-    recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
-    kernels = torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext()
-    with torch.inference_mode(False), preserved_state(model), kernels, warnings.catch_warnings():
+    kernels = recurrent_kernels(model)
+    with plainly_differentiable(), preserved_state(model), kernels, warnings.catch_warnings():
         # Operations without a batching rule are looped over: slower, and nothing the caller can change.
         warnings.filterwarnings("ignore", message="There is a performance drop")
         rows = LogitRows(model, inputs, outputs, forward, autocast)
@@ -144,8 +149,7 @@ def _check_numbers(method: str, chunk_size: int | None, max_memory: int | None) 
 def _check_dependence(rows: LogitRows, chosen: dict[str, torch.Tensor]) -> None:
     for parameter in chosen.values():
         parameter.requires_grad_(True)
-    with torch.enable_grad():
-        logits = rows.of(0, 1)
+    logits = rows.of(0, 1)
     reached: Sequence[torch.Tensor | None] = ()
     if logits.requires_grad:
         reached = torch.autograd.grad(logits.sum(), list(chosen.values()), allow_unused=True)

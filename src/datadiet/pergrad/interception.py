@@ -40,6 +40,8 @@ class Interceptor(Tape):
         self, func: Any, types_: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if isinstance(kwargs.get("generator"), torch.Generator):
+            self.generators.append(kwargs["generator"])
         if func in FUNCTION_CHECKS:
             FUNCTION_CHECKS[func](Call(self, func, args, kwargs))
         if self._ignored:
@@ -68,8 +70,6 @@ class Interceptor(Tape):
         if isinstance(call.func, types.FunctionType):
             with self:
                 return _without_overrides(call.func)(*call.args, **call.kwargs)
-        if self.batch == 1 and not self.recording:
-            return call.func(*call.args, **call.kwargs)  # autograd's own gradient is the one example's
         raise OpaqueError(f"{call.description()}: no rule takes this use apart", call.names())
 
     def _compute(self, call: Call) -> Any:

@@ -14,17 +14,10 @@ import torch
 from torch import nn
 
 from datadiet.foundation.errors import BadInputError
-from datadiet.pergrad.batches import (
-    Batch,
-    ForwardFunction,
-    LossFunction,
-    batch_size,
-    cross_entropy,
-    device_of,
-    moved,
-    outputs_of,
-    uncompiled,
-)
+from datadiet.pergrad.batches import Batch, batch_size, device_of, moved, uncompiled
+from datadiet.pergrad.calls import ForwardFunction, LossFunction, OnOutputs, logits_in, outputs_of
+from datadiet.pergrad.classification import cross_entropy
+from datadiet.pergrad.eager import plainly_differentiable
 from datadiet.pergrad.parameters import (
     Selection,
     choose_parameters,
@@ -75,6 +68,7 @@ class GradientNorms:
         self._forward = forward
         self._autocast = autocast
         self._engine: Engine | None = None
+        self._seen: list[Any] = []
         if max_memory is not None and max_memory <= 0:
             raise BadInputError(f"max_memory is a number of bytes above zero, not {max_memory}.")
 
@@ -97,23 +91,30 @@ class GradientNorms:
     def _squared(self, inputs: Any, targets: Any, verify: bool) -> dict[str, torch.Tensor]:
         batch = Batch(inputs, targets, batch_size(inputs=inputs, targets=targets))
         refuse_model(self.model)
-        engine = self._engine or self._start(batch)
-        if batch.size == 0:
-            return {name: torch.zeros(0, device=p.device) for name, p in engine.chosen.items()}
-        with self._prepared(engine.chosen.values()):
-            if verify:
-                check_independence(engine, batch)
-            return in_parts(engine, batch, self._max_memory)
+        with plainly_differentiable():
+            engine = self._engine_for(batch)
+            if batch.size == 0:
+                return {name: torch.zeros(0, device=p.device) for name, p in engine.chosen.items()}
+            with self._prepared(engine.chosen.values()):
+                if verify:
+                    check_independence(engine, batch)
+                return in_parts(engine, batch, self._max_memory)
+
+    def _engine_for(self, batch: Batch) -> Engine:
+        """The engine of the earlier batches, or another one where the model is not as it was then."""
+        state = _state_of(self.model)
+        if self._engine is None or len(state) != len(self._seen) or not all(map(_same, state, self._seen)):
+            self._engine, self._seen = self._start(batch), state
+        return self._engine
 
     def _start(self, batch: Batch) -> Engine:
         def heads() -> list[nn.Module]:
             first = batch.example(0).inputs
-            return find_heads(self.model, lambda: outputs_of(self.model, first, self._forward))
+            return find_heads(self.model, lambda: logits_in(outputs_of(self.model, first, self._forward)))
 
         with self._prepared([p for p in self.model.parameters() if p.requires_grad]):
             chosen = choose_parameters(self.model, self._parameters, heads)
-        self._engine = Engine(self.model, self._forward, self._loss, chosen, self._autocast)
-        return self._engine
+        return Engine(self.model, self._forward, OnOutputs(self._loss), chosen, self._autocast)
 
     @contextmanager
     def _prepared(self, wanted: Iterable[torch.Tensor]) -> Iterator[None]:
@@ -125,6 +126,16 @@ class GradientNorms:
         with preserved_state(self.model, buffers=training):
             require_gradients(self.model, wanted)
             yield
+
+
+def _state_of(model: nn.Module) -> list[tuple[Any, ...]]:
+    """The modules and parameters of a model, and what may change about them between two batches."""
+    modules = [(module, module.training) for module in model.modules()]
+    return [*modules, *((p, p.requires_grad, p.dtype, p.device, p.shape) for p in model.parameters())]
+
+
+def _same(first: tuple[Any, ...], second: tuple[Any, ...]) -> bool:
+    return first[0] is second[0] and first[1:] == second[1:]
 
 
 @overload
