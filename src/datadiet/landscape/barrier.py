@@ -22,7 +22,7 @@ from datadiet.landscape.interpolation import (
 from datadiet.pergrad import norms
 from datadiet.pergrad.batches import batch_size, device_of, moved, uncompiled
 from datadiet.pergrad.calls import ForwardFunction, LossFunction, OnOutputs, logits_alone, outputs_of
-from datadiet.pergrad.classification import cross_entropy
+from datadiet.pergrad.classification import IGNORED, cross_entropy
 from datadiet.pergrad.randomness import Generators, refuse_randomness
 
 Batches = Iterable[Any] | Callable[[], Iterable[Any]]
@@ -52,13 +52,13 @@ def parts_of(batch: Any) -> tuple[torch.Tensor | None, Any, Any]:
     Raises:
         BadInputError: if it is none of them.
     """
+    if hasattr(batch, "inputs") and hasattr(batch, "targets"):
+        ids = getattr(batch, "ids", None)
+        return None if ids is None else torch.as_tensor(ids), batch.inputs, batch.targets
     if isinstance(batch, (tuple, list)) and len(batch) == 3:
         return torch.as_tensor(batch[0]), batch[1], batch[2]
     if isinstance(batch, (tuple, list)) and len(batch) == 2:
         return None, batch[0], batch[1]
-    if hasattr(batch, "inputs") and hasattr(batch, "targets"):
-        ids = getattr(batch, "ids", None)
-        return None if ids is None else torch.as_tensor(ids), batch.inputs, batch.targets
     raise BadInputError(
         "A batch is an (inputs, targets) pair, an (ids, inputs, targets) triple, or an object with inputs and "
         f"targets, not {type(batch).__name__}."
@@ -344,5 +344,7 @@ def _correct(outputs: Any, targets: torch.Tensor) -> torch.Tensor:
             f"Logits of shape {tuple(outputs.shape)} with targets of shape {tuple(targets.shape)} are no "
             "classification: pass task=, an object with loss and correct."
         )
+    if bool((targets == IGNORED).any()):
+        raise BadInputError(f"An example with the label {IGNORED} is neither right nor wrong: leave it out.")
     right: torch.Tensor = outputs.argmax(1) == targets
     return right

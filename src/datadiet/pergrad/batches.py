@@ -154,6 +154,7 @@ def batch_size(**parts: Any) -> int:
         4
     """
     sizes: dict[str, int] = {}
+    empty = [name for name, value in parts.items() if not any(t.dim() for t in tensors_in((value,)))]
 
     def collect(label: str, value: Any) -> None:
         if isinstance(value, torch.Tensor) and value.dim():
@@ -163,9 +164,10 @@ def batch_size(**parts: Any) -> int:
 
     for name, value in parts.items():
         collect(name, value)
-    if not sizes:
+    if "inputs" in empty or not sizes:
         raise BadInputError(
-            "inputs must be a tensor or a dict of tensors, with the examples in the first dimension."
+            "inputs must be a tensor or a dict of tensors, with the examples in the first dimension, not "
+            f"{type(parts.get('inputs')).__name__}."
         )
     if len(set(sizes.values())) > 1:
         listed = ", ".join(f"{name}: {size}" for name, size in sizes.items())

@@ -138,15 +138,28 @@ class OnOutputs:
         if logits is outputs:
             return self._function(outputs, fresh(targets))
         if self._takes_all is None:
-            self._takes_all = not self._works(logits, targets, len(logits)) and self._works(
-                outputs, targets, len(logits)
-            )
+            self._takes_all = self._fails_on_logits(outputs, logits, targets)
         return self._function(outputs if self._takes_all else logits, fresh(targets))
 
-    def _works(self, given: Any, targets: Any, size: int) -> bool:
+    def _fails_on_logits(self, outputs: Any, logits: torch.Tensor, targets: Any) -> bool:
+        fits, on_logits = self._tried(logits, targets, len(logits))
+        if fits:
+            return False
+        fits, on_all = self._tried(outputs, targets, len(logits))
+        if on_logits is not None and on_all is not None:
+            raise BadInputError(
+                f"The loss can be taken neither of the logits ({type(on_logits).__name__}: {on_logits}) nor of all that "
+                f"the model returned ({type(on_all).__name__}: {on_all})."
+            ) from on_all
+        return fits or on_logits is not None
+
+    def _tried(self, given: Any, targets: Any, size: int) -> tuple[bool, Exception | None]:
+        """Whether the function gives one value for each example, or what it raises."""
         try:
             with torch.no_grad():
                 values = self._function(fresh(given), fresh(targets))
-        except (AttributeError, LookupError, TypeError, ValueError, RuntimeError):
-            return False
-        return isinstance(values, torch.Tensor) and tuple(values.shape) == (size,)
+        except (BadInputError, torch.OutOfMemoryError):
+            raise
+        except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
+            return False, error
+        return isinstance(values, torch.Tensor) and tuple(values.shape) == (size,), None

@@ -62,7 +62,10 @@ class Interceptor(Tape):
 
     def _tap(self, call: Call) -> Any:
         call.log_inputs()
-        for rule in (FUNCTION_RULES.get(call.func), *FALLBACK_RULES):
+        # The contractions of the rules are of real numbers; of complex ones autograd knows what to conjugate.
+        is_complex = any(tensor.is_complex() for tensor in call.tensors())
+        own_rule = None if is_complex else FUNCTION_RULES.get(call.func)
+        for rule in (own_rule, *FALLBACK_RULES):
             output = NotImplemented if rule is None else rule(call)
             if output is not NotImplemented:
                 self.mark(output)

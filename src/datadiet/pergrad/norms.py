@@ -272,7 +272,7 @@ class GrandResult:
 
 
 def grand(
-    models: Iterable[ModelSource],
+    models: nn.Module | Iterable[ModelSource],
     loader: Iterable[Any],
     *,
     task: str | TaskLike | None = None,
@@ -287,8 +287,9 @@ def grand(
     """GraNd of every example of a loader: `E_θ ‖∇_θ ℓ(f_θ(x), y)‖`, the mean over the given models.
 
     Args:
-        models: modules, callables that make one, or pairs of such a callable and the path of a safetensors
-            file whose weights it gets. Modules are put in evaluation mode while they are scored.
+        models: one module, or several (an `nn.ModuleList` is several), callables that make one, or pairs of such a
+            callable and the path of a safetensors file whose weights it gets. Modules are put in evaluation mode while
+            they are scored.
         loader: any iterable that can be gone through once for each model, of objects with `ids`, `inputs` and
             `targets`, or of such triples. Rows are matched by id, so its order may change.
         task: as in `gradient_norms`.
@@ -319,7 +320,8 @@ def grand(
     """
     columns: list[npt.NDArray[np.float64]] = []
     ids: npt.NDArray[np.int64] | None = None
-    for source in models:
+    one = isinstance(models, nn.Module) and not isinstance(models, nn.ModuleList)
+    for source in [models] if one else models:
         model = _module(source)
         norms = GradientNorms(
             model,
@@ -405,10 +407,10 @@ def _module(source: Any) -> nn.Module:
 
 
 def _parts(batch: Any) -> tuple[Any, Any, Any]:
-    if isinstance(batch, (tuple, list)) and len(batch) == 3:
-        return batch[0], batch[1], batch[2]
     if all(hasattr(batch, name) for name in ("ids", "inputs", "targets")):
         return batch.ids, batch.inputs, batch.targets
+    if isinstance(batch, (tuple, list)) and len(batch) == 3:
+        return batch[0], batch[1], batch[2]
     raise BadInputError(
         "The loader must give objects with ids, inputs and targets, or (ids, inputs, targets) triples."
     )

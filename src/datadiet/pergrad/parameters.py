@@ -29,7 +29,7 @@ def choose_parameters(
         heads: finds the modules that "head" stands for; without it "head" is a pattern like any other.
 
     Raises:
-        BadInputError: if nothing is chosen, a pattern is no regular expression, or a parameter can have no gradient.
+        BadInputError: if nothing is chosen, or a pattern is no regular expression.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
@@ -58,11 +58,6 @@ def choose_parameters(
         hint = f"no name matches parameters={selection!r}; names look like {', '.join(list(named)[:5])}"
     if not chosen:
         raise BadInputError(f"There is no parameter of the model to take gradients of: {hint}.")
-    made = next((name for name, p in chosen.items() if p.is_inference()), None)
-    if made is not None:
-        raise BadInputError(
-            f"`{made}` was made under torch.inference_mode() and can have no gradient: make the model outside of it."
-        )
     return dict(chosen)
 
 

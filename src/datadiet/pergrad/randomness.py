@@ -129,7 +129,7 @@ def refuse_randomness(
 
 def _refusal(label: str | None, training: bool) -> str:
     who = f"{label} draws" if label else "The model or the loss draws"
-    remedy = "call model.eval() first" if training else "take it out, or set its rate to 0"
+    remedy = "call model.eval() first" if training and label else "take it out, or set its rate to 0"
     return f"{who} random numbers that the result depends on, so it would be another one each time: {remedy}."
 
 

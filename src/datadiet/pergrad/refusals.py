@@ -26,10 +26,21 @@ def refuse_model(model: nn.Module) -> None:
         raise BadInputError(
             "The model is a TorchScript module, which cannot be looked into: pass the module it was made of."
         )
+    refuse_inference_tensors(model)
     for name, module in model.named_modules():
         reason = _reason(module)
         if reason is not None:
             raise BadInputError(f"{module_label(name, module)} {reason}")
+
+
+def refuse_inference_tensors(model: nn.Module) -> None:
+    """Raise BadInputError if a parameter was made where no gradients are possible."""
+    for name, parameter in model.named_parameters():
+        if parameter.is_inference():
+            raise BadInputError(
+                f"`{name}` was made under torch.inference_mode() and can have no gradient: make the model outside "
+                "of it."
+            )
 
 
 def _reason(module: nn.Module) -> str | None:
