@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -156,7 +157,8 @@ class OnOutputs:
     def _tried(self, given: Any, targets: Any, size: int) -> tuple[bool, Exception | None]:
         """Whether the function gives one value for each example, or what it raises."""
         try:
-            with torch.no_grad():
+            # What is meant for other outputs may be warned about on the logits; the true call warns again.
+            with torch.no_grad(), warnings.catch_warnings(action="ignore"):
                 values = self._function(fresh(given), fresh(targets))
         except (BadInputError, torch.OutOfMemoryError):
             raise
