@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 import torch.nn.functional as F
+from pergrad_oracle import norms_by_loop, relative_error
 from torch import nn
 
 from datadiet.foundation.errors import BadInputError
 from datadiet.pergrad import GradientNorms, gradient_norms, grand
 from datadiet.pergrad.batches import batch_size, map_tensors, tensors_in
-from pergrad_oracle import norms_by_loop, relative_error
 
 LABELS = torch.tensor([0, 2, 1, 0, 1])
 

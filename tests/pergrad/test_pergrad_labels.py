@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from pergrad_oracle import norms_by_loop, relative_error
 from torch import nn
 
 from datadiet.foundation.errors import BadInputError
 from datadiet.pergrad import gradient_norms, grand
-from pergrad_oracle import norms_by_loop, relative_error
 
 INPUTS = torch.randn(5, 4, generator=torch.Generator().manual_seed(1))
 LABELS = torch.tensor([0, 2, 1, 0, 1])

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torch.utils.checkpoint
+from pergrad_oracle import assert_exact, norms_by_loop, oracle, relative_error, total
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.utils.checkpoint import checkpoint, checkpoint_sequential
@@ -15,7 +16,6 @@ from torch.utils.checkpoint import checkpoint, checkpoint_sequential
 from datadiet.foundation.errors import BadInputError
 from datadiet.pergrad import GradientNorms, gradient_norms, grand
 from datadiet.pergrad.eager import plainly_differentiable
-from pergrad_oracle import assert_exact, norms_by_loop, oracle, relative_error, total
 from tiny_models import bert_config
 
 INPUTS = torch.randn(5, 4, generator=torch.Generator().manual_seed(1))

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from pergrad_oracle import assert_exact
 from torch import nn
 
 from datadiet.foundation.errors import BadInputError
 from datadiet.pergrad import GradientNorms, gradient_norms, grand
 from datadiet.pergrad.randomness import Generators
-from pergrad_oracle import assert_exact
 
 INPUTS = torch.randn(5, 4, generator=torch.Generator().manual_seed(1))
 LABELS = torch.tensor([0, 2, 1, 0, 1])
@@ -143,7 +143,7 @@ def test_every_generator_is_left_as_it_was_found():
     before = Generators(model)
     gradient_norms(model, INPUTS, LABELS)
     assert not before.moved()
-    for draw in (torch.rand, lambda n: random.random(), np.random.rand):  # noqa: NPY002
+    for draw in (torch.rand, lambda n: random.random(), np.random.rand):
         draw(1)
         assert before.moved()
         before.restore()

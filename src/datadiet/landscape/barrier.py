@@ -223,7 +223,8 @@ def error_barrier(
         batchnorm: running statistics "interpolated" like parameters, or "reestimated" at every α, ends included.
         estimate_on: batches to re-estimate statistics on; those of `batches` by default.
         task: an object with `.loss` and `.correct` of shape (batch,); classification with cross-entropy by default.
-        loss: `(outputs, targets) -> (batch,)` in place of the task's loss.
+        loss: `(outputs, targets) -> (batch,)` in place of the task's loss; it gets the logits, or all outputs where
+            it cannot take the logits alone.
         forward: `(model, inputs) -> outputs`, where neither `model(inputs)` nor `model(**inputs)` is right.
         autocast: torch.bfloat16 or torch.float16 to run the networks under autocast.
         progress: called with (done, total) points on the line.
@@ -232,8 +233,8 @@ def error_barrier(
         The line: losses and errors of each example, and their barriers.
 
     Raises:
-        BadInputError: if the architectures differ, a point lies outside of [0, 1], or batches cannot be gone through
-            again in the same way.
+        BadInputError: if the architectures differ, a point lies outside of [0, 1], batches cannot be gone through
+            again in the same way, labels do not fit the logits, or a network is random.
 
     Source:
         Frankle, Dziugaite, Roy, Carbin 2020, "Linear Mode Connectivity and the Lottery Ticket Hypothesis"; on

@@ -63,8 +63,8 @@ def ntk_gram(
     Args:
         model: any module in evaluation mode whose examples do not interact; buffers are constants, shared
             parameters count once.
-        inputs: examples, tensor (n, ...) on the model's device, or a dict of such tensors, passed by keyword where
-            `forward` takes its names.
+        inputs: examples, tensor (n, ...) on the model's device, or such tensors in a tuple, list, mapping or
+            dataclass; a mapping is passed by keyword where `forward` takes its names.
         parameters: "all" that require gradients, a regular expression searched for in parameter names, or a
             callable `(name, parameter) -> bool`.
         outputs: positions of the logits to take; all of them by default.
@@ -81,8 +81,9 @@ def ntk_gram(
         gradient. Float64 for a float64 model, else float32, summed in float64 where the device has it.
 
     Raises:
-        BadInputError: if a module is in training mode (the message names it), no parameter is chosen, the logits
-            do not depend on the parameters, or the Gram matrix alone exceeds `max_memory`.
+        BadInputError: if a module is in training mode or draws at random (the message names it), no parameter is
+            chosen, one holds complex numbers, the logits do not depend on the parameters, or the Gram matrix alone
+            exceeds `max_memory`.
 
     Source:
         Paul, Ganguli, Dziugaite 2021, "Deep Learning on a Data Diet", the section on kernel velocity; the

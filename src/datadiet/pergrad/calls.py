@@ -149,8 +149,8 @@ class OnOutputs:
         fits, on_all = self._tried(outputs, targets, len(logits))
         if on_logits is not None and on_all is not None:
             raise BadInputError(
-                f"The loss can be taken neither of the logits ({type(on_logits).__name__}: {on_logits}) nor of all that "
-                f"the model returned ({type(on_all).__name__}: {on_all})."
+                f"The loss can be taken neither of the logits ({type(on_logits).__name__}: {on_logits}) nor of all "
+                f"that the model returned ({type(on_all).__name__}: {on_all})."
             ) from on_all
         return fits or on_logits is not None
 

@@ -42,6 +42,8 @@ class TaskLike(Protocol):
 class GradientNorms:
     """`gradient_norms` for many batches of one model: what was learnt about its shapes is kept between them.
 
+    The model may change meanwhile: each call sees the parameters, flags and mode that it has then.
+
     Args: as for `gradient_norms`; the batch is given to the call.
 
     Example:
@@ -194,12 +196,13 @@ def gradient_norms(
     Args:
         model: any module whose examples do not interact; put it in evaluation mode where it has dropout or
             batch normalisation.
-        inputs: tensor (batch, ...), or a dict of such tensors, passed by keyword where `forward` takes its
-            names.
-        targets: whatever the loss takes, (batch, ...).
-        task: "classification" (the default: cross-entropy of logits and class indices) or an object with
+        inputs: tensor (batch, ...), or such tensors in a tuple, list, mapping or dataclass. A mapping is passed by
+            keyword where `forward` takes its names; what is passed are copies.
+        targets: whatever the loss takes, (batch, ...), nested like inputs.
+        task: "classification" (the default: cross-entropy of logits and class numbers from 0) or an object with
             `.loss(outputs, targets)` of shape (batch,).
-        loss: instead of a task, a callable `(outputs, targets) -> (batch,)`.
+        loss: instead of a task, a callable `(outputs, targets) -> (batch,)`. Of a model that returns `logits` beside
+            other things it gets the logits, or all outputs where it cannot take the logits alone.
         parameters: "all" that require gradients, "head" (those of the layer that makes the
             logits, or of the layer that makes each of several outputs), a regular
             expression searched for in parameter names, or a callable `(name, parameter) -> bool`.
@@ -215,7 +218,7 @@ def gradient_norms(
 
     Raises:
         BadInputError: if the model mixes examples (batch statistics), is random, or the loss is not per
-            example; the message names the module.
+            example; the message names the module. If labels do not fit the logits.
 
     Source:
         GraNd: Paul, Ganguli, Dziugaite 2021, "Deep Learning on a Data Diet", section 2, definition 2.1.
@@ -320,8 +323,9 @@ def grand(
     """
     columns: list[npt.NDArray[np.float64]] = []
     ids: npt.NDArray[np.int64] | None = None
-    one = isinstance(models, nn.Module) and not isinstance(models, nn.ModuleList)
-    for source in [models] if one else models:
+    if isinstance(models, nn.Module) and not isinstance(models, nn.ModuleList):
+        models = [models]
+    for source in models:
         model = _module(source)
         norms = GradientNorms(
             model,
