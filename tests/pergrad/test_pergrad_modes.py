@@ -122,6 +122,22 @@ def test_a_model_made_under_inference_mode_is_refused():
         gradient_norms(model, INPUTS, LABELS)
 
 
+def test_a_model_without_shapes_yet_is_refused():
+    with pytest.raises(BadInputError, match=r"`1\.weight` has no shape yet"):
+        gradient_norms(nn.Sequential(nn.Linear(4, 6), nn.LazyLinear(3)), INPUTS, LABELS)
+
+
+def test_a_model_of_several_processes_trains_on_afterwards():
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        model = nn.parallel.DistributedDataParallel(perceptron())
+        for _ in range(2):
+            assert relative_error(gradient_norms(model, INPUTS, LABELS), EXPECTED) <= 1e-4
+            F.cross_entropy(model(INPUTS), LABELS).backward()
+    finally:
+        torch.distributed.destroy_process_group()
+
+
 # Recurrent networks and modules of several outputs
 
 

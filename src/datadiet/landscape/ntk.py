@@ -17,7 +17,7 @@ from datadiet.pergrad.batches import module_label, uncompiled
 from datadiet.pergrad.calls import ForwardFunction
 from datadiet.pergrad.eager import plainly_differentiable, recurrent_kernels
 from datadiet.pergrad.parameters import Selection, choose_parameters, preserved_state
-from datadiet.pergrad.refusals import refuse_inference_tensors
+from datadiet.pergrad.refusals import refuse_parameters
 
 DEFAULT_MEMORY = 2 * 1024**3
 
@@ -99,7 +99,7 @@ def ntk_gram(
     model = uncompiled(model)
     _check_numbers(method, chunk_size, max_memory)
     refuse_training_mode(model)
-    refuse_inference_tensors(model)
+    refuse_parameters(model)
     chosen = choose_parameters(model, parameters)
     for name, parameter in chosen.items():
         if parameter.is_complex():

@@ -26,6 +26,9 @@ def outputs_of(model: nn.Module, inputs: Any, forward: ForwardFunction | None = 
     inputs = fresh(inputs)
     if forward is not None:
         return forward(model, inputs)
+    while isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        # Neither spread over devices nor announced to other processes, who would wait for its gradients.
+        model = model.module
     if isinstance(inputs, Mapping) and takes_names(model, inputs):
         return _called(model, (), dict(inputs))
     return _called(model, (inputs,), {})

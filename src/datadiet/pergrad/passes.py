@@ -20,7 +20,7 @@ from datadiet.pergrad.eager import recurrent_kernels
 from datadiet.pergrad.factors import WORKSPACE_BYTES, widened
 from datadiet.pergrad.interception import Interceptor, layer_rules
 from datadiet.pergrad.layout import NeedsPlanError, OpaqueError, PathError
-from datadiet.pergrad.randomness import Generators, alike, refuse_randomness
+from datadiet.pergrad.randomness import FEW_SEEDS, SEEDS, Generators, alike, refuse_randomness
 from datadiet.pergrad.tape import Plan
 
 # Losses of half precision are scaled so that small gradients do not vanish on the way back.
@@ -154,8 +154,9 @@ class Engine:
         """What `run` returns, refused where it depends on random numbers."""
         before = Generators(self.model)
         losses = run()
-        if not self.draws_in_vain and (own or before.moved()):
-            refuse_randomness(self.model, lambda: self.losses(batch), own)
+        if own or before.moved():
+            seeds = FEW_SEEDS if self.draws_in_vain else SEEDS
+            refuse_randomness(self.model, lambda: self.losses(batch), own, seeds)
             self.draws_in_vain = True
         return losses
 
@@ -288,7 +289,7 @@ def check_independence(engine: Engine, batch: Batch) -> None:
         return
     together, outputs = _losses_and_outputs(engine, batch)
     with torch.no_grad():
-        if not engine.draws_in_vain and not alike(together, engine.losses(batch)):
+        if not alike(together, engine.losses(batch)):
             refuse_randomness(engine.model, lambda: engine.losses(batch))
     half = engine.autocast is not None or any(
         p.dtype in (torch.float16, torch.bfloat16) for p in engine.chosen.values()
