@@ -39,10 +39,14 @@ def plainly_differentiable() -> Iterator[None]:
 
 
 def _uncompiled() -> AbstractContextManager[Any]:
-    set_stance = getattr(torch.compiler, "set_stance", None)
     # Nothing is compiled before this module is there, and it takes a second to come.
-    if set_stance is None or "torch._dynamo" not in sys.modules:
+    if "torch._dynamo" not in sys.modules:
         return nullcontext()
+    set_stance: Any = getattr(torch.compiler, "set_stance", None)
+    if set_stance is None:  # torch 2.5
+        return mock.patch.object(
+            sys.modules["torch._dynamo.eval_frame"], "_maybe_set_eval_frame", lambda callback: None
+        )
     stance: AbstractContextManager[Any] = set_stance("force_eager")
     return stance
 
