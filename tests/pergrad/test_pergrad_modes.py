@@ -276,11 +276,13 @@ def test_complex_weights_count(examples):
         lambda spectrum, weight: spectrum @ weight,
         lambda spectrum, weight: torch.einsum("bi,io->bo", spectrum, weight),
         lambda spectrum, weight: F.linear(spectrum, weight),
+        lambda spectrum, weight: F.linear(torch.stack([spectrum, spectrum.conj() * 2j], 1), weight).sum(1),
     ],
 )
-def test_complex_functions_of_real_weights_are_exact(mix):
+def test_complex_functions_of_real_weights_are_exact(mix, recwarn):
     model = Filtered(mix)
     assert relative_error(gradient_norms(model, INPUTS, LABELS), by_loop(model)) <= 1e-4
+    assert not [w for w in recwarn if "one example at a time" in str(w.message)]
 
 
 # Changes between batches

@@ -129,6 +129,13 @@ def test_draws_without_effect_are_no_matter(layer):
         torch.testing.assert_close(norms(INPUTS, LABELS), expected)
 
 
+def test_the_module_whose_draws_matter_is_named():
+    harmless = Layer(lambda x, training: x + 0 * torch.rand_like(x))
+    model = nn.Sequential(nn.Linear(4, 6), harmless, DropPath(0.5), nn.Linear(6, 3))
+    with pytest.raises(BadInputError, match=r"`2` \(DropPath\) draws"):
+        gradient_norms(model, INPUTS, LABELS)
+
+
 def test_a_rate_that_is_raised_later_is_found():
     model = around(DropPath(0.0))
     norms = GradientNorms(model)
