@@ -277,7 +277,7 @@ def test_complex_weights_count(examples):
         lambda spectrum, weight: torch.einsum("bi,io->bo", spectrum, weight),
         lambda spectrum, weight: F.linear(spectrum, weight),
         lambda spectrum, weight: (
-            F.linear(torch.stack([spectrum, spectrum.flip(1)], 1), weight) * torch.tensor([[1.0], [1j]])
+            F.linear(torch.stack([spectrum, spectrum.roll(1, 1)], 1), weight) * torch.tensor([[1.0], [1j]])
         ).sum(1),
     ],
 )
