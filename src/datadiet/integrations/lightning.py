@@ -63,6 +63,7 @@ class DataDietCallback(pl.Callback):  # type: ignore[misc]
         self._is_given = sampler is not None
         self._state: dict[str, Any] | None = None  # of a sampler that is not known yet
         self._stage: str | None = None
+        self._open: int | None = None  # Lightning's number of the epoch that was told of, and is not closed
         self._undo: list[Callable[[], None]] = []
 
     @property
@@ -97,7 +98,7 @@ class DataDietCallback(pl.Callback):  # type: ignore[misc]
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Leave Trainer and module as they were."""
         self.undo()
-        self._put_loader_away(trainer)
+        _put_loader_away(trainer)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """See that Lightning put no other sampler in the place of the callback's.
@@ -105,6 +106,7 @@ class DataDietCallback(pl.Callback):  # type: ignore[misc]
         Raises:
             BadInputError: it did.
         """
+        _count_batch_saved_at(trainer.fit_loop)
         if self.sampler is not None and self.sampler not in _samplers(trainer.train_dataloader):
             raise BadInputError(
                 "Lightning put a sampler of its own in the place of the callback's; give the Trainer "
@@ -113,6 +115,7 @@ class DataDietCallback(pl.Callback):  # type: ignore[misc]
 
     def _ready(self, trainer: Any, pl_module: Any, loaders: Any) -> Any:
         """The training loader, once it is seen that an epoch of it is one of the sampler's, and which comes next."""
+        self._close_if_over(trainer)
         found = _samplers(loaders)
         if not self._is_given:
             self._take(found[0] if found else None)
@@ -176,6 +179,7 @@ class DataDietCallback(pl.Callback):  # type: ignore[misc]
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Let Lightning begin an epoch twice, as it does after reloading: workers may have read all of it by then."""
+        self._close_if_over(trainer)
         sampler, fit_loop = self.sampler, trainer.fit_loop
         begins_again = trainer.current_epoch > 0 and not fit_loop.restarting
         if sampler is not None and begins_again and sampler.finished and not sampler.resumed_at:
@@ -185,6 +189,7 @@ class DataDietCallback(pl.Callback):  # type: ignore[misc]
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Tell of a batch what `training_step` returned."""
+        self._open = trainer.current_epoch
         if not isinstance(outputs, Mapping) or "ids" not in outputs:
             raise BadInputError(
                 "training_step returned no 'ids'; wrap the data set with datadiet.dynamic.with_ids and return "
@@ -202,6 +207,7 @@ class DataDietCallback(pl.Callback):  # type: ignore[misc]
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Close the epoch."""
+        self._open = None
         if self.recorder is not None:
             if trainer.world_size > 1:
                 self.recorder.reduce(lambda tensor: trainer.strategy.reduce(tensor, reduce_op="sum"))
@@ -211,21 +217,22 @@ class DataDietCallback(pl.Callback):  # type: ignore[misc]
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Spare the last epoch a scoring pass whose choice nobody trains on."""
-        self._put_loader_away(trainer)
+        self._close_if_over(trainer)
+        if self.sampler is not None and self.sampler.needs_scoring_pass:
+            _put_loader_away(trainer)
 
-    def _put_loader_away(self, trainer: Any) -> None:
-        # Lightning asks for the length once more when it does so itself, which before a scoring pass nobody knows.
-        fetcher = trainer.fit_loop._data_fetcher
-        if self.sampler is not None and self.sampler.needs_scoring_pass and fetcher is not None:
-            fetcher.combined_loader.reset()
-            trainer.fit_loop._data_fetcher = None
+    def _close_if_over(self, trainer: Any) -> None:
+        """Close an epoch that Lightning takes for closed, since it goes on from a state saved after its last batch."""
+        if self._open is not None and trainer.current_epoch > self._open:
+            self.on_train_epoch_end(trainer, trainer.lightning_module)
 
     def state_dict(self) -> dict[str, Any]:
         """Both states, for the checkpoint; on every rank."""
         if self.sampler is not None:
             self.sampler.gather()
         both = {"sampler": self.sampler, "recorder": self.recorder}
-        return {name: each.state_dict() for name, each in both.items() if each is not None}
+        states = {name: each.state_dict() for name, each in both.items() if each is not None}
+        return {**states, "open": self._open}
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """See that a training that goes on has a state to go on from.
@@ -260,6 +267,7 @@ class DataDietCallback(pl.Callback):  # type: ignore[misc]
             if self.sampler is not None and before is not None:
                 self.sampler.load_state_dict(before)
             raise
+        self._open = state_dict.get("open")
         if self.sampler is None:
             self._state = state_dict.get("sampler")
 
@@ -286,6 +294,25 @@ def _only(loaders: Any) -> Any:
             f"there are {len(every)} training loaders, and Lightning begins shorter ones again; give it one."
         )
     return every[0]
+
+
+def _put_loader_away(trainer: Any) -> None:
+    """As Lightning does, which first asks for a length that nobody knows before a scoring pass or after a failure."""
+    fetcher = trainer.fit_loop._data_fetcher
+    if fetcher is not None:
+        fetcher.combined_loader.reset()
+        trainer.fit_loop._data_fetcher = None
+
+
+def _count_batch_saved_at(fit_loop: Any) -> None:
+    """Count the batch after which the checkpoint was saved: early versions of Lightning take one less for done.
+
+    Windows of accumulation would otherwise begin a batch late.
+    """
+    progress = fit_loop.epoch_loop.batch_progress
+    is_late = progress.current.processed == progress.current.completed + 1
+    if fit_loop.restarting and is_late and not hasattr(fit_loop.epoch_loop, "restarted_on_train_batch_end"):
+        progress.increment_completed()
 
 
 def _check_settings(trainer: Any, sampler: DynamicSampler) -> None:
@@ -424,6 +451,7 @@ class _AttachedCallback(DataDietCallback):
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Tell the recorder what `training_step` returned; the sampler has been told."""
+        self._open = trainer.current_epoch
         if self.recorder is None:
             return
         if not _has_outputs(outputs):
