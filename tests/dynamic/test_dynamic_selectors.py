@@ -21,6 +21,7 @@ from datadiet.dynamic import (
     Schedule,
     Selector,
     Uncertainty,
+    selector_cards,
 )
 
 
@@ -225,3 +226,9 @@ def test_curriculum_shows_what_it_knows_nothing_of_last() -> None:
     selector = begun(Curriculum(start=0.5, grow_epochs=1), 6)
     selector.observe(np.array([1, 3, 5]), np.array([9, 9, 9], np.float32))
     assert selector.choose(cycle(6)).places.tolist() == [1, 3, 5]
+
+
+def test_selectors_say_whether_their_choices_may_carry_weights() -> None:
+    weighing = {card.name for card in selector_cards() if DynamicSampler(40, selector=card.name).may_weigh}
+    assert weighing == {"infobatch"}
+    assert Selector.may_weigh

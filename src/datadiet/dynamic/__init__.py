@@ -19,3 +19,4 @@ from datadiet.dynamic.selector import make_selector as make_selector
 from datadiet.dynamic.selector import register_selector as register_selector
 from datadiet.dynamic.selector import selector_card as selector_card
 from datadiet.dynamic.selector import selector_cards as selector_cards
+from datadiet.dynamic.weighing import weighed_loss as weighed_loss

@@ -42,6 +42,7 @@ def slices(count: int) -> Iterator[slice]:
 class FixedShare(Selector):
     """Base of selectors that keep the same fraction, `keep`, in every cycle."""
 
+    may_weigh: ClassVar[bool] = False
     keep: float = 0.5
 
     def __post_init__(self) -> None:
@@ -339,6 +340,7 @@ class Curriculum(Selector):
     """
 
     default_schedule: ClassVar[Schedule] = Schedule(warmup=1, every=1)
+    may_weigh: ClassVar[bool] = False
     start: float = 0.3
     grow_epochs: int = 5
     difficulty: Any = None

@@ -173,6 +173,11 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
         return self._choice.is_weighted
 
     @property
+    def may_weigh(self) -> bool:
+        """Whether some weights of any epoch may not be 1."""
+        return self.selector.may_weigh
+
+    @property
     def needs_scoring_pass(self) -> bool:
         """Whether everything has to be scored before this epoch can begin: `score_everything` does it."""
         return (

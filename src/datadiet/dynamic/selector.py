@@ -41,6 +41,8 @@ class Selector(ABC):
     default_schedule: ClassVar[Schedule] = Schedule()
     #: Which number of an example it is told, of MEASURES.
     measure: ClassVar[str] = "loss"
+    #: Whether its choices may carry weights.
+    may_weigh: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         self.arrays: dict[str, NDArray[Any]] = {}

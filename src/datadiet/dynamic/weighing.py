@@ -108,7 +108,7 @@ class LossParts(TorchFunctionMode):
         if again is not None:
             with torch.no_grad():
                 whole = func(*args, **kwargs)
-            kept = torch.allclose(again, whole, rtol=_tolerance(whole), atol=1e-7, equal_nan=True)
+            kept = torch.allclose(again, whole, rtol=tolerance_of(whole), atol=1e-7, equal_nan=True)
         real = _counted(func, given, elements).view(self.batch, -1)
         single = func is F.cross_entropy and _is_classification(given["input"], given["target"], self.batch)
         part = LossPart(
@@ -160,12 +160,13 @@ def _reduced(
     target, class_weights = given.get("target"), given.get("weight")
     if func in (F.cross_entropy, F.nll_loss) and target is not None and not target.is_floating_point():
         real = target != given["ignore_index"]
-        count = real.sum() if class_weights is None else class_weights[target[real]].sum()
+        count: torch.Tensor = real.sum() if class_weights is None else class_weights[target[real]].sum()
         return weighed.sum() / count
     return weighed.sum() / elements.numel()
 
 
-def _tolerance(value: torch.Tensor) -> float:
+def tolerance_of(value: torch.Tensor) -> float:
+    """How far from another a number computed in another way may be, relative to it."""
     return _HALF_TOLERANCE if value.dtype in (torch.float16, torch.bfloat16) else TOLERANCE
 
 
@@ -175,11 +176,11 @@ def loss_in(result: Any) -> torch.Tensor:
     Raises:
         BadInputError: there is none, or it is not one number.
     """
-    loss = result
+    loss: Any = result
     if isinstance(result, Mapping):
         loss = result.get("loss")
-    elif isinstance(result, tuple | list) and result:
-        loss = result[0]
+    elif isinstance(result, tuple | list):
+        loss = result[0] if result else None
     elif not isinstance(result, torch.Tensor):
         loss = getattr(result, "loss", None)
     if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
@@ -205,8 +206,11 @@ class LossWeigher:
 
     def __call__(self, ids: Any, compute: Callable[[], Result], *, tell: bool = True) -> Result:
         """What `weighed_loss` says."""
-        result, parts = self.taken_apart(ids, compute)
-        if (self._shares is None or len(self._shares) != len(parts)) and not self.learn(loss_in(result), parts):
+        weights = self.sampler.weights(ids) if self.sampler.is_weighted else None
+        result, parts = self.taken_apart(ids, compute, weights=weights)
+        if (self._shares is None or len(self._shares) != len(parts)) and not self.learn(
+            loss_in(result), parts
+        ):
             raise BadInputError(not_taken_apart(parts))
         self.last_losses = self._example_losses(parts)
         if tell:
@@ -214,10 +218,9 @@ class LossWeigher:
         return result
 
     def taken_apart(
-        self, ids: Any, compute: Callable[[], Result], *, weighed: bool = True
+        self, ids: Any, compute: Callable[[], Result], *, weights: torch.Tensor | None = None
     ) -> tuple[Result, list[LossPart]]:
         """Run the loop's function with its losses weighed, and noted."""
-        weights = self.sampler.weights(ids) if weighed and self.sampler.is_weighted else None
         with LossParts(len(ids), weights, check=self._shares is None) as noted:
             result = compute()
         return result, noted.parts
@@ -226,6 +229,23 @@ class LossWeigher:
         """See from a batch how the loss is made of its parts; False where it is not."""
         self._shares = shares_of(loss, parts)
         return self._shares is not None
+
+    def forget(self) -> None:
+        """Look at the next batch as at the first one."""
+        self._shares = None
+
+    def predicted(self, loss: torch.Tensor, parts: list[LossPart], weights: torch.Tensor) -> float:
+        """What the loss of a batch that was taken apart would be with these weights."""
+        found: Any = torch.autograd.grad(loss, [part.value for part in parts], allow_unused=True)
+        total = 0.0
+        for part, gradient in zip(parts, found, strict=True):
+            if gradient is not None:
+                rows = (gradient * part.value.detach()).double()
+                if part.value.dim():
+                    total += float((rows.reshape(len(weights), -1) * weights[:, None].double()).sum())
+                else:
+                    total += float(rows) * float((part.sums * weights).sum() / part.sums.sum())
+        return total
 
     def _example_losses(self, parts: list[LossPart]) -> torch.Tensor:
         losses = [share * part.sums / part.counts.clamp_min(1) for share, part in self._used(parts)]
@@ -259,7 +279,7 @@ def shares_of(loss: torch.Tensor, parts: list[LossPart]) -> tuple[float, ...] | 
     parts_used = [part for part in parts if part.value.requires_grad]
     if not parts_used or not loss.requires_grad or not all(part.kept for part in parts_used):
         return None
-    found = torch.autograd.grad(
+    found: Any = torch.autograd.grad(
         loss.sum(), [part.value for part in parts_used], retain_graph=True, allow_unused=True
     )
     total, size = torch.zeros((), dtype=torch.float64), 0.0
@@ -273,7 +293,7 @@ def shares_of(loss: torch.Tensor, parts: list[LossPart]) -> tuple[float, ...] | 
         of_a_mean = float(gradient.double().abs().sum())
         shares[id(part)] = of_a_mean * (float(part.counts.sum()) if part.reduction == "sum" else 1.0)
     whole = float(loss.detach().double().sum())
-    if not shares or not abs(float(total) - whole) <= _tolerance(loss) * max(size, abs(whole), 1e-12):
+    if not shares or not abs(float(total) - whole) <= tolerance_of(loss) * max(size, abs(whole), 1e-12):
         return None
     largest = max(shares.values())
     if largest == 0:
@@ -282,7 +302,8 @@ def shares_of(loss: torch.Tensor, parts: list[LossPart]) -> tuple[float, ...] | 
 
 
 _BY_HAND = (
-    "compute one loss an example yourself, multiply it by sampler.weights(ids), and tell sampler.update(ids, losses)"
+    "compute one loss an example yourself, multiply it by sampler.weights(ids), "
+    "and tell sampler.update(ids, losses)"
 )
 
 

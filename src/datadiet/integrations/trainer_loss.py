@@ -1,7 +1,9 @@
-"""The loss of a Trainer, weighed: what is checked on the first batch, and what the sampler and the recorder are told."""
+"""The loss of a Trainer, weighed: what is checked on its first batch; what sampler and recorder are told."""
 
 from __future__ import annotations
 
+import copy
+import functools
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
@@ -11,8 +13,9 @@ import torch
 import torch.nn.functional as F
 
 from datadiet.dynamic import DynamicSampler
-from datadiet.dynamic.weighing import TOLERANCE, LossWeigher, not_taken_apart
+from datadiet.dynamic.weighing import TOLERANCE, LossPart, LossWeigher, not_taken_apart, tolerance_of
 from datadiet.foundation.errors import BadInputError
+from datadiet.integrations.output_weighing import OutputWeigher
 from datadiet.pergrad.batches import take
 from datadiet.tasks import IGNORED
 from datadiet.tracking import Recorder
@@ -23,6 +26,12 @@ if TYPE_CHECKING:
 #: Of an example's loss in its batch and alone, whose kernels round differently.
 _ALONE_TOLERANCE = 1e-3
 _HALF_TOLERANCE = 5e-2
+_MIXED = (
+    "the loss compares examples, or their order is not that of the ids, so that none can be weighed; take a selector "
+    "without weights."
+)
+#: What trainers of TRL count in compute_loss.
+_COUNTED = ("_metrics", "_total_train_tokens")
 
 Compute = Callable[[torch.nn.Module, Mapping[str, Any], Any], tuple[torch.Tensor, Any]]
 ExampleLosses = Callable[[Any, Any], torch.Tensor]
@@ -31,12 +40,14 @@ ExampleLosses = Callable[[Any, Any], torch.Tensor]
 class TrainerLoss:
     """Computes the Trainer's own loss with each example weighed, and tells sampler and recorder.
 
+    A loss that calls those of torch.nn.functional is taken apart there (`LossWeigher`); any other is weighed where the
+    model's outputs lie (`OutputWeigher`), and `example_losses` then says how large each example's is.
+
     Args:
         trainer: whose settings.
         sampler: gives the weights.
         recorder: told of every batch.
-        example_losses: `(outputs, labels) -> (batch,)` losses that rank examples, and that are weighed where the
-            Trainer's own loss cannot be taken apart; None for the Trainer's own.
+        example_losses: `(outputs, labels) -> (batch,)` losses by which examples are ranked; None for the Trainer's own.
     """
 
     def __init__(
@@ -49,13 +60,26 @@ class TrainerLoss:
         self.trainer, self.sampler, self.recorder = trainer, sampler, recorder
         self.example_losses = example_losses
         self._weigher = None if sampler is None else LossWeigher(sampler)
+        self._outputs: OutputWeigher | None = None  # where the loss cannot be taken apart
         self._checked = False
-        self._apart = True  # whether the Trainer's loss can be taken apart
-        self._undivided = False  # whether it is a batch's mean where the Trainer believes it to be a step's share
+        self._undivided = (
+            False  # whether it is a batch's mean where the Trainer believes it to be a step's share
+        )
+
+    @property
+    def wants_outputs(self) -> bool:
+        """Whether anything of a model's outputs but the loss is looked at."""
+        by_loss = self._by_loss and self.example_losses is None
+        silent = self.sampler is None or by_loss or not self.sampler.selector.needs_reports
+        return self.recorder is not None or not silent
 
     @property
     def _by_loss(self) -> bool:
         return self.sampler is not None and self.sampler.selector.measure == "loss"
+
+    @property
+    def _weighs(self) -> bool:
+        return self.sampler is not None and self.sampler.may_weigh
 
     def __call__(
         self, model: torch.nn.Module, inputs: Mapping[str, Any], ids: Any, num_items: Any, compute: Compute
@@ -73,49 +97,44 @@ class TrainerLoss:
             BadInputError: on the first batch, what cannot be weighed or told.
         """
         labels = self.labels_of(inputs)
-        apart = self._weigher is not None and (self.sampler_weighs or self._by_loss)
-        if not apart:
+        if self._weigher is None or not (self._weighs or (self._by_loss and self.example_losses is None)):
             loss, outputs = compute(model, inputs, num_items)
             self._tell(ids, outputs, labels, None)
             return loss, outputs
-        assert self._weigher is not None
         with self._smoothing():
             if not self._checked:
-                # A wrapper of several processes would wait for a backward pass that does not come.
-                one = self.trainer.accelerator.unwrap_model(model)
-                self._check(one, ids, inputs, num_items, compute)
-            if self._apart:
-                loss, outputs = self._weigher(
-                    ids, lambda: compute(model, inputs, num_items), tell=False
-                )
-                losses = self._weigher.last_losses
-            else:
-                loss, outputs = compute(model, inputs, num_items)
-                losses = self._losses(outputs, labels)
-                loss = self._scaled(loss, losses, ids)
-        if self._apart and self.example_losses is not None:
-            losses = self._losses(outputs, labels)
+                self._check(model, ids, inputs, num_items, compute)
+            loss, outputs, losses = self._weighed(ids, lambda: compute(model, inputs, num_items))
         self._tell(ids, outputs, labels, losses)
         return self._divided(loss, inputs, num_items), outputs
-
-    @property
-    def sampler_weighs(self) -> bool:
-        """Whether the sampler's choices may carry weights."""
-        return self.sampler is not None and getattr(self.sampler, "may_weigh", True)
 
     def labels_of(self, inputs: Mapping[str, Any]) -> Any:
         """The labels under the name that the Trainer knows; of several names, a mapping."""
         found = {name: inputs[name] for name in self.trainer.label_names or ("labels",) if name in inputs}
         return next(iter(found.values())) if len(found) == 1 else found or None
 
-    def _losses(self, outputs: Any, labels: Any) -> torch.Tensor:
-        assert self.example_losses is not None
-        return self.example_losses(outputs, labels)
+    def _weighed(
+        self, ids: Any, run: Callable[[], tuple[torch.Tensor, Any]]
+    ) -> tuple[torch.Tensor, Any, torch.Tensor | None]:
+        """Weighed loss, outputs, and each example's loss where it is known."""
+        assert self._weigher is not None
+        assert self.sampler is not None
+        if self._outputs is None:
+            loss, outputs = self._weigher(ids, run, tell=False)
+            return loss, outputs, self._weigher.last_losses
+        with self._outputs.watching(self.trainer.accelerator.unwrap_model(self.trainer.model)) as seen:
+            loss, outputs = run()
+        losses = self._outputs.parts(loss, seen)[1] if self._outputs.is_linear else None
+        if self.sampler.is_weighted:
+            loss = self._outputs.weigh(loss, seen, self.sampler.weights(ids))
+        return loss, outputs, losses
 
     def _tell(self, ids: Any, outputs: Any, labels: Any, losses: torch.Tensor | None) -> None:
         sampler = self.sampler
         if sampler is not None:
-            if losses is not None and self._by_loss:
+            if self._by_loss and self.example_losses is not None:
+                sampler.update(ids, self.example_losses(outputs, labels))
+            elif self._by_loss:
                 sampler.update(ids, losses)
             elif sampler.selector.needs_reports:
                 sampler.update(ids, logits_of(outputs), labels)
@@ -128,79 +147,101 @@ class TrainerLoss:
         self, model: torch.nn.Module, ids: Any, inputs: Mapping[str, Any], num_items: Any, compute: Compute
     ) -> None:
         """Before the first step: that the loss is a sum over examples, and what the Trainer divides it by."""
-        modes = [(module, module.training) for module in model.modules()]
-        devices = [ids.device] if ids.is_cuda else []
+        # A wrapper of several processes would wait for a backward pass that does not come.
+        model = self.trainer.accelerator.unwrap_model(model)
+        assert self._weigher is not None
 
         def run(given: Mapping[str, Any] = inputs, items: Any = num_items) -> tuple[torch.Tensor, Any]:
             return compute(model, given, items)
 
-        model.eval()
-        try:
-            with torch.random.fork_rng(devices):
-                self._check_sum(run, ids, self.labels_of(inputs))
-                with torch.no_grad():
-                    if self._apart:
-                        self._check_alone(run, ids, inputs)
-                    self._check_items(run, num_items)
-        finally:
-            for module, mode in modes:
-                module.training = mode
+        with _undisturbed(self.trainer, model, ids.device):
+            self._check_sum(run, ids, inputs)
+            if self._outputs is None:
+                self._check_parts(run, ids, inputs)
+            with torch.no_grad():
+                self._check_items(run, num_items)
+        self._weigher.forget()  # to be seen again in training mode
         self._checked = True
 
-    def _check_sum(self, run: Callable[..., tuple[torch.Tensor, Any]], ids: Any, labels: Any) -> None:
-        """That the loss is made of losses that can be taken apart, or of the given ones."""
+    def _check_sum(
+        self, run: Callable[..., tuple[torch.Tensor, Any]], ids: Any, inputs: Mapping[str, Any]
+    ) -> None:
+        """That the loss can be taken apart, or else weighed where the outputs lie."""
         assert self._weigher is not None
-        (loss, outputs), parts = self._weigher.taken_apart(ids, run, weighed=False)
-        if self._weigher.learn(loss, parts):
+        (loss, _), parts = self._weigher.taken_apart(ids, run)
+        if self._weigher.learn(loss, parts) and self._is_linear(loss, parts, ids, run):
             return
-        if self.example_losses is None:
-            reason = not_taken_apart(parts, "give example_losses=, a function (outputs, labels) -> (batch,)")
-            if getattr(self.trainer.args, "torch_compile", False) or self.trainer.args.n_gpu > 1:
-                reason += " (torch_compile, and several GPUs in one process, hide the loss of a model.)"
-            raise BadInputError(reason)
-        self._apart = False
-        losses = self.example_losses(outputs, labels)
-        if losses.shape != (len(ids),):
+        weigher, model = OutputWeigher(), self.trainer.accelerator.unwrap_model(self.trainer.model)
+        with weigher.watching(model) as seen:
+            loss, _ = run()
+        if not weigher.learn(loss, seen, len(ids)):
+            raise BadInputError(not_taken_apart(parts, "take a selector without weights") + self._hint())
+        if self._by_loss and self.example_losses is None and not weigher.is_linear:
             raise BadInputError(
-                f"example_losses returned shape {tuple(losses.shape)}; give one loss an example, ({len(ids)},)."
+                not_taken_apart(
+                    parts,
+                    "give example_losses=, a function (outputs, labels) -> (batch,) that says how large each is",
+                )
             )
-        if not self.sampler_weighs:
-            return
-        parameters = [p for p in self.trainer.model.parameters() if p.requires_grad]
-        whole = _gradient(loss, parameters)
-        summed = _gradient(losses.sum() * _ratio(loss, losses), parameters)
-        if not (whole - summed).norm() <= 10 * TOLERANCE * whole.norm():
-            raise BadInputError(
-                "example_losses does not add up to the loss that the Trainer minimises, and that loss cannot be taken "
-                "apart: with every weight at 1 the step would be another. Return the losses whose mean it is."
-            )
+        whole = weigher.gradients(loss, seen)
+        for place, one, given in _single(ids, inputs):
+            with weigher.watching(model) as seen_alone:
+                alone, _ = run(given)
+            if not weigher.agrees(whole, place, weigher.gradients(alone, seen_alone)):
+                raise BadInputError(
+                    f"the gradient of example {int(one[0])} points elsewhere in its batch than alone: {_MIXED}"
+                )
+        self._outputs = weigher
 
-    def _check_alone(
+    def _is_linear(
+        self,
+        loss: torch.Tensor,
+        parts: list[LossPart],
+        ids: Any,
+        run: Callable[..., tuple[torch.Tensor, Any]],
+    ) -> bool:
+        """Whether other weights change the loss by what its parts say."""
+        assert self._weigher is not None
+        weights = torch.linspace(0.5, 1.5, len(ids), device=ids.device)
+        expected = self._weigher.predicted(loss, parts, weights)
+        with torch.no_grad():
+            (found, _), _ = self._weigher.taken_apart(ids, run, weights=weights)
+        tolerance = max(tolerance_of(loss), 10 * TOLERANCE)
+        return abs(float(found) - expected) <= tolerance * max(abs(expected), 1e-6)
+
+    def _hint(self) -> str:
+        """What in the settings is known to hide the losses of examples."""
+        args = self.trainer.args
+        if getattr(args, "packing", False) or getattr(args, "padding_free", False):
+            return " (Packing and padding_free put several examples into one row; leave them out.)"
+        if getattr(args, "torch_compile", False) or args.n_gpu > 1:
+            return " (torch_compile, and several GPUs in one process, hide the loss of a model.)"
+        return ""
+
+    def _check_parts(
         self, run: Callable[..., tuple[torch.Tensor, Any]], ids: Any, inputs: Mapping[str, Any]
     ) -> None:
         """That an example's part of the loss is the same when it is alone."""
         assert self._weigher is not None
-        _, together = self._weigher.taken_apart(ids, run, weighed=False)
-        for place in sorted({0, len(ids) - 1}):
-            one = slice(place, place + 1)
-            given = take(dict(inputs), one, len(ids))
-            _, alone = self._weigher.taken_apart(ids[one], lambda given=given: run(given), weighed=False)
-            for whole, single in zip(together, alone, strict=False):
-                mine, same = whole.sums[place].cpu(), single.sums[0].cpu()
-                half = whole.value.dtype in (torch.float16, torch.bfloat16) or torch.is_autocast_enabled()
-                tolerance = _HALF_TOLERANCE if half else _ALONE_TOLERANCE
-                if not torch.allclose(mine, same, rtol=tolerance, atol=tolerance):
-                    raise BadInputError(
-                        f"the loss of example {int(ids[place])} is {float(mine):.6g} in its batch and "
-                        f"{float(same):.6g} alone: the loss compares examples, or their order is not that of "
-                        "the ids, so that none can be weighed; take a selector without weights."
-                    )
+        with torch.no_grad():
+            _, together = self._weigher.taken_apart(ids, run)
+            for place, one, given in _single(ids, inputs):
+                _, alone = self._weigher.taken_apart(one, functools.partial(run, given))
+                for whole, single in zip(together, alone, strict=False):
+                    mine, same = whole.sums[place].cpu(), single.sums[0].cpu()
+                    half = whole.value.dtype in (torch.float16, torch.bfloat16) or torch.is_autocast_enabled()
+                    tolerance = _HALF_TOLERANCE if half else _ALONE_TOLERANCE
+                    if not torch.allclose(mine, same, rtol=tolerance, atol=tolerance):
+                        raise BadInputError(
+                            f"the loss of example {int(one[0])} is {float(mine):.6g} in its batch and "
+                            f"{float(same):.6g} alone: {_MIXED}"
+                        )
 
     def _check_items(self, run: Callable[..., tuple[torch.Tensor, Any]], num_items: Any) -> None:
         """Whether the loss is divided by the number of items of a step where the Trainer believes so."""
         trainer = self.trainer
         several = trainer.args.gradient_accumulation_steps > 1 or trainer.accelerator.num_processes > 1
-        if num_items is None or not several or not self.sampler_weighs:
+        if num_items is None or not several or not self._weighs:
             return
         by_model = trainer.compute_loss_func is None
         if by_model and not getattr(trainer, "model_accepts_loss_kwargs", False):
@@ -224,15 +265,8 @@ class TrainerLoss:
         labels = inputs["labels"]
         if getattr(self.trainer, "_loss_shifts_labels", False):
             labels = labels[..., 1:]
-        return loss * (labels != IGNORED).sum().to(loss.device) / num_items
-
-    def _scaled(self, loss: torch.Tensor, losses: torch.Tensor, ids: Any) -> torch.Tensor:
-        """The Trainer's loss with the given losses of examples weighed."""
-        assert self.sampler is not None
-        if not self.sampler.is_weighted:
-            return loss
-        weights = self.sampler.weights(ids).to(losses)
-        return (losses * weights).sum() * _ratio(loss, losses)
+        share: torch.Tensor = (labels != IGNORED).sum().to(loss.device) / num_items
+        return loss * share
 
     @contextmanager
     def _smoothing(self) -> Iterator[None]:
@@ -270,15 +304,28 @@ class _Smoother:
         return loss if num_items_in_batch is None else loss / num_items_in_batch
 
 
-def _ratio(loss: torch.Tensor, losses: torch.Tensor) -> torch.Tensor:
-    """By what the sum of the losses of examples is to be multiplied to be the loss; no gradient."""
-    total = losses.detach().sum()
-    return torch.where(total == 0, torch.zeros_like(total), loss.detach() / total)
+def _single(ids: Any, inputs: Mapping[str, Any]) -> list[tuple[int, Any, Any]]:
+    """First and last example of a batch: place, id and inputs of each, alone."""
+    places = sorted({0, len(ids) - 1})
+    cuts = [slice(place, place + 1) for place in places]
+    return [
+        (place, ids[one], take(dict(inputs), one, len(ids))) for place, one in zip(places, cuts, strict=True)
+    ]
 
 
-def _gradient(loss: torch.Tensor, parameters: list[torch.Tensor]) -> torch.Tensor:
-    found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
-    return torch.cat([gradient.flatten().float() for gradient in found if gradient is not None])
+@contextmanager
+def _undisturbed(trainer: Any, model: torch.nn.Module, device: torch.device) -> Iterator[None]:
+    """Evaluation mode; what is drawn, and what trainers of TRL count, is as before on the way out."""
+    modes = [(module, module.training) for module in model.modules()]
+    counted = {name: copy.deepcopy(vars(trainer)[name]) for name in _COUNTED if name in vars(trainer)}
+    model.eval()
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        vars(trainer).update(counted)
 
 
 def logits_of(outputs: Any) -> Any:
@@ -288,7 +335,9 @@ def logits_of(outputs: Any) -> Any:
         BadInputError: there are none.
     """
     if outputs is None:
-        raise BadInputError("compute_loss returned no outputs; return (loss, outputs) for return_outputs=True.")
+        raise BadInputError(
+            "compute_loss returned no outputs; return (loss, outputs) for return_outputs=True."
+        )
     if isinstance(outputs, Mapping):
         if "logits" not in outputs:
             raise BadInputError(f"the model returns no logits, only {', '.join(outputs)}.")

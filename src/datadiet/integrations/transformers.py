@@ -7,7 +7,7 @@ import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,14 @@ from datadiet.integrations.trainer_rows import CollatorWithIds, Positions, place
 from datadiet.tracking import Recorder
 
 _SAMPLER_FILE = "datadiet_sampler.safetensors"
+
+if TYPE_CHECKING:
+
+    class _BesideTrainer(Trainer):  # type: ignore[misc]
+        """Stands beside a Trainer, whose methods and attributes it has."""
+
+else:
+    _BesideTrainer = object
 
 
 class DataDietCallback(TrainerCallback):  # type: ignore[misc]
@@ -49,7 +57,7 @@ class DataDietCallback(TrainerCallback):  # type: ignore[misc]
         self.trainer.save_progress(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
 
-class _Followed:
+class _Followed(_BesideTrainer):
     """What a Trainer does otherwise once a sampler or a recorder follows it; stands before its class."""
 
     def follow(
@@ -81,8 +89,8 @@ class _Followed:
         if sampler is not None:
             self._check_settings(sampler)
             self._places = places_of_ids(self.train_dataset, id_column, sampler)
-        if not isinstance(self.data_collator, CollatorWithIds):
-            self.data_collator = CollatorWithIds(self.data_collator, id_column)
+        collator: Any = self.data_collator
+        self.data_collator: Any = CollatorWithIds(collator, id_column)
         own = getattr(type(self), "example_losses", None)
         given = example_losses or (own and functools.partial(own, self))
         self._weighed = TrainerLoss(self, sampler, recorder, given or None)
@@ -124,7 +132,10 @@ class _Followed:
         def compute(whose: Any, given: Mapping[str, Any], items: Any) -> tuple[torch.Tensor, Any]:
             if counted:
                 named["num_items_in_batch"] = items
-            result = super(_Followed, self).compute_loss(whose, dict(given), return_outputs=True, **named)
+            outputs_too = return_outputs or self._weighed.wants_outputs
+            result = super(_Followed, self).compute_loss(
+                whose, dict(given), return_outputs=outputs_too, **named
+            )
             return result if isinstance(result, tuple) else (result, None)
 
         loss, outputs = self._weighed(model, inputs, ids, named.get("num_items_in_batch"), compute)
