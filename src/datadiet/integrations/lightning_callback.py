@@ -119,8 +119,8 @@ class DataDietCallback(pl.Callback):  # type: ignore[misc]
             self._take(found[0] if found else None)
         elif self.sampler not in found:
             raise BadInputError(
-                f"the training loader does not have the callback's sampler; {_HANDED_OVER}, or leave the sampler of the "
-                "callback out, so that it takes that of the loader."
+                f"the training loader does not have the callback's sampler; {_HANDED_OVER}, or leave the sampler of "
+                "the callback out, so that it takes that of the loader."
             )
         sampler = self.sampler
         if sampler is None:
