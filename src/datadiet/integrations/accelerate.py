@@ -13,7 +13,7 @@ from datadiet.integrations.loader_rows import check_rows
 from datadiet.tracking import Recorder
 
 #: Options of a loader that say what a batch is, which the sampler says already.
-_OF_THE_SAMPLER = ("batch_size", "shuffle", "sampler", "batch_sampler", "drop_last")
+_OF_THE_SAMPLER = ("batch_size", "shuffle", "batch_sampler", "drop_last")
 #: Settings of an accelerator under which batches are no longer those of the sampler, and why.
 _UNFIT_SETTINGS = {
     "dispatch_batches": "one process would read all batches and cut them up",
