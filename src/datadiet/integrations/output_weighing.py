@@ -12,8 +12,6 @@ from torch.autograd.graph import Node
 
 from datadiet.dynamic.weighing import tolerance_of
 
-#: How far from parallel an example's gradients in its batch and alone may be.
-_ANGLE = 1e-4
 Key = tuple[Any, ...]
 
 
@@ -60,7 +58,7 @@ class OutputWeigher:
         self.is_linear = abs(float(parts.sum()) - whole) <= tolerance_of(loss) * size
         return True
 
-    def gradients(self, loss: torch.Tensor, outputs: list[Any]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    def _gradients(self, loss: torch.Tensor, outputs: list[Any]) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Each output that the loss depends on, and the gradient with respect to it."""
         there = dict(_tensors(outputs, ()))
         tensors = [there[key] for key in self._keys]
@@ -71,7 +69,7 @@ class OutputWeigher:
     def parts(self, loss: torch.Tensor, outputs: list[Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """(batch,) the part of each example in a linear loss, and its loss, the mean over its elements."""
         sums, scales = [], []
-        for tensor, gradient in self.gradients(loss, outputs):
+        for tensor, gradient in self._gradients(loss, outputs):
             rows, slopes = (each.detach().double().flatten(1) for each in (tensor, gradient))
             sums.append((rows * slopes).sum(1))
             scales.append((slopes.abs() * (rows != 0)).sum(1))
@@ -91,23 +89,6 @@ class OutputWeigher:
             factor = weights.to(tensor).reshape(shape)
             tensor.register_hook(functools.partial(torch.mul, factor))  # type: ignore[no-untyped-call]
         return loss + value
-
-    def agrees(
-        self,
-        whole: list[tuple[torch.Tensor, torch.Tensor]],
-        place: int,
-        alone: list[tuple[torch.Tensor, torch.Tensor]],
-    ) -> bool:
-        """Whether the gradients of an example in its batch and alone are parallel."""
-        mine = torch.cat([gradient[place].flatten().double() for _, gradient in whole])
-        single = torch.cat([gradient[0].flatten().double() for _, gradient in alone])
-        if mine.shape != single.shape:
-            return False
-        product = float((mine * single).sum())
-        lengths = float(mine.norm() * single.norm())
-        if lengths == 0:
-            return bool(mine.norm() == single.norm())
-        return product >= (1 - _ANGLE) * lengths
 
 
 def _tensors(value: Any, key: Key) -> Iterator[tuple[Key, torch.Tensor]]:

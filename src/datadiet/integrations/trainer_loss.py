@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import functools
+import itertools
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +24,11 @@ from datadiet.tracking import Recorder
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Of an example's loss in its batch and alone, whose kernels round differently.
-_ALONE_TOLERANCE = 1e-3
-_HALF_TOLERANCE = 5e-2
+#: How far from parallel the gradients of an example in its batch and alone may be.
+_ANGLE = 1e-5
+_HALF_ANGLE = 1e-2
+#: Over how many entries of the weights gradients are compared.
+_ENTRIES = 10_000_000
 _MIXED = (
     "the loss compares examples, or their order is not that of the ids, so that none can be weighed; take a selector "
     "without weights."
@@ -34,6 +37,7 @@ _MIXED = (
 _COUNTED = ("_metrics", "_total_train_tokens")
 
 Compute = Callable[[torch.nn.Module, Mapping[str, Any], Any], tuple[torch.Tensor, Any]]
+Run = Callable[..., tuple[torch.Tensor, Any]]
 ExampleLosses = Callable[[Any, Any], torch.Tensor]
 
 
@@ -62,16 +66,20 @@ class TrainerLoss:
         self._weigher = None if sampler is None else LossWeigher(sampler)
         self._outputs: OutputWeigher | None = None  # where the loss cannot be taken apart
         self._checked = False
-        self._undivided = (
-            False  # whether it is a batch's mean where the Trainer believes it to be a step's share
-        )
+        # By what a batch's mean is multiplied beside its items, where the Trainer believes it to be a step's share.
+        self._share: float | None = None
 
     @property
     def wants_outputs(self) -> bool:
         """Whether anything of a model's outputs but the loss is looked at."""
-        by_loss = self._by_loss and self.example_losses is None
-        silent = self.sampler is None or by_loss or not self.sampler.selector.needs_reports
-        return self.recorder is not None or not silent
+        if self.sampler is None or not self.sampler.selector.needs_reports:
+            return self.recorder is not None
+        return self.recorder is not None or not self._asks_for_losses
+
+    @property
+    def _model(self) -> torch.nn.Module:
+        model: torch.nn.Module = self.trainer.accelerator.unwrap_model(self.trainer.model)
+        return model
 
     @property
     def _by_loss(self) -> bool:
@@ -80,6 +88,12 @@ class TrainerLoss:
     @property
     def _weighs(self) -> bool:
         return self.sampler is not None and self.sampler.may_weigh
+
+    @property
+    def _asks_for_losses(self) -> bool:
+        """Whether the sampler has to be told losses that nobody else says."""
+        asks = self.sampler is not None and self.sampler.selector.needs_reports
+        return asks and self._by_loss and self.example_losses is None
 
     def __call__(
         self, model: torch.nn.Module, inputs: Mapping[str, Any], ids: Any, num_items: Any, compute: Compute
@@ -97,7 +111,7 @@ class TrainerLoss:
             BadInputError: on the first batch, what cannot be weighed or told.
         """
         labels = self.labels_of(inputs)
-        if self._weigher is None or not (self._weighs or (self._by_loss and self.example_losses is None)):
+        if self._weigher is None or not (self._weighs or self._asks_for_losses):
             loss, outputs = compute(model, inputs, num_items)
             self._tell(ids, outputs, labels, None)
             return loss, outputs
@@ -122,7 +136,7 @@ class TrainerLoss:
         if self._outputs is None:
             loss, outputs = self._weigher(ids, run, tell=False)
             return loss, outputs, self._weigher.last_losses
-        with self._outputs.watching(self.trainer.accelerator.unwrap_model(self.trainer.model)) as seen:
+        with self._outputs.watching(self._model) as seen:
             loss, outputs = run()
         losses = self._outputs.parts(loss, seen)[1] if self._outputs.is_linear else None
         if self.sampler.is_weighted:
@@ -132,14 +146,14 @@ class TrainerLoss:
     def _tell(self, ids: Any, outputs: Any, labels: Any, losses: torch.Tensor | None) -> None:
         sampler = self.sampler
         if sampler is not None:
-            if self._by_loss and self.example_losses is not None:
+            if not sampler.selector.needs_reports:  # how far the epoch is goes into checkpoints
+                sampler.update(ids, measured=torch.zeros(len(ids)))
+            elif self._by_loss and self.example_losses is not None:
                 sampler.update(ids, self.example_losses(outputs, labels))
             elif self._by_loss:
                 sampler.update(ids, losses)
-            elif sampler.selector.needs_reports:
+            else:
                 sampler.update(ids, logits_of(outputs), labels)
-            else:  # it asks for nothing; how far the epoch is goes into checkpoints
-                sampler.update(ids, measured=torch.zeros(len(ids)))
         if self.recorder is not None:
             self.recorder.update(ids, logits_of(outputs), labels)
 
@@ -155,51 +169,26 @@ class TrainerLoss:
             return compute(model, given, items)
 
         with _undisturbed(self.trainer, model, ids.device):
-            self._check_sum(run, ids, inputs)
-            if self._outputs is None:
-                self._check_parts(run, ids, inputs)
+            self._check_sum(run, ids)
+            self._check_alone(run, ids, inputs)
             with torch.no_grad():
                 self._check_items(run, num_items)
         self._weigher.forget()  # to be seen again in training mode
         self._checked = True
 
-    def _check_sum(
-        self, run: Callable[..., tuple[torch.Tensor, Any]], ids: Any, inputs: Mapping[str, Any]
-    ) -> None:
+    def _check_sum(self, run: Run, ids: Any) -> None:
         """That the loss can be taken apart, or else weighed where the outputs lie."""
         assert self._weigher is not None
         (loss, _), parts = self._weigher.taken_apart(ids, run)
         if self._weigher.learn(loss, parts) and self._is_linear(loss, parts, ids, run):
             return
-        weigher, model = OutputWeigher(), self.trainer.accelerator.unwrap_model(self.trainer.model)
-        with weigher.watching(model) as seen:
+        self._outputs = OutputWeigher()
+        with self._outputs.watching(self._model) as seen:
             loss, _ = run()
-        if not weigher.learn(loss, seen, len(ids)):
+        if not self._outputs.learn(loss, seen, len(ids)):
             raise BadInputError(not_taken_apart(parts, "take a selector without weights") + self._hint())
-        if self._by_loss and self.example_losses is None and not weigher.is_linear:
-            raise BadInputError(
-                not_taken_apart(
-                    parts,
-                    "give example_losses=, a function (outputs, labels) -> (batch,) that says how large each is",
-                )
-            )
-        whole = weigher.gradients(loss, seen)
-        for place, one, given in _single(ids, inputs):
-            with weigher.watching(model) as seen_alone:
-                alone, _ = run(given)
-            if not weigher.agrees(whole, place, weigher.gradients(alone, seen_alone)):
-                raise BadInputError(
-                    f"the gradient of example {int(one[0])} points elsewhere in its batch than alone: {_MIXED}"
-                )
-        self._outputs = weigher
 
-    def _is_linear(
-        self,
-        loss: torch.Tensor,
-        parts: list[LossPart],
-        ids: Any,
-        run: Callable[..., tuple[torch.Tensor, Any]],
-    ) -> bool:
+    def _is_linear(self, loss: torch.Tensor, parts: list[LossPart], ids: Any, run: Run) -> bool:
         """Whether other weights change the loss by what its parts say."""
         assert self._weigher is not None
         weights = torch.linspace(0.5, 1.5, len(ids), device=ids.device)
@@ -218,26 +207,48 @@ class TrainerLoss:
             return " (torch_compile, and several GPUs in one process, hide the loss of a model.)"
         return ""
 
-    def _check_parts(
-        self, run: Callable[..., tuple[torch.Tensor, Any]], ids: Any, inputs: Mapping[str, Any]
-    ) -> None:
-        """That an example's part of the loss is the same when it is alone."""
-        assert self._weigher is not None
-        with torch.no_grad():
-            _, together = self._weigher.taken_apart(ids, run)
-            for place, one, given in _single(ids, inputs):
-                _, alone = self._weigher.taken_apart(one, functools.partial(run, given))
-                for whole, single in zip(together, alone, strict=False):
-                    mine, same = whole.sums[place].cpu(), single.sums[0].cpu()
-                    half = whole.value.dtype in (torch.float16, torch.bfloat16) or torch.is_autocast_enabled()
-                    tolerance = _HALF_TOLERANCE if half else _ALONE_TOLERANCE
-                    if not torch.allclose(mine, same, rtol=tolerance, atol=tolerance):
-                        raise BadInputError(
-                            f"the loss of example {int(one[0])} is {float(mine):.6g} in its batch and "
-                            f"{float(same):.6g} alone: {_MIXED}"
-                        )
+    def _check_alone(self, run: Run, ids: Any, inputs: Mapping[str, Any]) -> None:
+        """That the gradient of a batch in which one example alone has a weight is that of the example alone."""
+        parameters = _some_of(self._model)
+        half = torch.is_autocast_enabled() or any(p.dtype.itemsize < 4 for p in parameters)
+        for place in sorted({0, len(ids) - 1}):
+            one = slice(place, place + 1)
+            weights = torch.zeros(len(ids), device=ids.device)
+            weights[place] = 1
+            mine = _gradient(self._loss_at(run, ids, weights), parameters)
+            given = take(dict(inputs), one, len(ids))
+            try:
+                alone = self._loss_at(functools.partial(run, given), ids[one], weights[one])
+            except (RuntimeError, ValueError, IndexError, TypeError, BadInputError) as error:
+                if isinstance(error, torch.OutOfMemoryError):
+                    raise
+                raise BadInputError(
+                    f"one example alone cannot go through the loss ({error}): {_MIXED}"
+                ) from error
+            single = _gradient(alone, parameters)
+            if not _parallel(mine, single, _HALF_ANGLE if half else _ANGLE):
+                raise BadInputError(
+                    f"the gradient of example {int(ids[place])} is not the same in its batch and alone: {_MIXED}"
+                )
+        if self._outputs and not self._outputs.is_linear and self._asks_for_losses:
+            raise BadInputError(
+                not_taken_apart(
+                    [],
+                    "give example_losses=, a function (outputs, labels) -> (batch,) that says how large each is",
+                )
+            )
 
-    def _check_items(self, run: Callable[..., tuple[torch.Tensor, Any]], num_items: Any) -> None:
+    def _loss_at(self, run: Run, ids: Any, weights: torch.Tensor) -> torch.Tensor:
+        """The loss of a batch with these weights."""
+        assert self._weigher is not None
+        if self._outputs is None:
+            (loss, _), _ = self._weigher.taken_apart(ids, run, weights=weights)
+            return loss
+        with self._outputs.watching(self._model) as seen:
+            loss, _ = run()
+        return self._outputs.weigh(loss, seen, weights)
+
+    def _check_items(self, run: Run, num_items: Any) -> None:
         """Whether the loss is divided by the number of items of a step where the Trainer believes so."""
         trainer = self.trainer
         several = trainer.args.gradient_accumulation_steps > 1 or trainer.accelerator.num_processes > 1
@@ -247,8 +258,15 @@ class TrainerLoss:
         if by_model and not getattr(trainer, "model_accepts_loss_kwargs", False):
             return
         once, twice = (float(run(items=items)[0]) for items in (num_items, 2 * num_items))
-        self._undivided = abs(once - 2 * twice) > 1e-3 * abs(once)
-        if self._undivided:
+        if abs(once - 2 * twice) > 1e-3 * abs(once):
+            self._share = 1.0
+            ranks = trainer.accelerator.num_processes
+            if ranks > 1 and getattr(trainer.args, "average_tokens_across_devices", False):
+                # The items are those of all processes, and the Trainer's own compute_loss multiplies by their number.
+                trainer.args.average_tokens_across_devices = False
+                bare = float(run(items=num_items)[0])
+                trainer.args.average_tokens_across_devices = True
+                self._share = ranks * bare / once if once else 1.0
             name = type(trainer.accelerator.unwrap_model(trainer.model)).__name__
             warnings.warn(
                 f"{name if by_model else 'compute_loss_func'} is handed the number of items of a step and does not "
@@ -260,13 +278,14 @@ class TrainerLoss:
 
     def _divided(self, loss: torch.Tensor, inputs: Mapping[str, Any], num_items: Any) -> torch.Tensor:
         """A mean over the items of a batch as its share in the mean over a step."""
-        if not self._undivided or num_items is None:
+        if self._share is None or num_items is None:
             return loss
         labels = inputs["labels"]
         if getattr(self.trainer, "_loss_shifts_labels", False):
             labels = labels[..., 1:]
-        share: torch.Tensor = (labels != IGNORED).sum().to(loss.device) / num_items
-        return loss * share
+        items: torch.Tensor = (labels != IGNORED).sum().to(loss.device)
+        divided: torch.Tensor = loss * self._share * items / num_items
+        return divided
 
     @contextmanager
     def _smoothing(self) -> Iterator[None]:
@@ -304,13 +323,23 @@ class _Smoother:
         return loss if num_items_in_batch is None else loss / num_items_in_batch
 
 
-def _single(ids: Any, inputs: Mapping[str, Any]) -> list[tuple[int, Any, Any]]:
-    """First and last example of a batch: place, id and inputs of each, alone."""
-    places = sorted({0, len(ids) - 1})
-    cuts = [slice(place, place + 1) for place in places]
-    return [
-        (place, ids[one], take(dict(inputs), one, len(ids))) for place, one in zip(places, cuts, strict=True)
-    ]
+def _some_of(model: torch.nn.Module) -> Sequence[torch.Tensor]:
+    """Weights that are trained, the last ones first, as many as take little memory."""
+    trained = [p for p in reversed(list(model.parameters())) if p.requires_grad]
+    small = [p for p in trained if p.numel() <= _ENTRIES] or trained[:1]
+    taken = itertools.accumulate(p.numel() for p in small)
+    return [p for p, total in zip(small, taken, strict=True) if total <= _ENTRIES] or small[:1]
+
+
+def _gradient(loss: torch.Tensor, parameters: Sequence[torch.Tensor]) -> torch.Tensor:
+    found = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+    return torch.cat([gradient.flatten().double() for gradient in found])
+
+
+def _parallel(mine: torch.Tensor, other: torch.Tensor, angle: float) -> bool:
+    """Whether two gradients point in one direction, or both are nothing."""
+    lengths = mine.norm() * other.norm()
+    return bool(mine.norm() == other.norm() if lengths == 0 else mine @ other >= (1 - angle) * lengths)
 
 
 @contextmanager
