@@ -23,8 +23,7 @@ from accelerate import Accelerator
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from datadiet.dynamic import DynamicSampler, InfoBatch, NluDataDiet, Schedule, with_ids
-from datadiet.dynamic.weighing import weighed_loss
+from datadiet.dynamic import DynamicSampler, InfoBatch, NluDataDiet, Schedule, weighed_loss, with_ids
 from datadiet.foundation.errors import BadInputError
 from datadiet.integrations.accelerate import dynamic_loader, end_epoch
 from datadiet.integrations.lightning import DataDietCallback, attach
