@@ -128,6 +128,8 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
         self._asked: Follower | None = None  # follows the batches of `weights`
         self._told: Follower | None = None  # follows those of `update`
         self._gathered_at = -1  # how many rows this rank had told when all ranks were merged
+        # The first weighed epoch whose weights nobody asked for; -1 once somebody did.
+        self._unweighed_epoch: int | None = None
         planned = self.planned_size(self.schedule.warmup)
         self._check_size(self.num_examples if planned is None else planned)
 
@@ -198,6 +200,9 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
             return self.num_examples
         begun = epoch - (epoch - self.schedule.warmup) % self.schedule.every
         return self.selector.planned_size(self.num_examples, begun, self.schedule)
+
+    def __bool__(self) -> bool:
+        return True  # whatever its length, which is not known before a scoring pass that is due
 
     def __len__(self) -> int:
         """Batches (ids without `batch_size`) that this rank gets in this epoch, from its beginning."""
@@ -295,6 +300,14 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
         else:
             numbers = as_numbers(measured)
         self._measurements.add(ids, numbers, None if self._scoring else self._told, self._handed)
+        if self._unweighed_epoch is None and self._choice.is_weighted and not self._scoring:
+            self._unweighed_epoch = self.epoch
+            warnings.warn(
+                f"selector {self.selector.name!r} weighs the examples of epoch {self.epoch}, and nobody asked for the "
+                "weights of a batch before it was told of: without them the gradient is biased. Multiply each "
+                "example's loss by sampler.weights(ids), or use datadiet.dynamic.weighed_loss.",
+                stacklevel=2,
+            )
 
     def weights(self, ids: Any) -> torch.Tensor:
         """What to multiply the losses of a batch by: (batch,) float32 on the device of the ids.
@@ -302,6 +315,8 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
         Raises:
             BadInputError: ids that are no integers, or unknown ones (on the CPU).
         """
+        if self._unweighed_epoch is None and self._choice.is_weighted:
+            self._unweighed_epoch = -1
         numbers = ids_of_batch(ids)
         if numbers.is_cpu or self._ids.explicit is not None:
             given = numbers.cpu().numpy()
