@@ -309,5 +309,5 @@ def test_a_task_that_cannot_be_is_one_sentence(name, options, words) -> None:
 def test_targets_of_another_shape_are_not_stretched_to_several_labels(shape: tuple[int, ...]) -> None:
     task, outputs, targets = make("multilabel"), torch.randn(4, 3), torch.ones(shape)
     for read in (task.loss, task.error, task.correct, task.measures):
-        with pytest.raises(dd.BadInputError, match=r"same shape \(batch, labels\)"):
+        with pytest.raises(dd.BadInputError, match=r"both are \(batch, labels\)"):
             read(outputs, targets)

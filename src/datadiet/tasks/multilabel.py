@@ -121,7 +121,7 @@ def _logits(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """
     if outputs.ndim != 2 or outputs.shape != targets.shape:
         raise BadInputError(
-            f"the multilabel task takes logits and targets of the same shape (batch, labels), not "
-            f"{tuple(outputs.shape)} and {tuple(targets.shape)}."
+            f"logits of shape {tuple(outputs.shape)} and targets of shape {tuple(targets.shape)} do not fit the task "
+            "'multilabel': both are (batch, labels)."
         )
     return at_least_float32(outputs)
