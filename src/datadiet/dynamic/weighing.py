@@ -200,11 +200,11 @@ class LossWeigher:
 
     Args:
         sampler: whose weights.
+        shares: of each part in an example's loss, as an earlier batch showed them.
     """
 
-    def __init__(self, sampler: DynamicSampler) -> None:
-        self.sampler = sampler
-        self._shares: tuple[float, ...] | None = None  # of each part in an example's loss
+    def __init__(self, sampler: DynamicSampler, shares: tuple[float, ...] | None = None) -> None:
+        self.sampler, self.shares = sampler, shares
         #: (batch,) each example's own loss in the last batch: the mean over its elements, of every part of the loss.
         self.last_losses = torch.empty(0)
 
@@ -212,9 +212,7 @@ class LossWeigher:
         """What `weighed_loss` says."""
         weights = self.sampler.weights(ids) if self.sampler.is_weighted else None
         result, parts = self.taken_apart(ids, compute, weights=weights)
-        if (self._shares is None or len(self._shares) != len(parts)) and not self.learn(
-            loss_in(result), parts
-        ):
+        if (self.shares is None or len(self.shares) != len(parts)) and not self.learn(loss_in(result), parts):
             raise BadInputError(not_taken_apart(parts))
         self.last_losses = self._example_losses(parts)
         if tell:
@@ -225,18 +223,18 @@ class LossWeigher:
         self, ids: Any, compute: Callable[[], Result], *, weights: torch.Tensor | None = None
     ) -> tuple[Result, list[LossPart]]:
         """Run the loop's function with its losses weighed, and noted."""
-        with LossParts(len(ids), weights, check=self._shares is None) as noted:
+        with LossParts(len(ids), weights, check=self.shares is None) as noted:
             result = compute()
         return result, noted.parts
 
     def learn(self, loss: torch.Tensor, parts: list[LossPart]) -> bool:
         """See from a batch how the loss is made of its parts; False where it is not."""
-        self._shares = shares_of(loss, parts)
-        return self._shares is not None
+        self.shares = shares_of(loss, parts)
+        return self.shares is not None
 
     def forget(self) -> None:
         """Look at the next batch as at the first one."""
-        self._shares = None
+        self.shares = None
 
     def predicted(self, loss: torch.Tensor, parts: list[LossPart], weights: torch.Tensor) -> float:
         """What the loss of a batch that was taken apart would be with these weights."""
@@ -256,8 +254,8 @@ class LossWeigher:
         return torch.stack(losses).sum(0)
 
     def _used(self, parts: list[LossPart]) -> list[tuple[float, LossPart]]:
-        assert self._shares is not None
-        return [(share, part) for share, part in zip(self._shares, parts, strict=True) if share]
+        assert self.shares is not None
+        return [(share, part) for share, part in zip(self.shares, parts, strict=True) if share]
 
     def _tell(self, ids: Any, parts: list[LossPart]) -> None:
         selector = self.sampler.selector
@@ -321,7 +319,8 @@ def not_taken_apart(parts: list[LossPart], remedy: str = _BY_HAND) -> str:
     return f"the loss of this loop {what}, so it cannot be weighed example by example; {remedy}."
 
 
-_WEIGHERS: weakref.WeakKeyDictionary[DynamicSampler, LossWeigher] = weakref.WeakKeyDictionary()
+#: What the first batch of each sampler's loop showed.
+_SHARES: weakref.WeakKeyDictionary[DynamicSampler, tuple[float, ...] | None] = weakref.WeakKeyDictionary()
 
 
 def weighed_loss(
@@ -354,7 +353,7 @@ def weighed_loss(
         ...     loss = weighed_loss(sampler, ids, lambda: F.cross_entropy(model(inputs), targets))
         ...     loss.backward()
     """
-    weigher = _WEIGHERS.get(sampler)
-    if weigher is None:
-        weigher = _WEIGHERS[sampler] = LossWeigher(sampler)
-    return weigher(ids, compute, tell=tell)
+    weigher = LossWeigher(sampler, _SHARES.get(sampler))
+    result = weigher(ids, compute, tell=tell)
+    _SHARES[sampler] = weigher.shares
+    return result

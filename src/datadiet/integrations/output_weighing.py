@@ -52,6 +52,8 @@ class OutputWeigher:
         if beyond:
             return False
         self._keys = [key for key, tensor in found.items() if tensor.grad_fn in met]
+        if not self._gradients(loss, outputs):  # one compiled function makes the loss beside them
+            return False
         parts, _ = self.parts(loss, outputs)
         whole = float(loss.detach().double().sum())
         size = max(float(parts.abs().sum()), abs(whole), 1e-12)

@@ -179,6 +179,11 @@ class TrainerLoss:
     def _check_sum(self, run: Run, ids: Any) -> None:
         """That the loss can be taken apart, or else weighed where the outputs lie."""
         assert self._weigher is not None
+        if any(_is_compiled(module) for module in self.trainer.model_wrapped.modules()):
+            with OutputWeigher().watching(self._model) as seen:
+                loss, _ = run()
+            if not OutputWeigher().learn(loss, seen, len(ids)):
+                raise BadInputError(not_taken_apart([], "take a selector without weights") + self._hint())
         (loss, _), parts = self._weigher.taken_apart(ids, run)
         if self._weigher.learn(loss, parts) and self._is_linear(loss, parts, ids, run):
             return
@@ -203,8 +208,10 @@ class TrainerLoss:
         args = self.trainer.args
         if getattr(args, "packing", False) or getattr(args, "padding_free", False):
             return " (Packing and padding_free put several examples into one row; leave them out.)"
-        if getattr(args, "torch_compile", False) or args.n_gpu > 1:
-            return " (torch_compile, and several GPUs in one process, hide the loss of a model.)"
+        if args.n_gpu > 1:
+            return " (Several GPUs in one process hide the loss of a model; start one process each with torchrun.)"
+        if any(_is_compiled(module) for module in self.trainer.model_wrapped.modules()):
+            return " (A compiled model hides its loss; give compute_loss_func=, which is not compiled.)"
         return ""
 
     def _check_alone(self, run: Run, ids: Any, inputs: Mapping[str, Any]) -> None:
@@ -229,6 +236,7 @@ class TrainerLoss:
             if not _parallel(mine, single, _HALF_ANGLE if half else _ANGLE):
                 raise BadInputError(
                     f"the gradient of example {int(ids[place])} is not the same in its batch and alone: {_MIXED}"
+                    + self._hint()
                 )
         if self._outputs and not self._outputs.is_linear and self._asks_for_losses:
             raise BadInputError(
@@ -321,6 +329,10 @@ class _Smoother:
             reduction="mean" if num_items_in_batch is None else "sum",
         )
         return loss if num_items_in_batch is None else loss / num_items_in_batch
+
+
+def _is_compiled(module: torch.nn.Module) -> bool:
+    return hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
 
 
 def _some_of(model: torch.nn.Module) -> Sequence[torch.Tensor]:
