@@ -5,17 +5,23 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import statistics
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 import transformers
 from torch import nn
 
+import datadiet as dd
+from datadiet.engine.setup import prepare
+from datadiet.engine.training.loop import TrainingLoop
 from datadiet.models.resnet import resnet18, resnet50
 from datadiet.pergrad import GradientNorms, gradient_norms
 
@@ -278,6 +284,50 @@ def bfloat16(row: Row, examples: int = 32) -> str:
     )
 
 
+def end_to_end(examples: int, model: str, precision: Literal["float32", "bfloat16"]) -> str:
+    """`dd.score` of GraNd alone, everything included, beside as many steps of the package's own training loop."""
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (examples, 32, 32, 3), dtype=np.uint8)
+    labels = np.arange(examples) % 10
+    data = dd.load((images, labels), test=(images[:20], labels[:20]), name="noise")
+    recipe = dd.Recipe(
+        name="bench",
+        model=model,
+        epochs=1,
+        batch_size=32,
+        lr=0.01,
+        precision=precision,
+        memory_format="channels_last",
+    )
+    with (
+        tempfile.TemporaryDirectory() as workspace,
+        closing(prepare(data, recipe, workspace=workspace)) as setup,
+    ):
+        loop = TrainingLoop(
+            recipe,
+            setup.build(0),
+            setup.task,
+            setup.train,
+            ids=None,
+            seed=0,
+            total_steps=10**6,
+            accelerator=setup.accelerator,
+            augmentation=setup.augmentation,
+        )
+        loop.run(1)
+        steps = -(-examples // recipe.batch_size)
+        start = time.perf_counter()
+        loop.run(1 + steps)
+        trained = time.perf_counter() - start
+        start = time.perf_counter()
+        dd.score(data, recipe, scores=["grand"], at_epoch=0, seeds=1, workspace=workspace)
+        scored = time.perf_counter() - start
+    return (
+        f"{model}, {precision}, {examples} examples: score {scored:.1f} s, training for {steps} steps of "
+        f"{recipe.batch_size} {trained:.1f} s, ratio {scored / trained:.2f}"
+    )
+
+
 def profile(row: Row, lines: int = 12) -> str:
     """Which operations take the time, ours and a training step's, as shares of each."""
     row.model.eval()
@@ -304,7 +354,18 @@ def main() -> None:
     )
     parser.add_argument("--alone", action="store_true", help="leave the other ways out")
     parser.add_argument(
-        "--bfloat16", action="store_true", help="also time bfloat16 autocast, and rank 32 examples with it"
+        "--bfloat16",
+        action="store_true",
+        help="also time bfloat16 autocast on the rows of images, and rank 32 examples with it",
+    )
+    parser.add_argument(
+        "--end-to-end",
+        type=int,
+        metavar="EXAMPLES",
+        help="only print what dd.score of GraNd over so many images costs beside training, in both precisions",
+    )
+    parser.add_argument(
+        "--models", default="resnet18", help="built-in models for --end-to-end, comma-separated"
     )
     parser.add_argument("--profile", action="store_true", help="only print which operations take the time")
     parser.add_argument("--threads", type=int, default=2)
@@ -322,6 +383,11 @@ def main() -> None:
             torch.manual_seed(0)
             print(profile(ROWS[name]()), flush=True)
         return
+    if chosen.end_to_end:
+        for name in chosen.models.split(","):
+            for precision in ("float32", "bfloat16"):
+                print(end_to_end(chosen.end_to_end, name, precision), flush=True)
+        return
     header: list[str] = []
     for name in chosen.rows.split(","):
         torch.manual_seed(0)
@@ -330,8 +396,10 @@ def main() -> None:
             header = list(columns)
             print("| " + " | ".join(header) + " |\n|" + " --- |" * len(header), flush=True)
         print("| " + " | ".join(columns.values()) + " |", flush=True)
-    if chosen.bfloat16:
-        print(bfloat16(ROWS["resnet18-64"]()))
+    for name in chosen.rows.split(",") if chosen.bfloat16 else ():
+        row = ROWS[name]()
+        if isinstance(row.inputs, torch.Tensor) and row.inputs.dim() == 4:
+            print(bfloat16(row), flush=True)
 
 
 if __name__ == "__main__":

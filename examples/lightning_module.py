@@ -1,4 +1,4 @@
-"""A dynamic sampler under Lightning: one callback, and a training step that returns what it saw.
+"""A dynamic sampler under Lightning: `attach` takes a module as it is, and weighs its loss.
 
 python examples/lightning_module.py
 """
@@ -14,8 +14,8 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from datadiet.dynamic import Curriculum, DynamicSampler, Schedule, with_ids
-from datadiet.integrations.lightning import DataDietCallback
+from datadiet.dynamic import DynamicSampler, InfoBatch, Schedule, with_ids
+from datadiet.integrations.lightning import attach
 
 
 class Digits(lightning.LightningModule):
@@ -29,11 +29,10 @@ class Digits(lightning.LightningModule):
         """Logits."""
         return self.layers(inputs)
 
-    def training_step(self, batch: Any, index: int) -> dict[str, torch.Tensor]:
-        """The loss, and what the callback tells the sampler."""
-        ids, inputs, targets = batch
-        losses = F.cross_entropy(self(inputs), targets, reduction="none")
-        return {"loss": losses.mean(), "ids": ids, "losses": losses}
+    def training_step(self, batch: Any, index: int) -> torch.Tensor:
+        """Of a batch without ids, as ever."""
+        inputs, targets = batch
+        return F.cross_entropy(self(inputs), targets, label_smoothing=0.05)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Plain SGD."""
@@ -41,13 +40,12 @@ class Digits(lightning.LightningModule):
 
 
 def main(epochs: int = 6) -> None:
-    """One epoch on everything, then from the easiest third up to everything again."""
+    """One epoch on everything, then without a random half of those below the mean loss; the others weigh more."""
     lightning.seed_everything(0, verbose=False)
     digits = load_digits()
     rows = TensorDataset(torch.tensor(digits.data, dtype=torch.float32) / 16, torch.tensor(digits.target))
-    sampler = DynamicSampler(
-        len(rows), Schedule(warmup=1), Curriculum(start=0.33, grow_epochs=4), batch_size=32
-    )
+    sampler = DynamicSampler(len(rows), Schedule(warmup=1), InfoBatch(drop=0.5), batch_size=32)
+    module = Digits()
     trainer = lightning.Trainer(
         max_epochs=epochs,
         accelerator="cpu",
@@ -56,9 +54,9 @@ def main(epochs: int = 6) -> None:
         enable_model_summary=False,
         enable_checkpointing=False,
         reload_dataloaders_every_n_epochs=1,  # epochs change their length
-        callbacks=[DataDietCallback(sampler)],
+        callbacks=[attach(module, sampler)],
     )
-    trainer.fit(Digits(), DataLoader(with_ids(rows), batch_sampler=sampler))
+    trainer.fit(module, DataLoader(with_ids(rows), batch_sampler=sampler))
     print(
         f"{sampler.epoch} epochs in {trainer.global_step} steps; all full ones would be {epochs * -(-len(rows) // 32)}"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from datadiet.dynamic import DynamicSampler, InfoBatch, RandomCycles, Schedule, weighed_loss
+from datadiet.dynamic import DynamicSampler, InfoBatch, NluDataDiet, RandomCycles, Schedule, weighed_loss
 from datadiet.dynamic.weighing import LossParts
 from datadiet.foundation.errors import BadInputError
 
@@ -120,6 +121,16 @@ def test_every_loss_is_weighed_by_example(name: str, reduction: str) -> None:
     assert noted.parts[0].kept
 
 
+def test_a_mean_over_the_batch_is_one_over_rows() -> None:
+    net, (inputs, labels) = model(), batch()
+    given = LOSSES["kl"][1](net(inputs), labels)
+    with LossParts(BATCH, WEIGHTS, check=True) as noted:
+        loss = F.kl_div(**given, reduction="batchmean")
+    rows = F.kl_div(**given, reduction="none").sum(1)
+    torch.testing.assert_close(loss, (WEIGHTS * rows).sum() / BATCH)
+    assert noted.parts[0].kept
+
+
 def test_tokens_in_one_row_belong_to_their_example() -> None:
     torch.manual_seed(0)
     net, tokens = nn.Embedding(7, CLASSES), torch.randint(0, 7, (BATCH, 6))
@@ -224,3 +235,30 @@ def test_a_sampler_is_forgotten_with_its_loop() -> None:
     del sampler
     gc.collect()
     assert len(weighing._SHARES) == before
+
+
+def test_weights_that_nobody_asks_for_are_said_once() -> None:
+    def epochs(asked: bool) -> list[str]:
+        sampler = DynamicSampler(12, Schedule(warmup=1), InfoBatch(), batch_size=4, seed=3)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for _ in range(4):
+                for ids in sampler:
+                    if asked:
+                        sampler.weights(ids)
+                    sampler.update(ids, torch.tensor(ids, dtype=torch.float32))
+                sampler.end_epoch()
+        return [str(each.message) for each in caught]
+
+    assert epochs(asked=True) == []
+    (said,) = epochs(asked=False)
+    assert "'infobatch' weighs the examples of epoch 1" in said
+    assert "without them the gradient is biased" in said
+
+
+def test_a_sampler_is_true_also_before_a_scoring_pass() -> None:
+    sampler = DynamicSampler(12, Schedule(warmup=1), NluDataDiet(keep=0.5), batch_size=4)
+    list(sampler)
+    sampler.end_epoch()
+    assert sampler.needs_scoring_pass
+    assert sampler

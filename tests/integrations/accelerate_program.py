@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
+from accelerate import Accelerator, DataLoaderConfiguration
 
-from datadiet.dynamic import DynamicSampler, InfoBatch, Schedule, with_ids
+from datadiet.dynamic import DynamicSampler, InfoBatch, RandomCycles, Schedule, with_ids
 from datadiet.integrations.accelerate import dynamic_loader, end_epoch
 from datadiet.tracking import Recorder
 
@@ -52,12 +52,32 @@ def train(folder: Path, stop_at: tuple[int, int] | None = None, resume: bool = F
     return {"seen": seen, "rank": accelerator.process_index}
 
 
+def handed_out_without_filling_up() -> list[list[int]]:
+    """The ids of one rank in each epoch, where ranks may take different numbers of steps."""
+    accelerator = Accelerator(cpu=True, dataloader_config=DataLoaderConfiguration(even_batches=False))
+    sampler = DynamicSampler(
+        N, Schedule(warmup=1), RandomCycles(keep=0.5), batch_size=BATCH, seed=2, rank=0, world_size=1
+    )
+    loader = dynamic_loader(accelerator, with_ids(rows()), sampler)
+    seen: list[list[int]] = []
+    for _ in range(2):
+        seen.append([number for ids, *_ in loader for number in ids.tolist()])
+        end_epoch(accelerator, sampler)
+    return seen
+
+
 def main() -> None:
     folder = Path(sys.argv[1])
     through = train(folder, stop_at=(1, 2))
     resumed = train(folder, resume=True)
     (folder / f"rank{through['rank']}.json").write_text(
-        json.dumps({"through": through["seen"], "resumed": resumed["seen"]})
+        json.dumps(
+            {
+                "through": through["seen"],
+                "resumed": resumed["seen"],
+                "not filled up": handed_out_without_filling_up(),
+            }
+        )
     )
 
 

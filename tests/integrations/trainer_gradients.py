@@ -191,6 +191,8 @@ class Oracle(transformers.TrainerCallback):  # type: ignore[misc]
         accumulated = getattr(
             trainer, "current_gradient_accumulation_steps", args.gradient_accumulation_steps
         ) * len(ranks)
+        # Items are those of all ranks, or of one, whose gradients are averaged.
+        apart = 1 if getattr(args, "average_tokens_across_devices", False) else len(ranks)
         for ids, weights, items in [batch for rank in ranks for batch in rank]:
             found = []
             for number in ids:
@@ -201,7 +203,7 @@ class Oracle(transformers.TrainerCallback):  # type: ignore[misc]
                 gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
                 found.append((gradients, count))
             # What the Trainer divides by: the items of the step, or those of the batch and then the batches.
-            whole = sum(count for _, count in found) * accumulated if items is None else items
+            whole = sum(count for _, count in found) * accumulated if items is None else items * apart
             for weight, (gradients, _) in zip(weights, found, strict=True):
                 for total, gradient in zip(expected, gradients, strict=True):
                     if gradient is not None:

@@ -80,3 +80,13 @@ def assert_exact(model: nn.Module, inputs: Any, targets: torch.Tensor, **options
     for name, norms in by_layer.items():
         # A gradient that is zero but for rounding (the bias of an attention key) has no relative error.
         assert bool(((norms - by_name[name]).abs() <= 1e-9 * by_name[name] + 1e-9 * expected).all()), name
+
+
+def norms_by_loop(model: nn.Module, loss_of: Callable[[int], torch.Tensor], examples: int) -> torch.Tensor:
+    """Gradient norm of `loss_of(i)` for each example by autograd alone, over parameters that require gradients."""
+    wanted = [p for p in model.parameters() if p.requires_grad]
+    rows = []
+    for i in range(examples):
+        found = torch.autograd.grad(loss_of(i), wanted, allow_unused=True)
+        rows.append(sum(float(g.abs().double().square().sum()) for g in found if g is not None) ** 0.5)
+    return torch.tensor(rows, dtype=torch.float64)

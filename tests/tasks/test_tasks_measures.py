@@ -303,3 +303,11 @@ def test_a_regression_that_has_gone_wrong_is_never_right() -> None:
 def test_a_task_that_cannot_be_is_one_sentence(name, options, words) -> None:
     with pytest.raises(dd.BadInputError, match=words):
         task_for(name, **options)
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 1), (1, 3), (3,), (4, 3, 1)])
+def test_targets_of_another_shape_are_not_stretched_to_several_labels(shape: tuple[int, ...]) -> None:
+    task, outputs, targets = make("multilabel"), torch.randn(4, 3), torch.ones(shape)
+    for read in (task.loss, task.error, task.correct, task.measures):
+        with pytest.raises(dd.BadInputError, match=r"both are \(batch, labels\)"):
+            read(outputs, targets)

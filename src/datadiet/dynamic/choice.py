@@ -104,11 +104,16 @@ class CurrentChoice:
             return np.arange(self.num_examples, dtype=kind)
         return np.flatnonzero(self._stays).astype(kind)
 
+    def left_out(self, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Which of the places in a mask do not stay, increasing."""
+        return np.flatnonzero(mask & ~self._stays) if self._stays is not None else np.empty(0, np.int64)
+
     def weights_at(self, places: torch.Tensor) -> torch.Tensor:
         """(batch,) float32 weights on the device of the places."""
         if self._weights is None:
             return torch.ones(len(places), device=places.device)
-        self._weights = self._weights.to(places.device)
+        if self._weights.device != places.device:
+            self._weights = self._weights.to(places.device)
         if places.is_cpu:  # numpy takes a batch out of many in half the time
             return torch.from_numpy(self._weights.numpy()[places.numpy()])
         return self._weights[places]

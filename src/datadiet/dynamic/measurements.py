@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from datadiet.dynamic.dealt import Follower
 from datadiet.dynamic.sharding import index_type, merged_over_ranks
 from datadiet.foundation.errors import BadInputError
 from datadiet.scores.outputs import measures_of, read_batch
 from datadiet.tasks.base import Task
 from datadiet.tracking import Recorder
-from datadiet.tracking.presentations import ExampleIds, ids_of_batch, joined_on_cpu
+from datadiet.tracking.presentations import ExampleIds, ids_of_batch, joined_on_cpu, readable
 from datadiet.tracking.states import StateParts
 
 if TYPE_CHECKING:
@@ -41,9 +42,24 @@ class Measurements:
         self._numbers = numbers
         self.count = count  # rows told so far, repeats included
         self._waiting: list[tuple[torch.Tensor, torch.Tensor]] = []  # ids and numbers on accelerators
+        self._followers: list[
+            tuple[Follower, int] | None
+        ] = []  # of what waits, where its ids have to be checked
 
-    def add(self, ids: Any, numbers: torch.Tensor) -> None:
+    @property
+    def told(self) -> NDArray[np.int64]:
+        """The places of which something was told, increasing."""
+        self._flush()
+        return np.empty(0, np.int64) if self._numbers is None else np.flatnonzero(~np.isnan(self._numbers))
+
+    def add(self, ids: Any, numbers: torch.Tensor, follower: Follower | None = None, handed: int = 0) -> None:
         """Take one batch.
+
+        Args:
+            ids: of its examples.
+            numbers: one for each.
+            follower: refuses ids that were not dealt: at once where they are on the CPU, else when they are fetched.
+            handed: batches handed out by now.
 
         Raises:
             BadInputError: ids that are no integers or do not fit; on the CPU also unknown ones.
@@ -54,10 +70,12 @@ class Measurements:
                 f"update got ids of shape {tuple(given.shape)} and numbers of shape {tuple(numbers.shape)}; "
                 "give one of each an example."
             )
+        known = given.is_cpu and follower is not None and follower.check(given.numpy(), handed)
         if given.is_cpu and numbers.is_cpu:
-            self._write(given, numbers.float())
+            self._write(given, numbers.float(), known)
         else:
             self._waiting.append((given.clone(), numbers.to(given.device, torch.float32, copy=True)))
+            self._followers.append(None if given.is_cpu or follower is None else (follower, handed))
         self.count += len(given)
         if len(self._waiting) >= _MOST_WAITING:
             self._flush()
@@ -102,17 +120,25 @@ class Measurements:
 
     def _flush(self) -> None:
         if self._waiting:
+            sizes, followers = [len(ids) for ids, _ in self._waiting], self._followers
             ids, numbers = (joined_on_cpu(parts) for parts in zip(*self._waiting, strict=True))
-            self._waiting = []
+            self._waiting, self._followers = [], []
+            for batch, each in zip(torch.split(ids, sizes), followers, strict=True):
+                if each is not None:
+                    follower, handed = each
+                    follower.check(batch.numpy(), handed)
             self._write(ids, numbers)
 
-    def _write(self, ids: torch.Tensor, numbers: torch.Tensor) -> None:
-        places, values = self._ids.places_of(ids.numpy()), numbers.numpy()
+    def _write(self, ids: torch.Tensor, numbers: torch.Tensor, known: bool = False) -> None:
+        places, values = self._ids.places_of(ids.numpy(), known), numbers.numpy()
         if len(places) == 0:
             return
         if self._numbers is None:
             self._numbers = np.full(self._ids.count, np.nan, np.float32)
-        self._numbers[places] = np.where(np.isfinite(values), values, np.float32(np.inf))
+        finite = np.isfinite(values)
+        if np.count_nonzero(finite) < len(values):
+            values = np.where(finite, values, np.float32(np.inf))
+        self._numbers[places] = values
 
 
 def measure_batch(measure: str, losses_or_logits: Any, targets: Any) -> torch.Tensor:
@@ -150,8 +176,14 @@ def measure_batch(measure: str, losses_or_logits: Any, targets: Any) -> torch.Te
 
 
 def measure_task_batch(measure: str, task: Task, outputs: Any, targets: Any) -> torch.Tensor:
-    """(batch,) loss, el2n (length of the error vector) or probability (`exp(-loss)`) by a task's own definitions."""
-    with torch.no_grad():
+    """(batch,) loss, el2n (length of the error vector) or probability (`exp(-loss)`) by a task's own definitions.
+
+    Raises:
+        BadInputError: outputs and targets that do not fit the task.
+    """
+    if task.single_label:
+        read_batch(outputs, targets)
+    with torch.no_grad(), readable(task, outputs, targets):
         if measure == "el2n":
             lengths: torch.Tensor = torch.linalg.vector_norm(task.error(outputs, targets).float(), dim=1)
             return lengths
@@ -173,6 +205,8 @@ def as_numbers(given: Any) -> torch.Tensor:
         raise BadInputError(
             f"update takes tensors or arrays of numbers, got {type(given).__name__}."
         ) from error
+    if numbers.is_complex():
+        raise BadInputError(f"update takes real numbers, got {numbers.dtype}.")
     return numbers if numbers.is_floating_point() else numbers.float()
 
 

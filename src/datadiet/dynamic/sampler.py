@@ -13,6 +13,7 @@ import torch
 
 from datadiet.data.stores.order import by_length
 from datadiet.dynamic.choice import CurrentChoice, Cycle
+from datadiet.dynamic.dealt import MEANING, DealtEpoch, Follower
 from datadiet.dynamic.measurements import Measurements, as_numbers, measure_batch, measure_from_recorder
 from datadiet.dynamic.schedule import Schedule, as_schedule
 from datadiet.dynamic.selector import Selector, make_selector, plain
@@ -102,7 +103,7 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
         self.world_size = process_count() if world_size is None else int(world_size)
         if not 0 <= self.rank < self.world_size:
             raise BadInputError(f"rank {self.rank} is not one of a world of {self.world_size}.")
-        self._ids = ExampleIds("sampler", num_examples, ids)
+        self._ids = ExampleIds("sampler", num_examples, ids, MEANING)
         self.selector = make_selector(selector)
         self.schedule = as_schedule(schedule, self.selector.default_schedule)
         self.batch_size = None if batch_size is None else int(batch_size)
@@ -123,6 +124,12 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
         self._choice = CurrentChoice(self.num_examples)
         self._prepared_epoch = self._scored_epoch = -1
         self._scoring = self._complete = False
+        self._dealt: DealtEpoch | None = None  # the order of the epoch under way
+        self._asked: Follower | None = None  # follows the batches of `weights`
+        self._told: Follower | None = None  # follows those of `update`
+        self._gathered_at = -1  # how many rows this rank had told when all ranks were merged
+        # The first weighed epoch whose weights nobody asked for; -1 once somebody did.
+        self._unweighed_epoch: int | None = None
         planned = self.planned_size(self.schedule.warmup)
         self._check_size(self.num_examples if planned is None else planned)
 
@@ -194,6 +201,9 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
         begun = epoch - (epoch - self.schedule.warmup) % self.schedule.every
         return self.selector.planned_size(self.num_examples, begun, self.schedule)
 
+    def __bool__(self) -> bool:
+        return True  # whatever its length, which is not known before a scoring pass that is due
+
     def __len__(self) -> int:
         """Batches (ids without `batch_size`) that this rank gets in this epoch, from its beginning."""
         self._prepare()
@@ -212,29 +222,59 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
         if self._scoring:
             raise BadInputError("a scoring pass is under way; it has batches of its own, scoring_batches().")
         self._prepare()
+        if self._dealt is not None:
+            self._dealt.handed = self._handed
         self.done = self.resumed_at
         return self._deal(self.resumed_at)
 
     def _deal(self, start: int) -> Iterator[Any]:
-        order = self._choice.places
-        if self.shuffle:
-            order = shuffled(order, stream(self.seed, "order", self.epoch))
-        if self._lengths is not None:
-            size = (self.batch_size or 1) * self.world_size
-            order = order[by_length(self._lengths[order], batch_size=size, seed=self.seed, epoch=self.epoch)]
-        order = self._ids.at(order)
-        shards, epoch = self._shards(), self.epoch
-        count = shards.count(self.rank)
+        dealt = self._dealt_epoch()
+        self._asked = Follower(dealt)
+        self._told = Follower(dealt, self._asked)
         if self.batch_size is None:
-            for index, number in enumerate(shards.singles(order, self.rank, start, count), start + 1):
+            singles = dealt.shards.singles(dealt.order, self.rank, start, dealt.count)
+            for index, number in enumerate(singles, start + 1):
                 self.done = index
                 yield int(number)
         else:
-            for index in range(start, count):
+            for index in range(start, dealt.count):
                 self.done = index + 1
-                yield shards.batch(order, self.rank, index).tolist()
-        if self.epoch == epoch:
+                yield dealt.shards.batch(dealt.order, self.rank, index).tolist()
+        if self.epoch == dealt.epoch:
             self._complete = True
+
+    def _dealt_epoch(self) -> DealtEpoch:
+        """The order of the epoch under way, made once."""
+        if self._dealt is None:
+            order = self._choice.places
+            if self.shuffle:
+                order = shuffled(order, stream(self.seed, "order", self.epoch))
+            if self._lengths is not None:
+                size = (self.batch_size or 1) * self.world_size
+                places = by_length(self._lengths[order], batch_size=size, seed=self.seed, epoch=self.epoch)
+                order = order[places]
+            self._dealt = DealtEpoch(
+                self._ids,
+                self._ids.at(order),
+                self._shards(),
+                self.rank,
+                self.epoch,
+                self.resumed_at,
+                self.batch_size is not None,
+            )
+        return self._dealt
+
+    def _forget_dealt(self) -> None:
+        """Before another epoch or another place in it: nothing of it has been dealt here."""
+        self._dealt = self._asked = self._told = None
+        self._gathered_at = -1
+
+    @property
+    def _handed(self) -> int:
+        """Batches of this epoch handed out by now, one more when the loader has asked for another."""
+        if self._dealt is None:
+            return self.done
+        return self._dealt.count + 1 if self._complete else max(self._dealt.handed, self.done)
 
     def update(
         self, ids: Any, losses_or_logits: Any = None, targets: Any = None, *, measured: Any = None
@@ -253,11 +293,21 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
         Raises:
             BadInputError: shapes that do not fit, a reduced loss; on the CPU also unknown ids.
         """
+        if measured is not None and (losses_or_logits is not None or targets is not None):
+            raise BadInputError("update got measured and losses or logits too; give one of them.")
         if measured is None:
             numbers = measure_batch(self.selector.measure, losses_or_logits, targets)
         else:
             numbers = as_numbers(measured)
-        self._measurements.add(ids, numbers)
+        self._measurements.add(ids, numbers, None if self._scoring else self._told, self._handed)
+        if self._unweighed_epoch is None and self._choice.is_weighted and not self._scoring:
+            self._unweighed_epoch = self.epoch
+            warnings.warn(
+                f"selector {self.selector.name!r} weighs the examples of epoch {self.epoch}, and nobody asked for the "
+                "weights of a batch before it was told of: without them the gradient is biased. Multiply each "
+                "example's loss by sampler.weights(ids), or use datadiet.dynamic.weighed_loss.",
+                stacklevel=2,
+            )
 
     def weights(self, ids: Any) -> torch.Tensor:
         """What to multiply the losses of a batch by: (batch,) float32 on the device of the ids.
@@ -265,9 +315,14 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
         Raises:
             BadInputError: ids that are no integers, or unknown ones (on the CPU).
         """
+        if self._unweighed_epoch is None and self._choice.is_weighted:
+            self._unweighed_epoch = -1
         numbers = ids_of_batch(ids)
         if numbers.is_cpu or self._ids.explicit is not None:
-            numbers = torch.from_numpy(self._ids.places_of(numbers.cpu().numpy())).to(numbers.device)
+            given = numbers.cpu().numpy()
+            known = self._asked is not None and self._asked.check(given, self._handed)
+            places = torch.from_numpy(self._ids.places_of(given, known))
+            numbers = places if numbers.is_cpu else places.to(numbers.device)
         return self._choice.weights_at(numbers)
 
     def end_epoch(self, recorder: Recorder | None = None) -> None:
@@ -292,10 +347,23 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
                 "end_epoch a Recorder."
             )
         self._prepare()
+        self._check_told(numbers)
         self._take(numbers, observe=self.selector.needs_reports)
         self.epoch += 1
         self.done = self.resumed_at = 0
         self._complete = False
+        self._forget_dealt()
+
+    def _check_told(self, numbers: NDArray[np.float32]) -> None:
+        """Refuse to close an epoch of which something was told that it did not deal."""
+        if self._told is None:
+            return
+        self._told.finish()
+        strange = self._choice.left_out(~np.isnan(numbers))
+        if len(strange):
+            raise self._told.refusal(
+                f"id {self._ids.at(strange[:1])[0]}, which is not among the ids of this epoch"
+            )
 
     def gather(self) -> None:
         """Give every rank what all were told so far in this epoch, so that one rank's state is everyone's.
@@ -303,6 +371,7 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
         Call it on every rank before saving a state in the middle of an epoch.
         """
         self._measurements.restore(self._measurements.merged(), self._measurements.count)
+        self._gathered_at = self._measurements.count
 
     def scoring_batches(self, batch_size: int) -> list[list[int]]:
         """This rank's share of all ids, for `DataLoader(batch_sampler=...)` of the scoring pass."""
@@ -354,9 +423,9 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
         """Everything that goes on from here, also in the middle of an epoch: a flat mapping of tensors.
 
         Args:
-            done: batches (ids without `batch_size`) of this epoch that have been trained on. By default those that
-                `update` was told of, or if there are none, those handed out, which runs ahead of the training
-                where the loader has workers.
+            done: batches (ids without `batch_size`) of this epoch that have been trained on. By default those up to
+                the furthest that `update` was told of, however often, or if there are none, those handed out, which
+                runs ahead of the training where the loader has workers.
 
         Raises:
             BadInputError: a scoring pass is under way.
@@ -365,8 +434,12 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
             raise BadInputError("a scoring pass is under way; save before or after it.")
         measurements, rows = self._measurements.state(), self._measurements.count
         if done is None:
-            ranks = max(1, process_count() // self.world_size)
-            done = -(-rows * ranks // (self.batch_size or 1)) if rows else self.done
+            done = self.done
+            told = self._measurements.told
+            if len(told) and self._prepared_epoch == self.epoch:
+                dealt = self._dealt_epoch()
+                finished = self._told is not None and self._told.finished
+                done = dealt.count if finished else dealt.batches_before(told, rows == self._gathered_at)
         progress = (self.epoch, done, rows, self._prepared_epoch, self._scored_epoch, self.scoring_passes)
         identity = bytearray(json.dumps(self._identity(), sort_keys=True, default=int).encode())
         return {
@@ -437,6 +510,7 @@ class DynamicSampler(torch.utils.data.Sampler[Any]):
         self.selector.arrays.update(arrays)
         self.done = self.resumed_at = 0 if rewind else done
         self._complete = self._scoring = False
+        self._forget_dealt()
 
     def _identity(self) -> dict[str, Any]:
         """What two samplers must have in common for one to go on from the other's state."""

@@ -93,7 +93,8 @@ class Shards:
     even_batches: bool = True
 
     @property
-    def _filled(self) -> bool:
+    def filled(self) -> bool:
+        """Whether the last batches are filled up with the first examples."""
         return self.even_batches and not self.drop_last and self.world_size > 1
 
     def count(self, rank: int) -> int:
@@ -101,7 +102,7 @@ class Shards:
         per_round = self.batch_size * self.world_size
         if self.drop_last:
             return self.size // per_round
-        if self._filled:
+        if self.filled:
             return -(-self.size // per_round)
         batches = -(-self.size // self.batch_size)
         return max(0, -(-(batches - rank) // self.world_size))
@@ -110,7 +111,7 @@ class Shards:
         """The examples of a rank's batch of that index; `order` is the whole epoch's."""
         start = (index * self.world_size + rank) * self.batch_size
         stop = start + self.batch_size
-        if stop <= self.size or not self._filled:
+        if stop <= self.size or not self.filled:
             return order[start:stop]
         return order[np.arange(start, stop) % self.size]
 

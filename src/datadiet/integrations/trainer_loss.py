@@ -173,7 +173,9 @@ class TrainerLoss:
             try:
                 self._check_alone(run, ids, inputs)
             except RuntimeError as error:
-                if "use_reentrant" not in str(error):  # such checkpoints have gradients of everything, or none
+                if "use_reentrant" not in str(
+                    error
+                ):  # such checkpoints have gradients of everything, or none
                     raise
             with torch.no_grad():
                 self._check_items(run, num_items)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Protocol
 
 import torch
@@ -19,15 +20,10 @@ from datadiet.landscape.interpolation import (
     tracking_layers,
 )
 from datadiet.pergrad import norms
-from datadiet.pergrad.batches import (
-    ForwardFunction,
-    LossFunction,
-    cross_entropy,
-    device_of,
-    logits_of,
-    moved,
-    uncompiled,
-)
+from datadiet.pergrad.batches import batch_size, device_of, moved, uncompiled
+from datadiet.pergrad.calls import ForwardFunction, LossFunction, OnOutputs, logits_alone, outputs_of
+from datadiet.pergrad.classification import IGNORED, cross_entropy
+from datadiet.pergrad.randomness import Generators, refuse_randomness
 
 Batches = Iterable[Any] | Callable[[], Iterable[Any]]
 
@@ -56,13 +52,13 @@ def parts_of(batch: Any) -> tuple[torch.Tensor | None, Any, Any]:
     Raises:
         BadInputError: if it is none of them.
     """
+    if hasattr(batch, "inputs") and hasattr(batch, "targets"):
+        ids = getattr(batch, "ids", None)
+        return None if ids is None else torch.as_tensor(ids), batch.inputs, batch.targets
     if isinstance(batch, (tuple, list)) and len(batch) == 3:
         return torch.as_tensor(batch[0]), batch[1], batch[2]
     if isinstance(batch, (tuple, list)) and len(batch) == 2:
         return None, batch[0], batch[1]
-    if hasattr(batch, "inputs") and hasattr(batch, "targets"):
-        ids = getattr(batch, "ids", None)
-        return None if ids is None else torch.as_tensor(ids), batch.inputs, batch.targets
     raise BadInputError(
         "A batch is an (inputs, targets) pair, an (ids, inputs, targets) triple, or an object with inputs and "
         f"targets, not {type(batch).__name__}."
@@ -72,7 +68,7 @@ def parts_of(batch: Any) -> tuple[torch.Tensor | None, Any, Any]:
 def inputs_of(batches: Iterable[Any]) -> Iterator[Any]:
     """The inputs of each batch; what has no targets is all inputs."""
     for batch in batches:
-        bare = isinstance(batch, (torch.Tensor, dict))
+        bare = isinstance(batch, (torch.Tensor, Mapping))
         yield batch if bare else parts_of(batch)[1]
 
 
@@ -227,7 +223,8 @@ def error_barrier(
         batchnorm: running statistics "interpolated" like parameters, or "reestimated" at every α, ends included.
         estimate_on: batches to re-estimate statistics on; those of `batches` by default.
         task: an object with `.loss` and `.correct` of shape (batch,); classification with cross-entropy by default.
-        loss: `(outputs, targets) -> (batch,)` in place of the task's loss.
+        loss: `(outputs, targets) -> (batch,)` in place of the task's loss; it gets the logits, or all outputs where
+            it cannot take the logits alone.
         forward: `(model, inputs) -> outputs`, where neither `model(inputs)` nor `model(**inputs)` is right.
         autocast: torch.bfloat16 or torch.float16 to run the networks under autocast.
         progress: called with (done, total) points on the line.
@@ -236,8 +233,8 @@ def error_barrier(
         The line: losses and errors of each example, and their barriers.
 
     Raises:
-        BadInputError: if the architectures differ, a point lies outside of [0, 1], or batches cannot be gone through
-            again in the same way.
+        BadInputError: if the architectures differ, a point lies outside of [0, 1], batches cannot be gone through
+            again in the same way, labels do not fit the logits, or a network is random.
 
     Source:
         Frankle, Dziugaite, Roy, Carbin 2020, "Linear Mode Connectivity and the Lottery Ticket Hypothesis"; on
@@ -261,6 +258,8 @@ def error_barrier(
     model = copy.deepcopy(uncompiled(model_a)).eval()
     device = device_of(model)
     normalised = bool(tracking_layers(model))
+    measure = OnOutputs(loss or (cross_entropy if task is None else task.loss))
+    correct = OnOutputs(_correct if task is None else task.correct)
     order, columns = IdOrder(), []
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
@@ -271,7 +270,7 @@ def error_barrier(
                     source = restarted(batches if estimate_on is None else estimate_on, "estimate_on")
                     reestimate_statistics(model, inputs_of(source), device, forward)
                 again = restarted(batches, "batches")
-                columns.append(_evaluate(model, again, device, task, loss, forward, order))
+                columns.append(_evaluate(model, again, device, measure, correct, forward, order))
             if progress is not None:
                 progress(done, len(points))
     assert order.ids is not None
@@ -295,31 +294,32 @@ def _evaluate(
     model: nn.Module,
     batches: Any,
     device: torch.device,
-    task: TaskLike | None,
-    loss: LossFunction | None,
+    measure: OnOutputs,
+    correct: OnOutputs,
     forward: ForwardFunction | None,
     order: IdOrder,
 ) -> torch.Tensor:
     """Losses and errors of every example, float64, shape (2, n), in ascending order of ids."""
-    measure = loss or (cross_entropy if task is None else task.loss)
-    correct = _correct if task is None else task.correct
     ids: list[torch.Tensor | None] = []
     all_targets: list[Any] = []
     columns: list[torch.Tensor] = []
     with torch.inference_mode():
         for batch in batches:
             batch_ids, inputs, targets = parts_of(batch)
-            outputs = logits_of(model, moved(inputs, device), forward)
-            there = moved(targets, device)
+            size = batch_size(inputs=inputs, targets=targets)
+            if batch_ids is not None and len(batch_ids) != size:
+                raise BadInputError(f"A batch has {len(batch_ids)} ids for {size} examples.")
+            inputs, there = moved((inputs, targets), device)
+            before = Generators(model)
+            outputs = outputs_of(model, inputs, forward)
             rows = [measure(outputs, there), correct(outputs, there).logical_not()]
             for values in rows:
-                if values.shape != (len(outputs),):
+                if values.shape != (size,):
                     raise BadInputError(
-                        f"Losses and errors must have one value an example, shape ({len(outputs)},), "
-                        f"not {tuple(values.shape)}."
+                        f"Losses and errors must have one value an example, shape ({size},), not {tuple(values.shape)}."
                     )
-            if batch_ids is not None and len(batch_ids) != len(outputs):
-                raise BadInputError(f"A batch has {len(batch_ids)} ids for {len(outputs)} examples.")
+            if not columns and before.moved():
+                refuse_randomness(model, partial(_losses, model, inputs, there, measure, forward))
             ids.append(batch_ids)
             all_targets.append(targets)
             columns.append(torch.stack([values.cpu().double() for values in rows]))
@@ -331,10 +331,21 @@ def _evaluate(
     return order.sorted(torch.cat(known) if known else None, all_targets, torch.cat(columns, dim=1)).clone()
 
 
-def _correct(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    if outputs.dim() != 2 or targets.shape != outputs.shape[:1]:
+def _losses(
+    model: nn.Module, inputs: Any, targets: Any, measure: OnOutputs, forward: ForwardFunction | None
+) -> torch.Tensor:
+    losses: torch.Tensor = measure(outputs_of(model, inputs, forward), targets)
+    return losses
+
+
+def _correct(outputs: Any, targets: torch.Tensor) -> torch.Tensor:
+    outputs = logits_alone(outputs)
+    if outputs.dim() != 2 or outputs.shape[1] < 2 or targets.shape != outputs.shape[:1]:
         raise BadInputError(
             f"Logits of shape {tuple(outputs.shape)} with targets of shape {tuple(targets.shape)} are no "
             "classification: pass task=, an object with loss and correct."
         )
-    return outputs.argmax(1) == targets
+    if bool((targets == IGNORED).any()):
+        raise BadInputError(f"An example with the label {IGNORED} is neither right nor wrong: leave it out.")
+    right: torch.Tensor = outputs.argmax(1) == targets
+    return right

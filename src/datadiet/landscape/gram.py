@@ -12,16 +12,10 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from datadiet.foundation.errors import BadInputError
-from datadiet.pergrad.batches import (
-    ForwardFunction,
-    autocast_on,
-    batch_size,
-    logits_of,
-    map_tensors,
-    saved_bytes,
-    take,
-)
+from datadiet.pergrad.batches import autocast_on, batch_size, saved_bytes, take
+from datadiet.pergrad.calls import ForwardFunction, logits_of
 from datadiet.pergrad.parameters import require_gradients
+from datadiet.pergrad.randomness import Generators, refuse_randomness
 
 # Columns of one matrix product: its float32 result is added to a wider sum, so that rounding does not grow with
 # the number of parameters.
@@ -56,12 +50,14 @@ class LogitRows:
         self.examples = batch_size(inputs=inputs)
         if not self.examples:
             raise BadInputError("inputs holds no example.")
-        # Cut off from any graph of the caller's.
-        self.inputs = map_tensors(torch.Tensor.detach, inputs)
+        self.inputs = inputs
         self.model, self._forward, self._autocast = model, forward, autocast
         self._outputs: torch.Tensor | None = None
+        before = Generators(model)
         with torch.no_grad():
             first = self.of(0, 1)
+        if before.moved():
+            refuse_randomness(model, lambda: self.of(0, 1))
         width = first.shape[1]
         if outputs is not None:
             chosen = [int(position) for position in outputs]

@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from datadiet.foundation.errors import BadInputError
-from datadiet.pergrad.batches import ForwardFunction, logits_of, moved, uncompiled
+from datadiet.pergrad.batches import moved, uncompiled
+from datadiet.pergrad.calls import ForwardFunction, outputs_of
 
 StateDict = Mapping[str, Any]
 BatchNormChoice = Literal["interpolated", "first", "second"]
@@ -168,7 +169,7 @@ def reestimate_statistics(
             layer.train()
         with torch.no_grad():
             for batch in inputs:
-                logits_of(model, moved(batch, device), forward)
+                outputs_of(model, moved(batch, device), forward)
                 seen += 1
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):

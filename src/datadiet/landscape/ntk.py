@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
@@ -14,8 +13,11 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from datadiet.foundation.errors import BadInputError
 from datadiet.landscape.gram import LogitRows, explicit_gram, implicit_gram
-from datadiet.pergrad.batches import ForwardFunction, module_label, uncompiled
+from datadiet.pergrad.batches import module_label, uncompiled
+from datadiet.pergrad.calls import ForwardFunction
+from datadiet.pergrad.eager import plainly_differentiable, recurrent_kernels
 from datadiet.pergrad.parameters import Selection, choose_parameters, preserved_state
+from datadiet.pergrad.refusals import refuse_parameters
 
 DEFAULT_MEMORY = 2 * 1024**3
 
@@ -61,8 +63,8 @@ def ntk_gram(
     Args:
         model: any module in evaluation mode whose examples do not interact; buffers are constants, shared
             parameters count once.
-        inputs: examples, tensor (n, ...) on the model's device, or a dict of such tensors, passed by keyword where
-            `forward` takes its names.
+        inputs: examples, tensor (n, ...) on the model's device, or such tensors in a tuple, list, mapping or
+            dataclass; a mapping is passed by keyword where `forward` takes its names.
         parameters: "all" that require gradients, a regular expression searched for in parameter names, or a
             callable `(name, parameter) -> bool`.
         outputs: positions of the logits to take; all of them by default.
@@ -79,8 +81,9 @@ def ntk_gram(
         gradient. Float64 for a float64 model, else float32, summed in float64 where the device has it.
 
     Raises:
-        BadInputError: if a module is in training mode (the message names it), no parameter is chosen, the logits
-            do not depend on the parameters, or the Gram matrix alone exceeds `max_memory`.
+        BadInputError: if a module is in training mode or draws at random (the message names it), no parameter is
+            chosen, one holds complex numbers, the logits do not depend on the parameters, or the Gram matrix alone
+            exceeds `max_memory`.
 
     Source:
         Paul, Ganguli, Dziugaite 2021, "Deep Learning on a Data Diet", the section on kernel velocity; the
@@ -96,16 +99,21 @@ def ntk_gram(
     model = uncompiled(model)
     _check_numbers(method, chunk_size, max_memory)
     refuse_training_mode(model)
+    refuse_parameters(model)
     chosen = choose_parameters(model, parameters)
+    for name, parameter in chosen.items():
+        if parameter.is_complex():
+            raise BadInputError(
+                f"`{name}` holds complex numbers, which the kernel is not defined for here: leave it out with "
+                "parameters=, a function (name, parameter) -> bool."
+            )
     memory = DEFAULT_MEMORY if max_memory is None else max_memory
     narrow = torch.float64 if any(p.dtype == torch.float64 for p in chosen.values()) else torch.float32
     on_mps = next(iter(chosen.values())).device.type == "mps"
     wide = torch.float32 if on_mps else torch.float64
 
-    # cuDNN cannot differentiate recurrent layers in evaluation mode.
-    recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
-    kernels = torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext()
-    with torch.inference_mode(False), preserved_state(model), kernels, warnings.catch_warnings():
+    kernels = recurrent_kernels(model)
+    with plainly_differentiable(), preserved_state(model), kernels, warnings.catch_warnings():
         # Operations without a batching rule are looped over: slower, and nothing the caller can change.
         warnings.filterwarnings("ignore", message="There is a performance drop")
         rows = LogitRows(model, inputs, outputs, forward, autocast)
@@ -144,8 +152,7 @@ def _check_numbers(method: str, chunk_size: int | None, max_memory: int | None) 
 def _check_dependence(rows: LogitRows, chosen: dict[str, torch.Tensor]) -> None:
     for parameter in chosen.values():
         parameter.requires_grad_(True)
-    with torch.enable_grad():
-        logits = rows.of(0, 1)
+    logits = rows.of(0, 1)
     reached: Sequence[torch.Tensor | None] = ()
     if logits.requires_grad:
         reached = torch.autograd.grad(logits.sum(), list(chosen.values()), allow_unused=True)

@@ -1,23 +1,21 @@
-"""A model called on a batch: nested tensors and their examples, outputs, logits, and the names of modules."""
+"""Nested tensors and their examples, in any container that batches come in, and the names of modules."""
 
 from __future__ import annotations
 
-import inspect
-from collections import UserDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from datadiet.foundation.errors import BadInputError
 
-LossFunction = Callable[[Any, Any], torch.Tensor]
-ForwardFunction = Callable[[nn.Module, Any], Any]
+# What holds no tensors and goes by most often, told apart before the slow questions.
+LEAVES = frozenset([int, float, bool, str, type(None), slice, torch.dtype, torch.device, type(...)])
 
 
 @dataclass(frozen=True)
@@ -40,8 +38,30 @@ class Batch:
         return self.part(position, position + 1)
 
 
+def entries(value: Any) -> Iterable[tuple[str, Any]]:
+    """The entries of a tuple, list, mapping or dataclass, each with the way to it; nothing of anything else.
+
+    Example:
+        >>> list(entries({"ids": 1}))
+        [("['ids']", 1)]
+    """
+    if type(value) in LEAVES or isinstance(value, torch.Tensor):
+        return ()
+    if isinstance(value, (tuple, list)):
+        names = getattr(value, "_fields", None)
+        labels = [f"[{place}]" for place in range(len(value))] if names is None else [f".{n}" for n in names]
+        return zip(labels, value, strict=True)
+    if isinstance(value, Mapping):
+        return [(f"[{key!r}]", entry) for key, entry in value.items()]
+    if is_dataclass(value) and not isinstance(value, type):
+        return [(f".{field.name}", getattr(value, field.name)) for field in fields(value)]
+    return ()
+
+
 def map_tensors(function: Callable[[torch.Tensor], Any], value: Any) -> Any:
-    """Nested tuples, lists and dicts with every tensor exchanged for what the function makes of it.
+    """A container of the same type with every tensor in it exchanged for what the function makes of it.
+
+    Containers are those of `entries`, nested in any way; a mapping that cannot be changed becomes a dict.
 
     Example:
         >>> map_tensors(lambda tensor: tensor.shape[0], {"a": [torch.zeros(2)], "b": "text"})
@@ -49,22 +69,56 @@ def map_tensors(function: Callable[[torch.Tensor], Any], value: Any) -> Any:
     """
     if isinstance(value, torch.Tensor):
         return function(value)
+    if type(value) in LEAVES:
+        return value
     if isinstance(value, (tuple, list)):
-        return type(value)([map_tensors(function, entry) for entry in value])
+        mapped = [map_tensors(function, entry) for entry in value]
+        return type(value)(*mapped) if hasattr(value, "_fields") else type(value)(mapped)
     if isinstance(value, Mapping):
-        return {key: map_tensors(function, entry) for key, entry in value.items()}
+        pairs = {key: map_tensors(function, entry) for key, entry in value.items()}
+        if type(value) is dict or not isinstance(value, MutableMapping):
+            return pairs
+        mapping = copy.copy(value)
+        for key, entry in pairs.items():
+            mapping[key] = entry
+        return mapping
+    if is_dataclass(value) and not isinstance(value, type):
+        same = copy.copy(value)
+        for field in fields(value):
+            # Past the refusal of a frozen dataclass: the copy is nobody's yet.
+            object.__setattr__(same, field.name, map_tensors(function, getattr(value, field.name)))
+        return same
     return value
 
 
 def tensors_in(values: Iterable[Any]) -> Iterator[torch.Tensor]:
-    """Every tensor in nested tuples, lists and dicts."""
+    """Every tensor in nested containers."""
     for value in values:
         if isinstance(value, torch.Tensor):
             yield value
-        elif isinstance(value, (tuple, list)):
-            yield from tensors_in(value)
-        elif isinstance(value, (dict, UserDict)):  # not Mapping, whose check is slow for what goes by here
-            yield from tensors_in(value.values())
+        elif type(value) not in LEAVES:
+            yield from tensors_in([entry for _, entry in entries(value)])
+
+
+def shape_key(value: Any) -> Any:
+    """The shapes and types of nested tensors, to be compared."""
+    if isinstance(value, torch.Tensor):
+        return (tuple(value.shape), value.dtype)
+    return (type(value).__name__, *((label, shape_key(entry)) for label, entry in entries(value)))
+
+
+def fresh(value: Any) -> Any:
+    """Nested tensors copied, cut off from the caller's graph: a model may write to what it is given."""
+
+    def copy_of(tensor: torch.Tensor) -> torch.Tensor:
+        own = tensor.detach().clone()
+        return (
+            own.requires_grad_()
+            if tensor.requires_grad and tensor.is_leaf and not own.is_inference()
+            else own
+        )
+
+    return map_tensors(copy_of, value)
 
 
 def moved(value: Any, device: str | torch.device) -> Any:
@@ -100,22 +154,20 @@ def batch_size(**parts: Any) -> int:
         4
     """
     sizes: dict[str, int] = {}
+    empty = [name for name, value in parts.items() if not any(t.dim() for t in tensors_in((value,)))]
 
     def collect(label: str, value: Any) -> None:
         if isinstance(value, torch.Tensor) and value.dim():
             sizes[label] = len(value)
-        elif isinstance(value, Mapping):
-            for key, entry in value.items():
-                collect(f"{label}[{key!r}]", entry)
-        elif isinstance(value, (tuple, list)):
-            for position, entry in enumerate(value):
-                collect(f"{label}[{position}]", entry)
+        for way, entry in entries(value):
+            collect(label + way, entry)
 
     for name, value in parts.items():
         collect(name, value)
-    if not sizes:
+    if "inputs" in empty or not sizes:
         raise BadInputError(
-            "inputs must be a tensor or a dict of tensors, with the examples in the first dimension."
+            "inputs must be a tensor or a dict of tensors, with the examples in the first dimension, not "
+            f"{type(parts.get('inputs')).__name__}."
         )
     if len(set(sizes.values())) > 1:
         listed = ", ".join(f"{name}: {size}" for name, size in sizes.items())
@@ -123,59 +175,9 @@ def batch_size(**parts: Any) -> int:
     return next(iter(sizes.values()))
 
 
-def outputs_of(model: nn.Module, inputs: Any, forward: ForwardFunction | None = None) -> Any:
-    """Call a model on a tensor, or on a dict by keyword where its `forward` takes the names.
-
-    Returns:
-        The logits of an output object that has them; any other output as it is.
-    """
-    if forward is not None:
-        outputs = forward(model, inputs)
-    elif isinstance(inputs, Mapping) and _takes(model, inputs):
-        outputs = model(**inputs)
-    else:
-        outputs = model(inputs)
-    if isinstance(outputs, torch.Tensor):
-        return outputs
-    logits = outputs.get("logits") if isinstance(outputs, Mapping) else getattr(outputs, "logits", None)
-    return logits if isinstance(logits, torch.Tensor) else outputs
-
-
-def _takes(model: nn.Module, inputs: Mapping[str, Any]) -> bool:
-    arguments = inspect.signature(model.forward).parameters
-    if any(a.kind is inspect.Parameter.VAR_KEYWORD for a in arguments.values()):
-        return any(name in arguments for name in inputs)
-    return all(name in arguments for name in inputs)
-
-
-def logits_of(model: nn.Module, inputs: Any, forward: ForwardFunction | None = None) -> torch.Tensor:
-    """The logits of a model, called as in `outputs_of`.
-
-    Raises:
-        BadInputError: if what it returns is neither a tensor nor something with `logits`.
-    """
-    outputs = outputs_of(model, inputs, forward)
-    if not isinstance(outputs, torch.Tensor):
-        raise BadInputError(
-            f"The model returned {type(outputs).__name__} without logits: pass forward=, a function "
-            "(model, inputs) -> logits."
-        )
-    return outputs
-
-
 def autocast_on(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[Any]:
     """The autocast context of a device, or one that changes nothing where no precision is asked for."""
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
-
-
-def cross_entropy(outputs: Any, targets: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of each example's logits, at least in float32, shape (batch,)."""
-    if not isinstance(outputs, torch.Tensor):
-        raise BadInputError(
-            f"The model returned {type(outputs).__name__}, not logits: pass loss= or forward=."
-        )
-    half = outputs.dtype in (torch.float16, torch.bfloat16)
-    return F.cross_entropy(outputs.float() if half else outputs, targets, reduction="none")
 
 
 def module_label(name: str, module: nn.Module) -> str:

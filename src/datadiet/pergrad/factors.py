@@ -16,8 +16,8 @@ CACHED_BYTES = 4 * 2**20
 
 
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:
-    """Products are accumulated in float32, or in float64 for float64 models."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
+    """Products are accumulated in float32, or in float64 for float64 models; complex numbers stay what they are."""
+    return dtype if dtype == torch.float64 or dtype.is_complex else torch.float32
 
 
 def widened(tensor: torch.Tensor) -> torch.Tensor:

@@ -40,6 +40,8 @@ class Interceptor(Tape):
         self, func: Any, types_: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if isinstance(kwargs.get("generator"), torch.Generator):
+            self.generators.append(kwargs["generator"])
         if func in FUNCTION_CHECKS:
             FUNCTION_CHECKS[func](Call(self, func, args, kwargs))
         if self._ignored:
@@ -60,7 +62,10 @@ class Interceptor(Tape):
 
     def _tap(self, call: Call) -> Any:
         call.log_inputs()
-        for rule in (FUNCTION_RULES.get(call.func), *FALLBACK_RULES):
+        # The contractions of the rules are of real numbers; of complex ones autograd knows what to conjugate.
+        is_complex = any(tensor.is_complex() for tensor in call.tensors())
+        own_rule = None if is_complex else FUNCTION_RULES.get(call.func)
+        for rule in (own_rule, *FALLBACK_RULES):
             output = NotImplemented if rule is None else rule(call)
             if output is not NotImplemented:
                 self.mark(output)
@@ -68,8 +73,6 @@ class Interceptor(Tape):
         if isinstance(call.func, types.FunctionType):
             with self:
                 return _without_overrides(call.func)(*call.args, **call.kwargs)
-        if self.batch == 1 and not self.recording:
-            return call.func(*call.args, **call.kwargs)  # autograd's own gradient is the one example's
         raise OpaqueError(f"{call.description()}: no rule takes this use apart", call.names())
 
     def _compute(self, call: Call) -> Any:

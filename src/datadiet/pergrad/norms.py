@@ -14,17 +14,10 @@ import torch
 from torch import nn
 
 from datadiet.foundation.errors import BadInputError
-from datadiet.pergrad.batches import (
-    Batch,
-    ForwardFunction,
-    LossFunction,
-    batch_size,
-    cross_entropy,
-    device_of,
-    moved,
-    outputs_of,
-    uncompiled,
-)
+from datadiet.pergrad.batches import Batch, batch_size, device_of, moved, uncompiled
+from datadiet.pergrad.calls import ForwardFunction, LossFunction, OnOutputs, logits_in, outputs_of
+from datadiet.pergrad.classification import cross_entropy
+from datadiet.pergrad.eager import plainly_differentiable
 from datadiet.pergrad.parameters import (
     Selection,
     choose_parameters,
@@ -48,6 +41,8 @@ class TaskLike(Protocol):
 
 class GradientNorms:
     """`gradient_norms` for many batches of one model: what was learnt about its shapes is kept between them.
+
+    The model may change meanwhile: each call sees the parameters, flags and mode that it has then.
 
     Args: as for `gradient_norms`; the batch is given to the call.
 
@@ -75,6 +70,7 @@ class GradientNorms:
         self._forward = forward
         self._autocast = autocast
         self._engine: Engine | None = None
+        self._seen: list[Any] = []
         if max_memory is not None and max_memory <= 0:
             raise BadInputError(f"max_memory is a number of bytes above zero, not {max_memory}.")
 
@@ -97,23 +93,30 @@ class GradientNorms:
     def _squared(self, inputs: Any, targets: Any, verify: bool) -> dict[str, torch.Tensor]:
         batch = Batch(inputs, targets, batch_size(inputs=inputs, targets=targets))
         refuse_model(self.model)
-        engine = self._engine or self._start(batch)
-        if batch.size == 0:
-            return {name: torch.zeros(0, device=p.device) for name, p in engine.chosen.items()}
-        with self._prepared(engine.chosen.values()):
-            if verify:
-                check_independence(engine, batch)
-            return in_parts(engine, batch, self._max_memory)
+        with plainly_differentiable():
+            engine = self._engine_for(batch)
+            if batch.size == 0:
+                return {name: torch.zeros(0, device=p.device) for name, p in engine.chosen.items()}
+            with self._prepared(engine.chosen.values()):
+                if verify:
+                    check_independence(engine, batch)
+                return in_parts(engine, batch, self._max_memory)
+
+    def _engine_for(self, batch: Batch) -> Engine:
+        """The engine of the earlier batches, or another one where the model is not as it was then."""
+        state = _state_of(self.model)
+        if self._engine is None or len(state) != len(self._seen) or not all(map(_same, state, self._seen)):
+            self._engine, self._seen = self._start(batch), state
+        return self._engine
 
     def _start(self, batch: Batch) -> Engine:
         def heads() -> list[nn.Module]:
             first = batch.example(0).inputs
-            return find_heads(self.model, lambda: outputs_of(self.model, first, self._forward))
+            return find_heads(self.model, lambda: logits_in(outputs_of(self.model, first, self._forward)))
 
         with self._prepared([p for p in self.model.parameters() if p.requires_grad]):
             chosen = choose_parameters(self.model, self._parameters, heads)
-        self._engine = Engine(self.model, self._forward, self._loss, chosen, self._autocast)
-        return self._engine
+        return Engine(self.model, self._forward, OnOutputs(self._loss), chosen, self._autocast)
 
     @contextmanager
     def _prepared(self, wanted: Iterable[torch.Tensor]) -> Iterator[None]:
@@ -125,6 +128,16 @@ class GradientNorms:
         with preserved_state(self.model, buffers=training):
             require_gradients(self.model, wanted)
             yield
+
+
+def _state_of(model: nn.Module) -> list[tuple[Any, ...]]:
+    """The modules and parameters of a model, and what may change about them between two batches."""
+    modules = [(module, module.training) for module in model.modules()]
+    return [*modules, *((p, p.requires_grad, p.dtype, p.device, p.shape) for p in model.parameters())]
+
+
+def _same(first: tuple[Any, ...], second: tuple[Any, ...]) -> bool:
+    return first[0] is second[0] and first[1:] == second[1:]
 
 
 @overload
@@ -183,12 +196,13 @@ def gradient_norms(
     Args:
         model: any module whose examples do not interact; put it in evaluation mode where it has dropout or
             batch normalisation.
-        inputs: tensor (batch, ...), or a dict of such tensors, passed by keyword where `forward` takes its
-            names.
-        targets: whatever the loss takes, (batch, ...).
-        task: "classification" (the default: cross-entropy of logits and class indices) or an object with
+        inputs: tensor (batch, ...), or such tensors in a tuple, list, mapping or dataclass. A mapping is passed by
+            keyword where `forward` takes its names; what is passed are copies.
+        targets: whatever the loss takes, (batch, ...), nested like inputs.
+        task: "classification" (the default: cross-entropy of logits and class numbers from 0) or an object with
             `.loss(outputs, targets)` of shape (batch,).
-        loss: instead of a task, a callable `(outputs, targets) -> (batch,)`.
+        loss: instead of a task, a callable `(outputs, targets) -> (batch,)`. Of a model that returns `logits` beside
+            other things it gets the logits, or all outputs where it cannot take the logits alone.
         parameters: "all" that require gradients, "head" (those of the layer that makes the
             logits, or of the layer that makes each of several outputs), a regular
             expression searched for in parameter names, or a callable `(name, parameter) -> bool`.
@@ -204,7 +218,7 @@ def gradient_norms(
 
     Raises:
         BadInputError: if the model mixes examples (batch statistics), is random, or the loss is not per
-            example; the message names the module.
+            example; the message names the module. If labels do not fit the logits.
 
     Source:
         GraNd: Paul, Ganguli, Dziugaite 2021, "Deep Learning on a Data Diet", section 2, definition 2.1.
@@ -261,7 +275,7 @@ class GrandResult:
 
 
 def grand(
-    models: Iterable[ModelSource],
+    models: nn.Module | Iterable[ModelSource],
     loader: Iterable[Any],
     *,
     task: str | TaskLike | None = None,
@@ -276,8 +290,9 @@ def grand(
     """GraNd of every example of a loader: `E_θ ‖∇_θ ℓ(f_θ(x), y)‖`, the mean over the given models.
 
     Args:
-        models: modules, callables that make one, or pairs of such a callable and the path of a safetensors
-            file whose weights it gets. Modules are put in evaluation mode while they are scored.
+        models: one module, or several (an `nn.ModuleList` is several), callables that make one, or pairs of such a
+            callable and the path of a safetensors file whose weights it gets. Modules are put in evaluation mode while
+            they are scored.
         loader: any iterable that can be gone through once for each model, of objects with `ids`, `inputs` and
             `targets`, or of such triples. Rows are matched by id, so its order may change.
         task: as in `gradient_norms`.
@@ -308,6 +323,8 @@ def grand(
     """
     columns: list[npt.NDArray[np.float64]] = []
     ids: npt.NDArray[np.int64] | None = None
+    if isinstance(models, nn.Module) and not isinstance(models, nn.ModuleList):
+        models = [models]
     for source in models:
         model = _module(source)
         norms = GradientNorms(
@@ -394,10 +411,10 @@ def _module(source: Any) -> nn.Module:
 
 
 def _parts(batch: Any) -> tuple[Any, Any, Any]:
-    if isinstance(batch, (tuple, list)) and len(batch) == 3:
-        return batch[0], batch[1], batch[2]
     if all(hasattr(batch, name) for name in ("ids", "inputs", "targets")):
         return batch.ids, batch.inputs, batch.targets
+    if isinstance(batch, (tuple, list)) and len(batch) == 3:
+        return batch[0], batch[1], batch[2]
     raise BadInputError(
         "The loader must give objects with ids, inputs and targets, or (ids, inputs, targets) triples."
     )

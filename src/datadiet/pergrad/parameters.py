@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from datadiet.foundation.errors import BadInputError
+from datadiet.pergrad.randomness import Generators
 
 Selection = str | Callable[[str, nn.Parameter], bool]
 
@@ -37,7 +38,7 @@ def choose_parameters(
         >>> list(choose_parameters(model, "head", lambda: [model[1]]))
         ['1.weight', '1.bias']
     """
-    named = {name: p for name, p in model.named_parameters() if p.is_floating_point()}
+    named = {n: p for n, p in model.named_parameters() if p.is_floating_point() or p.is_complex()}
     if callable(selection):
         chosen = {name: p for name, p in named.items() if selection(name, p)}
         hint = "the given function accepts none of its parameters"
@@ -79,9 +80,7 @@ def preserved_state(model: nn.Module, *, buffers: bool = True) -> Iterator[None]
     """
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     copies = [(buffer, buffer.detach().clone()) for buffer in model.buffers()] if buffers else []
-    cpu_state = torch.get_rng_state()
-    devices = sorted({p.device.index or 0 for p, _ in flags if p.device.type == "cuda"})
-    cuda_states = [torch.cuda.get_rng_state(index) for index in devices]
+    generators = Generators(model)
     try:
         yield
     finally:
@@ -91,9 +90,7 @@ def preserved_state(model: nn.Module, *, buffers: bool = True) -> Iterator[None]
             for buffer, before in copies:
                 if not torch.equal(buffer, before):
                     buffer.copy_(before)
-        torch.set_rng_state(cpu_state)
-        for index, state in zip(devices, cuda_states, strict=True):
-            torch.cuda.set_rng_state(state, index)
+        generators.restore()
 
 
 def require_gradients(model: nn.Module, wanted: Iterable[torch.Tensor]) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,18 +14,13 @@ from torch import nn
 
 from datadiet.foundation.errors import BadInputError
 from datadiet.pergrad.accumulator import Accumulator, roots_of
-from datadiet.pergrad.batches import (
-    Batch,
-    ForwardFunction,
-    LossFunction,
-    autocast_on,
-    module_label,
-    outputs_of,
-    saved_bytes,
-)
-from datadiet.pergrad.factors import WORKSPACE_BYTES, Dense, widened
+from datadiet.pergrad.batches import Batch, autocast_on, module_label, saved_bytes, shape_key
+from datadiet.pergrad.calls import ForwardFunction, OnOutputs, outputs_of
+from datadiet.pergrad.eager import recurrent_kernels
+from datadiet.pergrad.factors import WORKSPACE_BYTES, widened
 from datadiet.pergrad.interception import Interceptor, layer_rules
 from datadiet.pergrad.layout import NeedsPlanError, OpaqueError, PathError
+from datadiet.pergrad.randomness import FEW_SEEDS, SEEDS, Generators, alike, refuse_randomness
 from datadiet.pergrad.tape import Plan
 
 # Losses of half precision are scaled so that small gradients do not vanish on the way back.
@@ -46,21 +42,32 @@ class Engine:
 
     model: nn.Module
     forward: ForwardFunction | None
-    loss: LossFunction
+    loss: OnOutputs
     chosen: dict[str, torch.Tensor]
     autocast: torch.dtype | None
     plans: dict[Any, Plan] = field(default_factory=dict)
     opaque: set[str] = field(default_factory=set)
     warned: bool = False
+    draws_in_vain: bool = False
 
     def squared_norms(self, batch: Batch) -> dict[str, torch.Tensor]:
         """Squared gradient norm of each example by parameter name, each of shape (batch,)."""
+        complex_one = next((name for name, p in self.chosen.items() if p.is_complex()), None)
+        if complex_one is not None:
+            return self._one_at_a_time(batch, f"`{complex_one}` holds complex numbers")
         try:
             return self._planned(batch)
+        except (BadInputError, torch.OutOfMemoryError):
+            raise
         except OpaqueError as reason:
-            if batch.size == 1:
-                raise BadInputError(f"Cannot take the gradient of one example: {reason}.") from reason
             return self._one_at_a_time(batch, str(reason))
+        except (RuntimeError, TypeError, ValueError, AttributeError, LookupError) as error:
+            if out_of_memory(error):
+                raise
+            # Of the model's own, then it comes again for an example alone, or of the tape's.
+            return self._one_at_a_time(
+                batch, f"{type(error).__name__} while they were taken together, {error}"
+            )
 
     def _planned(self, batch: Batch) -> dict[str, torch.Tensor]:
         """Run the batch, and one example before it where shapes alone leave a doubt.
@@ -71,13 +78,15 @@ class Engine:
         """
         key = shape_key((batch.inputs, batch.targets))
         plan = self.plans.get(key) if batch.size > 1 else None
+        if plan is not None and plan.sampled:
+            plan.events.clear()
         candidates = [0, batch.size - 1, *range(1, batch.size - 1)]
         untried = iter(candidates)
         for _ in range(REPLANNINGS):
             try:
                 if plan is not None and not plan.events:
                     self._taped_losses(self._tape(1, plan, recording=True), batch.example(plan.example))
-                return self._attempt(batch, plan)
+                return self._scaled(partial(self._run, batch, plan))
             except NeedsPlanError as need:
                 repeated = set() if plan is None else plan.repeated
                 if need.repeats is not None:
@@ -101,14 +110,25 @@ class Engine:
         )
 
     def _one_at_a_time(self, batch: Batch, reason: str) -> dict[str, torch.Tensor]:
-        if not self.warned:
-            self.warned = True
-            warnings.warn(
-                f"Gradient norms are taken one example at a time, which is exact but slow: {reason}.",
-                stacklevel=2,
-            )
-        rows = [self._attempt(batch.example(i), None) for i in range(batch.size)]
+        rows: list[dict[str, torch.Tensor]] = []
+        for position in range(batch.size):
+            rows.append(self._scaled(partial(self._alone, batch.example(position))))
+            if not self.warned and batch.size > 1:
+                self.warned = True
+                warnings.warn(
+                    f"Gradient norms are taken one example at a time, which is exact but slow: {reason}.",
+                    stacklevel=2,
+                )
         return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+
+    def _alone(self, example: Batch, scale: float) -> dict[str, torch.Tensor]:
+        """Squared norms of one example by autograd alone."""
+        with recurrent_kernels(self.model):
+            losses = _differentiable(self._checked_losses(example, lambda: self.losses(example)))
+            found = torch.autograd.grad(
+                losses.sum() * scale, list(self.chosen.values()), allow_unused=True, materialize_grads=True
+            )
+        return {name: squared_length(g) for name, g in zip(self.chosen, found, strict=True)}
 
     def _tape(self, batch: int, plan: Plan | None, recording: bool = False) -> Interceptor:
         device = next(iter(self.chosen.values())).device
@@ -117,12 +137,28 @@ class Engine:
 
     def _taped_losses(self, tape: Interceptor, batch: Batch) -> torch.Tensor:
         given = (batch.inputs, batch.targets)
+
+        def taped() -> torch.Tensor:
+            with layer_rules(self.model, tape, self.opaque), tape:
+                return self.losses(batch)
+
         tape.mark(given)
         try:
-            with torch.enable_grad(), layer_rules(self.model, tape, self.opaque), tape:
-                return self.losses(batch)
+            return self._checked_losses(batch, taped, tape.generators)
         finally:
             tape.unmark(given)
+
+    def _checked_losses(
+        self, batch: Batch, run: Callable[[], torch.Tensor], own: Sequence[torch.Generator] = ()
+    ) -> torch.Tensor:
+        """What `run` returns, refused where it depends on random numbers."""
+        before = Generators(self.model)
+        losses = run()
+        if own or before.moved():
+            seeds = FEW_SEEDS if self.draws_in_vain else SEEDS
+            refuse_randomness(self.model, lambda: self.losses(batch), own, seeds)
+            self.draws_in_vain = True
+        return losses
 
     def losses(self, batch: Batch) -> torch.Tensor:
         """The loss of each example.
@@ -141,35 +177,24 @@ class Engine:
             )
         return losses
 
-    def _attempt(self, batch: Batch, plan: Plan | None) -> dict[str, torch.Tensor]:
+    def _scaled(self, run: Callable[[float], dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
         scales = HALF_SCALES if self.autocast == torch.float16 else (1.0,)
         for scale in scales:
-            squared = self._run(batch, plan, scale)
+            squared = run(scale)
             if scale == scales[-1] or all(bool(s.isfinite().all()) for s in squared.values()):
                 break
         return {name: s / scale**2 for name, s in squared.items()} if scale != 1.0 else squared
 
     def _run(self, batch: Batch, plan: Plan | None, scale: float) -> dict[str, torch.Tensor]:
         tape = self._tape(batch.size, plan)
-        losses = self._taped_losses(tape, batch)
-        if not losses.requires_grad:
-            raise BadInputError(
-                "The loss does not depend on the chosen parameters: the model may run under torch.no_grad(), "
-                "or the parameters are not used in its forward pass."
-            )
+        losses = _differentiable(self._taped_losses(tape, batch))
         uses = tape.accumulator.uses
-        missed = [leaf for leaf in roots_of(losses) if id(leaf) in uses]
-        if missed and batch.size > 1:
-            names = [tape.names[id(leaf)] for leaf in missed]
-            raise OpaqueError(f"`{names[0]}` is used where torch functions do not show it", names)
-        for leaf in missed:
-            uses[id(leaf)].expected += 1  # autograd brings more of its gradient: not summed before the end
+        missed = [tape.names[id(leaf)] for leaf in roots_of(losses) if id(leaf) in uses]
+        if missed:
+            raise OpaqueError(f"`{missed[0]}` is used where torch functions do not show it", missed)
         total = losses.sum() * scale if scale != 1.0 else losses.sum()
         del losses
-        found = torch.autograd.grad(total, [tape.seed, *missed], allow_unused=True)
-        for leaf, gradient in zip(missed, found[1:], strict=True):
-            if gradient is not None:
-                uses[id(leaf)].factors.append(Dense(widened(gradient).unsqueeze(0)))
+        torch.autograd.grad(total, [tape.seed], allow_unused=True)
         with torch.no_grad():
             tape.accumulator.close()
         return tape.accumulator.squared
@@ -182,15 +207,21 @@ class Engine:
         return not known
 
 
-def shape_key(value: Any) -> Any:
-    """What a plan depends on: the shapes and types of the inputs of a batch."""
-    if isinstance(value, torch.Tensor):
-        return (tuple(value.shape), value.dtype)
-    if isinstance(value, (tuple, list)):
-        return tuple(shape_key(v) for v in value)
-    if isinstance(value, Mapping):
-        return tuple(sorted((str(key), shape_key(v)) for key, v in value.items()))
-    return type(value).__name__
+def _differentiable(losses: torch.Tensor) -> torch.Tensor:
+    if not losses.requires_grad:
+        raise BadInputError(
+            "The loss does not depend on the chosen parameters: the model may run under torch.no_grad(), "
+            "or the parameters are not used in its forward pass."
+        )
+    return losses
+
+
+def squared_length(gradient: torch.Tensor) -> torch.Tensor:
+    """Squared length of one gradient, of real or complex numbers, shape (1,)."""
+    values = gradient.coalesce().values() if gradient.is_sparse else gradient
+    parts = torch.view_as_real(values) if values.is_complex() else values
+    length: torch.Tensor = torch.linalg.vector_norm(widened(parts.detach()))
+    return length.square().reshape(1)
 
 
 def in_parts(engine: Engine, batch: Batch, max_memory: int | None) -> dict[str, torch.Tensor]:
@@ -208,7 +239,7 @@ def in_parts(engine: Engine, batch: Batch, max_memory: int | None) -> dict[str, 
             found.append(engine.squared_norms(batch.part(start, stop)))
             start = stop
         except RuntimeError as error:
-            if not _out_of_memory(error):
+            if not out_of_memory(error):
                 raise
             if stop - start == 1:
                 raise BadInputError(
@@ -223,7 +254,8 @@ def in_parts(engine: Engine, batch: Batch, max_memory: int | None) -> dict[str, 
     return {name: torch.cat([part[name] for part in found]) for name in found[0]}
 
 
-def _out_of_memory(error: RuntimeError) -> bool:
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out."""
     if isinstance(error, torch.OutOfMemoryError):
         return True
     return any(
@@ -234,8 +266,7 @@ def _out_of_memory(error: RuntimeError) -> bool:
 def _fitting(engine: Engine, batch: Batch, max_memory: int) -> int:
     """How many examples fit in a budget, from what autograd keeps for one."""
     first = batch.example(0)
-    with torch.enable_grad():
-        kept = saved_bytes(lambda: engine.losses(first), engine.model.parameters())
+    kept = saved_bytes(lambda: engine.losses(first), engine.model.parameters())
     each = int(HEADROOM * kept) + 1
     fitting = (max_memory - min(WORKSPACE_BYTES, max_memory // 2)) // each
     if fitting < 1:
@@ -257,6 +288,9 @@ def check_independence(engine: Engine, batch: Batch) -> None:
     if batch.size < 2:
         return
     together, outputs = _losses_and_outputs(engine, batch)
+    with torch.no_grad():
+        if not alike(together, engine.losses(batch)):
+            refuse_randomness(engine.model, lambda: engine.losses(batch))
     half = engine.autocast is not None or any(
         p.dtype in (torch.float16, torch.bfloat16) for p in engine.chosen.values()
     )

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.instancenorm import _InstanceNorm
+from torch.nn.parameter import is_lazy
 
 from datadiet.foundation.errors import BadInputError
 from datadiet.pergrad.batches import module_label
@@ -26,10 +27,23 @@ def refuse_model(model: nn.Module) -> None:
         raise BadInputError(
             "The model is a TorchScript module, which cannot be looked into: pass the module it was made of."
         )
+    refuse_parameters(model)
     for name, module in model.named_modules():
         reason = _reason(module)
         if reason is not None:
             raise BadInputError(f"{module_label(name, module)} {reason}")
+
+
+def refuse_parameters(model: nn.Module) -> None:
+    """Raise BadInputError if a parameter has no values yet, or was made where no gradients are possible."""
+    for name, parameter in model.named_parameters():
+        if is_lazy(parameter):
+            raise BadInputError(f"`{name}` has no shape yet: call the model on one batch first.")
+        if parameter.is_inference():
+            raise BadInputError(
+                f"`{name}` was made under torch.inference_mode() and can have no gradient: make the model outside "
+                "of it."
+            )
 
 
 def _reason(module: nn.Module) -> str | None:

@@ -26,12 +26,14 @@ class Plan:
     """What one example alone does to the tracked tensors, call by call.
 
     `repeated` holds the positions of events that make a copy of a parameter for each example
-    (`token.expand(batch, -1, -1)`): with one example they look like any other function of parameters.
+    (`token.expand(batch, -1, -1)`): with one example they look like any other function of parameters. `sampled`
+    says whether values of the example were needed, not just shapes, which hold for other batches too.
     """
 
     example: int = 0
     events: list[list[Fingerprint]] = field(default_factory=list)
     repeated: set[int] = field(default_factory=set)
+    sampled: bool = False
 
 
 class Operand(NamedTuple):
@@ -109,6 +111,7 @@ class Tape(TorchFunctionMode):
         self.plan = plan
         self.recording = recording
         self.calls = 0
+        self.generators: list[torch.Generator] = []
         parameters = {key: uses.parameter for key, uses in accumulator.uses.items()}
         self.seed = torch.zeros((), device=next(iter(parameters.values())).device, requires_grad=True)
         self._mark = object()
@@ -288,8 +291,18 @@ class Call:
         self, tensor: torch.Tensor, candidates: Sequence[int], planned: Fingerprint | None
     ) -> Layout:
         """Where the examples lie in a tensor that was as planned for one example alone."""
-        example = 0 if self.tape.plan is None else self.tape.plan.example
-        return resolve(tensor, self.tape.batch, candidates, planned, self.description, example)
+        plan = self.tape.plan
+        layout = resolve(
+            tensor,
+            self.tape.batch,
+            candidates,
+            planned,
+            self.description,
+            0 if plan is None else plan.example,
+        )
+        if plan is not None and planned is not None and planned.sample is not None and layout.inner > 1:
+            plan.sampled = True
+        return layout
 
     # Messages
 

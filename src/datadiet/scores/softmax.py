@@ -148,7 +148,10 @@ def as_tensor(values: Any, name: str) -> torch.Tensor:
     """
     if isinstance(values, torch.Tensor):
         return values.detach()
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise BadInputError(f"{name} must be an array, all rows of one length.") from error
     if array.dtype.kind not in "fiub":
         raise BadInputError(f"{name} must hold numbers, got an array of {array.dtype}; convert it first.")
     # torch shares memory with the array; a read-only or byte-swapped one has to be copied.

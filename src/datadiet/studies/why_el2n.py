@@ -33,7 +33,7 @@ from datadiet.engine.points import load_weights
 from datadiet.foundation.errors import BadInputError
 from datadiet.landscape import ntk_gram
 from datadiet.pages.report.canvas import LIGHT, new_figure
-from datadiet.pergrad.batches import logits_of
+from datadiet.pergrad.calls import logits_of
 from datadiet.studies.toolbox.claims import Claim, Measurement, mean_correlation, mean_within
 from datadiet.studies.toolbox.context import StudyContext
 from datadiet.studies.toolbox.figures import (

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 
+from datadiet.foundation.errors import BadInputError
 from datadiet.tasks.base import Task, at_least_float32, mean_of, norm_of_rows, on_cpu, register_task
 
 
@@ -31,7 +32,7 @@ class MultiLabel(Task):
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Mean over the labels of the binary cross-entropy, shape (batch,)."""
-        logits = at_least_float32(outputs)
+        logits = _logits(outputs, targets)
         smoothed = targets.to(logits.dtype) * (1 - self.label_smoothing) + self.label_smoothing / 2
         return F.binary_cross_entropy_with_logits(logits, smoothed, reduction="none").mean(1)
 
@@ -41,12 +42,12 @@ class MultiLabel(Task):
         The gradient, with respect to the logits, of the *sum* over labels of the binary cross-entropy, not
         smoothed; that of the mean is this divided by the number of labels, which changes no order.
         """
-        logits = at_least_float32(outputs)
+        logits = _logits(outputs, targets)
         return torch.sigmoid(logits) - targets.to(logits.dtype)
 
     def correct(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Whether exactly the right labels have a probability above 0.5: bool, shape (batch,)."""
-        return ((outputs > 0) == (targets > 0.5)).all(dim=1)
+        return ((_logits(outputs, targets) > 0) == (targets > 0.5)).all(dim=1)
 
     def measures(self, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
         """Measures of each example, shape (batch,); all are ours, by the derivation of EL2N.
@@ -61,7 +62,7 @@ class MultiLabel(Task):
         - prediction: the number of labels that are wrong at 0.5, int32; 0 if and only if `correct`.
         - correct: as `correct`.
         """
-        logits = at_least_float32(outputs.detach())
+        logits = _logits(outputs.detach(), targets)
         toward = torch.where(targets > 0.5, logits, -logits)
         errors = torch.sigmoid(-toward)
         loss = F.softplus(-toward).mean(1)
@@ -110,3 +111,17 @@ class MultiLabel(Task):
             "micro_f1": float(2 * both.sum() / either.sum()) if present.any() else 1.0,
             "macro_f1": float((2 * both[present] / either[present]).mean()) if present.any() else 1.0,
         }
+
+
+def _logits(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """The logits, one for each target.
+
+    Raises:
+        BadInputError: other shapes, which would be stretched to each other.
+    """
+    if outputs.ndim != 2 or outputs.shape != targets.shape:
+        raise BadInputError(
+            f"logits of shape {tuple(outputs.shape)} and targets of shape {tuple(targets.shape)} do not fit the task "
+            "'multilabel': both are (batch, labels)."
+        )
+    return at_least_float32(outputs)

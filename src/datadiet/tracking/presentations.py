@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import reprlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
@@ -12,10 +14,12 @@ import numpy as np
 import torch
 
 from datadiet.foundation.errors import BadInputError
-from datadiet.tasks import IGNORED
+from datadiet.tasks import IGNORED, Task
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+_HOW_TO_GET = "ids are positions in the data set, and datadiet.dynamic.with_ids adds them"
 
 #: Below 2**24, so that float32 holds every remainder exactly; prime, so that few targets share one.
 _MODULUS = 16_777_213
@@ -39,14 +43,35 @@ def ids_of_batch(ids: Any) -> torch.Tensor:
         raise BadInputError(
             "the batch has no ids; wrap the data set with datadiet.dynamic.with_ids, so that each row brings its own."
         )
-    numbers = ids.detach() if isinstance(ids, torch.Tensor) else torch.from_numpy(np.array(ids))
+    if isinstance(ids, torch.Tensor) and ids.dtype == torch.int64 and ids.ndim == 1:
+        return ids
+    numbers = ids.detach() if isinstance(ids, torch.Tensor) else _tensor_of_ids(ids)
     if numbers.numel() == 0:
         numbers = numbers.to(torch.int64)  # an empty list has no dtype of its own
     if numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool:
-        raise BadInputError(f"ids must be integers, got {numbers.dtype}; floats lose large ids.")
+        raise BadInputError(f"ids must be integers, got {numbers.dtype}; {_HOW_TO_GET}.")
     if numbers.ndim != 1:
         raise BadInputError(f"ids must be one a row, shape (batch,), got {tuple(numbers.shape)}.")
     return numbers.to(torch.int64)
+
+
+def _tensor_of_ids(ids: Any) -> torch.Tensor:
+    """Ids that are no tensor as one: an array, or a row of numbers or of tensors of one number."""
+    if isinstance(ids, list | tuple) and any(isinstance(each, torch.Tensor) for each in ids):
+        ids = [each.item() if isinstance(each, torch.Tensor) and each.numel() == 1 else each for each in ids]
+    try:
+        array = np.array(ids)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise BadInputError(
+            f"ids must be a row of integers, got {type(ids).__name__}; {_HOW_TO_GET}."
+        ) from error
+    if array.size and array.dtype.kind not in "iufcb":
+        each = array.ravel().tolist()
+        odd = next((one for one in each if not is_whole(one, 0)), each[0])
+        raise BadInputError(f"ids must be integers, got {reprlib.repr(odd)}; {_HOW_TO_GET}.")
+    if array.dtype.kind == "u":
+        array = array.astype(np.int64)
+    return torch.from_numpy(array) if array.size else torch.empty(array.shape, dtype=torch.int64)
 
 
 def as_ids(ids: Any) -> NDArray[np.int64]:
@@ -69,6 +94,7 @@ class ExampleIds:
         owner: whose they are, as errors call it.
         num_examples: n; the ids are 0 to n - 1.
         ids: explicit strictly increasing ids, instead of `num_examples`.
+        meaning: what ids are, as errors say it.
 
     Raises:
         BadInputError: both or neither are given, none at all, or numbers that are no counts.
@@ -79,12 +105,18 @@ class ExampleIds:
         ([2, 0], [5])
     """
 
-    def __init__(self, owner: str, num_examples: Any, ids: Any) -> None:
+    def __init__(
+        self,
+        owner: str,
+        num_examples: Any,
+        ids: Any,
+        meaning: str = "ids are positions in the whole data set, not places in the loader",
+    ) -> None:
         if (num_examples is None) == (ids is None):
             raise BadInputError(f"a {owner} needs either num_examples or ids.")
         if ids is None and not is_whole(num_examples, 1):
             raise BadInputError(f"num_examples must be a whole number of at least 1, got {num_examples!r}.")
-        self.owner = owner
+        self.owner, self.meaning = owner, meaning
         self.explicit = None if ids is None else as_ids(ids)
         self.count = int(num_examples) if self.explicit is None else len(self.explicit)
         if self.count == 0:
@@ -100,12 +132,18 @@ class ExampleIds:
         """Every id, increasing, as an array of its own."""
         return self.at(np.arange(self.count))
 
-    def places_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    def places_of(self, ids: NDArray[np.int64], known: bool = False) -> NDArray[np.int64]:
         """The place of each id.
+
+        Args:
+            ids: in any order.
+            known: that all of them are; they are not looked at then.
 
         Raises:
             BadInputError: an unknown id.
         """
+        if known and self.explicit is None:
+            return ids
         if self.explicit is None or self.last - self.first == self.count - 1:
             places = ids - self.first if self.first else ids
             # Read as unsigned, a negative place is larger than any: one look finds both.
@@ -117,7 +155,7 @@ class ExampleIds:
         if unknown is not None and unknown.any():
             raise BadInputError(
                 f"id {ids[np.argmax(unknown)]} is not one of the {self.owner}'s {self.count} ids "
-                f"({self.first} to {self.last}); ids are positions in the whole data set, not places in the loader."
+                f"({self.first} to {self.last}); {self.meaning}."
             )
         return places
 
@@ -152,6 +190,32 @@ def target_numbers(targets: Any) -> torch.Tensor:
     weights = real.cumsum(1)  # the place among what is there, so that padding moves nothing
     terms = ((rows + 1).remainder(_MODULUS) * weights).masked_fill(~real, 0)
     return terms.sum(1).remainder(_MODULUS)
+
+
+@contextmanager
+def readable(task: Task, outputs: Any, targets: Any) -> Iterator[None]:
+    """Around what a task measures of a batch: outputs and targets that do not fit it are said to.
+
+    Raises:
+        BadInputError: torch could not compute it.
+    """
+    try:
+        yield
+    except BadInputError:
+        raise
+    except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        what = " ".join(str(error).split())
+        raise BadInputError(
+            f"outputs {_form(outputs)} and targets {_form(targets)} do not fit the task {task.name!r} ({what})."
+        ) from error
+
+
+def _form(given: Any) -> str:
+    return (
+        f"of shape {tuple(given.shape)}" if isinstance(given, torch.Tensor) else f"({type(given).__name__})"
+    )
 
 
 def detached(outputs: Any) -> Any:

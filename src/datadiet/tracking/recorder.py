@@ -21,6 +21,7 @@ from datadiet.tracking.presentations import (
     detached,
     ids_of_batch,
     merge,
+    readable,
     target_numbers,
 )
 from datadiet.tracking.states import StateParts
@@ -125,7 +126,9 @@ class Recorder:
                 measures = measures_of(reading, dict.fromkeys((*self.columns, "prediction", "correct")))
                 labels = reading.targets
             else:
-                measures, labels = self.task.measures(detached(logits), targets), target_numbers(targets)
+                labels = target_numbers(targets)
+                with readable(self.task, logits, targets):
+                    measures = self.task.measures(detached(logits), targets)
             if len(numbers) != len(labels):
                 raise BadInputError(
                     f"there are {len(labels)} rows of logits, but ids of shape "
