@@ -9,12 +9,16 @@ CIFAR10 ?= uoft-cs/cifar10
 # Sizes that a core manages in about an hour; the papers' own are 50,000 images, 200 epochs and all six studies.
 REPRODUCE ?= --examples 5000 --epochs 6 --threads 1 --studies keep-fraction init-correlation label-noise
 
-.PHONY: help demo test test-slow lint types install browser wheel docs reproduce clean
+# Other Pythons that `make test-matrix` tries, where they are found.
+PYTHONS ?= python3.10 python3.12 python3.13
+
+.PHONY: help demo test test-slow test-matrix lint types install browser wheel docs reproduce clean
 
 help:
 	@echo "make demo       install, then run datadiet on scikit-learn's digits"
 	@echo "make test       install, then lint, types and all fast tests"
 	@echo "make test-slow  the tests that take minutes"
+	@echo "make test-matrix  tests of loops under the lowest and newest versions, with TRL and PEFT, and other Pythons"
 	@echo "make wheel      build the wheel and run it outside this folder"
 	@echo "make docs       build the documentation into site/"
 	@echo "make reproduce  the papers' experiments on part of CIFAR-10, as docs/reproduction.md (an hour)"
@@ -55,6 +59,10 @@ test-slow: $(VENV)/installed-test
 	$(BIN)/pytest -q -m slow
 	$(BIN)/pytest -q --hypothesis-profile=searching -m 'hypothesis and not slow'
 
+# Environments of its own, .venv-low and so on: several gigabytes each where torch comes with CUDA.
+test-matrix:
+	$(PYTHON) tests/matrix.py low high trl --pythons $(PYTHONS)
+
 wheel: $(VENV)/installed-test
 	rm -rf dist && $(BIN)/python -m build --wheel --outdir dist .
 	$(PYTHON) -m venv --clear $(VENV)-wheel
@@ -69,4 +77,4 @@ reproduce: $(VENV)/installed-test
 	$(BIN)/python benchmarks/reproduce.py $(CIFAR10) $(REPRODUCE)
 
 clean:
-	rm -rf $(VENV) $(VENV)-wheel $(VENV)-docs dist site
+	rm -rf $(VENV) $(VENV)-* dist site
