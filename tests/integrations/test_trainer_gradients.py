@@ -162,6 +162,16 @@ class Largest(transformers.Trainer):  # type: ignore[misc]
         return (loss, outputs) if return_outputs else loss
 
 
+class Root(transformers.Trainer):  # type: ignore[misc]
+    """A root of squares: twice the losses are twice the loss, and yet it is no sum."""
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
+        outputs = model(input_ids=inputs["input_ids"])
+        losses = torch.nn.functional.cross_entropy(outputs.logits, inputs["labels"], reduction="none")
+        loss = losses.square().sum().sqrt()
+        return (loss, outputs) if return_outputs else loss
+
+
 class Turned(transformers.Trainer):  # type: ignore[misc]
     """The rows of the model's inputs are turned round, so that losses are no longer in the order of the ids."""
 
@@ -188,8 +198,11 @@ def test_what_is_no_sum_over_examples_is_refused_before_a_step(base: Any, tmp_pa
     assert fine.state.global_step > 0
 
 
-def test_a_loss_that_does_not_say_how_large_each_example_s_is_wants_example_losses(tmp_path: Path) -> None:
-    trainer = attach(trainer_of(tmp_path, "classification", program.Focal), sampler=weighing_sampler())
+@pytest.mark.parametrize("base", [program.Focal, Root])
+def test_a_loss_that_does_not_say_how_large_each_example_s_is_wants_example_losses(
+    base: Any, tmp_path: Path
+) -> None:
+    trainer = attach(trainer_of(tmp_path, "classification", base), sampler=weighing_sampler())
     with pytest.raises(BadInputError, match="give example_losses="):
         trainer.train()
     assert trainer.state.global_step == 0

@@ -123,12 +123,14 @@ def test_a_filtered_data_set_has_a_sampler_over_what_is_left(tmp_path: Path) -> 
         DataDietTrainer(
             model=Classifier(), args=arguments(tmp_path), train_dataset=data, sampler=sampler_of()
         )
-    sampler = sampler_of(ids=sorted(kept))
-    trainer = DataDietTrainer(
-        model=Classifier(), args=arguments(tmp_path), train_dataset=data, sampler=sampler
-    )
-    trainer.train()
-    assert sorted(trained(trainer)[: len(kept)]) == sorted(kept)
+    for selector in (InfoBatch(), NluDataDiet(keep=0.5)):
+        sampler = sampler_of(selector, ids=sorted(kept))
+        trainer = DataDietTrainer(
+            model=Classifier(), args=arguments(tmp_path), train_dataset=data, sampler=sampler
+        )
+        trainer.train()
+        assert sorted(trained(trainer)[: len(kept)]) == sorted(kept)
+        assert set(trained(trainer)) == set(kept)
 
 
 @pytest.mark.parametrize(
