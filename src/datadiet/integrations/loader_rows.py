@@ -35,7 +35,7 @@ def check_rows(dataset: Any, sampler: DynamicSampler) -> None:
         )
     if isinstance(dataset, WithIds):
         return
-    with _same_random_numbers():
+    with same_random_numbers():
         rows = {place: dataset[place] for place in sorted({0, size // 2, size - 1})}
     if hasattr(dataset, "column_names") and isinstance(rows[0], Mapping):
         named = [name for name in rows[0] if _is_id(rows[0][name], 0) and _holds_positions(dataset, name)]
@@ -67,7 +67,7 @@ def _holds_positions(dataset: Any, column: str) -> bool:
 
 
 @contextmanager
-def _same_random_numbers() -> Iterator[None]:
+def same_random_numbers() -> Iterator[None]:
     """Rows that are made at random shall not draw from what training draws from."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng(devices=[]):
@@ -116,5 +116,5 @@ def _is_bare(dataset: Any) -> bool:
         return _is_bare(dataset.dataset)
     if not isinstance(dataset, WithIds):
         return False
-    with _same_random_numbers():
+    with same_random_numbers():
         return not isinstance(dataset.dataset[0], tuple | list | Mapping)

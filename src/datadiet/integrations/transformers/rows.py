@@ -10,6 +10,7 @@ import torch
 
 from datadiet.dynamic import DynamicSampler
 from datadiet.foundation.errors import BadInputError
+from datadiet.integrations.loader_rows import same_random_numbers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,8 +68,9 @@ def places_of_ids(dataset: Any, column: str, sampler: DynamicSampler) -> NDArray
     size = size_of(dataset)
     last = int(sampler.ids[-1])
     if not hasattr(dataset, "column_names"):
-        for place in sorted({0, size // 2, size - 1}):
-            row = dataset[place]
+        with same_random_numbers():
+            rows = {place: dataset[place] for place in sorted({0, size // 2, size - 1})}
+        for place, row in rows.items():
             if isinstance(row, Mapping) and column in row and int(row[column]) != place:
                 raise BadInputError(
                     f"row {place} of the training set has the id {int(row[column])}: ids are positions in the data "
