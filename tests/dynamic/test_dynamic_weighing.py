@@ -178,6 +178,24 @@ def test_the_sampler_is_told_each_example_s_loss() -> None:
         torch.testing.assert_close(loss, (weights * losses[ids]).sum() / CLASS_WEIGHTS[labels[ids]].sum())
 
 
+def test_an_example_of_many_tokens_has_their_mean() -> None:
+    torch.manual_seed(0)
+    net, tokens = nn.Embedding(7, CLASSES), torch.randint(0, 7, (12, 6))
+    labels = torch.randint(0, CLASSES, (12, 6))
+    for row in range(12):
+        labels[row, 1 + row % 6 :] = -100
+    sampler = DynamicSampler(12, Schedule(warmup=1), InfoBatch(), batch_size=4, seed=3)
+    for ids in sampler:
+        weighed_loss(
+            sampler,
+            ids,
+            lambda ids=ids: F.cross_entropy(net(tokens[ids]).flatten(0, 1), labels[ids].flatten()),
+        )
+    sampler.end_epoch()
+    losses = F.cross_entropy(net(tokens).mT, labels, reduction="none").sum(1) / (labels != -100).sum(1)
+    torch.testing.assert_close(torch.from_numpy(sampler.selector.arrays["value"]), losses.detach())
+
+
 def test_two_losses_are_one_loss_of_each_example() -> None:
     net, second = model(), nn.Linear(FEATURES, 1)
 

@@ -33,7 +33,6 @@ ENTRIES: dict[str, Callable[[Any], Any]] = {
         [object(), object()], [2**70, 1], [[1], [1, 2]], {"a": 1}, [b"a", b"b"], [torch.tensor(1), "a"],
         np.array(["2020-01-01", "2020-01-02"], "datetime64[D]"),
     ],
-    ids=repr,
 )  # fmt: skip
 def test_ids_that_are_no_integers_are_told_how_to_get_some(entry: str, ids: Any) -> None:
     if ids is None and "ids=" in entry:
@@ -45,7 +44,7 @@ def test_ids_that_are_no_integers_are_told_how_to_get_some(entry: str, ids: Any)
 
 @pytest.mark.parametrize(
     "ids", [[1, 2], (1, 2), range(1, 3), np.array([1, 2], np.uint16), np.array([1, 2], np.uint64),
-            [torch.tensor(1), torch.tensor([2])], torch.tensor([1, 2], dtype=torch.int8)], ids=repr,
+            [torch.tensor(1), torch.tensor([2])], torch.tensor([1, 2], dtype=torch.int8)],
 )  # fmt: skip
 def test_integers_of_any_kind_are_ids(ids: Any) -> None:
     sampler, recorder = DynamicSampler(6), Recorder(6)
@@ -95,7 +94,7 @@ def test_logits_and_labels_that_do_not_fit_are_refused_wherever_they_are_told(
 @pytest.mark.parametrize(
     "numbers",
     [torch.tensor(1.0), torch.rand(2, 5), torch.rand(2, 1), torch.rand(3), ["a", "b"], [None, 1.0], 1.0,
-     torch.rand(2).to(torch.complex64), [[1.0], [1.0, 2.0]]], ids=repr,
+     torch.rand(2).to(torch.complex64), [[1.0], [1.0, 2.0]]],
 )  # fmt: skip
 def test_losses_that_are_not_one_an_example_are_refused(numbers: Any) -> None:
     for named in ({"losses_or_logits": numbers}, {"measured": numbers}):

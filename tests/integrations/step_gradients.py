@@ -30,7 +30,7 @@ from datadiet.integrations.lightning import DataDietCallback, attach
 
 N, BATCH, EPOCHS, CLASSES, LENGTH = 23, 4, 2, 3, 3
 CLASS_WEIGHTS = torch.tensor([1.0, 2.0, 0.5], dtype=torch.float64)
-TASKS = ("classification", "tokens", "label-sets", "regression")
+TASKS = ("classification", "tokens", "label-sets", "regression", "causal-lm")
 LOOPS = ("attach", "own-weights", "accelerate")
 
 
@@ -40,9 +40,9 @@ def rows_of(task: str) -> TensorDataset:
     inputs = torch.randn(N, 5, generator=generator, dtype=torch.float64)
     inputs[:, 0] = torch.arange(N)
     labels = torch.arange(N) % CLASSES
-    if task == "tokens":
+    if task in ("tokens", "causal-lm"):
         labels = torch.randint(0, CLASSES, (N, LENGTH), generator=generator)
-        labels[torch.arange(N) % 4 == 1, 1:] = -100
+        labels[torch.arange(N) % 4 == 1, 1 if task == "tokens" else 2 :] = -100
         return TensorDataset(inputs, labels)
     if task == "label-sets":
         return TensorDataset(inputs, (torch.randn(N, CLASSES, generator=generator) > 0).double())
@@ -55,13 +55,14 @@ class Net(nn.Module):
     def __init__(self, task: str) -> None:
         super().__init__()
         torch.manual_seed(1)
-        width = {"tokens": LENGTH * CLASSES, "regression": 1}.get(task, CLASSES)
+        sequence = LENGTH * CLASSES
+        width = {"tokens": sequence, "causal-lm": sequence, "regression": 1}.get(task, CLASSES)
         self.layers = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, width)).double()
         self.task = task
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         outputs = self.layers(inputs / torch.tensor([N, 1.0, 1.0, 1.0, 1.0]))
-        if self.task == "tokens":
+        if self.task in ("tokens", "causal-lm"):
             return outputs.view(-1, LENGTH, CLASSES)
         return outputs.squeeze(1) if self.task == "regression" else outputs
 
@@ -70,6 +71,8 @@ def loss_of(task: str, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Te
     """As people write it."""
     if task == "tokens":
         return F.cross_entropy(outputs.transpose(1, 2), targets)
+    if task == "causal-lm":  # each token from those before it
+        return F.cross_entropy(outputs[:, :-1].flatten(0, 1), targets[:, 1:].flatten())
     if task == "label-sets":
         return nn.BCEWithLogitsLoss()(outputs, targets)
     if task == "regression":
@@ -86,7 +89,9 @@ def weighed_by_hand(task: str, outputs: Any, targets: Any, weights: list[float])
         elif task == "label-sets":
             for logit, there in zip(output, target, strict=True):
                 total, count = total + weight * (torch.log1p(torch.exp(logit)) - there * logit), count + 1
-        elif task == "tokens":
+        elif task in ("tokens", "causal-lm"):
+            if task == "causal-lm":
+                output, target = output[:-1], target[1:]
             for logits, label in zip(output, target.tolist(), strict=True):
                 if label >= 0:
                     total = total + weight * (torch.logsumexp(logits, 0) - logits[label])

@@ -161,7 +161,8 @@ class OnOutputs:
         """Whether the function gives one value for each example, or what it raises."""
         try:
             # What is meant for other outputs may be warned about on the logits; the true call warns again.
-            with torch.no_grad(), warnings.catch_warnings(action="ignore"):
+            with torch.no_grad(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
                 values = self._function(fresh(given), fresh(targets))
         except (BadInputError, torch.OutOfMemoryError):
             raise

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from datadiet.dynamic import DynamicSampler, score_everything
 from datadiet.foundation.errors import BadInputError
-from datadiet.integrations.lightning_settings import check_settings, only_loader, samplers_in
+from datadiet.integrations.lightning.settings import check_settings, only_loader, samplers_in
 from datadiet.integrations.loader_rows import check_rows
 from datadiet.tracking import Recorder
 

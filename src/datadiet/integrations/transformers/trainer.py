@@ -1,4 +1,4 @@
-"""The Hugging Face Trainer with example ids: a dynamic sampler, a recorder, or both, resumed with its checkpoints."""
+"""`DataDietTrainer`, and `attach` for a Trainer of any class: what a Trainer does otherwise with ids."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from transformers import Trainer, TrainerCallback
 from datadiet.dynamic import DynamicSampler, score_everything, with_ids
 from datadiet.foundation.errors import BadInputError
 from datadiet.integrations.accelerate import end_epoch
-from datadiet.integrations.trainer_loss import ExampleLosses, TrainerLoss, logits_of
-from datadiet.integrations.trainer_rows import CollatorWithIds, Positions, places_of_ids, size_of
+from datadiet.integrations.transformers.loss import ExampleLosses, TrainerLoss, logits_of
+from datadiet.integrations.transformers.rows import CollatorWithIds, Positions, places_of_ids, size_of
 from datadiet.tracking import Recorder
 
 _SAMPLER_FILE = "datadiet_sampler.safetensors"

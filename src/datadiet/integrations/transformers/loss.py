@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from datadiet.dynamic import DynamicSampler
 from datadiet.dynamic.weighing import TOLERANCE, LossPart, LossWeigher, not_taken_apart, tolerance_of
 from datadiet.foundation.errors import BadInputError
-from datadiet.integrations.output_weighing import OutputWeigher
+from datadiet.integrations.transformers.outputs import OutputWeigher
 from datadiet.pergrad.batches import take
 from datadiet.tasks import IGNORED
 from datadiet.tracking import Recorder

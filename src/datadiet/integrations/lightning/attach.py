@@ -13,8 +13,8 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from datadiet.dynamic import DynamicSampler
 from datadiet.dynamic.weighing import LossPart, LossWeigher, not_taken_apart
 from datadiet.foundation.errors import BadInputError
-from datadiet.integrations.lightning_callback import OUTPUTS, DataDietCallback, has_outputs, tell_of
-from datadiet.integrations.lightning_settings import loaders_in, only_loader
+from datadiet.integrations.lightning.callback import OUTPUTS, DataDietCallback, has_outputs, tell_of
+from datadiet.integrations.lightning.settings import loaders_in, only_loader
 from datadiet.integrations.loader_rows import rows_have_ids_in_front, split_batch
 from datadiet.tracking import Recorder
 from datadiet.tracking.presentations import ids_of_batch
