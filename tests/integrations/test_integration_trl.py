@@ -211,7 +211,13 @@ def token_losses(model: Any, text: str, first: int) -> tuple[torch.Tensor, int]:
 def test_a_step_of_sft_is_the_weighed_sum_of_its_examples(
     data: str, with_lora: bool, accumulation: int, tmp_path: Path
 ) -> None:
-    trainer = sft(tmp_path, data, lora() if with_lora else None, gradient_accumulation_steps=accumulation)
+    trainer = sft(
+        tmp_path,
+        data,
+        lora() if with_lora else None,
+        gradient_accumulation_steps=accumulation,
+        gradient_checkpointing=with_lora,
+    )
 
     def share(model: Any, number: int) -> tuple[torch.Tensor, int]:
         if data == "text":
