@@ -25,6 +25,7 @@ help:
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip  # that of Python 3.10 cannot build seqeval
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 

@@ -65,14 +65,15 @@ def ranks_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], list[
     def run(program: Path) -> list[Any]:
         folder = tmp_path_factory.mktemp("ranks")
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-        done = subprocess.run(
-            [*command, str(program), str(folder)],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
+        with (folder / "log").open("w") as log:  # a pipe would be held open by a process that hangs
+            done = subprocess.run(
+                [*command, str(program), str(folder)],
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                stdout=log,
+                stderr=log,
+                timeout=300,
+            )
+        assert done.returncode == 0, (folder / "log").read_text()[-3000:]
         return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(2)]
 
     return run

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from datadiet.dynamic import DynamicSampler
+from datadiet.dynamic.measurements import measure_batch
 from datadiet.dynamic.weighing import TOLERANCE, LossPart, LossWeigher, not_taken_apart, tolerance_of
 from datadiet.foundation.errors import BadInputError
 from datadiet.integrations.transformers.outputs import OutputWeigher
@@ -29,10 +30,8 @@ _ANGLE = 1e-5
 _HALF_ANGLE = 1e-2
 #: Over how many entries of the weights gradients are compared.
 _ENTRIES = 10_000_000
-_MIXED = (
-    "the loss compares examples, or their order is not that of the ids, so that none can be weighed; take a selector "
-    "without weights."
-)
+_MIXED = "the loss compares examples, or their order is not that of the ids, so that none can be weighed;"
+EXAMPLE_LOSSES = "give example_losses=, a function (outputs, labels) -> (batch,) that says how large each is"
 #: What trainers of TRL count in compute_loss.
 _COUNTED = ("_metrics", "_total_train_tokens")
 
@@ -65,13 +64,15 @@ class TrainerLoss:
         self.example_losses = example_losses
         self._weigher = None if sampler is None else LossWeigher(sampler)
         self._outputs: OutputWeigher | None = None  # where the loss cannot be taken apart
-        self._checked = False
+        self._checked = self._has_told = False
         # By what a batch's mean is multiplied beside its items, where the Trainer believes it to be a step's share.
         self._share: float | None = None
 
     @property
     def wants_outputs(self) -> bool:
         """Whether anything of a model's outputs but the loss is looked at."""
+        if self.sampler is not None and self.sampler.selector.wants_scoring_pass and not self._has_told:
+            return True
         if self.sampler is None or not self.sampler.selector.needs_reports:
             return self.recorder is not None
         return self.recorder is not None or not self._asks_for_losses
@@ -88,6 +89,10 @@ class TrainerLoss:
     @property
     def _weighs(self) -> bool:
         return self.sampler is not None and self.sampler.may_weigh
+
+    @property
+    def _remedy(self) -> str:
+        return "take a selector without weights" if self._weighs else EXAMPLE_LOSSES
 
     @property
     def _asks_for_losses(self) -> bool:
@@ -146,16 +151,40 @@ class TrainerLoss:
     def _tell(self, ids: Any, outputs: Any, labels: Any, losses: torch.Tensor | None) -> None:
         sampler = self.sampler
         if sampler is not None:
-            if not sampler.selector.needs_reports:  # how far the epoch is goes into checkpoints
-                sampler.update(ids, measured=torch.zeros(len(ids)))
-            elif self._by_loss and self.example_losses is not None:
-                sampler.update(ids, self.example_losses(outputs, labels))
-            elif self._by_loss:
-                sampler.update(ids, losses)
-            else:
-                sampler.update(ids, logits_of(outputs), labels)
+            name = sampler.selector.name
+            with self._said(f"selector {name!r}", "take one by loss, such as 'infobatch', or 'random'"):
+                self._tell_sampler(sampler, ids, outputs, labels, losses)
         if self.recorder is not None:
-            self.recorder.update(ids, logits_of(outputs), labels)
+            with self._said("the recorder", "leave it out"):
+                self.recorder.update(ids, logits_of(outputs), labels)
+        self._has_told = True
+
+    def _tell_sampler(
+        self, sampler: DynamicSampler, ids: Any, outputs: Any, labels: Any, losses: torch.Tensor | None
+    ) -> None:
+        if sampler.selector.wants_scoring_pass and not self._has_told and not self._by_loss:
+            measure_batch(sampler.selector.measure, logits_of(outputs), labels)  # as the pass will
+        if not sampler.selector.needs_reports:  # how far the epoch is goes into checkpoints
+            sampler.update(ids, measured=torch.zeros(len(ids)))
+        elif self._by_loss and self.example_losses is not None:
+            sampler.update(ids, self.example_losses(outputs, labels))
+        elif self._by_loss:
+            sampler.update(ids, losses)
+        else:
+            sampler.update(ids, logits_of(outputs), labels)
+
+    @contextmanager
+    def _said(self, who: str, remedy: str) -> Iterator[None]:
+        """On the first batch, say whom a Trainer's batches do not suit."""
+        try:
+            yield
+        except BadInputError as error:
+            if self._has_told:
+                raise
+            raise BadInputError(
+                f"{who} wants logits of classes with one label an example, which this Trainer's batches do not give; "
+                f"{remedy} ({error})"
+            ) from error
 
     def _check(
         self, model: torch.nn.Module, ids: Any, inputs: Mapping[str, Any], num_items: Any, compute: Compute
@@ -189,7 +218,7 @@ class TrainerLoss:
             with OutputWeigher().watching(self._model) as seen:
                 loss, _ = run()
             if not OutputWeigher().learn(loss, seen, len(ids)):
-                raise BadInputError(not_taken_apart([], "take a selector without weights") + self._hint())
+                raise BadInputError(not_taken_apart([], self._remedy) + self._hint())
         (loss, _), parts = self._weigher.taken_apart(ids, run)
         if self._weigher.learn(loss, parts) and self._is_linear(loss, parts, ids, run):
             return
@@ -197,7 +226,7 @@ class TrainerLoss:
         with self._outputs.watching(self._model) as seen:
             loss, _ = run()
         if not self._outputs.learn(loss, seen, len(ids)):
-            raise BadInputError(not_taken_apart(parts, "take a selector without weights") + self._hint())
+            raise BadInputError(not_taken_apart(parts, self._remedy) + self._hint())
 
     def _is_linear(self, loss: torch.Tensor, parts: list[LossPart], ids: Any, run: Run) -> bool:
         """Whether other weights change the loss by what its parts say."""
@@ -236,21 +265,16 @@ class TrainerLoss:
                 if isinstance(error, torch.OutOfMemoryError):
                     raise
                 raise BadInputError(
-                    f"one example alone cannot go through the loss ({error}): {_MIXED}"
+                    f"one example alone cannot go through the loss ({error}): {_MIXED} {self._remedy}."
                 ) from error
             single = _gradient(alone, parameters)
             if not _parallel(mine, single, _HALF_ANGLE if half else _ANGLE):
                 raise BadInputError(
-                    f"the gradient of example {int(ids[place])} is not the same in its batch and alone: {_MIXED}"
-                    + self._hint()
+                    f"the gradient of example {int(ids[place])} is not the same in its batch and alone: {_MIXED} "
+                    f"{self._remedy}.{self._hint()}"
                 )
         if self._outputs and not self._outputs.is_linear and self._asks_for_losses:
-            raise BadInputError(
-                not_taken_apart(
-                    [],
-                    "give example_losses=, a function (outputs, labels) -> (batch,) that says how large each is",
-                )
-            )
+            raise BadInputError(not_taken_apart([], EXAMPLE_LOSSES))
 
     def _loss_at(self, run: Run, ids: Any, weights: torch.Tensor) -> torch.Tensor:
         """The loss of a batch with these weights."""
