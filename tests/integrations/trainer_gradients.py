@@ -87,7 +87,8 @@ def focal(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def summed_loss(outputs: Any, labels: Any, num_items_in_batch: Any = None) -> torch.Tensor:
-    return F.cross_entropy(outputs.logits, labels, reduction="sum") / num_items_in_batch
+    items = len(labels) if num_items_in_batch is None else num_items_in_batch
+    return F.cross_entropy(outputs.logits, labels, reduction="sum") / items
 
 
 def model_of(kind: str) -> Any:
@@ -171,7 +172,10 @@ class Oracle(transformers.TrainerCallback):  # type: ignore[misc]
             if model.training:
                 items = named.get("num_items_in_batch")
                 weights = trainer.sampler.weights(inputs["id"]).tolist()
-                items = None if items is None else float(items)
+                takes = getattr(trainer, "model_accepts_loss_kwargs", False) or getattr(
+                    trainer, "compute_loss_func", None
+                )
+                items = float(items) if items is not None and takes else None
                 self.window.append((inputs["id"].tolist(), weights, items))
             return loss(trainer, model, inputs, *rest, **named)
 
