@@ -230,6 +230,12 @@ def test_what_is_no_sum_of_losses_is_refused_on_the_first_batch(compute: Any) ->
         loop(lambda x, y: compute(net(x), y))
 
 
+def test_a_first_loss_that_is_no_number_is_said_to_be_none() -> None:
+    net = model()
+    with pytest.raises(BadInputError, match=r"loss of the first batch is nan.*look at its inputs"):
+        loop(lambda x, y: F.cross_entropy(net(x * torch.nan), y))
+
+
 @pytest.mark.parametrize("result", [None, (), {}, torch.ones(4), 3.0])
 def test_a_result_without_a_loss_is_refused(result: Any) -> None:
     with pytest.raises(BadInputError, match="returned no loss"):

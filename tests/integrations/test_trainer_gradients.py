@@ -198,6 +198,24 @@ def test_what_is_no_sum_over_examples_is_refused_before_a_step(base: Any, tmp_pa
     assert fine.state.global_step > 0
 
 
+class Measuring(transformers.Trainer):  # type: ignore[misc]
+    """Measures something beside, which is no part of the loss."""
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
+        outputs = model(input_ids=inputs["input_ids"])
+        with torch.no_grad():
+            torch.nn.functional.mse_loss(outputs.logits, torch.zeros_like(outputs.logits))
+        loss = torch.nn.functional.cross_entropy(outputs.logits, inputs["labels"])
+        return (loss, outputs) if return_outputs else loss
+
+
+@pytest.mark.parametrize("options", [{}, {"bf16": True}])
+def test_what_is_measured_beside_a_loss_does_not_matter(options: dict[str, Any], tmp_path: Path) -> None:
+    trainer = attach(trainer_of(tmp_path, "classification", Measuring, **options), sampler=weighing_sampler())
+    trainer.train()
+    assert trainer.state.global_step > 0
+
+
 @pytest.mark.parametrize("base", [program.Focal, Root])
 def test_a_loss_that_does_not_say_how_large_each_example_s_is_wants_example_losses(
     base: Any, tmp_path: Path

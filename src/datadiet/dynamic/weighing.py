@@ -228,7 +228,16 @@ class LossWeigher:
         return result, noted.parts
 
     def learn(self, loss: torch.Tensor, parts: list[LossPart]) -> bool:
-        """See from a batch how the loss is made of its parts; False where it is not."""
+        """See from a batch how the loss is made of its parts; False where it is not.
+
+        Raises:
+            BadInputError: the loss is no number, so that nothing can be seen from it.
+        """
+        if not bool(torch.isfinite(loss.detach()).all()):
+            raise BadInputError(
+                f"the loss of the first batch is {float(loss.detach().sum())}, from which it cannot be seen how it is "
+                "made of the losses of examples; look at its inputs and labels (NaN, or labels that are all ignored)."
+            )
         self.shares = shares_of(loss, parts)
         return self.shares is not None
 
@@ -238,10 +247,11 @@ class LossWeigher:
 
     def predicted(self, loss: torch.Tensor, parts: list[LossPart], weights: torch.Tensor) -> float:
         """What the loss of a batch that was taken apart would be with these weights."""
+        parts = [part for part in parts if part.value.requires_grad]
         found: Any = torch.autograd.grad(loss, [part.value for part in parts], allow_unused=True)
         total = 0.0
         for part, gradient in zip(parts, found, strict=True):
-            if gradient is not None:
+            if gradient is not None and float(part.sums.sum()):
                 rows = (gradient * part.value.detach()).double()
                 if part.value.dim():
                     total += float((rows.reshape(len(weights), -1) * weights[:, None].double()).sum())

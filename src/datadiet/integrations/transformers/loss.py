@@ -83,6 +83,13 @@ class TrainerLoss:
         return model
 
     @property
+    def _is_compiled(self) -> bool:
+        return any(
+            hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
+            for module in self.trainer.model_wrapped.modules()
+        )
+
+    @property
     def _by_loss(self) -> bool:
         return self.sampler is not None and self.sampler.selector.measure == "loss"
 
@@ -202,9 +209,8 @@ class TrainerLoss:
             try:
                 self._check_alone(run, ids, inputs)
             except RuntimeError as error:
-                if "use_reentrant" not in str(
-                    error
-                ):  # such checkpoints have gradients of everything, or none
+                # Checkpoints of this kind have gradients of all weights at once, or none.
+                if "use_reentrant" not in str(error):
                     raise
             with torch.no_grad():
                 self._check_items(run, num_items)
@@ -214,19 +220,21 @@ class TrainerLoss:
     def _check_sum(self, run: Run, ids: Any) -> None:
         """That the loss can be taken apart, or else weighed where the outputs lie."""
         assert self._weigher is not None
-        if any(_is_compiled(module) for module in self.trainer.model_wrapped.modules()):
-            with OutputWeigher().watching(self._model) as seen:
-                loss, _ = run()
-            if not OutputWeigher().learn(loss, seen, len(ids)):
-                raise BadInputError(not_taken_apart([], self._remedy) + self._hint())
+        if self._is_compiled and self._weigher_of_outputs(run, ids) is None:
+            raise BadInputError(not_taken_apart([], self._remedy) + self._hint())
         (loss, _), parts = self._weigher.taken_apart(ids, run)
         if self._weigher.learn(loss, parts) and self._is_linear(loss, parts, ids, run):
             return
-        self._outputs = OutputWeigher()
-        with self._outputs.watching(self._model) as seen:
-            loss, _ = run()
-        if not self._outputs.learn(loss, seen, len(ids)):
+        self._outputs = self._weigher_of_outputs(run, ids)
+        if self._outputs is None:
             raise BadInputError(not_taken_apart(parts, self._remedy) + self._hint())
+
+    def _weigher_of_outputs(self, run: Run, ids: Any) -> OutputWeigher | None:
+        """What weighs the loss where the model's outputs lie; None where they are not all that it is made of."""
+        weigher = OutputWeigher()
+        with weigher.watching(self._model) as seen:
+            loss, _ = run()
+        return weigher if weigher.learn(loss, seen, len(ids)) else None
 
     def _is_linear(self, loss: torch.Tensor, parts: list[LossPart], ids: Any, run: Run) -> bool:
         """Whether other weights change the loss by what its parts say."""
@@ -245,14 +253,16 @@ class TrainerLoss:
             return " (Packing and padding_free put several examples into one row; leave them out.)"
         if args.n_gpu > 1:
             return " (Several GPUs in one process hide the loss of a model; start one process each with torchrun.)"
-        if any(_is_compiled(module) for module in self.trainer.model_wrapped.modules()):
+        if self._is_compiled:
             return " (A compiled model hides its loss; give compute_loss_func=, which is not compiled.)"
         return ""
 
     def _check_alone(self, run: Run, ids: Any, inputs: Mapping[str, Any]) -> None:
         """That the gradient of a batch in which one example alone has a weight is that of the example alone."""
         parameters = _some_of(self._model)
-        half = torch.is_autocast_enabled() or any(p.dtype.itemsize < 4 for p in parameters)
+        half = self.trainer.accelerator.mixed_precision != "no" or any(
+            parameter.dtype.itemsize < 4 for parameter in parameters
+        )
         for place in sorted({0, len(ids) - 1}):
             one = slice(place, place + 1)
             weights = torch.zeros(len(ids), device=ids.device)
@@ -359,10 +369,6 @@ class _Smoother:
             reduction="mean" if num_items_in_batch is None else "sum",
         )
         return loss if num_items_in_batch is None else loss / num_items_in_batch
-
-
-def _is_compiled(module: torch.nn.Module) -> bool:
-    return hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
 
 
 def _some_of(model: torch.nn.Module) -> Sequence[torch.Tensor]:
