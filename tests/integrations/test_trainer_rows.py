@@ -280,6 +280,13 @@ def test_settings_that_do_not_go_with_a_sampler_are_refused_at_once(tmp_path: Pa
             train_dataset=with_ids(rows()).to_iterable_dataset(),
             sampler=sampler_of(),
         )
+    with pytest.raises(BadInputError, match="has no rows"):
+        DataDietTrainer(
+            model=Classifier(),
+            args=arguments(tmp_path),
+            train_dataset=with_ids(rows().select([])),
+            sampler=sampler_of(),
+        )
     with pytest.raises(BadInputError, match="no train_dataset"):
         DataDietTrainer(model=Classifier(), args=arguments(tmp_path), sampler=sampler_of())
 

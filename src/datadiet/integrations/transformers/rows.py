@@ -117,4 +117,6 @@ def size_of(dataset: Any) -> int:
             "the training set has no length (an iterable one), so that no row of it can be chosen; give one with rows "
             "by number, such as datasets.Dataset."
         )
+    if len(dataset) == 0:
+        raise BadInputError("the training set has no rows.")
     return len(dataset)
