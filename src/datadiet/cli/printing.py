@@ -20,6 +20,8 @@ from datadiet.foundation.options import options_of
 from datadiet.foundation.progress import ProgressDisplay
 from datadiet.jobs.options import DataOptions
 
+WIDE = 140  # columns of a terminal that a table of subsets needs for one line a row
+
 
 @contextmanager
 def display(options: Any) -> Iterator[ProgressDisplay]:
@@ -77,14 +79,23 @@ def print_verdict(verdict: Any, as_json: bool, said: Iterable[str]) -> None:
 
 
 def _tell_verdict(verdict: Any) -> None:
-    from datadiet.pages.report import first_warnings, groups_table, metrics_table, times_table, verdict_table
-    from datadiet.pages.report.tables import sparse_table
+    from datadiet.pages import report
 
     data, folder = verdict.data, verdict.folder
-    warnings = [f"Warning: {warning}" for warning in first_warnings(data)]
-    tables = (times_table(data), groups_table(data), sparse_table(data))
-    for shown in (verdict_table(data), metrics_table(data), str(verdict), *warnings, *tables):
-        say(shown)
+    warnings = [f"Warning: {warning}" for warning in report.first_warnings(data)]
+    sentences = (report.verdict_sentence(data), report.not_trained_sentence(data), report.next_sentence(data))
+    costs = (report.times_table(data), report.cost_table(data), report.cost_sentence(data))
+    tables = (report.verdict_table(data, narrow=Console().width < WIDE), report.metrics_table(data))
+    for shown in (
+        *tables,
+        *sentences,
+        *warnings,
+        *costs,
+        report.groups_table(data),
+        report.sparse_table(data),
+    ):
+        if shown:
+            say(shown)
     if folder is not None:
         page = folder / "report.html"
         say(str(page if page.exists() else folder))
@@ -141,6 +152,8 @@ def print_studies(as_json: bool) -> None:
 
 def print_plan(name: str, planned: Any, as_json: bool, said: Iterable[str]) -> None:
     """The runs of a study and what they will cost."""
+    from datadiet.pages.numbers import rough_duration
+
     rows = [
         {"what": c.planned.what, "runs": c.planned.runs, "steps": c.planned.steps, "seconds": c.seconds}
         for c in planned
@@ -150,18 +163,12 @@ def print_plan(name: str, planned: Any, as_json: bool, said: Iterable[str]) -> N
         as_json,
         {"study": name, "plan": rows, "seconds": total},
         *(
-            f"{row['runs']:>5,} {row['what']}, {row['steps']:,} steps each: about {_duration(row['seconds'])}"
+            f"{row['runs']:>5,} {row['what']}, {row['steps']:,} steps each: about {rough_duration(row['seconds'])}"
             for row in rows
         ),
-        f"about {_duration(total)} in all, less what the workspace has already; nothing was started",
+        f"about {rough_duration(total)} in all, less what the workspace has already; nothing was started",
         said=said,
     )
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def print_study(result: Any) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import ROUND_HALF_UP, Decimal
+from functools import partial
 from typing import Any, TypeGuard
 
 NOT_MEASURED = "not measured"
+NOT_KNOWN = "not known"
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -40,8 +42,14 @@ def are_numbers(values: Any) -> TypeGuard[Sequence[float]]:
     return values is not None and all(is_number(value) for value in values)
 
 
-def _times_hundred(value: float) -> float:
-    # In decimal: 0.285 * 100 is 28.499999999999996 in binary, and would round the wrong way.
+def times_hundred(value: float) -> float:
+    """The value times 100 as its shortest decimal form reads.
+
+    In binary 0.285 * 100 is 28.499999999999996, and would round the wrong way.
+
+    >>> times_hundred(0.285)
+    28.5
+    """
     return float(Decimal(repr(float(value))) * 100)
 
 
@@ -53,7 +61,7 @@ def percent(value: float | None, decimals: int = 1, sign: bool = True) -> str:
     """
     if not is_number(value):
         return NOT_MEASURED
-    hundredfold = _times_hundred(value)
+    hundredfold = times_hundred(value)
     while decimals < 6 and hundredfold not in (0.0, 100.0) and rounded(hundredfold, decimals) in (0, 100):
         decimals += 1
     return f"{rounded(hundredfold, decimals):f}" + (" %" if sign else "")
@@ -77,42 +85,64 @@ def points(value: float | None, decimals: int = 1, minus: str = "-") -> str:
     """
     if not is_number(value):
         return NOT_MEASURED
-    number = rounded(_times_hundred(value), decimals)
+    number = rounded(times_hundred(value), decimals)
     sign = minus if number < 0 else "+" if number > 0 else ""
     return f"{sign}{abs(number):f}"
 
 
-def points_interval(low: float, high: float, decimals: int = 1, minus: str = "-") -> str:
+def is_known(interval: Any, whole: tuple[float, float] = (0.0, 1.0)) -> TypeGuard[Sequence[float]]:
+    """Whether an interval says something: it has two ends, apart, and is not all that there can be, `whole`.
+
+    >>> is_known([0.9, 0.95]), is_known([None, None]), is_known([0.9, 0.9]), is_known([0.0, 1.0])
+    (True, False, False, False)
+    """
+    return are_numbers(interval) and interval[0] < interval[1] and not _covers(interval, whole)
+
+
+def _covers(interval: Sequence[float], whole: tuple[float, float]) -> bool:
+    return interval[0] <= whole[0] and interval[1] >= whole[1]
+
+
+def _brackets(
+    interval: Any, whole: tuple[float, float], shown: Callable[[float, int], str], decimals: int = 1
+) -> str:
+    """Both ends, with as many digits as it takes to tell them apart."""
+    if not is_known(interval, whole):
+        return f"[{NOT_KNOWN}]"
+    while decimals < 6 and shown(interval[0], decimals) == shown(interval[1], decimals):
+        decimals += 1
+    return f"[{shown(interval[0], decimals)}, {shown(interval[1], decimals)}]"
+
+
+def points_interval(interval: Any, decimals: int = 1, minus: str = "-") -> str:
     """The two ends of a difference's interval, in percentage points.
 
-    >>> points_interval(-0.006, 0.004)
-    '[-0.6, +0.4]'
+    >>> points_interval([-0.006, 0.004]), points_interval([None, None]), points_interval([-0.00012, -0.00011])
+    ('[-0.6, +0.4]', '[not known]', '[-0.012, -0.011]')
     """
-    return f"[{points(low, decimals, minus)}, {points(high, decimals, minus)}]"
+    return _brackets(interval, (-1.0, 1.0), partial(points, minus=minus), decimals)
 
 
 def points_with_interval(difference: Any, minus: str = "-") -> str:
     """A difference [mean, low, high] in percentage points with its interval.
 
-    >>> points_with_interval([-0.001, -0.004, 0.003]), points_with_interval(None)
-    ('-0.1 [-0.4, +0.3]', 'not measured')
+    >>> points_with_interval([-0.001, -0.004, 0.003]), points_with_interval([-0.001, None, None])
+    ('-0.1 [-0.4, +0.3]', '-0.1 [not known]')
+    >>> points_with_interval(None)
+    'not measured'
     """
-    if not are_numbers(difference):
+    if difference is None or not is_number(difference[0]):
         return NOT_MEASURED
-    mean, low, high = difference
-    return f"{points(mean, minus=minus)} {points_interval(low, high, minus=minus)}"
+    return f"{points(difference[0], minus=minus)} {points_interval(difference[1:], minus=minus)}"
 
 
-def percent_interval(interval: Sequence[float | None] | None) -> str:
+def percent_interval(interval: Any) -> str:
     """The two ends of an accuracy's interval, in percent; nothing where there is none.
 
-    >>> percent_interval([0.965, 0.9789]), percent_interval(None)
-    ('[96.5, 97.9]', '')
+    >>> percent_interval([0.965, 0.9789]), percent_interval([0.0, 1.0]), percent_interval(None)
+    ('[96.5, 97.9]', '[not known]', '')
     """
-    if not are_numbers(interval):
-        return ""
-    low, high = interval
-    return f"[{percent(low, sign=False)}, {percent(high, sign=False)}]"
+    return "" if interval is None else _brackets(interval, (0.0, 1.0), partial(percent, sign=False))
 
 
 def tolerance_points(tolerance: float) -> str:
@@ -150,6 +180,29 @@ def duration(seconds: float | None) -> str:
             rest = whole % large // small
             return f"{whole // large} {name}" + (f" {rest} {small_name}" if rest else "")
     return f"{whole} s"
+
+
+def rough_duration(seconds: float) -> str:
+    """A time that is only guessed, in the unit that fits.
+
+    >>> rough_duration(40), rough_duration(843), rough_duration(9000)
+    ('40 s', '14 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def money(amount: float) -> str:
+    """A price in two decimals, and in more where it is small.
+
+    >>> money(1234.5), money(0.0042), money(0.0)
+    ('1,234.50', '0.004', '0.00')
+    """
+    decimals = 2
+    while decimals < 6 and amount != 0 and rounded(amount, decimals) == 0:
+        decimals += 1
+    return f"{rounded(amount, decimals):,f}"
 
 
 def compact(value: float, digits: int = 4) -> str:

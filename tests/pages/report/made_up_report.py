@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,95 @@ def made_up_verdict(seeds: int = 3, names: tuple[str, ...] = ("el2n", "forgettin
             "pays_after_trainings": 7 if recommended else None,
         },
     }
+
+
+def answered(kind: str, budget: str = "epochs") -> dict[str, Any]:
+    """A verdict with an answer of a kind: bounds of the loss, what was not asked, what would decide, all costs."""
+    verdict = made_up_verdict(2 if kind == "not_for_deciding" else 3)
+    shift = {"keep": 0.0, "keep_all": -0.012, "undecided": -0.004, "not_for_deciding": 0.0}[kind]
+    after: dict[str, float | None] = {}
+    for subset in sorted(verdict["subsets"], key=lambda subset: -subset["keep"]):
+        subset["minus_full"] = [value + shift for value in subset["minus_full"]]
+        loss = -subset["minus_full"][1]
+        few, first = kind == "not_for_deciding", after.setdefault(subset["score"], None)
+        subset["loses_at_most"] = None if few else loss
+        subset["holds"] = None if few else loss < 0.005 and first is None
+        subset["after"] = None if few else first
+        fails = not few and subset["minus_full"][2] < -0.005
+        subset["outcome"] = "holds" if subset["holds"] else "fails" if fails else "undecided"
+        if subset["holds"] is False and first is None:
+            after[subset["score"]] = subset["keep"]
+    holding = [subset for subset in verdict["subsets"] if subset["holds"]]
+    names = ("score", "rule", "keep", "n")
+    curve = []
+    for keep in sorted(KEEPS, reverse=True):
+        same = [subset for subset in verdict["subsets"] if subset["keep"] == keep]
+        best = max(same, key=lambda subset: subset["minus_full"][0])
+        curve.append({**{name: best[name] for name in names}, "loses_at_most": best["loses_at_most"]})
+    would = {
+        **{name: curve[0][name] for name in names},
+        "seeds": 9,
+        "trainings": 12,
+        "seconds": 843.0,
+        "test_examples": None,
+        "command": "datadiet run digits --max-seeds 9",
+    }
+    answer = {
+        "kind": kind,
+        "curve": curve,
+        "would_decide": would if kind == "undecided" else None,
+        "stopped": "time" if kind == "undecided" else "decided",
+    }
+    left = [
+        {"score": "el2n", "rule": "hardest", "keep": keep, "n": round(1437 * keep)} for keep in (0.2, 0.1)
+    ]
+    recommended = min(holding, key=lambda subset: subset["n"]) if holding else None
+    scoring, full, kept = 11.4, 6.21, 4.4 if recommended else None
+    verdict.update(
+        budget=budget,
+        recommended=recommended,
+        answer=answer,
+        quick=None,
+        not_trained=left if kind == "undecided" else [],
+        seeds_by="auto",
+        seeds=2 if kind == "not_for_deciding" else 3,
+        cost={
+            "scoring_seconds": scoring,
+            "full_training_seconds": full,
+            "kept_training_seconds": kept,
+            "pays_after_trainings": 7 if kept and budget == "epochs" else None,
+            "today_seconds": 843.0,
+            "after_one": _after(1, full, kept, scoring, budget),
+            "after_hundred": _after(100, full, kept, scoring, budget),
+            "price_per_hour": None,
+            "money": None,
+        },
+    )
+    for subset in verdict["subsets"]:
+        own = full * subset["keep"]
+        saved = 1 - (own + scoring) / full
+        subset.update(
+            seconds=own,
+            scoring_seconds=scoring,
+            time_saved=[saved, saved - 0.3, saved + 0.2],
+            time_saved_without_scoring=[1 - own / full, 0.9 - own / full, 1.05 - own / full],
+        )
+    return verdict
+
+
+def _after(
+    trainings: int, full: float, kept: float | None, scoring: float, budget: str
+) -> dict[str, float | None] | None:
+    if kept is None:
+        return None
+    spent, instead = trainings * full, trainings * kept + scoring
+    saved = spent - instead if budget == "epochs" else None
+    return {"full_seconds": spent, "kept_seconds": instead, "saved_seconds": saved}
+
+
+def answered_report(kind: str = "undecided") -> ReportContents:
+    """Questions with an answer of a kind."""
+    return replace(text_report(), title=kind, verdict=answered(kind))
 
 
 def made_up_groups(verdict: dict[str, Any], groupings: dict[str, tuple[str, ...]]) -> dict[str, Any]:
@@ -330,4 +420,5 @@ REPORTS = {
     "vector": vector_report,
     "thousand_classes": thousand_class_report,
     "hostile": hostile_report,
+    "undecided": answered_report,
 }

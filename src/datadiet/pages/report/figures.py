@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from datadiet.foundation.errors import BadInputError
-from datadiet.pages.numbers import are_numbers, compact, count, is_number, share
+from datadiet.pages.numbers import compact, count, is_known, is_number, share
 from datadiet.pages.report.canvas import (
     LIGHT,
     Theme,
@@ -90,7 +90,7 @@ def _draw_full(axes: Axes, full: Mapping[str, Any], tolerance: float | None, the
     accuracy = 100 * float(full["accuracy"])
     interval = full.get("interval")
     axes.axhline(accuracy, color=theme.ink, linewidth=1.2, label="full data")
-    if are_numbers(interval):
+    if is_known(interval):
         axes.axhspan(100 * interval[0], 100 * interval[1], color=theme.pale, alpha=0.4, linewidth=0)
     if tolerance is not None:
         dashed: dict[str, Any] = {"color": theme.muted, "linewidth": 1, "linestyle": (0, (4, 3))}
@@ -113,7 +113,7 @@ def _draw_series(
     below, above = np.zeros(len(x)), np.zeros(len(x))
     for row, subset in enumerate(ordered):
         interval = subset.get("interval")
-        if are_numbers(interval):
+        if is_known(interval):
             below[row], above[row] = max(y[row] - 100 * interval[0], 0), max(100 * interval[1] - y[row], 0)
         single = [100 * float(value) for value in subset.get("accuracies") or () if is_number(value)]
         if len(single) > 1:

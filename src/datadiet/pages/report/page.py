@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from datadiet.foundation.atomic import atomic_file, remove
 from datadiet.pages import numbers
@@ -29,12 +29,13 @@ def render_page(contents: ReportContents, pictures: Mapping[str, Picture]) -> st
     filters = {
         **{
             name: getattr(numbers, name)
-            for name in ("percent", "percent_interval", "share", "count", "duration")
+            for name in ("percent", "percent_interval", "share", "count", "duration", "tolerance_points")
         },
         "points": lambda value: numbers.points(value, minus=MINUS),
-        "points_interval": lambda ends: numbers.points_interval(ends[0], ends[1], minus=MINUS),
+        "points_interval": lambda ends: numbers.points_interval(ends, minus=MINUS),
         "compact": lambda value, digits=4: numbers.compact(value, digits).replace("-", MINUS),
         "short": _short,
+        "unbroken": _unbroken,
     }
     return render_page_of(
         "datadiet.pages.report", finalize=_harmless, filters=filters, pictures=pictures, **page_view(contents)
@@ -44,6 +45,11 @@ def render_page(contents: ReportContents, pictures: Mapping[str, Picture]) -> st
 def _harmless(value: Any) -> Any:
     """What every expression of the template passes through before it is escaped: no controls, no bidi."""
     return without_controls(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _unbroken(sentence: str) -> Markup:
+    """The sentence, in which no line begins with a percent sign."""
+    return escape(without_controls(sentence)).replace(" %", Markup("&nbsp;%"))
 
 
 def _short(text: Any, limit: int = 40) -> Markup:

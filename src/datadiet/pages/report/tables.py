@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -12,7 +14,6 @@ from datadiet.pages.numbers import (
     NOT_MEASURED,
     compact,
     count,
-    duration,
     is_number,
     percent,
     percent_interval,
@@ -22,15 +23,15 @@ from datadiet.pages.numbers import (
     rounded,
     share,
 )
+from datadiet.pages.report.grid import add_row, new_table
 from datadiet.pages.report.wording import (
     accuracy_title,
     budget_title,
     has_one_seed,
     is_same_subset,
-    outcome_of,
+    loss_title,
     outcome_title,
     subset_title,
-    time_saved_title,
     titled_share,
 )
 from datadiet.pages.text import printable
@@ -58,85 +59,64 @@ _PLAIN_NUMBERS = frozenset({"rmse", "mae", "r2", "spearman"})
 _SMALLER_IS_BETTER = frozenset({"rmse", "mae", "semantic_error_rate"})
 
 
-def _table(first: str, columns: Iterable[str], *, no_wrap: bool = False, **options: Any) -> Table:
-    """An empty table: names on the left, numbers on the right."""
-    table = Table(title_justify="left", caption_justify="left", **options)
-    table.add_column(first, overflow="fold")
-    for name in columns:
-        table.add_column(name, justify="right", no_wrap=no_wrap)
-    return table
+def verdict_table(verdict: Mapping[str, Any], *, narrow: bool = False) -> Table:
+    """Full data and every subset with accuracy, differences, loss and whether it holds, for `rich` to print.
 
-
-def _add_row(table: Table, cells: Iterable[str], **options: Any) -> None:
-    """Every cell as `rich.text.Text`, so that brackets in a name are shown and not obeyed."""
-    table.add_row(*map(Text, cells), **options)
-
-
-def verdict_table(verdict: Mapping[str, Any]) -> Table:
-    """Full data and every subset with accuracy, differences and whether it holds, for `rich` to print.
+    Args:
+        verdict: as in `verdict.json`.
+        narrow: for a screen of 80 columns: the parts of a cell stand below each other, without lines between columns.
 
     >>> verdict_table({"full": {"accuracy": 0.97, "interval": [0.96, 0.98], "seeds": 3, "n": 1437}}).row_count
     1
     """
     seeds = "one seed: intervals from test examples only" if has_one_seed(verdict) else "95 % intervals"
     caption = Text(f"{budget_title(verdict)}; differences in percentage points; {seeds}")
-    columns = ("kept", "examples", f"{accuracy_title(verdict)} %", "minus full", "minus random")
-    table = _table("subset", columns, caption=caption)
+    bounds = has_bounds(verdict)
+    titles = ["kept", f"{accuracy_title(verdict)} %", "minus full", "minus random"]
+    look: dict[str, Any] = {"box": SIMPLE_HEAD, "show_edge": False, "padding": 0} if narrow else {}
+    table = new_table("subset", titles, no_wrap=narrow, caption=caption, **look)
+    if bounds:
+        table.add_column("loses\nat most" if narrow else "loses at most", justify="right")
     table.add_column("verdict")
     full = verdict.get("full")
     if full is not None:
-        _add_row(table, ("full data", "100 %", count(full["n"]), _accuracy(full), "", "", ""), style="bold")
+        cells = ["full data", f"100 % ({count(full['n'])})", _accuracy(full)]
+        add_row(table, _stacked(cells) if narrow else cells, style="bold")
     recommended = verdict.get("recommended")
-    for subset in verdict.get("subsets", ()):
+    for subset in sorted(verdict.get("subsets", ()), key=lambda subset: -float(subset["keep"])):
         chosen = recommended is not None and is_same_subset(subset, recommended)
         is_random = subset["score"] == "random"
-        cells = (
+        cells = [
             subset_title(subset),
-            share(subset["keep"]),
-            count(subset["n"]),
+            f"{share(subset['keep'])} ({count(subset['n'])})",
             _accuracy(subset),
             points_with_interval(subset.get("minus_full")),
             "" if is_random else points_with_interval(subset.get("minus_random")),
-            outcome_title(outcome_of(subset)) + (" ← recommended" if chosen else ""),
-        )
-        _add_row(table, cells, style="green" if chosen else None)
+            *([loss_title(subset.get("loses_at_most"), verdict.get("tolerance"))] if bounds else []),
+            outcome_title(subset) + (" ← recommended" if chosen else ""),
+        ]
+        add_row(table, _stacked(cells) if narrow else cells, style="green" if chosen else None)
     return table
+
+
+def _stacked(cells: list[str]) -> list[str]:
+    """The cells but the first, which is a name, with what is in brackets or after an arrow below the rest."""
+    return [cells[0], *(re.sub(r" (?=[\[(])| ← ", "\n", cell) for cell in cells[1:])]
+
+
+def has_bounds(verdict: Mapping[str, Any]) -> bool:
+    """Whether the verdict says what its subsets lose at most; older ones do not.
+
+    >>> has_bounds({"subsets": [{"loses_at_most": None}]}), has_bounds({"subsets": [{"score": "el2n"}]})
+    (True, False)
+    """
+    return any("loses_at_most" in subset for subset in verdict.get("subsets", ()))
 
 
 def _accuracy(entry: Mapping[str, Any]) -> str:
     if not is_number(entry.get("accuracy")):
         return NOT_MEASURED
     return f"{percent(entry['accuracy'], sign=False)} {percent_interval(entry.get('interval'))}".strip()
-
-
-def times_table(verdict: Mapping[str, Any]) -> Table | None:
-    """What one training on full data and on every subset takes and saves, for `rich`; None where nothing was timed.
-
-    >>> times_table({"subsets": [{"score": "el2n", "rule": "hardest", "keep": 0.5}]}) is None
-    True
-    """
-    timed = [subset for subset in verdict.get("subsets", ()) if subset.get("time_saved") is not None]
-    if not timed:
-        return None
-    columns = ["one training", "scoring", "time saved"]
-    if any(subset.get("processor_time_saved") is not None for subset in timed):
-        columns.append("processor time saved")
-    caption = (
-        "time saved: share of a training on full data, scoring counted as if one training had to pay for it"
-    )
-    table = _table("subset", columns, caption=Text(caption))
-    full = duration((verdict.get("cost") or {}).get("full_training_seconds"))
-    _add_row(table, ("full data", full, *[""] * (len(columns) - 1)), style="bold")
-    for subset in timed:
-        cells = (
-            f"{subset_title(subset)} {share(subset['keep'])}",
-            duration(subset.get("seconds")),
-            duration(subset.get("scoring_seconds")),
-            time_saved_title(subset["time_saved"]),
-            time_saved_title(subset.get("processor_time_saved")),
-        )
-        _add_row(table, cells[: len(columns) + 1])
-    return table
 
 
 def metric_title(name: str) -> str:
@@ -178,9 +158,9 @@ def metrics_table(verdict: Mapping[str, Any]) -> Table | None:
     titles, rows = metrics_rows(verdict)
     if not rows:
         return None
-    table = _table("subset", titles, caption="means over seeds ± standard deviation")
+    table = new_table("subset", titles, caption="means over seeds ± standard deviation")
     for name, cells in rows:
-        _add_row(table, (name, *cells), style="bold" if name == "full data" else None)
+        add_row(table, (name, *cells), style="bold" if name == "full data" else None)
     return table
 
 
@@ -232,9 +212,9 @@ def sparse_table(verdict: Mapping[str, Any]) -> Table | None:
     if sparse is None:
         return None
     caption = f"sparse: {sparse['how']}; minus full: against dense on all data"
-    table = _table("subset", SPARSE_COLUMNS, caption=caption)
+    table = new_table("subset", SPARSE_COLUMNS, caption=caption)
     for cells, row in zip(sparse_rows(verdict), sparse["rows"], strict=True):
-        _add_row(table, cells, end_section=row.get("minus_dense") is not None)
+        add_row(table, cells, end_section=row.get("minus_dense") is not None)
     return table
 
 
@@ -280,7 +260,7 @@ def groups_table(verdict: Mapping[str, Any]) -> Table | None:
     loses = any(row["loses_more"] for entry in tables for row in entry["groups"][:TERMINAL_ROWS])
     caption = Text(f"{LOSES} loses more than the whole, beyond chance") if loses else None
     columns = ("stay", "examples", "accuracy %", "minus full")
-    table = _table("group", columns, no_wrap=True, title=Text(title), caption=caption)
+    table = new_table("group", columns, no_wrap=True, title=Text(title), caption=caption)
     for entry in tables:
         rows = entry["groups"][:TERMINAL_ROWS]
         rest = len(entry["groups"]) - len(rows)
@@ -294,7 +274,7 @@ def groups_table(verdict: Mapping[str, Any]) -> Table | None:
                 NOT_MEASURED if row["accuracy"] is None else percent(row["accuracy"][0], sign=False),
                 _difference(row["minus_full"], "-"),
             )
-            _add_row(table, cells, style="yellow" if row["loses_more"] else None)
+            add_row(table, cells, style="yellow" if row["loses_more"] else None)
         table.add_section()
     return table
 
@@ -350,6 +330,5 @@ def _difference(difference: Any, minus: str) -> str:
     """A difference [mean, low, high], of which the ends may be unknown."""
     if difference is None or not is_number(difference[0]):
         return NOT_MEASURED
-    mean, low, high = difference
-    interval = f" {points_interval(low, high, minus=minus)}" if is_number(low) else ""
-    return points(mean, minus=minus) + interval
+    interval = f" {points_interval(difference[1:], minus=minus)}" if is_number(difference[1]) else ""
+    return points(difference[0], minus=minus) + interval

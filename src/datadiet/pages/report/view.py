@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from datadiet.pages import numbers
-from datadiet.pages.report import figures, tables
+from datadiet.pages.report import costs, figures, tables
+from datadiet.pages.report.answer import next_command, next_sentence, not_trained_sentence, verdict_sentence
 from datadiet.pages.report.canvas import Draw
 from datadiet.pages.report.contents import ReportContents, gallery_thumbnails, subset_key
 from datadiet.pages.report.wording import (
@@ -18,18 +19,19 @@ from datadiet.pages.report.wording import (
     budget_title,
     has_one_seed,
     is_same_subset,
+    loss_title,
     outcome_of,
     outcome_title,
     score_title,
     subset_title,
     time_saved_title,
     titled_share,
-    verdict_sentence,
 )
 
 MINUS = "−"
 MOST_CLASS_ROWS = 1000
 MOST_PROVENANCE_ROWS = 200
+_STATUS = {"keep_all": "Keep all data", "undecided": "Undecided", "not_for_deciding": "Not for deciding"}
 
 
 def report_figures(contents: ReportContents) -> dict[str, Draw]:
@@ -63,7 +65,11 @@ def page_view(contents: ReportContents) -> dict[str, Any]:
     recommended = verdict.get("recommended")
     return {
         "title": contents.title,
+        "status": _status(verdict),
         "sentence": verdict_sentence(verdict, minus=MINUS),
+        "next": next_sentence(verdict, with_command=False),
+        "next_command": next_command(verdict),
+        "not_trained": not_trained_sentence(verdict),
         "recommended": recommended,
         "verdict": verdict,
         "full": verdict.get("full"),
@@ -75,7 +81,11 @@ def page_view(contents: ReportContents) -> dict[str, Any]:
         "metrics": tables.metrics_rows(verdict),
         "axis": _axis(verdict),
         "left_out": tables.left_out_view(verdict, MINUS),
+        "bounds": tables.has_bounds(verdict),
         "cost": verdict.get("cost") or {},
+        "costs": costs.cost_rows(verdict),
+        "cost_sentence": costs.cost_sentence(verdict),
+        "same_steps": costs.has_same_steps(verdict),
         "times": _times(verdict),
         "sparse_columns": tables.SPARSE_COLUMNS,
         "sparse": tables.sparse_rows(verdict, MINUS),
@@ -91,6 +101,16 @@ def page_view(contents: ReportContents) -> dict[str, Any]:
     }
 
 
+def _status(verdict: Mapping[str, Any]) -> str:
+    """The answer in two words."""
+    if verdict.get("quick") is not None:
+        return "First answer"
+    if verdict.get("recommended") is not None:
+        return "Subset recommended"
+    kind = str((verdict.get("answer") or {}).get("kind"))
+    return _STATUS.get(kind, "No recommendation")
+
+
 def _warnings(verdict: Mapping[str, Any]) -> list[str]:
     """What a reader must know before believing the numbers."""
     warnings = []
@@ -101,14 +121,14 @@ def _warnings(verdict: Mapping[str, Any]) -> list[str]:
         )
     recommended = verdict.get("recommended")
     difference = (recommended or {}).get("minus_random")
-    if difference is not None and difference[1] <= 0:
+    if difference is not None and numbers.is_number(difference[1]) and difference[1] <= 0:
         warnings.append(
             "A random subset of the same size may do as well: the interval of the difference to random, "
-            f"{numbers.points_interval(difference[1], difference[2], minus=MINUS)} points, includes or lies "
+            f"{numbers.points_interval(difference[1:], minus=MINUS)} points, includes or lies "
             "below zero."
         )
     undecided = sum(subset.get("holds") is None for subset in verdict.get("subsets", ()))
-    if undecided:
+    if undecided and verdict.get("answer") is None:
         warnings.append(
             f"{undecided} of {len(verdict['subsets'])} subsets cannot be decided with the seeds and test "
             "examples given."
@@ -123,7 +143,7 @@ def _subset_rows(verdict: Mapping[str, Any]) -> list[dict[str, Any]]:
     # Largest first; what was trained on as many examples stands together, in the order given.
     for subset in sorted(verdict.get("subsets", ()), key=lambda subset: -float(subset["keep"])):
         difference = subset.get("minus_full")
-        measured = numbers.are_numbers(difference)
+        measured = _is_measured(subset)
         rows.append(
             {
                 **{key: subset.get(key) for key in ("score", "keep", "n", "accuracy", "interval", "seeds")},
@@ -134,7 +154,8 @@ def _subset_rows(verdict: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "bar": _bar(difference, axis) if measured else None,
                 "first": bool(rows) and rows[-1]["keep"] != subset.get("keep"),
                 "outcome": outcome_of(subset),
-                "outcome_title": outcome_title(outcome_of(subset)),
+                "outcome_title": outcome_title(subset),
+                "loses": loss_title(subset.get("loses_at_most"), verdict.get("tolerance")),
                 "chosen": recommended is not None and is_same_subset(subset, recommended),
             }
         )
@@ -144,7 +165,6 @@ def _subset_rows(verdict: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _times(verdict: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What one training of each subset takes and saves, in the order of the table of subsets."""
     recommended = verdict.get("recommended")
-    timed = [subset for subset in verdict.get("subsets", ()) if subset.get("time_saved") is not None]
     return [
         {
             "title": subset_title(subset),
@@ -155,7 +175,7 @@ def _times(verdict: Mapping[str, Any]) -> list[dict[str, Any]]:
             "without": time_saved_title(subset.get("time_saved_without_scoring"), MINUS),
             "chosen": recommended is not None and is_same_subset(subset, recommended),
         }
-        for subset in sorted(timed, key=lambda subset: -float(subset["keep"]))
+        for subset in sorted(costs.timed_subsets(verdict), key=lambda subset: -float(subset["keep"]))
     ]
 
 
@@ -166,8 +186,10 @@ def _axis(verdict: Mapping[str, Any]) -> dict[str, Any]:
     decide would be too close to tell apart.
     """
     tolerance = float(verdict.get("tolerance") or 0.0) / 100
-    differences = [subset.get("minus_full") or () for subset in verdict.get("subsets", ())]
-    values = [float(value) for triple in differences for value in triple if numbers.is_number(value)]
+    differences = [
+        _known(subset["minus_full"]) for subset in verdict.get("subsets", ()) if _is_measured(subset)
+    ]
+    values = [float(value) for difference in differences for value in difference]
     low, high = min([0.0, -tolerance, *values]), max([0.0, *values])
     cut = tolerance > 0 and low < -4 * tolerance
     axis = {"low": -4 * tolerance if cut else low, "high": high, "cut": cut}
@@ -184,10 +206,23 @@ def _place(value: float, axis: Mapping[str, Any]) -> float:
 
 
 def _bar(difference: Any, axis: Mapping[str, Any]) -> list[float] | str:
-    """Where mean, low and high of a difference stand on the axis, or that it lies below its end."""
+    """Where mean, low and high of a difference stand on the axis, the mean alone where they are not known.
+
+    Or that it lies below the end of the axis.
+    """
     if difference[0] < axis["low"]:
         return "below"
-    return [_place(max(float(value), axis["low"]), axis) for value in difference]
+    return [_place(max(float(value), axis["low"]), axis) for value in _known(difference)]
+
+
+def _is_measured(subset: Mapping[str, Any]) -> bool:
+    difference = subset.get("minus_full")
+    return difference is not None and numbers.is_number(difference[0])
+
+
+def _known(difference: Any) -> list[float]:
+    """Mean, low and high, or the mean alone."""
+    return list(difference if numbers.is_known(difference[1:], (-1.0, 1.0)) else difference[:1])
 
 
 def _by_interest(contents: ReportContents) -> list[str]:

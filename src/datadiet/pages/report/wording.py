@@ -1,4 +1,4 @@
-"""A verdict in words: titles of scores, subsets and outcomes, and the sentence that says what to keep."""
+"""A verdict in words: titles of scores, subsets, outcomes, losses and times."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from datadiet.pages.numbers import (
+    NOT_KNOWN,
     NOT_MEASURED,
-    are_numbers,
-    count,
     is_number,
     percent,
     percent_interval,
-    points,
-    points_interval,
+    rounded,
     share,
-    tolerance_points,
+    times_hundred,
 )
 from datadiet.pages.text import printable
 
@@ -82,89 +80,79 @@ def outcome_of(subset: Mapping[str, Any]) -> str:
     return said if said in _OUTCOMES else "holds" if subset.get("holds") else "undecided"
 
 
-def outcome_title(outcome: str) -> str:
-    """Whether a subset's loss is shown to stay within the tolerance, is shown to be larger, or neither.
+def outcome_title(subset: Mapping[str, Any]) -> str:
+    """Whether a subset's loss is shown to stay within the tolerance, is shown to be larger, or neither, and why.
 
-    >>> outcome_title("holds"), outcome_title("fails"), outcome_title("undecided")
-    ('holds', 'loses more', 'undecided')
+    A subset is not asked for as long as a larger one of its score is undecided; too few seeds decide nothing.
+
+    >>> outcome_title({"holds": True}), outcome_title({"holds": False, "outcome": "fails"})
+    ('holds', 'loses more')
+    >>> outcome_title({"holds": False, "outcome": "undecided", "after": 0.7}), outcome_title({"holds": None})
+    ('undecided (70 % first)', 'not for deciding')
     """
-    return _OUTCOMES[outcome]
+    if subset.get("holds", False) is None:
+        return "not for deciding"
+    outcome = outcome_of(subset)
+    first = subset.get("after") if outcome == "undecided" else None
+    return _OUTCOMES[outcome] + ("" if first is None else f" ({share(first)} first)")
 
 
-def _chosen_how(subset: Mapping[str, Any]) -> str:
-    score, rule = str(subset["score"]), printable(str(subset.get("rule", "")), limit=40)
-    if score == "random":
-        return "chosen at random"
-    if rule == "window":
-        return f"a window of {score_title(score)}"
-    return f"{rule} by {score_title(score)}" if rule else f"by {score_title(score)}"
+def loss_points(loss: float, tolerance: float | None) -> str:
+    """How many points a loss is, with as many digits as show it on its side of the tolerance and of zero.
 
+    Args:
+        loss: a fraction, above 0.
+        tolerance: in percentage points; None where there is none.
 
-def _difference(minus_full: Any, tolerance: float | None, minus: str) -> str:
-    if not are_numbers(minus_full):
-        return "the difference to full data was not measured"
-    mean, low, high = minus_full
-    decimals = 1
-    if tolerance is not None:
-        # One digit more where rounding would hide on which side of the tolerance the bound lies.
-        limit = -tolerance / 100
-        while decimals < 4 and low != limit and points(low, decimals) == points(limit, decimals):
-            decimals += 1
-    number = points(abs(mean), decimals).removeprefix("+")
-    side = f"{number} points {'below' if mean < 0 else 'above'} full data"
-    if float(number) == 0:
-        side = "equal to full data"
-    return f"{side} {points_interval(low, high, decimals, minus)}"
-
-
-def verdict_sentence(verdict: Mapping[str, Any], minus: str = "-") -> str:
-    """The verdict in one sentence, harmless in a terminal; `minus` is the sign used in intervals.
-
-    >>> verdict_sentence({
-    ...     "source": "digits", "n_train": 1437, "tolerance": 0.5,
-    ...     "recommended": {"score": "el2n", "rule": "hardest", "keep": 0.7, "n": 1006,
-    ...                     "minus_full": [-0.001, -0.004, 0.003]}})
-    'Keep 70 % of digits (1,006 of 1,437 examples, hardest by EL2N): 0.1 points below full data \
-[-0.4, +0.3], within the tolerance of 0.5 points.'
-    >>> verdict_sentence({"recommended": None, "reason": "two seeds are too few to decide"})
-    'No subset can be recommended: two seeds are too few to decide.'
+    >>> loss_points(0.004, 0.5), loss_points(0.00496, 0.5), loss_points(0.005, 0.5), loss_points(0.0001, 0.5)
+    ('0.4', '0.496', '0.5', '0.01')
     """
-    subset = verdict.get("recommended")
-    dynamic = verdict.get("dynamic") is not None
-    if subset is None:
-        reason = printable(str(verdict.get("reason") or "no reason was recorded"), limit=300)
-        end = "" if reason.endswith((".", "!", "?", "…")) else "."
-        return f"No {'selector' if dynamic else 'subset'} can be recommended: {reason}{end}"
-    source = printable(str(verdict.get("source", "the data")), limit=60)
-    size = count(subset["n"])
-    if verdict.get("n_train") is not None:
-        size += f" of {count(verdict['n_train'])}"
-    tolerance = verdict.get("tolerance")
-    if dynamic:
-        how = "chance" if subset["score"] == "random" else printable(str(subset["score"]), limit=40)
-        sentence = (
-            f"Train {source} on {share(subset['keep'])} of the examples an epoch, chosen anew by {how}: "
-        )
-    else:
-        sentence = f"Keep {share(subset['keep'])} of {source} ({size} examples, {_chosen_how(subset)}): "
-    sentence += _difference(subset.get("minus_full"), tolerance, minus)
-    if tolerance is not None:
-        sentence += f", within the tolerance of {tolerance_points(tolerance)}"
-    saved = subset.get("time_saved")
-    if dynamic and saved is not None:
-        sentence += f"; time saved, scoring counted: {time_saved_title(saved, minus)}"
-    return sentence + "."
+    limits = [0.0, *([] if tolerance is None else [tolerance])]
+    decimals, lost = 1, times_hundred(loss)
+    while decimals < 6 and any(
+        lost != limit and rounded(lost, decimals) == rounded(limit, decimals) for limit in limits
+    ):
+        decimals += 1
+    return f"{rounded(lost, decimals):f}"
+
+
+def loss_title(loss: float | None, tolerance: float | None) -> str:
+    """The most that a subset loses, in points; below zero it gains.
+
+    >>> loss_title(0.012, 0.5), loss_title(-0.002, 0.5), loss_title(0.0, 0.5), loss_title(None, 0.5)
+    ('1.2', 'gains 0.2', 'nothing', 'not known')
+    """
+    if not is_number(loss):
+        return NOT_KNOWN
+    if loss == 0:
+        return "nothing"
+    return loss_points(loss, tolerance) if loss > 0 else f"gains {loss_points(-loss, None)}"
 
 
 def time_saved_title(saved: Any, minus: str = "-") -> str:
-    """A share of time [mean, low, high] in percent with its interval; negative where it takes longer.
+    """A share of time [mean, low, high] in percent with its interval; in words where nothing is saved.
 
-    >>> time_saved_title([0.25, 0.2, 0.3]), time_saved_title([-0.1, None, None]), time_saved_title(None)
-    ('25.0 % [20.0, 30.0]', '-10.0 %', 'not measured')
+    >>> time_saved_title([0.25, 0.2, 0.3]), time_saved_title([0.1, None, None]), time_saved_title(None)
+    ('25.0 % [20.0, 30.0]', '10.0 %', 'not measured')
+    >>> time_saved_title([-0.5, -0.8, -0.2])
+    'saves nothing: takes 1.5 times as long'
     """
     if saved is None or not is_number(saved[0]):
         return NOT_MEASURED
-    return f"{percent(saved[0])} {percent_interval(saved[1:])}".rstrip().replace("-", minus)
+    if saved[0] <= 0:
+        return f"saves nothing: {times_as_long(1 - saved[0])}"
+    interval = f" {percent_interval(saved[1:])}" if is_number(saved[1]) else ""
+    return f"{percent(saved[0])}{interval}".replace("-", minus)
+
+
+def times_as_long(ratio: float) -> str:
+    """How much longer something takes, in words.
+
+    >>> times_as_long(2.5), times_as_long(1.02)
+    ('takes 2.5 times as long', 'takes as long')
+    """
+    factor = rounded(ratio, 1)
+    return "takes as long" if factor == 1 else f"takes {factor:f} times as long"
 
 
 def titled_share(subset: Mapping[str, Any]) -> str:
