@@ -44,7 +44,7 @@ def open_page(browser, report_folder):
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "light"), (400, "dark")])
-@pytest.mark.parametrize("name", ["image", "text", "vector", "hostile"])
+@pytest.mark.parametrize("name", ["image", "text", "vector", "hostile", "undecided"])
 def test_the_page_works_by_itself(open_page, name, width, scheme):
     page = open_page(name, width, scheme)
     assert page.complaints == []

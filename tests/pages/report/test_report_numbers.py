@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datadiet.pages.numbers import compact, duration, is_number, percent, percent_interval, points, share
+from datadiet.pages.numbers import (
+    compact,
+    duration,
+    is_number,
+    percent,
+    percent_interval,
+    points,
+    points_interval,
+    points_with_interval,
+    share,
+)
 
 
 @given(st.integers(0, 100_000))
@@ -42,8 +52,22 @@ def test_what_was_not_measured_is_said(value):
     assert not is_number(value)
 
 
-def test_an_interval_with_a_missing_end_is_not_shown():
-    assert percent_interval([0.1, math.nan]) == ""
+@pytest.mark.parametrize(
+    "interval", [[0.1, math.nan], [None, None], [0.0, 1.0], [0.97, 0.97], [-0.1, 1.2], [0.9, 0.8]]
+)
+def test_an_interval_that_says_nothing_is_not_known(interval):
+    assert percent_interval(interval) == "[not known]"
+
+
+def test_the_whole_range_of_a_difference_is_not_known():
+    assert points_interval([-1.0, 1.0]) == "[not known]"
+    assert points_interval([-1.0, 0.0]) == "[-100.0, 0.0]"
+    assert points_with_interval([-0.004, None, None]) == "-0.4 [not known]"
+
+
+def test_the_ends_of_an_interval_can_be_told_apart():
+    assert percent_interval([0.97121, 0.97128]) == "[97.12, 97.13]"
+    assert points_interval([0.0, 0.0004]) == "[0.00, +0.04]"
 
 
 @pytest.mark.parametrize(

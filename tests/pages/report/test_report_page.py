@@ -2,14 +2,17 @@
 
 import base64
 import hashlib
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
 from made_up_report import (
     HOSTILE,
+    answered,
     hostile_report,
     image_report,
     made_up_verdict,
@@ -21,9 +24,16 @@ from made_up_report import (
 from PIL import Image
 
 from datadiet.foundation.errors import RunFailedError
-from datadiet.pages.report import ReportContents, write_report
+from datadiet.pages.report import (
+    ReportContents,
+    next_sentence,
+    not_trained_sentence,
+    verdict_sentence,
+    write_report,
+)
 from datadiet.pages.report import page as room
 from datadiet.pages.report.page import render_page
+from datadiet.pages.report.view import MINUS
 
 
 class Page(HTMLParser):
@@ -128,7 +138,7 @@ def test_every_image_is_described_and_every_table_has_headers(written):
     assert all(image.get("alt") for image in page.named("img"))
     assert all(header.get("scope") in ("col", "row") for header in page.named("th"))
     groups = 2 * 8  # two groupings of each subset that was chosen by a score
-    assert len(page.named("table")) == 3 + groups
+    assert len(page.named("table")) == 4 + groups
     assert [name for name, _ in page.elements].count("h1") == 1
 
 
@@ -188,18 +198,78 @@ def test_missing_parts_are_said_and_not_left_blank():
 @pytest.mark.parametrize(
     ("pays", "recommended", "phrase"),
     [
-        (7, True, "won back after 7 trainings"),
+        (7, True, "won back after 7 trainings on the subset"),
         (1, True, "won back after 1 training on"),
         (None, True, "Scoring does not pay for itself in training time"),
         (None, False, "There is no recommended subset"),
     ],
 )
 def test_cost_says_when_scoring_has_paid_for_itself(pays, recommended, phrase):
-    verdict = made_up_verdict()
+    verdict = {**made_up_verdict(), "budget": "epochs"}
     verdict["cost"]["pays_after_trainings"] = pays
     if not recommended:
         verdict["recommended"] = None
     assert phrase in page_of(ReportContents("t", verdict)).text
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("keep", "Subset recommended"),
+        ("keep_all", "Keep all data"),
+        ("undecided", "Undecided"),
+        ("not_for_deciding", "Not for deciding"),
+    ],
+)
+def test_an_answer_is_the_same_on_the_page_as_in_the_terminal(kind, status):
+    verdict = answered(kind)
+    text = page_of(ReportContents("t", verdict)).text
+    for sentence in (
+        verdict_sentence(verdict, minus=MINUS),
+        not_trained_sentence(verdict),
+        next_sentence(verdict, with_command=False),
+    ):
+        assert sentence in text
+    assert status in text and "Loses at most" in text
+    assert ("datadiet run digits --max-seeds 9" in text) == (kind == "undecided")
+
+
+def test_the_page_says_which_subset_has_to_be_decided_first():
+    verdict = answered("undecided")
+    waiting = [s for s in verdict["subsets"] if s["after"] and s["outcome"] == "undecided"]
+    text = page_of(ReportContents("t", verdict)).text
+    assert text.count("undecided (90 % first)") == len(waiting) > 0
+
+
+def test_a_first_answer_is_not_called_a_recommendation():
+    verdict = answered("keep") | {"quick": {"rows": 4000, "of": 50000}}
+    text = page_of(ReportContents("t", verdict)).text
+    assert "First answer" in text and "Subset recommended" not in text
+
+
+def test_bounds_that_are_null_are_not_known_and_never_a_range():
+    verdict = answered("keep")
+    for entry in (verdict["full"], *verdict["subsets"]):
+        entry["interval"] = [None, None]
+    for subset, bounds in zip(
+        verdict["subsets"], ([None, None], [-1.0, 1.0], [-0.004, -0.004]), strict=False
+    ):
+        subset["minus_full"] = [-0.004, *bounds]
+    verdict["recommended"] = verdict["subsets"][0]
+    page = page_of(ReportContents("t", verdict))
+    assert page.text.count("−0.4 [not known]") == 3
+    assert "100.0]" not in page.text and "nan" not in page.text.lower()
+    ranges = [line for line in page.named("line") if line.get("class") == "range"]
+    assert len(ranges) == len(verdict["subsets"]) - 3
+
+
+def test_a_verdict_without_an_answer_is_shown_as_it_was():
+    path = Path(__file__).with_name("verdict_without_answer.json")
+    verdict = json.loads(path.read_text(encoding="utf-8"))
+    page = page_of(ReportContents("digits", verdict))
+    assert f"No subset can be recommended: {verdict['reason']}." in page.text
+    assert "Loses at most" not in page.text and "One training on full data" in page.text
+    assert page.text.count("undecided") >= len(verdict["subsets"])
 
 
 def test_a_class_that_loses_all_its_examples_is_pointed_out():

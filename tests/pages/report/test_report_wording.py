@@ -1,11 +1,13 @@
 """The verdict in words: one sentence and one table that say neither more nor less than was measured."""
 
 import io
+import re
 
 import pytest
-from made_up_report import HOSTILE, made_up_verdict
+from made_up_report import HOSTILE, answered, made_up_verdict
 from rich.console import Console
 
+from datadiet.pages.numbers import percent_interval, points_interval
 from datadiet.pages.report import printable, verdict_sentence, verdict_table
 
 
@@ -96,7 +98,7 @@ def test_a_verdict_that_is_older_than_outcomes_keeps_what_it_said():
 
 def test_the_table_says_when_nothing_can_be_decided_with_one_seed():
     text = shown(verdict_table(made_up_verdict(seeds=1)))
-    assert "undecided" in text
+    assert "not for deciding" in text and "undecided" not in text
     assert "one seed" in text
     assert "recommended" not in text
 
@@ -110,8 +112,38 @@ def test_names_are_neither_markup_nor_escape_sequences_in_the_table():
 
 
 @pytest.mark.parametrize("width", [40, 80, 300])
-def test_the_table_fits_the_terminal(width):
-    assert max(len(line) for line in shown(verdict_table(made_up_verdict()), width).splitlines()) <= width
+@pytest.mark.parametrize("verdict", [made_up_verdict(), answered("undecided")], ids=["old", "new"])
+def test_the_table_fits_the_terminal(width, verdict):
+    for narrow in (False, True):
+        lines = shown(verdict_table(verdict, narrow=narrow), width).splitlines()
+        assert max(map(len, lines)) <= width
+
+
+@pytest.mark.parametrize("kind", ["keep", "undecided"])
+def test_a_narrow_table_breaks_no_interval_and_no_word_at_80_columns(kind):
+    verdict = answered(kind)
+    text = shown(verdict_table(verdict, narrow=True), 80)
+    assert "…" not in text
+    for subset in verdict["subsets"]:
+        assert points_interval(subset["minus_full"][1:]) in text
+        assert percent_interval(subset["interval"]) in text
+    for word in ("at most", "undecided", "(90 % first)", "forgetting,"):
+        assert word in text
+
+
+def test_the_table_says_what_a_subset_loses_at_most():
+    verdict = answered("keep")
+    verdict["subsets"][0]["loses_at_most"] = -0.002
+    verdict["subsets"][1]["loses_at_most"] = None
+    text = shown(verdict_table(verdict), 200)
+    assert "loses at most" in text and "gains 0.2" in text and text.count("not known") == 1
+    assert "loses at most" not in shown(verdict_table(made_up_verdict()), 200)
+
+
+def test_the_table_begins_with_the_largest_subsets_as_the_page_does():
+    lines = shown(verdict_table(answered("keep")), 200).splitlines()
+    keeps = [int(found[1]) for line in lines if (found := re.search(r"(\d+) % \(", line))]
+    assert keeps == sorted(keeps, reverse=True) and len(set(keeps)) == 5
 
 
 def test_a_verdict_with_nothing_in_it_is_an_empty_table():

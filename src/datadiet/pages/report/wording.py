@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from datadiet.pages.numbers import (
     NOT_KNOWN,
     NOT_MEASURED,
@@ -107,11 +109,11 @@ def loss_points(loss: float, tolerance: float | None) -> str:
     >>> loss_points(0.004, 0.5), loss_points(0.00496, 0.5), loss_points(0.005, 0.5), loss_points(0.0001, 0.5)
     ('0.4', '0.496', '0.5', '0.01')
     """
-    limits = [0.0, *([] if tolerance is None else [tolerance])]
-    decimals, lost = 1, times_hundred(loss)
-    while decimals < 6 and any(
-        lost != limit and rounded(lost, decimals) == rounded(limit, decimals) for limit in limits
-    ):
+    limits = [0.0, *([] if tolerance is None else [float(tolerance)])]
+    lost = times_hundred(loss)
+    sides = [np.sign(lost - limit) for limit in limits]
+    decimals = 1
+    while decimals < 6 and sides != [np.sign(float(rounded(lost, decimals)) - limit) for limit in limits]:
         decimals += 1
     return f"{rounded(lost, decimals):f}"
 
