@@ -251,9 +251,10 @@ def test_bounds_that_are_null_are_not_known_and_never_a_range():
     verdict = answered("keep")
     for entry in (verdict["full"], *verdict["subsets"]):
         entry["interval"] = [None, None]
-    for subset, bounds in zip(
-        verdict["subsets"], ([None, None], [-1.0, 1.0], [-0.004, -0.004]), strict=False
-    ):
+    for subset in verdict["subsets"]:
+        subset["minus_full"] = [-0.003, -0.004, -0.002]
+    unknown = ([None, None], [-1.0, 1.0], [-0.004, -0.004])
+    for subset, bounds in zip(verdict["subsets"], unknown, strict=False):
         subset["minus_full"] = [-0.004, *bounds]
     verdict["recommended"] = verdict["subsets"][0]
     page = page_of(ReportContents("t", verdict))
