@@ -84,7 +84,7 @@ def _tell_verdict(verdict: Any) -> None:
     data, folder = verdict.data, verdict.folder
     warnings = [f"Warning: {warning}" for warning in report.first_warnings(data)]
     sentences = (report.verdict_sentence(data), report.not_trained_sentence(data), report.next_sentence(data))
-    costs = (report.times_table(data), report.cost_table(data), report.cost_sentence(data))
+    costs = (report.cost_table(data), report.cost_sentence(data), report.times_table(data))
     tables = (report.verdict_table(data, narrow=Console().width < WIDE), report.metrics_table(data))
     for shown in (
         *tables,

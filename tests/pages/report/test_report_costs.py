@@ -38,10 +38,19 @@ def test_one_and_a_hundred_trainings_are_told_with_what_they_save():
             ("scoring, once", ["11 s", ""]),
             ("one training on full data", ["6.2 s", ""]),
             ("one training on the subset, with scoring once", ["16 s", "nothing: takes 2.5 times as long"]),
-            ("a hundred trainings on full data", ["10 min 21 s", ""]),
-            ("a hundred trainings on the subset, with scoring once", ["7 min 31 s", "27.3 %, 2 min 50 s"]),
+            ("100 trainings on full data", ["10 min 21 s", ""]),
+            ("100 trainings on the subset, with scoring once", ["7 min 31 s", "27.3 %, 2 min 50 s"]),
         ],
     )
+
+
+def test_the_page_has_the_same_rows():
+    page = render_page(ReportContents("t", answered("keep")), {})
+    for name, cells in cost_rows(answered("keep"))[1]:
+        row = f'<th scope="row">{name[0].upper()}{name[1:]}</th>' + "".join(
+            f'<td class="n">{cell}</td>' for cell in cells
+        )
+        assert row in page
 
 
 def test_money_stands_in_a_column_of_its_own():

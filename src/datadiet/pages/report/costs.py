@@ -13,7 +13,7 @@ from datadiet.pages.report.grid import add_row, new_table
 from datadiet.pages.report.wording import subset_title, time_saved_title, times_as_long
 
 SAME_STEPS = "Same steps: a subset takes as long to train as all data; --budget epochs is what saves time."
-_AFTER = (("one training", "after_one"), ("a hundred trainings", "after_hundred"))
+_AFTER = (("one training", "after_one"), ("100 trainings", "after_hundred"))
 
 
 def has_same_steps(verdict: Mapping[str, Any]) -> bool:
@@ -34,7 +34,7 @@ def cost_rows(verdict: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, li
     >>> titles, rows = cost_rows({"budget": "epochs", "cost": {"today_seconds": 840.0, "after_hundred": after}})
     >>> titles, rows[0], rows[2]
     (['time', 'saves'], ('all of this run', ['14 min', '']), \
-('a hundred trainings on the subset', ['7 min', '30 %, 3 min']))
+('100 trainings on the subset', ['7 min', '30 %, 3 min']))
     """
     cost = verdict.get("cost") or {}
     timed = [row for row in _rows(cost, has_same_steps(verdict)) if is_number(row[1])]
