@@ -77,6 +77,16 @@ def test_where_nothing_is_shown_the_curve_says_what_each_fraction_can_cost():
     )
 
 
+def test_a_bound_within_the_tolerance_that_was_not_asked_for_says_what_comes_first():
+    curve = (
+        entry(0.7, 0.012),
+        *({**entry(keep, loss), "after": 0.7} for keep, loss in ((0.5, 0.005), (0.3, 0.02))),
+    )
+    assert verdict_sentence(unkept("undecided", *curve)).endswith(
+        "70 %: 1.2 points, 50 %: 0.5 points (70 % first), 30 %: 2.0 points."
+    )
+
+
 @pytest.mark.parametrize(("seeds", "few"), [(1, "1 seed is"), (2, "2 seeds are")])
 def test_too_few_seeds_give_means_without_bounds(seeds, few):
     curve = (entry(0.7, None, -0.004), entry(0.5, None, 0.001))

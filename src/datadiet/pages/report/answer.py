@@ -14,6 +14,7 @@ from datadiet.pages.numbers import (
     points_interval,
     rough_duration,
     share,
+    times_hundred,
     tolerance_points,
 )
 from datadiet.pages.report.wording import (
@@ -167,7 +168,14 @@ def _undecided(verdict: Mapping[str, Any], curve: Sequence[Mapping[str, Any]]) -
 
     def bound(entry: Mapping[str, Any]) -> str:
         title = loss_title(entry.get("loses_at_most"), tolerance)
-        return f"{share(entry['keep'])}: {title}{' points' if title[-1].isdigit() else ''}"
+        after = (_subset_of(verdict, entry) or {}).get("after")
+        # A bound within the tolerance shows nothing as long as a larger subset is undecided.
+        first = (
+            ""
+            if after is None or not _is_within(entry.get("loses_at_most"), tolerance)
+            else f" ({share(after)} first)"
+        )
+        return f"{share(entry['keep'])}: {title}{' points' if title[-1].isdigit() else ''}{first}"
 
     within = "little" if tolerance is None else f"at most {tolerance_points(tolerance)}"
     return (
@@ -176,10 +184,18 @@ def _undecided(verdict: Mapping[str, Any], curve: Sequence[Mapping[str, Any]]) -
     )
 
 
+def _is_within(loss: Any, tolerance: float | None) -> bool:
+    return is_number(loss) and tolerance is not None and times_hundred(loss) <= tolerance
+
+
+def _subset_of(verdict: Mapping[str, Any], entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What the verdict knows of a subset that is named in its answer."""
+    return next((subset for subset in verdict.get("subsets", ()) if is_same_subset(subset, entry)), None)
+
+
 def _not_for_deciding(verdict: Mapping[str, Any], curve: Sequence[Mapping[str, Any]], minus: str) -> str:
     def mean(entry: Mapping[str, Any]) -> str:
-        same = [subset for subset in verdict.get("subsets", ()) if is_same_subset(subset, entry)]
-        difference = same[0].get("minus_full") if same else None
+        difference = (_subset_of(verdict, entry) or {}).get("minus_full")
         value = NOT_MEASURED if difference is None else f"{points(difference[0], minus=minus)} points"
         return f"{share(entry['keep'])}: {value}"
 
