@@ -20,7 +20,7 @@ from datadiet.engine.training.loop import Observer, TrainingLoop
 from datadiet.engine.training.randomness import local_randomness
 
 WARM_UP = 3  # steps or batches that are not counted
-TRIED = 10  # that are
+TRIED = 20  # that are
 LONGEST = 5.0  # seconds that the counted steps should take at most
 
 
