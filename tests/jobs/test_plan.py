@@ -22,11 +22,11 @@ from datadiet.jobs.plan import (
     cannot_show,
     chance_to_decide,
     expected_arms,
+    needed_test_examples,
     no_decision,
     plan_line,
     plan_run,
     plan_text,
-    needed_test_examples,
 )
 from datadiet.jobs.score import score_with
 
@@ -100,7 +100,7 @@ def test_the_plan_has_what_is_then_trained(tiny: Setup) -> None:
     assert [arm.steps for arm in plan.arms] == [steps] * 5, "subsets train for the full data's steps"
     assert plan.seconds(2) == pytest.approx(2 * (10 * 0.5 + 2) + 2 * 5 * (steps * 0.5 + 3))
     scoring = score_with(tiny, ["el2n"], seeds=2, at_epoch=10 / 8)
-    subsets = [arm for arm in expected_arms(tiny, ["random"], "", [0.7, 0.5])]
+    subsets = expected_arms(tiny, ["random"], "", [0.7, 0.5])
     comparison = compare_arms(tiny, subsets, seeds=2)
     assert len(scoring.runs) + sum(len(arm.runs) for arm in comparison.arms) == 2 + 2 * 3
     after = plan_of(tiny)
