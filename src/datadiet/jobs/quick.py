@@ -98,9 +98,10 @@ def rows_for_time(
     Returns:
         At most 20,000, and at least 200, or all where there are fewer: also where these take longer.
     """
-    rows = min(MOST_ROWS, len(examples.train))
+    first = sampled(examples, MOST_ROWS, seed)  # so that the whole is looked at once
+    rows = len(first.train)
     for _ in range(_TRIES):
-        with closing(prepare_setup(sampled(examples, rows, seed))) as setup:
+        with closing(prepare_setup(sampled(first, rows, seed))) as setup:
             needed = seconds_needed(setup, costs_of(setup), arms, models, seeds, at_epoch)
         fewest = min(FEWEST_ROWS, rows)
         if needed <= seconds or rows == fewest:
