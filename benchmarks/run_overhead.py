@@ -5,9 +5,9 @@
     python benchmarks/run_overhead.py ../shared/data/text/trec6.train.parquet
 
 Every round is a run in a fresh workspace, and then its list of trainings again: the same seeds, lengths and ids, each
-tested once if the run tests it. Images are trained on by plain PyTorch written by hand (the data is one tensor; the same net,
-batches, precision, layout, augmentation, optimiser and learning rates), all else by the package's loop without
-observers. Rounds are interleaved. What scores, checkpoints, traces, intervals and pages take is in the ratio.
+tested once if the run tests it. Images are trained on by plain PyTorch written by hand (the data is one tensor; the
+same net, batches, precision, layout, augmentation, optimiser and learning rates), all else by the package's loop
+without observers. Rounds are interleaved. What scores, checkpoints, traces, intervals and pages take is in the ratio.
 """
 
 from __future__ import annotations
@@ -82,10 +82,7 @@ def watched(parts: dict[str, float], trainings: list[Training]) -> Iterator[None
             seconds = CLOCK() - before
             until = options.get("until") or run.total_steps
             trainings.append(Training(seed, options.get("ids"), min(until, run.total_steps), run.total_steps))
-            if run.result is None:
-                ledger = run.weights(until)[1]["ledger"]
-            else:
-                ledger = run.result["ledger"]
+            ledger = run.weights(until)[1]["ledger"] if run.result is None else run.result["ledger"]
             clock = "processor_seconds" if time.process_time is CLOCK else "seconds"
             steps, tests = method_cost(ledger, clock), ledger[clock]["evaluation"]
             parts["steps, with what watches them"] += steps
