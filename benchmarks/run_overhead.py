@@ -250,7 +250,10 @@ def main() -> None:
             for name, seconds in parts.items():
                 totals[name].append(seconds)
             totals["all else"].append(whole - sum(parts.values()))
-            print(f"round {number + 1}: {whole:.2f} s over {sum(by_bare):.2f} s: {whole / sum(by_bare):.3f}")
+            told_now = (
+                f"round {number + 1}: {whole:.2f} s over {sum(by_bare):.2f} s: {whole / sum(by_bare):.3f}"
+            )
+            print(told_now, flush=True)
     steps = sum(training.until for training in trainings)
     loop = "plain PyTorch" if by_hand else "the package's loop without observers"
     print(
