@@ -110,7 +110,7 @@ def test_estimates_change_no_training_and_leave_nothing(tiny: Setup) -> None:
     before = torch.random.get_rng_state()
     there = sorted(tiny.workspace.path.rglob("*"))
     costs = measured_costs(tiny, grand="all")
-    assert min(costs.step, costs.evaluation, costs.scoring_pass) > 0
+    assert min(costs.step, costs.evaluation, costs.scoring_pass, costs.model) > 0
     assert torch.equal(torch.random.get_rng_state(), before)
     assert sorted(tiny.workspace.path.rglob("*")) == there
     after = train_run(tiny, 0).result

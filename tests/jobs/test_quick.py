@@ -152,10 +152,10 @@ def test_what_is_needed_is_what_is_trained(
 ) -> None:
     setup = prepared(examples)
     setup.recipe = setup.recipe.replace(epochs=10, batch_size=100, budget="epochs")
-    costs = Costs(step=1.0, evaluation=100.0, scoring_pass=1000.0)
+    costs = Costs(step=1.0, evaluation=100.0, scoring_pass=1000.0, model=7.0)
     # 994 rows: 10 steps an epoch, scores after 4 of 10 epochs; half of it 5 steps an epoch.
-    assert seconds_needed(setup, costs, (1.0, 0.5), 2, 3) == 2 * (40 + 1000) + 3 * (100 + 50 + 2 * 100)
-    assert seconds_needed(setup, costs, (1.0,), 1, 1, at_epoch=1) == 10 + 1000 + 100 + 100
+    assert seconds_needed(setup, costs, (1.0, 0.5), 2, 3) == 2 * (40 + 1000 + 14) + 3 * (100 + 50 + 2 * 107)
+    assert seconds_needed(setup, costs, (1.0,), 1, 1, at_epoch=1) == 10 + 1014 + 100 + 107
 
 
 def test_large_data_is_not_read_whole_again(

@@ -32,11 +32,21 @@ class Costs:
         step: one step of training.
         evaluation: one prediction of the whole test part.
         scoring_pass: one pass over the training part that takes scores of a checkpoint.
+        model: one fresh model, with which every training and every scoring pass begins.
     """
 
     step: float
     evaluation: float
     scoring_pass: float
+    model: float = 0.0
+
+    def of_scoring(self, steps: int) -> float:
+        """Seconds of a scoring model that is trained for so many steps."""
+        return steps * self.step + self.scoring_pass + 2 * self.model
+
+    def of_training(self, steps: int) -> float:
+        """Seconds of a training of so many steps, with its test."""
+        return steps * self.step + self.evaluation + self.model
 
 
 def measured_costs(setup: Setup, *, grand: str | None = None) -> Costs:
@@ -47,9 +57,10 @@ def measured_costs(setup: Setup, *, grand: str | None = None) -> Costs:
         grand: the parameters that GraNd is taken over; None where it is not taken.
     """
     return Costs(
-        seconds_of_a_step(setup),
-        seconds_of_an_evaluation(setup),
-        seconds_of_a_scoring_pass(setup, grand=grand),
+        step=seconds_of_a_step(setup),
+        evaluation=seconds_of_an_evaluation(setup),
+        scoring_pass=seconds_of_a_scoring_pass(setup, grand=grand),
+        model=seconds_of_a_model(setup),
     )
 
 
@@ -117,6 +128,13 @@ def seconds_of_a_scoring_pass(setup: Setup, *, grand: str | None = None, tried: 
             compute_grand(setup, model, grand, ids=ids)
 
     return _seconds_of_a_pass(setup, setup.train, some, tried)
+
+
+def seconds_of_a_model(setup: Setup) -> float:
+    """What a fresh model on the device takes, by making one."""
+    before = time.perf_counter()
+    _fresh_model(setup)
+    return time.perf_counter() - before
 
 
 def _seconds_of_a_pass(setup: Setup, store: Store, some: Callable[[np.ndarray], None], tried: int) -> float:

@@ -277,7 +277,7 @@ def plan_run(
     least = cannot_show(n_test, tolerance, level)
     return RunPlan(
         model_steps=model_steps,
-        model_seconds=model_steps * costs.step + costs.scoring_pass,
+        model_seconds=costs.of_scoring(model_steps),
         models_there=tuple(_model_there(setup, seed + index, model_steps) for index in range(models)),
         arms=tuple(_planned(setup, arm, costs, seed, most) for arm in (full, *arms)),
         seeds=seeds,
@@ -297,7 +297,7 @@ def _planned(setup: Setup, arm: Arm, costs: Costs, seed: int, seeds: int) -> Pla
     there = (
         known and _training_there(setup, arm, seed + FRESH_SEEDS + index, index) for index in range(seeds)
     )
-    seconds = steps * costs.step + costs.evaluation
+    seconds = costs.of_training(steps)
     return PlannedArm(arm.score, arm.rule, arm.keep, arm.n, steps, seconds, tuple(there))
 
 

@@ -121,6 +121,6 @@ def seconds_needed(
     """What scoring and retraining take, from the costs of their parts; arguments as for `rows_for_time`."""
     total = len(setup.examples.train)
     epoch = default_epoch(setup.recipe, total) if at_epoch is None else at_epoch
-    scoring = models * (setup.step_of(epoch) * costs.step + costs.scoring_pass)
-    steps = sum(setup.recipe.total_steps(kept_size(total, keep), total) for keep in arms)
-    return scoring + seeds * (steps * costs.step + len(arms) * costs.evaluation)
+    scoring = models * costs.of_scoring(setup.step_of(epoch))
+    steps = (setup.recipe.total_steps(kept_size(total, keep), total) for keep in arms)
+    return scoring + seeds * sum(map(costs.of_training, steps))
