@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,10 +15,9 @@ import pyarrow.parquet as pq
 from typing_extensions import Unpack
 
 from datadiet.data import Examples
-from datadiet.data.duplicates import find_repeats
-from datadiet.data.fingerprint import read_content
 from datadiet.data.leaks import OnLeak
 from datadiet.data.load import hold_out
+from datadiet.data.parts import with_parts
 from datadiet.engine.options import TrainingOptions
 from datadiet.engine.reloading import loading_facts, read_examples
 from datadiet.engine.setup import Setup, prepare
@@ -80,19 +78,8 @@ def carve_validation(examples: Examples, *, fraction: float = 0.1, seed: int = 0
     if not 0 < fraction < 1:
         raise BadInputError(f"validation_fraction is {fraction:g}; it must lie between 0 and 1.")
     rest, held = hold_out(examples.train.labels, examples.class_names, fraction=fraction, seed=seed)
-    parts = [examples.train.take(positions) for positions in (rest, held)]
-    content = read_content(examples.class_names, parts)
-    return dataclasses.replace(
-        examples,
-        name=f"{examples.name} without its test part",
-        train=parts[0],
-        test=parts[1],
-        fingerprint=content.fingerprint,
-        holdout_seed=None,
-        left_out_test=(),
-        notes=(),
-        repeats=find_repeats([part.ids for part in parts], content.rows),
-    )
+    train, test = (examples.train.take(positions) for positions in (rest, held))
+    return with_parts(examples, train, test, name=f"{examples.name} without its test part")
 
 
 @dataclass(frozen=True)

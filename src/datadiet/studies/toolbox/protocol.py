@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
@@ -18,11 +17,11 @@ from matplotlib.figure import Figure
 from typing_extensions import Unpack
 
 from datadiet.data.leaks import leak_warning
+from datadiet.engine.estimates import seconds_of_a_step
 from datadiet.engine.options import TrainingOptions
 from datadiet.engine.reloading import read_examples
 from datadiet.engine.setup import prepare
 from datadiet.engine.training.dynamic import refuse_dynamic
-from datadiet.engine.training.loop import TrainingLoop
 from datadiet.foundation.atomic import atomic_file, atomic_path, write_json
 from datadiet.foundation.errors import BadInputError, DataDietError
 from datadiet.foundation.options import picked, with_options
@@ -47,7 +46,6 @@ WRITTEN = (
     "*.png",
     "*.svg",
 )
-TRIED_STEPS = 5  # of the first run, to estimate what a study will take
 
 
 @dataclass(frozen=True)
@@ -361,27 +359,5 @@ class Costed:
 
 def with_cost(planned: Sequence[Planned], context: StudyContext) -> list[Costed]:
     """Each group with its estimated seconds; the estimate knows nothing of runs that are there already."""
-    each = seconds_of_a_step(context)
+    each = seconds_of_a_step(context.setup)
     return [Costed(item, item.runs * item.steps * each) for item in planned]
-
-
-def seconds_of_a_step(context: StudyContext) -> float:
-    """The median over a few steps of the first run, on a model that is thrown away."""
-    setup = context.setup
-    loop = TrainingLoop(
-        setup.recipe,
-        setup.build(0),
-        setup.task,
-        setup.train,
-        ids=None,
-        seed=0,
-        total_steps=context.total_steps,
-        accelerator=setup.accelerator,
-        augmentation=setup.augmentation,
-    )
-    times = []
-    for step in range(1, min(TRIED_STEPS, context.total_steps) + 1):
-        before = time.perf_counter()
-        loop.run(step)
-        times.append(time.perf_counter() - before)
-    return float(np.median(times))
