@@ -2,84 +2,201 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from scipy import stats
 
-DRAWS = 4_000
-_CHUNK = 4_000_000  # numbers of resampling weights that are held at a time
-Pseudo = tuple[tuple[float, float], ...]  # values, and how many examples of each are added
-RIGHT_AND_WRONG: Pseudo = ((1.0, 2.0), (0.0, 2.0))
-FOUR_OUTCOMES: Pseudo = ((1.0, 0.5), (-1.0, 0.5), (0.0, 1.0))
+from datadiet.foundation.spread import Crossed, SeedSpread
+
+Array = npt.NDArray[np.float64]
+LEVEL = 0.95
+FEWEST_SEEDS = 3  # that decide: two say next to nothing of how much seeds differ
+LEAST_SQUARES = 0.5  # what differences over the test examples are at least taken to sum up to, squared
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with the bounds of its interval, as fractions."""
+    """A mean with the bounds of its interval, as fractions; NaN where the interval would be all that can be."""
 
     mean: float
     low: float
     high: float
 
-    def as_list(self) -> list[float]:
-        """[mean, low, high]."""
-        return [self.mean, self.low, self.high]
+    def as_list(self) -> list[float | None]:
+        """[mean, low, high]; None for bounds that are not known.
+
+        Example:
+            >>> Estimate(0.5, float("nan"), float("nan")).as_list()
+            [0.5, None, None]
+        """
+        return [self.mean, *(None if math.isnan(bound) else bound for bound in (self.low, self.high))]
 
 
-def accuracy_interval(correct: np.ndarray, *, level: float = 0.95, seed: int = 0) -> Estimate:
-    """Mean accuracy of an arm and its interval.
+class Trained:
+    """What all arms of a comparison are right on, from which each one's intervals are told.
 
-    Resampled over test examples, to which two right and two wrong ones are added (Agresti and Coull, 1998): that a
-    hundred are right does not show that all are. Seeds as in `difference_interval`.
+    Args:
+        arms: bool (seeds, test examples) each, on the same test examples.
+        keeps: the fraction of the data that each was trained on; all alike where it is not given.
+
+    Raises:
+        ValueError: arms of other test examples.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> full, half = rng.random((2, 3, 1000)) < [[[0.93]], [[0.90]]]
+        >>> found = Trained([full, half], [1.0, 0.5]).difference(1, 0)
+        >>> found.low < -0.03 < found.high
+        True
+    """
+
+    def __init__(self, arms: Sequence[npt.NDArray[np.generic]], keeps: Sequence[float] | None = None) -> None:
+        if len({arm.shape[1] for arm in arms}) > 1:
+            raise ValueError("all arms must be measured on the same test examples")
+        self.arms = [Crossed.of(arm) for arm in arms]
+        self.spread = SeedSpread(self.arms, [1.0] * len(arms) if keeps is None else keeps)
+
+    def accuracy(self, arm: int, *, level: float = LEVEL) -> Estimate:
+        """Mean accuracy of an arm and its interval.
+
+        With c_i the share of seeds that are right on test example i of n, two right and two wrong examples are added
+        (Agresti and Coull, 1998): that a hundred are right does not show that all are. So the interval is
+
+            p +- h,  p = (sum c_i + 2) / (n + 4),  v = ((sum c_i^2 + 2) / (n + 4) - p^2) / (n + 4)
+
+        with h from v and from what seeds may add (`SeedSpread.half_width`).
+
+        Args:
+            arm: its position.
+            level: nominal coverage.
+        """
+        right = self.arms[arm].per_example
+        n, mean = len(right), float(right.mean())
+        centre = (float(right.sum()) + 2) / (n + 4)
+        variance = ((float(right @ right) + 2) / (n + 4) - centre**2) / (n + 4)
+        half = self.spread.half_width([arm], level, example=variance, degrees=max(1, n - 1))
+        return _within(mean, min(mean, centre - half), max(mean, centre + half), 0.0, 1.0)
+
+    def difference(self, arm: int, reference: int, *, level: float = LEVEL) -> Estimate:
+        """Mean accuracy of an arm minus a reference's, and its interval.
+
+        With d_i the difference of the shares of seeds that are right on test example i, m its mean, it is m +- h with
+        h from v = max(sum (d_i - m)^2, 1/2) / (n (n - 1)) and from what seeds may add: arms that differ on no test
+        example are not called equal. Seed x example is in v, and nowhere else.
+
+        Args:
+            arm: its position.
+            reference: that of what it is compared with.
+            level: nominal coverage; of a bound on one side at 95 % it is 0.9.
+        """
+        mean, half = self._difference(arm, reference, level)
+        return _within(mean, mean - half, mean + half, -1.0, 1.0)
+
+    def loses_at_most(self, arm: int, reference: int, *, error: float = 1 - LEVEL) -> float:
+        """What an arm loses at most against a reference: the bound on one side that misses with chance `error`."""
+        mean, half = self._difference(arm, reference, 1 - 2 * error)
+        return min(1.0, half - mean)
+
+    def loses_at_least(self, arm: int, reference: int, *, error: float = 1 - LEVEL) -> float:
+        """What an arm loses at least against a reference: the other bound."""
+        mean, half = self._difference(arm, reference, 1 - 2 * error)
+        return max(-1.0, -half - mean)
+
+    def _difference(self, arm: int, reference: int, level: float) -> tuple[float, float]:
+        differences = self.arms[arm].per_example - self.arms[reference].per_example
+        n = len(differences)
+        half = self.spread.half_width(
+            [arm, reference], level, example=example_variance(differences), degrees=max(1, n - 1)
+        )
+        return float(differences.mean()), half
+
+
+def example_variance(differences: Array) -> float:
+    """Variance of a mean over test examples; of a part of them, where all agree, not nothing.
+
+    Example:
+        >>> example_variance(np.zeros(10)) > 0
+        True
+    """
+    n = len(differences)
+    squares = float(((differences - differences.mean()) ** 2).sum())
+    return max(squares, LEAST_SQUARES) / (n * max(1, n - 1))
+
+
+def least_loss(n_test: int, *, error: float = 1 - LEVEL) -> float:
+    """The least that an arm can be shown to lose at most with so many test examples, were it to agree on them all.
+
+    Example:
+        >>> round(least_loss(100), 4), round(least_loss(10_000), 6)
+        (0.0118, 0.000116)
+    """
+    return float(stats.t.isf(error, max(1, n_test - 1))) * math.sqrt(example_variance(np.zeros(n_test)))
+
+
+def _within(mean: float, low: float, high: float, least: float, most: float) -> Estimate:
+    if low <= least and high >= most:
+        return Estimate(mean, math.nan, math.nan)
+    return Estimate(mean, max(low, least), min(high, most))
+
+
+Arms = Sequence[npt.NDArray[np.generic]]
+
+
+def accuracy_interval(
+    correct: npt.NDArray[np.generic], *, level: float = LEVEL, among: Arms = ()
+) -> Estimate:
+    """Mean accuracy of an arm and its interval: `Trained.accuracy`.
 
     Args:
         correct: bool (seeds, test examples).
         level: nominal coverage.
-        seed: seed of the resampling.
+        among: all arms of the comparison, which together say how much seeds differ; this one may be one of them.
 
     Example:
-        >>> correct = np.array([[True, True, False, True] * 50] * 2)
+        >>> correct = np.array([[True, True, False, True] * 50] * 3)
         >>> accuracy_interval(correct).mean
         0.75
         >>> perfect = accuracy_interval(np.ones((3, 60), dtype=bool))
-        >>> perfect.mean, 0.9 < perfect.low < 0.95
+        >>> perfect.mean, 0.9 < perfect.low < 0.96
         (1.0, True)
     """
-    found = _interval([(1.0, correct)], RIGHT_AND_WRONG, level, seed)
-    return Estimate(found.mean, max(0.0, found.low), min(1.0, found.high))
+    return Trained([correct, *_others(among, correct)]).accuracy(0, level=level)
 
 
 def difference_interval(
-    arm: np.ndarray, reference: np.ndarray, *, level: float = 0.95, seed: int = 0
+    arm: npt.NDArray[np.generic],
+    reference: npt.NDArray[np.generic],
+    *,
+    level: float = LEVEL,
+    among: Arms = (),
 ) -> Estimate:
-    """Mean accuracy of an arm minus a reference's, on the same test examples, and its interval.
+    """Mean accuracy of an arm minus a reference's, on the same test examples, and its interval: `Trained.difference`.
 
-    The mean over each arm's seeds is resampled over test examples, the same draws for both arms (a paired
-    bootstrap). Two examples are added, half a one for each of the four outcomes of a pair (Agresti and Min, 2005), so
-    that arms that differ on none of a hundred are not called exactly equal. To each draw noise is added for the choice
-    of seeds: Student's t with the pooled degrees of freedom times the standard error that the spread between seeds
-    gives. Resampling two or three seeds instead would make intervals too short. With one seed in both arms there is no
-    spread to be seen, and the interval speaks of test examples only.
+    With one seed in every arm there is no spread to be seen, and the interval speaks of test examples only.
 
     Args:
         arm: bool (seeds, test examples).
         reference: bool (its own seeds, the same test examples).
         level: nominal coverage.
-        seed: seed of the resampling.
+        among: all arms of the comparison, which together say how much seeds differ; these may be among them.
 
     Example:
         >>> arm = np.array([[True, True, False, False]]); reference = np.array([[True, True, True, True]])
         >>> difference_interval(arm, reference).mean
         -0.5
     """
-    if arm.shape[1] != reference.shape[1]:
-        raise ValueError("both arms must be measured on the same test examples")
-    return _interval([(1.0, arm), (-1.0, reference)], FOUR_OUTCOMES, level, seed)
+    return Trained([arm, reference, *_others(among, arm, reference)]).difference(0, 1, level=level)
 
 
-def saved_interval(ratios: Sequence[float], *, level: float = 0.95) -> list[float | None]:
+def _others(among: Arms, *own: npt.NDArray[np.generic]) -> list[npt.NDArray[np.generic]]:
+    return [arm for arm in among if all(arm is not one for one in own)]
+
+
+def saved_interval(ratios: Sequence[float], *, level: float = LEVEL) -> list[float | None]:
     """[share saved, low, high] from independent ratios of a cost to the whole cost; bounds are None for one ratio.
 
     One minus the geometric mean, with Student's t on the logarithms: no bound promises to save more than everything.
@@ -97,39 +214,3 @@ def saved_interval(ratios: Sequence[float], *, level: float = 0.95) -> list[floa
         return [share, None, None]
     reach = float(stats.t.ppf((1 + level) / 2, count - 1) * logs.std(ddof=1) / np.sqrt(count))
     return [share, float(-np.expm1(mean + reach)), float(-np.expm1(mean - reach))]
-
-
-def _interval(arms: list[tuple[float, np.ndarray]], added: Pseudo, level: float, seed: int) -> Estimate:
-    seeds = [np.asarray(correct, dtype=np.float64) for _, correct in arms]
-    signed = [sign * correct.mean(axis=0) for (sign, _), correct in zip(arms, seeds, strict=True)]
-    per_example = np.sum(signed, axis=0)
-    mean = float(per_example.mean())
-    generator = np.random.default_rng(seed)
-    draws = _resampled_means(per_example, added, generator) + _seed_noise(seeds, generator)
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return Estimate(mean, min(mean, float(low)), max(mean, float(high)))
-
-
-def _resampled_means(values: np.ndarray, added: Pseudo, generator: np.random.Generator) -> np.ndarray:
-    """Means of `DRAWS` samples with replacement from the values and those added, each of as many as all together."""
-    kinds, frequency = np.unique(np.round(values, 9), return_counts=True)
-    kinds = np.concatenate([kinds, [value for value, _ in added]])
-    weights = np.concatenate([frequency, [often for _, often in added]])
-    count = round(weights.sum())
-    rows = max(1, _CHUNK // len(kinds))
-    parts = [
-        generator.multinomial(count, weights / weights.sum(), size=min(rows, DRAWS - start)) @ kinds / count
-        for start in range(0, DRAWS, rows)
-    ]
-    return np.concatenate(parts)
-
-
-def _seed_noise(arms: list[np.ndarray], generator: np.random.Generator) -> np.ndarray:
-    """Draws of what other seeds would have added, shape (DRAWS,)."""
-    accuracies = [correct.mean(axis=1) for correct in arms]
-    degrees = sum(len(values) - 1 for values in accuracies)
-    if degrees == 0:
-        return np.zeros(DRAWS)
-    squares = sum(float(((values - values.mean()) ** 2).sum()) for values in accuracies)
-    error = np.sqrt(squares / degrees * sum(1 / len(values) for values in accuracies))
-    return np.asarray(error * stats.t.rvs(degrees, size=DRAWS, random_state=generator))
