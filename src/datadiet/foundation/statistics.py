@@ -28,7 +28,9 @@ class Estimate:
         return [self.mean, self.low, self.high]
 
 
-def accuracy_interval(correct: np.ndarray, *, level: float = 0.95, seed: int = 0) -> Estimate:
+def accuracy_interval(
+    correct: np.ndarray, *, level: float = 0.95, among: Sequence[np.ndarray] = (), seed: int = 0
+) -> Estimate:
     """Mean accuracy of an arm and its interval.
 
     Resampled over test examples, to which two right and two wrong ones are added (Agresti and Coull, 1998): that a
@@ -37,6 +39,7 @@ def accuracy_interval(correct: np.ndarray, *, level: float = 0.95, seed: int = 0
     Args:
         correct: bool (seeds, test examples).
         level: nominal coverage.
+        among: every trained arm of the comparison.
         seed: seed of the resampling.
 
     Example:
@@ -52,7 +55,12 @@ def accuracy_interval(correct: np.ndarray, *, level: float = 0.95, seed: int = 0
 
 
 def difference_interval(
-    arm: np.ndarray, reference: np.ndarray, *, level: float = 0.95, seed: int = 0
+    arm: np.ndarray,
+    reference: np.ndarray,
+    *,
+    level: float = 0.95,
+    among: Sequence[np.ndarray] = (),
+    seed: int = 0,
 ) -> Estimate:
     """Mean accuracy of an arm minus a reference's, on the same test examples, and its interval.
 
@@ -67,6 +75,7 @@ def difference_interval(
         arm: bool (seeds, test examples).
         reference: bool (its own seeds, the same test examples).
         level: nominal coverage.
+        among: every trained arm of the comparison.
         seed: seed of the resampling.
 
     Example:
