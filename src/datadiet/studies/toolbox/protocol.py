@@ -187,7 +187,9 @@ def open_context(source: Any, **options: Unpack[ContextOptions]) -> StudyContext
     machine = {"memory_limit": options["memory_limit"], "num_workers": options["num_workers"]}
     context = StudyContext(setup, chosen, options["seed"], machine=machine)
     if not chosen.decides:
-        setup.display.say(f"{chosen.name}: nothing is decided; this scale is for trying that everything runs.")
+        setup.display.say(
+            f"{chosen.name}: nothing is decided; this scale is for trying that everything runs."
+        )
     warning = leak_warning(examples, setup.tested)
     if warning is not None:
         context.note(warning)
