@@ -188,14 +188,14 @@ def test_bounds_that_are_not_known_are_empty_cells_and_no_bars(monkeypatch) -> N
     assert np.isnan(bars(*zip(*(point[1:] for point in points), strict=True))).all()
     assert bars([1.0], [1.2], [1.5]).tolist() == [[0.0], [0.5]]
     for draw in (draw_lines, partial(draw_groups, names=["x"], apart=0.1)):
-        figure, axes = panel(4, 3)
+        _, axes = panel(4, 3)
         draw(axes, {"a": points, "b": [(0.0, 1.0, 0.5, 2.0)]})
         ends = [
             segment
             for container in axes.containers
             for lines in container[2]
             for segment in lines.get_segments()
-            if np.isfinite(segment).all()
+            if len(segment) and np.isfinite(segment).all()
         ]
         assert len(ends) == 1 and sorted(ends[0][:, 1]) == [0.5, 2.0]
         assert np.isfinite(axes.get_ylim()).all()
