@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from datadiet.foundation.statistics import Estimate
+from datadiet.studies.toolbox import accuracy
 from datadiet.studies.toolbox import claims as toolbox
 from datadiet.studies.toolbox.accuracy import (
     accuracy_columns,
@@ -172,10 +174,16 @@ def test_units_of_a_difference_are_the_seeds_of_the_arm_that_has_fewer() -> None
     assert decided(accuracy_difference(few, many)) == "not asked"
 
 
-def test_bounds_that_are_not_known_are_empty_cells_and_no_bars(monkeypatch) -> None:
-    from datadiet.foundation.statistics import Estimate
-    from datadiet.studies.toolbox import accuracy
+def test_a_difference_that_could_be_any_has_no_bounds(monkeypatch) -> None:
+    arm = np.array([[True], [False], [True]])
+    for bounds, expected in (((-1.0, 1.0), NOT_KNOWN), ((-0.2, 1.0), (-0.2, 1.0))):
+        monkeypatch.setattr(
+            toolbox, "difference_interval", lambda *arms, bounds=bounds, **more: Estimate(0.0, *bounds)
+        )
+        assert accuracy_difference(arm, ~arm).interval(0.95) == expected
 
+
+def test_bounds_that_are_not_known_are_empty_cells_and_no_bars(monkeypatch) -> None:
     monkeypatch.setattr(accuracy, "accuracy_interval", lambda correct, among: Estimate(0.5, 0.0, 1.0))
     row = accuracy_columns(np.array([[True, False]]))
     assert (row["low"], row["high"]) == (None, None)

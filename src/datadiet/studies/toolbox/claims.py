@@ -298,7 +298,7 @@ def accuracy_difference(
 
     def interval(level: float) -> tuple[float, float]:
         found = difference_interval(arm, reference, level=level, among=among)
-        return found.low, found.high
+        return cut((found.low, found.high), -1.0, 1.0)
 
     return Measurement(mean, min(len(arm), len(reference)), "seeds", interval)
 
