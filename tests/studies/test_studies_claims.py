@@ -78,6 +78,13 @@ def test_the_least_deviation_is_that_of_a_value_anywhere_within_its_step() -> No
     assert mean_of([0.3, 0.1 + 0.2, 0.3], "seeds").interval(0.95) == NOT_KNOWN
 
 
+def test_one_value_has_no_interval_whatever_its_step_and_two_have_students() -> None:
+    for name in MEANS:
+        assert MEANS[name]([0.4], "seeds", resolution=0.1).interval(0.95) == NOT_KNOWN
+    reach = stats.t.ppf(0.975, 1) * 0.5  # of 1 and 2: the standard error is a half
+    assert mean_of([1.0, 2.0], "seeds").interval(0.95) == pytest.approx((1.5 - reach, 1.5 + reach))
+
+
 def test_a_step_of_correlations_and_ratios_is_taken_to_their_scales() -> None:
     step, t = 0.02, stats.t.ppf(0.975, 2) / np.sqrt(12) / np.sqrt(3)
     z = np.arctanh(0.6)
