@@ -28,7 +28,7 @@ CHUNK = 4_000_000  # resampling weights that are held at a time
 def offsets(context: StudyContext) -> list[float]:
     """Where windows begin, as shares of the data from the hardest end; only those that fit."""
     keep = context.scale.window_keep
-    return [offset for offset in sorted(context.scale.offsets) if offset + keep <= 1 + 1e-9]
+    return [offset for offset in sorted(context.scale.offsets) if offset + keep <= 1]
 
 
 def plan(context: StudyContext) -> Sequence[Planned]:
