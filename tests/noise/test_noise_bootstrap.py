@@ -148,6 +148,9 @@ def test_margins_raise_the_rate_and_models_that_saw_the_labels_say_nothing_of_it
     parts = combine(knows_by_heart, given, aum=margin, aum_parts=[margin, shifted], out_of_sample=False)
     assert parts.noise_rate.estimate == of_margin.estimate
     assert parts.noise_rate.high == mixture_noise_rate(-shifted).high > of_margin.high
+    one_group = generator.gamma(4.0, 1.0, 400)  # a tail of hard examples: nothing to ask
+    parts = combine(knows_by_heart, given, aum=margin, aum_parts=[one_group], out_of_sample=False)
+    assert parts.noise_rate == of_margin != with_wider_interval(of_margin, [mixture_noise_rate(-one_group)])
 
 
 def test_the_seed_of_a_combination_is_that_of_its_draws(monkeypatch) -> None:
