@@ -224,6 +224,13 @@ def test_groups_of_models_share_none_while_there_are_enough() -> None:
         assert len(np.unique(together)) == len(together) == size * (count // size)
 
 
+def test_two_models_say_what_groups_would_agree_by_and_one_does_not() -> None:
+    per_seed = np.random.default_rng(15).normal(size=(2, 30))
+    both, alone = agreement(per_seed, 1, "el2n"), agreement(per_seed[:1], 1, "el2n")
+    assert both["predicted"] == pytest.approx(rank_correlation(*per_seed)) == both["with_other_groups"]
+    assert (alone["predicted"], alone["with_other_groups"], alone["with_all_low"]) == (None, None, None)
+
+
 def test_averaging_models_with_independent_errors_gains_what_theory_says() -> None:
     generator = np.random.default_rng(3)
     truth = generator.normal(size=4000)
