@@ -229,6 +229,8 @@ def test_two_models_say_what_groups_would_agree_by_and_one_does_not() -> None:
     both, alone = agreement(per_seed, 1, "el2n"), agreement(per_seed[:1], 1, "el2n")
     assert both["predicted"] == pytest.approx(rank_correlation(*per_seed)) == both["with_other_groups"]
     assert (alone["predicted"], alone["with_other_groups"], alone["with_all_low"]) == (None, None, None)
+    three = gain(np.random.default_rng(16).normal(size=(3, 30)))
+    assert three is not None and three.n == 3 and gain(per_seed) is None
 
 
 def test_averaging_models_with_independent_errors_gains_what_theory_says() -> None:
