@@ -76,3 +76,10 @@ def test_views_of_other_examples_and_no_view_are_refused() -> None:
         fit_label_model([], [0, 1])
     with pytest.raises(BadInputError, match="same examples"):
         fit_label_model([np.zeros((2, 2)), np.zeros((2, 3))], [0, 1])
+
+
+def test_rows_of_a_transition_are_probabilities_however_few_examples_a_class_has() -> None:
+    logits, _, _, given = drawn(40, CLASS_DEPENDENT, seed=5)
+    found = fit_label_model([logits], given).transition
+    np.testing.assert_allclose(found.sum(axis=1), 1.0)
+    assert (found > 0).all()  # drawn to the even one: nothing is impossible

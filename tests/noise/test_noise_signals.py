@@ -90,3 +90,10 @@ def test_another_seed_draws_other_threshold_examples() -> None:
 def test_an_example_that_never_had_its_own_label_is_refused() -> None:
     with pytest.raises(BadInputError, match="1 of 3 examples were in the threshold class of every training"):
         threshold_suspicion([[-3.0, -1.0, 2.0]], [[True, False, False]])
+
+
+def test_threshold_classes_may_take_every_example() -> None:
+    first, second = draw_threshold_examples(4, 1, 2)
+    assert (first ^ second).all()
+    with pytest.raises(BadInputError, match="2 disjoint"):
+        draw_threshold_examples(4, 1, 3)

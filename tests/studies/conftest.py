@@ -16,6 +16,7 @@ from datadiet.studies.toolbox.scale import SCALES, Scale
 
 TINY_SCALE = dataclasses.replace(
     SCALES["smoke"],
+    decides=True,
     score_shares=(0.0, 0.25, 0.5, 1.0),
     score_share=0.5,
     fractions=(0.6, 0.3),

@@ -14,7 +14,9 @@ from datadiet.studies.toolbox.context import StudyContext
 from datadiet.studies.toolbox.protocol import StudyResult
 from datadiet.studies.toolbox.scale import SCALES
 
-TINY = dataclasses.replace(SCALES["smoke"], score_seeds=2, retrain_seeds=2, neighbours=6, group=30)
+TINY = dataclasses.replace(
+    SCALES["smoke"], decides=True, score_seeds=2, retrain_seeds=2, neighbours=6, group=30
+)
 
 
 def small_context(examples: dd.Examples, recipe: dd.Recipe, folder: Path) -> StudyContext:

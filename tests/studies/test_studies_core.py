@@ -50,11 +50,9 @@ def test_a_claim_holds_only_where_the_whole_interval_is_on_its_side(side, low, h
 
 def test_too_few_seeds_and_missing_measurements_decide_nothing() -> None:
     measurements = [within(1.0, 2.0, n=2), None, within(1.0, 2.0, n=3)]
-    few, missing, enough = judge(
-        [Claim("x is there.", "made up", "x", found, least=3) for found in measurements]
-    )
-    assert (few.outcome, missing.outcome, enough.outcome) == ("undecided", "undecided", "holds")
-    assert "2 seeds are too few" in str(few.reason) and "it takes 3" in str(few.reason)
+    few, missing, enough = judge([Claim("x is there.", "made up", "x", found) for found in measurements])
+    assert (few.outcome, missing.outcome, enough.outcome) == ("not asked", "undecided", "holds")
+    assert few.reason == "3 seeds are the fewest that decide; there are 2"
     assert missing.as_dict()["measured"] is None and missing.reason is not None
 
 
@@ -76,7 +74,7 @@ def test_a_claim_that_holds_alone_can_be_undecided_among_many() -> None:
 
 def test_one_value_has_no_interval_and_json_says_null() -> None:
     (finding,) = judge([Claim("x.", "made up", "x", mean_of([1.0], "seeds"))])
-    assert finding.outcome == "undecided"
+    assert finding.outcome == "not asked" and "there is 1" in str(finding.reason)
     assert json.loads(json.dumps(finding.as_dict()))["interval"] == [None, None]
 
 

@@ -35,7 +35,7 @@ def halves(tmp_path_factory) -> StudyContext:
         name="memorising", model_options={"hidden": (48,)}, epochs=20, lr=0.3, weight_decay=0.0
     )
     context = small_context(half_clear_half_random(), recipe, tmp_path_factory.mktemp("halves"))
-    context.scale = dataclasses.replace(TINY, group=45)
+    context.scale = dataclasses.replace(TINY, group=45, retrain_seeds=4)
     return context
 
 

@@ -99,7 +99,7 @@ def test_scores_that_know_beat_random_and_scores_that_are_noise_do_not(half_wron
 
     def knowing(context, name, step):
         # The wrong labels are the very hardest of a hundredth, then the right ones, then the other wrong ones.
-        return np.stack([right + 0.1 * noise(context, step, seed) for seed in range(2)])
+        return np.stack([right + 0.1 * noise(context, step, seed) for seed in range(3)])
 
     monkeypatch.setattr(bert_diet, "scores_at", knowing)
     result = done("bert-diet", context)
@@ -108,7 +108,7 @@ def test_scores_that_know_beat_random_and_scores_that_are_noise_do_not(half_wron
     assert outcome_of(result, "are worse than random") == "fails"
 
     def blind(context, name, step):
-        return np.stack([noise(context, step, seed, 7) for seed in range(2)])
+        return np.stack([noise(context, step, seed, 7) for seed in range(3)])
 
     monkeypatch.setattr(bert_diet, "scores_at", blind)
     result = done("bert-diet", context)

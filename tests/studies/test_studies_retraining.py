@@ -1,4 +1,4 @@
-"""Studies of seeds, windows, label noise, transfer and early scores, on data where the answer is known."""
+"""Studies of seeds, label noise, transfer and early scores, on data where the answer is known."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import itertools
 import json
 import re
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -27,10 +28,10 @@ from datadiet.studies.early_features import POINTS
 from datadiet.studies.label_noise import auc_and_precision
 from datadiet.studies.seeds import agreement, gain, group
 from datadiet.studies.toolbox.accuracy import rank_correlation, shared_hardest
+from datadiet.studies.toolbox.claims import Outcome
 from datadiet.studies.toolbox.context import StudyContext
 from datadiet.studies.toolbox.protocol import STUDIES, carry_out, plan_of
 from datadiet.studies.transfer import other_model
-from datadiet.studies.window import best_offsets
 
 FIGURES = {
     "seeds": {"rank-agreement", "accuracy"},
@@ -74,7 +75,7 @@ def test_a_study_trains_what_it_plans_and_writes_figures_tables_and_claims(
             assert axes.get_xlabel() and axes.get_ylabel()
     claims = json.loads((result.folder / "claims.json").read_text())
     assert len(claims) == len(result.findings) > 0
-    assert {claim["outcome"] for claim in claims} <= {"holds", "fails", "undecided"}
+    assert {claim["outcome"] for claim in claims} <= set(get_args(Outcome))
     assert pq.read_table(result.folder / "results.parquet").num_rows == len(result.rows)
 
 
@@ -120,7 +121,7 @@ def test_better_than_random_holds_for_scores_that_know_and_not_for_scores_that_a
     half_wrong, tiny_recipe, tiny_scale, trained_before, done, name, words
 ) -> None:
     setup = prepare(half_wrong.examples, tiny_recipe, workspace=trained_before, device="cpu")
-    scale = dataclasses.replace(tiny_scale, fractions=(0.5,))
+    scale = dataclasses.replace(tiny_scale, fractions=(0.5,), retrain_seeds=3)
     knowing, blind = Knowing(setup, scale), Blind(setup, scale)
     knowing.right = ~half_wrong.mask
     assert outcome_of(done(name, knowing), words) == "holds"
@@ -142,7 +143,9 @@ def test_where_labels_mean_nothing_wrong_ones_cannot_be_told(context_on, tiny_sc
     generator = np.random.default_rng(5)
     inputs = generator.normal(size=(400, 5)).astype(np.float32)
     meaningless = dd.load((inputs, generator.integers(0, 3, 400)), name="meaningless")
-    result = done("label-noise", context_on(meaningless))
+    context = context_on(meaningless)
+    context.scale = dataclasses.replace(tiny_scale, score_seeds=3)
+    result = done("label-noise", context)
     assert outcome_of(result, "Wrong labels move to the top") != "holds"
     found = [
         row["auc"]
@@ -152,11 +155,14 @@ def test_where_labels_mean_nothing_wrong_ones_cannot_be_told(context_on, tiny_sc
     assert np.mean(found) < 0.75
 
 
-def test_where_classes_are_clear_wrong_labels_are_told_and_belong_to_the_top(context_on, done) -> None:
+def test_where_classes_are_clear_wrong_labels_are_told_and_belong_to_the_top(
+    context_on, tiny_scale, done
+) -> None:
     generator = np.random.default_rng(6)
     labels = np.arange(240) % 3
     inputs = (8 * np.eye(3, 5)[labels] + generator.normal(size=(240, 5))).astype(np.float32)
     context = context_on(dd.load((inputs, labels), name="clear"))
+    context.scale = dataclasses.replace(tiny_scale, score_seeds=3)
     result = done("label-noise", context)
     assert outcome_of(result, "Wrong labels move to the top") == "holds"
     last = max(row["epoch"] for row in result.rows)
@@ -218,6 +224,15 @@ def test_groups_of_models_share_none_while_there_are_enough() -> None:
         assert len(np.unique(together)) == len(together) == size * (count // size)
 
 
+def test_two_models_say_what_groups_would_agree_by_and_one_does_not() -> None:
+    per_seed = np.random.default_rng(15).normal(size=(2, 30))
+    both, alone = agreement(per_seed, 1, "el2n"), agreement(per_seed[:1], 1, "el2n")
+    assert both["predicted"] == pytest.approx(rank_correlation(*per_seed)) == both["with_other_groups"]
+    assert (alone["predicted"], alone["with_other_groups"], alone["with_all_low"]) == (None, None, None)
+    three = gain(np.random.default_rng(16).normal(size=(3, 30)))
+    assert three is not None and three.n == 3 and gain(per_seed) is None
+
+
 def test_averaging_models_with_independent_errors_gains_what_theory_says() -> None:
     generator = np.random.default_rng(3)
     truth = generator.normal(size=4000)
@@ -243,51 +258,13 @@ def test_models_that_are_all_the_same_leave_no_room_for_averaging(shared_context
             count = self.scale.score_seeds if seeds is None else seeds
             return np.repeat(super().per_seed(name, step, 1), count, axis=0)
 
-    result = done("seeds", Same(shared_context.setup, shared_context.scale))
-    assert outcome_of(result, "is no settled ranking") == "fails"
-
-
-def test_the_best_window_is_sure_where_it_is_clear_and_unsure_where_it_is_a_tie() -> None:
-    generator = np.random.default_rng(4)
-    arms = [generator.random((4, 500)) < share for share in (0.6, 0.9, 0.6)]
-    assert np.unique(best_offsets(arms)).tolist() == [1]
-    tie = [generator.random((4, 500)) < 0.7 for _ in range(3)]
-    assert (np.bincount(best_offsets(tie), minlength=3) > 0).sum() >= 2
-    assert np.array_equal(best_offsets(tie, seed=1), best_offsets(tie, seed=1))
-
-
-def test_chances_of_the_best_agree_with_resampling_one_by_one() -> None:
-    generator = np.random.default_rng(8)
-    arms = [generator.random((1, 40)) < share for share in (0.5, 0.6, 0.7)]  # one seed: test examples only
-    fast = np.bincount(best_offsets(arms), minlength=3) / 1000
-    slow = np.zeros(3)
-    for _ in range(4000):
-        drawn = generator.integers(0, 40, 40)
-        slow[int(np.argmax([arm[0, drawn].mean() for arm in arms]))] += 1 / 4000
-    error = np.sqrt(slow * (1 - slow) * (1 / 1000 + 1 / 4000))
-    assert np.all(np.abs(fast - slow) < 4.5 * error + 1e-9)
-
-
-def test_windows_that_would_overhang_the_easy_end_are_left_out(context, tiny_scale) -> None:
-    from datadiet.studies.window import offsets
-
-    context.scale = dataclasses.replace(tiny_scale, offsets=(0.0, 0.5, 0.6, 0.7), window_keep=0.4)
-    assert offsets(context) == [0.0, 0.5, 0.6]
-
-
-@pytest.mark.slow
-def test_leaving_out_wrong_labels_pays_where_they_are_known(context_on, done) -> None:
-    generator = np.random.default_rng(7)
-    labels = np.arange(300) % 3
-    inputs = (3 * np.eye(3, 5)[labels] + generator.normal(size=(300, 5))).astype(np.float32)
-    result = done("window", context_on(dd.load((inputs, labels), name="clear")))
-    at = {
-        row["offset"]: row["accuracy"]
-        for row in result.rows
-        if row["labels"] == "wrong labels" and "offset" in row
-    }
-    assert at[0.3] > at[0.0] + 0.05
-    assert outcome_of(result, "leaving out the 0.3 hardest is better than leaving out none") == "holds"
+    scale = dataclasses.replace(shared_context.scale, score_seeds=3, retrain_seeds=1)
+    result = done("seeds", Same(shared_context.setup, scale))
+    (finding,) = [found for found in result.findings if "is no settled ranking" in found.claim.sentence]
+    assert finding.claim.measurement.estimate == pytest.approx(1.0)
+    assert finding.outcome == "undecided" and "cannot be seen" in finding.reason
+    agreements = pq.read_table(result.folder / "agreement.parquet").to_pylist()
+    assert {row["with_all_low"] for row in agreements} == {None}
 
 
 # What is handed to whom.

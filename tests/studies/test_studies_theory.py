@@ -158,7 +158,8 @@ def test_every_pair_keeps_the_bound_and_a_linear_model_has_orthogonal_logits(why
     assert all(0 < row["derivative_over_bound_max"] <= 1 + 1e-5 for row in why.rows)
     assert all(row["derivative_over_bound_mean"] < row["derivative_over_bound_max"] for row in why.rows)
     assert all(row["cosine"] < 1e-6 for row in why.rows)  # rows of the weight matrix share no parameter
-    assert outcomes(why)[0] == outcomes(why)[2] == "holds"
+    assert outcomes(why)[0] == "holds"
+    assert outcomes(why)[2] == "undecided" and "cannot be seen" in str(why.findings[2].reason)
     assert_drawn(why, ["why-el2n"])
 
 
@@ -170,15 +171,15 @@ def test_grand_against_el2n_is_the_correlation_of_each_models_own_scores(why) ->
 
 
 class OneDirection(nn.Module):
-    """All logits are multiples of one number, so their gradients are parallel and of different sizes."""
+    """All logits are nearly multiples of one number, so their gradients are nearly parallel and of different sizes."""
 
-    def __init__(self) -> None:
+    def __init__(self, unlike: float) -> None:
         super().__init__()
-        self.body = nn.Linear(5, 1)
-        self.register_buffer("factors", torch.tensor([1.0, -2.0, 6.0]))
+        self.body, self.beside = nn.Linear(5, 1), nn.Linear(5, 3)
+        self.register_buffer("factors", torch.tensor([1.0, -2.0, 6.0 + unlike]))
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        return self.body(inputs) * self.factors
+        return self.body(inputs) * self.factors + 0.01 * self.beside(inputs)
 
 
 def test_parallel_logit_gradients_of_unequal_size_make_the_claims_fail(
@@ -187,7 +188,7 @@ def test_parallel_logit_gradients_of_unequal_size_make_the_claims_fail(
     context = small_context(vectors, tiny_recipe.replace(lr=0.001), tmp_path)
 
     def build(seed: int) -> nn.Module:
-        generator, model = torch.Generator().manual_seed(seed), OneDirection()
+        generator, model = torch.Generator().manual_seed(seed), OneDirection(0.01 * seed)
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.copy_(torch.randn(parameter.shape, generator=generator))
@@ -195,7 +196,7 @@ def test_parallel_logit_gradients_of_unequal_size_make_the_claims_fail(
 
     monkeypatch.setattr(context.setup, "build", build)
     result = carry_out(STUDIES["why-el2n"], context, tmp_path / "out")
-    assert all(row["cosine"] == pytest.approx(1, abs=1e-5) for row in result.rows)
+    assert all(row["cosine"] == pytest.approx(1, abs=1e-3) for row in result.rows)
     assert outcomes(result)[2:4] == ["fails", "fails"]
 
 

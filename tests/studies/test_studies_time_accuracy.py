@@ -27,6 +27,7 @@ def test_every_method_stands_beside_its_twin_with_as_many_examples(result, conte
     assert (diet["backwarded"], diet["forwarded"]) == (120 + 3 * 60, 120 + 3 * 60 + 3 * 120)
     assert diet["examples"] == diet["backwarded"] + diet["forwarded"]
     assert diet["examples_saved"] == pytest.approx(1 - (300 + 660) / 960)
+    assert diet["examples_saved_low"] < diet["examples_saved"] < diet["examples_saved_high"]
 
 
 def test_static_scores_are_charged_with_the_trainings_and_passes_they_come_from(result, context) -> None:
@@ -37,6 +38,7 @@ def test_static_scores_are_charged_with_the_trainings_and_passes_they_come_from(
     assert random["backwarded"] == 4 * 60
     assert hardest["backwarded"] == 4 * 60 + 2 * trained
     assert hardest["forwarded"] == 4 * 60 + 2 * (trained + 120)
+    assert (random["examples_saved_low"], random["examples_saved_high"]) == (None, None)  # it is exact
     assert hardest["processor_seconds_saved"] < hardest["processor_seconds_saved_without_scoring"]
 
 

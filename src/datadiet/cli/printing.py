@@ -171,18 +171,35 @@ def print_plan(name: str, planned: Any, as_json: bool, said: Iterable[str]) -> N
     )
 
 
+<<<<<<< HEAD
+=======
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _interval_in_words(facts: dict[str, Any]) -> str:
+    """The interval of a claim's quantity."""
+    if facts["exact"]:
+        return "exact"
+    low, high = facts["interval"]
+    if low is None and high is None:
+        return "interval not known"
+    return " to ".join("not known" if bound is None else f"{bound:+.4g}" for bound in (low, high))
+
+
+>>>>>>> wt-S
 def print_study(result: Any) -> None:
     """What became of a study's claims, and where its tables and figures are."""
-    marks = {"holds": "holds", "fails": "FAILS", "undecided": "undecided"}
     for finding in result.findings:
         facts = finding.as_dict()
-        line = f"{marks[finding.outcome]:>9}  {facts['sentence']}"
+        outcome = "FAILS" if finding.outcome == "fails" else finding.outcome
+        line = f"{outcome:>9}  {facts['sentence']}"
         if facts["measured"] is not None:
-            low, high = (
-                "-inf" if bound is None else f"{bound:+.4g}" for bound in facts["interval"] or (None, None)
-            )
-            line += f" [{facts['quantity']}: {facts['measured']:+.4g}, {low} to {high}, {facts['n']} {facts['unit']}]"
+            found = f"{facts['quantity']}: {facts['measured']:+.4g}, {_interval_in_words(facts)}"
+            line += f" [{found}, {facts['n']} {facts['unit']}]"
         say(line)
-        if facts["reason"] and finding.outcome == "undecided":
+        if finding.outcome in ("undecided", "not asked"):
             say(f"{'':>11}{facts['reason']}")
     say(f"{result.trained} runs trained, {result.reused} found in the workspace: {result.folder}")

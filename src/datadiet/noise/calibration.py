@@ -70,7 +70,7 @@ def mixture_posterior(suspicion: ArrayLike, start: ArrayLike | None = None) -> F
     if len(np.unique(signal)) < 2:
         raise BadInputError("A mixture needs at least two different suspicions.")
     centred = (signal - np.median(signal)) / signal.std()
-    upper = centred >= np.quantile(centred, 0.9)
+    upper = centred >= max(np.quantile(centred, 0.9), np.unique(centred)[1])  # never all of them
     wrong = np.asarray(upper if start is None else start, dtype=np.float64)
     least = 1e-3  # of a component's variance, on the scale of all: no component shrinks to one value
     # A start that leaves one component empty is what comes out: there is nothing beyond the ends to hold.

@@ -120,7 +120,7 @@ def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]
     )
     series = {
         TITLES.get(strategy, title_of(strategy)): [
-            in_percent(n, accuracy_columns(correct[strategy, number, n]))
+            in_percent(n, accuracy_columns(correct[strategy, number, n], correct.values()))
             for number, n in enumerate(at)
             if (strategy, number, n) in correct
         ]

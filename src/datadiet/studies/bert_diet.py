@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from datadiet.engine.points import measure_grand, measure_points, parameters_of_grand
+from datadiet.selection import kept_size
 from datadiet.studies.toolbox.accuracy import (
     accuracy_row,
     difference,
@@ -20,7 +21,7 @@ from datadiet.studies.toolbox.accuracy import (
 )
 from datadiet.studies.toolbox.claims import TOLERANCE, Claim, mean_difference
 from datadiet.studies.toolbox.context import StudyContext
-from datadiet.studies.toolbox.figures import Point, in_epochs, lines, retraining_caption
+from datadiet.studies.toolbox.figures import Point, in_epochs, lines, retraining_caption, without_interval
 from datadiet.studies.toolbox.protocol import Conclusion, Planned, Row, retraining_plan, study
 
 PAPER = "Fayyaz et al. 2022, BERT on a Data Diet"
@@ -125,6 +126,7 @@ def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]
     early = next((epoch for epoch in epochs if epoch), epochs[-1])
     late = next((epoch for epoch in epochs if epoch >= 1), epochs[-1])
     last, few = epochs[-1], drops(context)[0]
+    kept_examples = kept_size(len(context.setup.examples.train), keep)
     random, full = ("random", 0.0, keep), ("full", 0.0, 1.0)
 
     def of(score: str, drop: float, epoch: float) -> tuple[str, float, float]:
@@ -156,7 +158,9 @@ def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]
                 f"{in_epochs(early)} are further from the shares of all data than after {in_epochs(late)}.",
                 PAPER,
                 "total variation minus that of the later score",
-                mean_difference(early_variation, late_variation, "scoring models", -1.0, 1.0),
+                mean_difference(
+                    early_variation, late_variation, "scoring models", -1.0, 1.0, resolution=1 / kept_examples
+                ),
             ),
         ]
     claims += [
@@ -215,8 +219,8 @@ def _balance(context: StudyContext, rows: Sequence[Row]) -> Figure:
     series: dict[str, list[Point]] = {}
     for row in rows:
         if row.get("drop") == 0.0:
-            value = row["total_variation"]
-            series.setdefault(title_of(row["score"]), []).append((row["epoch"], value, value, value))
+            point = without_interval(row["epoch"], row["total_variation"])
+            series.setdefault(title_of(row["score"]), []).append(point)
     return lines(
         series,
         x="epoch of the score",

@@ -14,7 +14,7 @@ from scipy import stats
 
 from datadiet.engine.points import compute_grand
 from datadiet.pages.report.canvas import LIGHT, dress, new_figure
-from datadiet.studies.toolbox.claims import Claim, Measurement, mean_correlation
+from datadiet.studies.toolbox.claims import LEVEL, Claim, Measurement, finite_or_none, mean_correlation
 from datadiet.studies.toolbox.context import StudyContext
 from datadiet.studies.toolbox.figures import caption, in_epochs, label, panel, write_below
 from datadiet.studies.toolbox.protocol import Conclusion, Planned, Row, study
@@ -84,7 +84,7 @@ def correlation_row(first: str, second: str, scores: Mapping[str, np.ndarray]) -
     own = [spearman(one[index % len(one)], other[index % len(other)]) for index in range(count)]
     found = [value for value in own if value is not None]
     mean = mean_correlation(found, "models") if found else None
-    low, high = (None, None) if mean is None else mean.interval(0.95)
+    low, high = (None, None) if mean is None else map(finite_or_none, mean.interval(LEVEL))
     return {
         "first": first,
         "second": second,

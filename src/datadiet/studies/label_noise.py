@@ -87,12 +87,16 @@ def auc_and_precision(wrong: np.ndarray, hardness: np.ndarray) -> dict[str, floa
 def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]) -> Conclusion:
     """Histograms before and after, AUC by epoch, the extremes of each class; claims on where wrong labels go."""
     at, noise = context.score_epoch, context.scale.noise
+    step = 1 / float(kept["mask"].sum() * (~kept["mask"]).sum())  # of an area: one pair the other way round
 
     def areas(labels: str, score: str, epoch: float) -> np.ndarray | None:
         return seed_values(rows, "auc", context.scale.score_seeds, labels=labels, score=score, epoch=epoch)
 
     def mean(values: np.ndarray | None) -> Measurement | None:
-        return None if values is None else mean_within(values.tolist(), UNIT, 0.0, 1.0)
+        return None if values is None else mean_within(values.tolist(), UNIT, 0.0, 1.0, resolution=step)
+
+    def minus(values: np.ndarray | None, others: np.ndarray | None) -> Measurement | None:
+        return mean_difference(values, others, UNIT, -1.0, 1.0, resolution=step)
 
     def line(score: str) -> list[Point]:
         return points_by_epoch(rows, lambda epoch: mean(areas(AFTER, score, epoch)))
@@ -112,7 +116,7 @@ def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]
             "It is the label that moves them: the same examples ranked lower before their labels were changed.",
             DATA_DIET,
             f"{area}, after minus before",
-            mean_difference(after, before, UNIT, -1.0, 1.0),
+            minus(after, before),
         ),
         Claim(
             "Before, these examples were no harder than others: an area below 0.6.",
@@ -125,7 +129,7 @@ def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]
             f"EL2N tells wrong labels better at epoch {at:g} than at initialisation.",
             DATA_DIET,
             f"{area}, minus that at initialisation",
-            mean_difference(after, areas(AFTER, "el2n", 0.0), UNIT, -1.0, 1.0),
+            minus(after, areas(AFTER, "el2n", 0.0)),
         ),
         Claim(
             f"GraNd at epoch {at:g} ranks wrong labels above right ones with an area of more than {CLEARLY:g}.",

@@ -154,11 +154,13 @@ def line_between(context: StudyContext, ends: Sequence[nn.Module], examples: np.
 def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]) -> Conclusion:
     """Barriers by t* as a figure; claims on the first moment after initialisation and on the last."""
     barriers = {(row["step"], row["group"]): row["barriers"] for row in rows}
-    steps = moments(context)
+    steps, one_example = moments(context), 1 / rows[0]["n"]
     early = next((step for step in steps if step), None)
 
     def change(first: tuple[int, str], second: tuple[int, str]) -> Measurement | None:
-        return mean_difference(barriers.get(first), barriers.get(second), "parents", -1, 1)
+        return mean_difference(
+            barriers.get(first), barriers.get(second), "parents", -1, 1, resolution=one_example
+        )
 
     claims: list[Claim] = []
     if early is not None:
@@ -175,7 +177,7 @@ def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]
                 f"On the easiest examples, children that part after {at} are connected (barrier under 2 points).",
                 DATA_DIET,
                 "error barrier on the easiest, share of examples",
-                mean_within(easiest, "parents", 0, 1) if easiest else None,
+                mean_within(easiest, "parents", 0, 1, resolution=one_example) if easiest else None,
                 below=CONNECTED,
             ),
             Claim(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from datadiet.engine.runs import Run
 from datadiet.foundation.errors import BadInputError
 from datadiet.landscape import kernel_distance, ntk_gram
 from datadiet.pages.report.canvas import LIGHT, new_figure
+from datadiet.studies.toolbox.accuracy import rank_resolution
 from datadiet.studies.toolbox.claims import Claim, Measurement, mean_correlation, mean_of
 from datadiet.studies.toolbox.context import StudyContext
 from datadiet.studies.toolbox.figures import caption, draw_lines, finish, label, plain_log, spread_of
@@ -155,12 +157,14 @@ def velocities(
 )
 def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]) -> Conclusion:
     """Velocity by score and epoch as a figure; claims on clean and noisy labels."""
+    averaged = len({row["epoch"] for row in rows if row["epoch"] > 0})
+    finest = rank_resolution(len(OFFSETS)) / max(1, averaged)
     claims = [
         Claim(
             "On clean labels, the kernel turns faster on examples of higher score.",
             DATA_DIET,
             "Spearman correlation of velocity with the place in the order of scores, mean over epochs",
-            per_model(rows, "clean", _trend, mean_correlation),
+            per_model(rows, "clean", _trend, partial(mean_correlation, resolution=finest)),
         ),
         Claim(
             "On clean labels, it turns faster on the hardest examples than on the easiest.",

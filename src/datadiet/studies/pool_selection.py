@@ -221,7 +221,7 @@ def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]
                 "Picks by entropy have a lower semantic error rate than random picks.",
                 SOURCE,
                 "semantic error rate minus random's",
-                mean_difference(picked, at_random, "seeds"),
+                mean_difference(picked, at_random, "seeds", resolution=1 / context.setup.n_test),
                 below=0.0,
             )
         )
@@ -256,7 +256,7 @@ def _figure(context: StudyContext, correct: Mapping[Choice, np.ndarray]) -> Figu
     scores = [score for score in SCORES if (score, "hardest", "hypotheses") in correct]
     series = {
         f"window from {WINDOW:g}" if end == "window" else end: [
-            in_percent(place, accuracy_columns(correct[choice]))
+            in_percent(place, accuracy_columns(correct[choice], correct.values()))
             for place, score in enumerate(scores)
             if (choice := (score, end, "hypotheses")) in correct
         ]

@@ -17,14 +17,22 @@ from datadiet.studies.toolbox.accuracy import (
     rank_correlation,
     title_of,
 )
-from datadiet.studies.toolbox.claims import LEVEL, Claim, Measurement, mean_correlation, mean_of
+from datadiet.studies.toolbox.claims import (
+    LEVEL,
+    Claim,
+    Measurement,
+    finite_or_none,
+    mean_correlation,
+    mean_of,
+)
 from datadiet.studies.toolbox.context import StudyContext
-from datadiet.studies.toolbox.figures import Point, data_caption, lines, retraining_caption
+from datadiet.studies.toolbox.figures import Point, data_caption, lines, retraining_caption, without_interval
 from datadiet.studies.toolbox.protocol import Conclusion, Planned, Row, retraining_plan, study
 
 DATA_DIET = "Paul, Ganguli, Dziugaite 2021, section 2"
 SCORES = ("el2n", "grand")
 MOST = 10  # models, as in the paper
+BOUNDS = ("with_all_low", "with_all_high")
 ROOM = 0.9  # rank correlation of two models under which there is something to gain by averaging
 
 
@@ -99,7 +107,7 @@ def agreement(per_seed: np.ndarray, size: int, score: str) -> Row:
     of_all = per_seed.mean(axis=0)
     single = mean_correlation(pairs(list(per_seed)), "pairs").estimate if count > 1 else np.nan
     with_all = mean_correlation([rank_correlation(each, of_all) for each in groups], "groups")
-    low, high = with_all.interval(LEVEL)
+    low, high = map(finite_or_none, with_all.interval(LEVEL))
     between = pairs(groups)
     return {
         "what": "agreement",
@@ -107,8 +115,8 @@ def agreement(per_seed: np.ndarray, size: int, score: str) -> Row:
         "models": size,
         "groups": len(groups),
         "with_all": with_all.estimate,
-        "with_all_low": low if len(groups) > 1 else None,
-        "with_all_high": high if len(groups) > 1 else None,
+        "with_all_low": low,
+        "with_all_high": high,
         "with_other_groups": mean_correlation(between, "pairs").estimate if between else None,
         "predicted": size * single / (1 + (size - 1) * single) if np.isfinite(single) else None,
     }
@@ -192,12 +200,12 @@ def _agreement_figure(context: StudyContext, rows: Sequence[Row]) -> Any:
         for row in (row for row in rows if row["score"] == score):
             size, middle = row["models"], row["with_all"]
             if size < models(context):  # all agree with all
-                low, high = row["with_all_low"], row["with_all_high"]
-                point = (size, middle, middle if low is None else low, middle if high is None else high)
+                low, high = (np.nan if row[name] is None else row[name] for name in BOUNDS)
+                point = (size, middle, low, high)
                 series.setdefault(f"{title_of(score)}, with the mean of all", []).append(point)
             for name, column in (("of two groups", "with_other_groups"), ("of two, predicted", "predicted")):
                 if row[column] is not None and (column != "predicted" or score == "el2n"):
-                    point = (size, *[row[column]] * 3)
+                    point = without_interval(size, row[column])
                     series.setdefault(f"{title_of(score)}, {name}", []).append(point)
     figure = lines(
         series,

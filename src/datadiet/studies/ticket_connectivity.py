@@ -12,7 +12,7 @@ from datadiet.engine.points import load_weights
 from datadiet.pages.report.canvas import LIGHT, series_style
 from datadiet.sparse.rewinding import train_from
 from datadiet.studies.mode_connectivity import line_between
-from datadiet.studies.toolbox.accuracy import rank_correlation
+from datadiet.studies.toolbox.accuracy import rank_correlation, rank_resolution
 from datadiet.studies.toolbox.claims import Claim, mean_within
 from datadiet.studies.toolbox.context import StudyContext
 from datadiet.studies.toolbox.figures import caption, finish, label, panel
@@ -92,7 +92,7 @@ def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]
         TICKETS,
         f"rank correlation over {len(rows)} kinds of pre-training, mean over seeds",
         # Not on Fisher's scale: over a handful of kinds correlations of exactly 1 are common, and infinite there.
-        mean_within(found, "seeds", -1, 1) if found else None,
+        mean_within(found, "seeds", -1, 1, resolution=rank_resolution(len(rows))) if found else None,
     )
     return Conclusion([claim], {"ticket-connectivity": _figure(context, rows, left)})
 

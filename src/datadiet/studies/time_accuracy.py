@@ -28,6 +28,7 @@ NLU = "Attendu and Corbeil 2023"
 INFOBATCH = "Qin et al., ICLR 2024"
 METHODS = ("nlu-data-diet", "infobatch", "uncertainty", "curriculum")
 HARDEST, RANDOM = "el2n hardest", "random subset"
+STATIC = ("full", HARDEST, RANDOM)
 ArmName = tuple[str, float | None]  # method, kept share
 Clock = str  # "seconds" on the wall or "processor_seconds"
 
@@ -108,8 +109,13 @@ def saved(
 
 
 def fewer_examples(arm: TimedArm, full: TimedArm) -> Measurement:
-    """Share of full data's processed examples that an arm saves; scoring counted."""
-    return share_saved(list(arm.examples() / full.examples()), "seeds")
+    """Share of full data's processed examples that an arm saves; scoring counted.
+
+    Static subsets process the same number whatever the seed: their share is exact.
+    """
+    one_example = 1 / float(full.examples().mean())
+    ratios = list(arm.examples() / full.examples())
+    return share_saved(ratios, "seeds", resolution=one_example, exact=arm.method in STATIC)
 
 
 def row_of(arm: TimedArm, full: TimedArm) -> Row:
@@ -139,7 +145,7 @@ def row_of(arm: TimedArm, full: TimedArm) -> Row:
 
 
 def _interval_columns(name: str, found: Measurement) -> Row:
-    low, high = (finite_or_none(bound) for bound in found.interval(LEVEL))
+    low, high = (None, None) if found.exact else map(finite_or_none, found.interval(LEVEL))
     return {name: found.estimate, f"{name}_low": low, f"{name}_high": high}
 
 

@@ -133,6 +133,7 @@ def row_of_model(context: StudyContext, index: int, step: int, ids: np.ndarray) 
         "step_over_bound_median": float(np.median(ratios)),
         "step_over_bound_max": float(ratios.max()),
         "beyond_bound": float((ratios > 1).mean()),
+        "pairs": len(ratios),
         "norm_and_effect": float(stats.spearmanr(norms, effect).statistic),
         "cosine": float(np.abs(gradients.cosines).mean()),
         "size_variation": float(gradients.norms.std() / gradients.norms.mean()),
@@ -164,8 +165,8 @@ def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]
     at = f"after {in_epochs(epoch)}"
     now = [row for row in rows if row["step"] == context.score_step]
 
-    def mean(column: str, most: float) -> Measurement | None:
-        return mean_within([row[column] for row in now], "models", 0, most) if now else None
+    def mean(column: str, most: float, step: float | None = None) -> Measurement | None:
+        return mean_within([row[column] for row in now], "models", 0, most, resolution=step) if now else None
 
     def correlation(column: str) -> Measurement | None:
         values = [row[column] for row in now if np.isfinite(row[column])]
@@ -177,7 +178,7 @@ def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]
             f"in a real step at the recipe's learning rate {at}: at most 1 % of pairs are beyond it.",
             f"{DATA_DIET}, lemma 2.2",
             "share of pairs whose change in one step is larger than the bound",
-            mean("beyond_bound", 1),
+            mean("beyond_bound", 1, 1 / now[0]["pairs"] if now else None),
             below=BEYOND,
         ),
         Claim(

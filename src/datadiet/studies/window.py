@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from scipy import stats
 
 from datadiet.pages.report.canvas import LIGHT, series_style
 from datadiet.studies.toolbox.accuracy import accuracy_row, difference, in_percent, title_of
-from datadiet.studies.toolbox.claims import LEVEL, Claim, Measurement
+from datadiet.studies.toolbox.claims import LEVEL, Claim, Measurement, cut, finite_or_none
 from datadiet.studies.toolbox.context import StudyContext, with_wrong_labels
 from datadiet.studies.toolbox.figures import draw_lines, finish, label, panel, retraining_caption
 from datadiet.studies.toolbox.protocol import Conclusion, Planned, Row, retraining_plan, study
@@ -27,7 +28,7 @@ CHUNK = 4_000_000  # resampling weights that are held at a time
 def offsets(context: StudyContext) -> list[float]:
     """Where windows begin, as shares of the data from the hardest end; only those that fit."""
     keep = context.scale.window_keep
-    return [offset for offset in sorted(context.scale.offsets) if offset + keep <= 1 + 1e-9]
+    return [offset for offset in sorted(context.scale.offsets) if offset + keep <= 1]
 
 
 def plan(context: StudyContext) -> Sequence[Planned]:
@@ -63,9 +64,9 @@ def window(offset: float) -> str:
 def best_offsets(correct: Sequence[np.ndarray], seed: int = 0) -> np.ndarray:
     """Which of several subsets is best, over and over on resampled evidence.
 
-    Test examples are resampled for all subsets together; to each subset's mean accuracy noise is added for the
-    choice of seeds, Student's t with the pooled degrees of freedom times the standard error that the spread
-    between seeds gives, as in `datadiet.foundation.statistics`. Of equally good ones the first is taken.
+    Test examples of the seeds' mean are resampled for all subsets together. That holds the chance in which examples
+    a seed gets right; what whole seeds add is drawn to each subset's mean beside it (`seed_noise`). Of equally good
+    ones the first is taken.
 
     Args:
         correct: bool (seeds, test examples), one a subset.
@@ -88,38 +89,108 @@ def best_offsets(correct: Sequence[np.ndarray], seed: int = 0) -> np.ndarray:
         drawn = generator.multinomial(count, np.full(count, 1 / count), size=min(rows, DRAWS - start))
         parts.append(drawn @ per_example.T / count)
     means = np.concatenate(parts)
-    accuracies = [arm.mean(axis=1) for arm in correct]
-    degrees = sum(len(values) - 1 for values in accuracies)
+    degrees = sum(len(arm) - 1 for arm in correct)
     if degrees:
-        squares = sum(float(((values - values.mean()) ** 2).sum()) for values in accuracies)
-        errors = [np.sqrt(squares / degrees / len(values)) for values in accuracies]
         noise = stats.t.rvs(degrees, size=means.shape, random_state=generator)
-        means = means + noise * np.asarray(errors)
+        means = means + noise * seed_noise(correct)
     return np.asarray(means.argmax(axis=1))
 
 
-def best_offset(
-    kept: Mapping[Any, Any], context: StudyContext, labels: str
-) -> tuple[Measurement, np.ndarray] | None:
-    """The offset of the best window with its interval, and the offset that is best in each draw."""
+def seed_noise(correct: Sequence[np.ndarray]) -> np.ndarray:
+    """The standard error that whole seeds add to the mean accuracy of each of several arms, (arms,).
+
+    `sqrt(max(0, MS_seed - MS_rest) / (n S))` for n test examples and S seeds of an arm: MS_seed is n times the
+    variance of the seeds' accuracies, MS_rest the mean square of what is left of each answer without the seed's and
+    the example's mean, which is in the spread between seeds as well and in the resampling of examples already. Both
+    are pooled over the arms.
+
+    Args:
+        correct: bool (seeds, test examples) each, two seeds at least in one of them.
+
+    Example:
+        >>> seed_noise([np.array([[True] * 8, [False] * 8])]).round(6).tolist()
+        [0.5]
+        >>> seed_noise([np.array([[True, False] * 4, [False, True] * 4])]).tolist()
+        [0.0]
+    """
+    count = correct[0].shape[1]
+    between = rest = 0.0
+    for arm in correct:
+        of_seeds, of_examples = arm.mean(axis=1, keepdims=True), arm.mean(axis=0, keepdims=True)
+        between += count * float(((of_seeds - arm.mean()) ** 2).sum())
+        rest += float(((arm - of_seeds - of_examples + arm.mean()) ** 2).sum())
+    degrees = sum(len(arm) - 1 for arm in correct)
+    beyond = max(0.0, between / degrees - rest / (degrees * max(1, count - 1)))
+    return np.asarray(np.sqrt(beyond / (count * np.array([len(arm) for arm in correct]))))
+
+
+def cells(places: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Where what is found at one of several places in order may lie: half way to the places beside it.
+
+    Example:
+        >>> below, above = cells([0.0, 0.1, 0.3])
+        >>> below.round(2).tolist(), above.round(2).tolist()
+        ([0.0, 0.05, 0.2], [0.05, 0.2, 0.3])
+    """
+    middles = (np.asarray(places)[1:] + np.asarray(places)[:-1]) / 2
+    return np.r_[places[0], middles], np.r_[middles, places[-1]]
+
+
+def best_offset(kept: Mapping[Any, Any], context: StudyContext, labels: str) -> Best | None:
+    """The offset of the best window, and which is best in each draw; None where not all were trained."""
     arms = kept.get(labels, {})
     epoch, fraction = context.score_epoch, context.scale.window_keep
     keys = [(window(offset), epoch, fraction) for offset in offsets(context)]
     if any(key not in arms for key in keys):
         return None
     correct = [arms[key] for key in keys]
-    places = np.asarray(offsets(context))
-    drawn = places[best_offsets(correct, context.seed + (labels == NOISY))]
-    best = float(places[int(np.argmax([arm.mean() for arm in correct]))])
-    return _best(best, drawn, len(correct[0])), drawn
+    places = offsets(context)
+    best = places[int(np.argmax([arm.mean() for arm in correct]))]
+    return Best(places, best, best_offsets(correct, context.seed + (labels == NOISY)), len(correct[0]))
 
 
-def _best(estimate: float, draws: np.ndarray, seeds: int) -> Measurement:
-    """An offset with the quantiles of its draws as interval."""
+@dataclass(frozen=True)
+class Best:
+    """The best of several windows.
+
+    Args:
+        places: their offsets, in order.
+        offset: of the best one.
+        drawn: position of the best one on resampled evidence, (draws,).
+        seeds: retrainings of each.
+    """
+
+    places: Sequence[float]
+    offset: float
+    drawn: np.ndarray
+    seeds: int
+
+    def reach(self) -> tuple[np.ndarray, np.ndarray]:
+        """From where to where the best offset may lie in each draw: only some offsets were tried."""
+        below, above = cells(self.places)
+        return below[self.drawn], above[self.drawn]
+
+    def measured(self) -> Measurement:
+        """The offset, with quantiles of the draws as interval."""
+        return _of_draws(self.offset, *self.reach(), (self.places[0], self.places[-1]), self.seeds)
+
+    def minus(self, other: Best) -> Measurement:
+        """How much later it begins than another."""
+        (below, above), (others_below, others_above) = self.reach(), other.reach()
+        ends = self.places[0] - other.places[-1], self.places[-1] - other.places[0]
+        low, high = below - others_above, above - others_below
+        return _of_draws(self.offset - other.offset, low, high, ends, min(self.seeds, other.seeds))
+
+
+def _of_draws(
+    estimate: float, low: np.ndarray, high: np.ndarray, ends: tuple[float, float], seeds: int
+) -> Measurement:
+    """A quantity that lies between bounds in each draw; not known where it could be anywhere between its ends."""
 
     def interval(level: float) -> tuple[float, float]:
-        low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], method="nearest")
-        return float(low), float(high)
+        least = float(np.quantile(low, (1 - level) / 2, method="nearest"))
+        most = float(np.quantile(high, (1 + level) / 2, method="nearest"))
+        return cut((least, most), *ends)
 
     return Measurement(estimate, seeds, "seeds", interval)
 
@@ -139,9 +210,6 @@ def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]
     beyond = next((offset for offset in there if offset >= noise), there[-1])
     random = ("random", epoch, fraction)
     clean, noisy = (best_offset(kept, context, labels) for labels in (CLEAN, NOISY))
-    later = None
-    if clean is not None and noisy is not None:
-        later = _best(noisy[0].estimate - clean[0].estimate, noisy[1] - clean[1], min(clean[0].n, noisy[0].n))
 
     def against(labels: str, offset: float, other: tuple[str, float, float]) -> Measurement | None:
         return difference(kept.get(labels, {}), (window(offset), epoch, fraction), other)
@@ -151,14 +219,14 @@ def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]
             f"With labels as they are, the best window leaves out no more than the {NEAR:g} hardest.",
             DATA_DIET,
             "offset of the best window, as a share of the data",
-            None if clean is None else clean[0],
+            None if clean is None else clean.measured(),
             below=NEAR,
         ),
         Claim(
             f"With {noise:g} wrong labels the best window leaves out more than with labels as they are.",
             DATA_DIET,
             "offset of the best window minus that with labels as they are, as a share of the data",
-            later,
+            None if clean is None or noisy is None else noisy.minus(clean),
         ),
         Claim(
             f"With {noise:g} wrong labels, leaving out the {beyond:g} hardest is better than leaving out none.",
@@ -183,10 +251,12 @@ def conclude(context: StudyContext, rows: Sequence[Row], kept: Mapping[Any, Any]
     table = [
         {
             "labels": labels,
-            "offset": found[0].estimate,
-            "low": found[0].interval(LEVEL)[0],
-            "high": found[0].interval(LEVEL)[1],
-            **{f"best in draws from {offset:g}": float(np.mean(found[1] == offset)) for offset in there},
+            "offset": found.offset,
+            **dict(zip(("low", "high"), map(finite_or_none, found.measured().interval(LEVEL)), strict=True)),
+            **{
+                f"best in draws from {offset:g}": float(np.mean(found.drawn == place))
+                for place, offset in enumerate(there)
+            },
         }
         for labels, found in ((CLEAN, clean), (NOISY, noisy))
         if found is not None
@@ -210,7 +280,7 @@ def _figure(context: StudyContext, rows: Sequence[Row]) -> Figure:
             line = "--" if row["score"] == "random" else ":"
             name = f"{title_of(row['score'])}, {row['labels']}"
             axes.axhline(100 * row["accuracy"], color=colour, linestyle=line, linewidth=1.3, label=name)
-            if row["score"] == "random":
+            if row["score"] == "random" and row["low"] is not None:
                 axes.axhspan(100 * row["low"], 100 * row["high"], color=colour, alpha=0.08, linewidth=0)
     label(axes, "share of the hardest that is left out before the window begins", "test accuracy, %")
     more = f"keep {context.scale.window_keep:g}, scores at epoch {context.score_epoch:g}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,28 +38,47 @@ def accuracy_row(context: StudyContext, arms: dict[Any, np.ndarray], key: Key, i
     return {"score": score, "epoch": epoch, "keep": fraction, "n": size, **accuracy_columns(arms[key])}
 
 
-def accuracy_columns(correct: np.ndarray) -> Row:
-    """The columns of a table that say how accurate an arm is, of bool (seeds, test examples)."""
-    found = accuracy_interval(correct)
+def accuracy_columns(correct: np.ndarray, among: Iterable[np.ndarray] = ()) -> Row:
+    """The columns of a table that say how accurate an arm is; bounds that are not known are None.
+
+    Args:
+        correct: bool (seeds, test examples).
+        among: every arm that was trained, this one too.
+    """
+    found = accuracy_interval(correct, among=list(among))
+    known = found.low > 0 or found.high < 1
     return {
         "seeds": len(correct),
         "accuracy": found.mean,
-        "low": found.low,
-        "high": found.high,
+        "low": found.low if known else None,
+        "high": found.high if known else None,
         "accuracies": correct.mean(axis=1).tolist(),
     }
 
 
 def difference(arms: Mapping[Any, np.ndarray], arm: Any, reference: Any) -> Measurement | None:
-    """Accuracy of one arm minus another's; None where one of them was not trained."""
+    """Accuracy of one arm minus another's; None where one of them was not trained.
+
+    Args:
+        arms: all that were trained, bool (seeds, test examples) each; what else a study remembered is passed over.
+        arm: one of them.
+        reference: another one.
+    """
     if arm not in arms or reference not in arms:
         return None
-    return accuracy_difference(arms[arm], arms[reference])
+    return accuracy_difference(arms[arm], arms[reference], trained_arms(arms))
+
+
+def trained_arms(remembered: Mapping[Any, Any]) -> list[np.ndarray]:
+    """The arms among what a study remembered: bool (seeds, test examples)."""
+    found = (value for value in remembered.values() if isinstance(value, np.ndarray))
+    return [value for value in found if value.dtype == bool and value.ndim == 2]
 
 
 def in_percent(x: float, row: Mapping[str, Any]) -> Point:
     """A row's accuracy and its interval as a point of a figure."""
-    return x, 100 * row["accuracy"], 100 * row["low"], 100 * row["high"]
+    low, high = (np.nan if row[name] is None else 100 * row[name] for name in ("low", "high"))
+    return x, 100 * row["accuracy"], low, high
 
 
 def points(rows: Sequence[Mapping[str, Any]], score: str, along: str) -> list[Point]:
@@ -91,6 +110,16 @@ def title_of(score: str) -> str:
     """A score's name in a figure."""
     names = {"random": "random", "full": "full data", "grand_init": "GraNd at initialisation"}
     return names.get(score) or score_title(score)
+
+
+def rank_resolution(count: int) -> float:
+    """The finest step of Spearman's rho over so many different values, `12 / (n^3 - n)`: two neighbours change places.
+
+    Example:
+        >>> rank_resolution(4)
+        0.2
+    """
+    return 12 / (count**3 - count)
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:

@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from datadiet.pages.report.canvas import LIGHT, dress, legend_above, new_figure, series_style
 from datadiet.studies.toolbox.context import StudyContext
 
-Point = tuple[float, float, float, float]  # x, estimate, low, high
+Point = tuple[float, float, float, float]  # x, estimate, low, high; bounds that are not known are not finite
 
 
 def data_caption(context: StudyContext, more: str) -> str:
@@ -121,7 +121,7 @@ def lines(
     """One line a series with its interval as a bar.
 
     Args:
-        series: name -> (x, estimate, low, high) in the order of x; bounds may be equal to the estimate.
+        series: name -> (x, estimate, low, high) in the order of x.
         x: name of the axis.
         y: name of the axis.
         title: what is held fixed: n, seeds, budget; written below.
@@ -137,6 +137,22 @@ def lines(
     return finish(figure, axes, title)
 
 
+def without_interval(x: float, value: float) -> Point:
+    """A point of which nothing but its value is known: no bar is drawn."""
+    return x, value, np.nan, np.nan
+
+
+def bars(middle: Sequence[float], low: Sequence[float], high: Sequence[float]) -> np.ndarray:
+    """How far bars reach down and up, (2, points); NaN, which is not drawn, where a bound is not known.
+
+    Example:
+        >>> bars([1.0, 2.0], [0.5, -np.inf], [2.0, np.nan]).tolist()
+        [[0.5, nan], [1.0, nan]]
+    """
+    reach = np.array([np.subtract(middle, low), np.subtract(high, middle)])
+    return np.where(np.isfinite(reach), np.maximum(0.0, reach), np.nan)
+
+
 def draw_lines(axes: Axes, series: Mapping[str, Sequence[Point]]) -> None:
     """The lines alone, on given axes; a series without points is left out."""
     drawn = {name: points for name, points in series.items() if points}
@@ -146,7 +162,7 @@ def draw_lines(axes: Axes, series: Mapping[str, Sequence[Point]]) -> None:
         axes.errorbar(
             places,
             middle,
-            yerr=np.maximum(0.0, [np.subtract(middle, low), np.subtract(high, middle)]),
+            yerr=bars(middle, low, high),
             color=colour,
             marker=marker,
             markersize=5,
@@ -172,11 +188,11 @@ def draw_groups(
         if not points:
             continue
         colour, marker = series_style(position, LIGHT)
-        place, middle, low, high = (np.asarray(column) for column in zip(*points, strict=True))
+        places, middle, low, high = (list(column) for column in zip(*points, strict=True))
         axes.errorbar(
-            place + apart * (position - (len(series) - 1) / 2),
+            np.add(places, apart * (position - (len(series) - 1) / 2)),
             middle,
-            yerr=[middle - low, high - middle],
+            yerr=bars(middle, low, high),
             color=colour,
             marker=marker,
             linestyle="none",

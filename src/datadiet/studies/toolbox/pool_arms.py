@@ -141,6 +141,6 @@ def means_of_arms(rows: Sequence[Row], by: Sequence[str], correct: Mapping[Any, 
             values = [row[name] for row in members if row.get(name) is not None]
             if values:
                 found[name] = float(np.mean(values))
-        accuracy = accuracy_columns(correct[key])
+        accuracy = accuracy_columns(correct[key], correct.values())
         table.append(found | {"low": accuracy["low"], "high": accuracy["high"]})
     return table

@@ -184,6 +184,10 @@ def open_context(source: Any, **options: Unpack[ContextOptions]) -> StudyContext
     refuse_dynamic(setup.recipe, "Studies begin with")
     machine = {"memory_limit": options["memory_limit"], "num_workers": options["num_workers"]}
     context = StudyContext(setup, chosen, options["seed"], machine=machine)
+    if not chosen.decides:
+        setup.display.say(
+            f"{chosen.name}: nothing is decided; this scale is for trying that everything runs."
+        )
     warning = leak_warning(examples, setup.tested)
     if warning is not None:
         context.note(warning)
@@ -264,7 +268,7 @@ def carry_out(
             if not partial:
                 raise
             conclusion = Conclusion()  # too little was measured to conclude anything
-        findings = [] if partial else judge(conclusion.claims)
+        findings = [] if partial else judge(conclusion.claims, decides=context.scale.decides)
         notes = list(dict.fromkeys([*context.setup.examples.notes, *context.notes]))
         record = _about(study, context) | about | {"notes": notes, "command": command}
         with results.written() as folder:

@@ -63,6 +63,7 @@ class Scale:
         pick_share: share that they add to it, all at once or in rounds.
         rounds: in how many rounds examples are chosen for labelling.
         tickets: levels, rewinding points and subsets of the studies of lottery tickets.
+        decides: whether claims are judged; not where it is for trying that everything runs.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Scale:
     pick_share: float = 0.1
     rounds: int = 4
     tickets: TicketSizes = TicketSizes()
+    decides: bool = True
 
 
 SCALES: Registry[Scale] = Registry("scale")
@@ -96,6 +98,7 @@ for _scale in (
         group=200,
         base_share=0.1,
         rounds=2,
+        decides=False,
         tickets=TicketSizes(
             levels=2,
             rate=0.8,
