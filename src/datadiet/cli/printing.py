@@ -171,14 +171,6 @@ def print_plan(name: str, planned: Any, as_json: bool, said: Iterable[str]) -> N
     )
 
 
-<<<<<<< HEAD
-=======
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 def _interval_in_words(facts: dict[str, Any]) -> str:
     """The interval of a claim's quantity."""
     if facts["exact"]:
@@ -189,7 +181,6 @@ def _interval_in_words(facts: dict[str, Any]) -> str:
     return " to ".join("not known" if bound is None else f"{bound:+.4g}" for bound in (low, high))
 
 
->>>>>>> wt-S
 def print_study(result: Any) -> None:
     """What became of a study's claims, and where its tables and figures are."""
     for finding in result.findings:

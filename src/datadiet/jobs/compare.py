@@ -17,7 +17,9 @@ from datadiet.engine.training.dynamic import refuse_dynamic
 from datadiet.engine.training.ledger import ACCOUNTS, method_cost
 from datadiet.engine.training.randomness import derive_seed
 from datadiet.foundation.atomic import atomic_path
+from datadiet.engine.workspace import content_address
 from datadiet.foundation.errors import BadInputError
+from datadiet.jobs.race import Race, Seeds, Trainer
 from datadiet.selection import select
 
 # Retraining seeds begin here above the seeds of scoring: no model is judged on a subset that it chose.
@@ -43,6 +45,7 @@ class Arm:
     n: int
     ids_for: Callable[[int], np.ndarray | None] = field(repr=False)
     runs: list[Run] = field(default_factory=list)
+    _right: list[np.ndarray] = field(default_factory=list, repr=False)
 
     @property
     def name(self) -> str:
@@ -51,7 +54,9 @@ class Arm:
 
     def correct(self) -> np.ndarray:
         """Whether each test example is predicted right: bool (seeds, test examples)."""
-        return np.stack([run.test_predictions()["correct"].astype(bool) for run in self.runs])
+        for run in self.runs[len(self._right) :]:
+            self._right.append(run.test_predictions()["correct"].astype(bool))
+        return np.stack(self._right)
 
     @property
     def results(self) -> list[Mapping[str, Any]]:
@@ -98,13 +103,13 @@ class Comparison:
 
     Args:
         setup: data and recipe.
-        seeds: the retraining seeds.
-        arms: full first, then subsets, then the random ones.
+        arms: full first, then subsets, then the random ones; those for which there was no time have no runs.
+        race: what was shown of the arms, look by look.
     """
 
     setup: Setup
-    seeds: list[int]
     arms: list[Arm]
+    race: Race
 
     @property
     def full(self) -> Arm:
@@ -181,27 +186,32 @@ def compare_arms(
     setup: Setup,
     subsets: Sequence[Arm],
     *,
-    seeds: int,
+    seeds: Seeds,
     seed: int = 0,
+    tolerance: float = 0.5,
     forms: Mapping[str, Any] | None = None,
     weights_at: Callable[[int], Sequence[int]] = lambda total: (),
+    step_seconds: float = 0.0,
 ) -> Comparison:
     """Train full data, the subsets, and a random arm for each size that has none yet.
+
+    With a fixed number of seeds all arms have as many. Else all have three first (in the order of the questions, from
+    the largest subset down, where there is not time for all), and then those that are still open have more, full data
+    first: an arm is open while it is the largest of its score that is not shown to hold, and not shown to lose.
 
     Args:
         setup: data and recipe.
         subsets: the arms to judge.
         seeds: how many retrainings each.
         seed: base seed.
+        tolerance: percentage points that may be lost, which decides what is open.
         forms: quotas of the random arms, as for `random_arm`.
         weights_at: length of a run -> steps whose weights are kept; a run that lacks them is trained again.
+        step_seconds: of a step, as far as that is known beforehand.
 
     Raises:
-        BadInputError: no seeds.
         RunFailedError: a training broke off; the finished ones are kept.
     """
-    if seeds < 1:
-        raise BadInputError(f"seeds is {seeds}; it must be 1 or more.")
     refuse_dynamic(setup.recipe, "Subsets are compared by")
     total = len(setup.examples.train)
     arms = [Arm("full", "all", 1.0, total, lambda index: None)]
@@ -211,22 +221,39 @@ def compare_arms(
         if arm.n not in covered:
             covered.add(arm.n)
             arms.append(random_arm(setup, arm.keep, arm.n, seed, forms))
-    chosen = [seed + FRESH_SEEDS + index for index in range(seeds)]
-    comparison = Comparison(setup, chosen, arms)
-    jobs = [(arm, index) for index in range(seeds) for arm in arms]
-    setup.display.plan(sum(_steps(setup, arm, chosen[i], i) for arm, i in jobs), "retraining")
-    for number, (arm, index) in enumerate(jobs, start=1):
-        label = f"{arm.name}, seed {index + 1} of {seeds} ({number}/{len(jobs)})"
-        steps = weights_at(_steps(setup, arm, chosen[index], index))
-        run = train_run(setup, chosen[index], ids=arm.ids_for(index), weights_at=steps, label=label)
+
+    def train(arm: Arm, index: int, label: str) -> None:
+        steps = weights_at(length(arm))
+        chosen = seed + FRESH_SEEDS + index
+        run = train_run(setup, chosen, ids=arm.ids_for(index), weights_at=steps, label=label)
         if not run.trained:
             setup.display.skip(run.total_steps)
         arm.runs.append(run)
-    return comparison
+
+    def length(arm: Arm) -> int:
+        return setup.recipe.total_steps(arm.n, total)
+
+    race = Race(arms, seeds, tolerance, tried_before(setup, arms, seeds, seed))
+    Trainer(race, train, length, setup.display, step_seconds).run()
+    return Comparison(setup, arms, race)
 
 
-def _steps(setup: Setup, arm: Arm, seed: int, index: int) -> int:
-    return int(describe(setup, seed, arm.ids_for(index), False)["total_steps"])
+def tried_before(setup: Setup, arms: Sequence[Arm], seeds: Seeds, seed: int) -> tuple[int, ...]:
+    """The most seeds of every plan under which these arms were looked at in this workspace, this one last.
+
+    So looks are paid for also by who asks for more seeds when fewer did not decide.
+    """
+    if seeds.fixed:
+        return ()
+    plans: list[int] = []
+    while not plans or plans[-1] < seeds.most:
+        question = {
+            "choice": "looks",
+            "arms": [content_address(describe(setup, seed, arm.ids_for(0), False)) for arm in arms],
+            "after": list(plans),
+        }
+        plans.append(int(setup.workspace.remember(question, lambda: seeds.most)))
+    return tuple(plans)
 
 
 def as_arms(setup: Setup, kept: Mapping[str, Any]) -> list[Arm]:
