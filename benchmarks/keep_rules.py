@@ -16,7 +16,8 @@ import torch
 
 from datadiet.engine.setup import prepare
 from datadiet.foundation.progress import ProgressDisplay
-from datadiet.jobs.compare import Arm, compare_arms, subset_arm
+from datadiet.jobs.arms import Arm, subset_arm
+from datadiet.jobs.compare import compare_arms
 from datadiet.jobs.keep import keep
 from datadiet.jobs.score import score_with
 from datadiet.jobs.verdict import decide

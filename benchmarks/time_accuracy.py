@@ -36,7 +36,7 @@ from datadiet.engine.runs import train_run
 from datadiet.engine.setup import Setup, prepare
 from datadiet.foundation.progress import ProgressDisplay
 from datadiet.foundation.statistics import difference_interval
-from datadiet.jobs.compare import FRESH_SEEDS
+from datadiet.jobs.arms import FRESH_SEEDS
 from datadiet.jobs.score import default_epoch
 from datadiet.studies.time_accuracy import HARDEST, TimedArm, el2n_with_cost, row_of, timed_arms
 

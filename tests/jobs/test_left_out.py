@@ -12,7 +12,8 @@ import pytest
 
 import datadiet as dd
 from datadiet.data.duplicates import Repeats
-from datadiet.jobs.compare import Arm, Comparison
+from datadiet.jobs.arms import Arm
+from datadiet.jobs.compare import Comparison
 from datadiet.jobs.groups import Grouping
 from datadiet.jobs.left_out import arm_groups, kept_shares, warnings_of, write_groups
 from datadiet.jobs.verdict import decide

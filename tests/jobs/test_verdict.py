@@ -11,7 +11,8 @@ import pytest
 
 import datadiet as dd
 from datadiet.data.duplicates import Repeats
-from datadiet.jobs.compare import Arm, Comparison, as_arms, compare_arms, random_arm, subset_arm
+from datadiet.jobs.arms import Arm, as_arms, random_arm, subset_arm
+from datadiet.jobs.compare import Comparison, compare_arms
 from datadiet.jobs.verdict import decide
 
 

@@ -14,7 +14,8 @@ from datadiet.jobs.options import CompareFlags
 
 
 @command(
-    "compare digits --kept el2n=kept.parquet --seeds 3", order="kept groups seeds seed tolerance on_leak"
+    "compare digits --kept el2n=kept.parquet --seeds 3",
+    order="kept groups seeds max_seeds time seed tolerance price_per_hour on_leak",
 )
 def compare(
     source: Source,

@@ -13,8 +13,8 @@ from datadiet.jobs.options import TuneOptions
 
 @command(
     "tune digits --score el2n --keep 0.5 --trials 20",
-    order="score keep rule ranges tune_end trials trial_seeds validation_fraction seeds score_seeds seed "
-    "at_epoch tolerance on_leak",
+    order="score keep rule ranges tune_end trials trial_seeds validation_fraction seeds max_seeds time score_seeds "
+    "seed at_epoch tolerance price_per_hour on_leak",
 )
 def tune(source: Source, as_json: AsJson = False, **options: Unpack[TuneOptions]) -> None:
     """Find where the kept window should start, and confirm it with fresh seeds."""

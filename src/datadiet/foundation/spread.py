@@ -111,7 +111,9 @@ class SeedSpread:
             for prior, likelihood, seen in zip(priors, likelihoods, evidence, strict=True)
         ]
 
-    def half_width(self, arms: Sequence[int], level: float, *, example: float, degrees: float = np.inf) -> float:
+    def half_width(
+        self, arms: Sequence[int], level: float, *, example: float, degrees: float = np.inf
+    ) -> float:
         """Half of the interval of a sum or difference of mean accuracies of one or two arms.
 
         Args:

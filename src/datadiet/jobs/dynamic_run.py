@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from datadiet.dynamic import selector_card
 from datadiet.engine.runs import Run, train_run
 from datadiet.engine.setup import Setup
 from datadiet.engine.training.dynamic import sampler_for, schedule_of, without_dynamic
-from datadiet.jobs.compare import FRESH_SEEDS, Arm, Comparison
+from datadiet.jobs.arms import FRESH_SEEDS, Arm
+from datadiet.jobs.compare import Comparison
+from datadiet.jobs.race import Race, Seeds
 from datadiet.jobs.verdict import decide
 from datadiet.pages.report import ReportContents, write_report
 
@@ -70,15 +73,17 @@ def trained_share(run: Run) -> float:
     return float(ledger["backwarded"] / whole)
 
 
-def compare_dynamic(setup: Setup, *, seeds: int, seed: int = 0) -> Comparison:
+def compare_dynamic(setup: Setup, *, seeds: Seeds, seed: int = 0, tolerance: float = 0.5) -> Comparison:
     """Train full data, the recipe's selector, and chance with epochs of the same sizes, with the same seeds.
 
-    Seed by seed, one after the other, so that a machine that becomes slower does so for all three.
+    Seed by seed, one after the other, so that a machine that becomes slower does so for all three; until both are
+    decided, where seeds are not fixed.
 
     Args:
         setup: with a dynamic recipe.
         seeds: how many trainings of each.
         seed: base seed.
+        tolerance: percentage points that may be lost.
 
     Returns:
         A `Comparison` whose arms have as `n` and `keep` what an epoch was trained on, on average.
@@ -88,41 +93,53 @@ def compare_dynamic(setup: Setup, *, seeds: int, seed: int = 0) -> Comparison:
     """
     name = str(setup.recipe.dynamic)
     whole, total = with_everything(setup), len(setup.examples.train)
-    chosen = [seed + FRESH_SEEDS + index for index in range(seeds)]
-    found: dict[str, list[Run]] = {"full": [], name: [], "twin": []}
     length = setup.recipe.total_steps(total)
-    setup.display.plan(3 * seeds * length, "training")
+    arms = [
+        Arm("full", "all", 1.0, total, lambda index: None),
+        Arm(name if name != "random" else "random cycles", RULE, 1.0, total, lambda index: None),
+        Arm("random", f"twin of {name}", 1.0, total, lambda index: None),
+    ]
+    full, selector, twin = arms
+    race = Race(arms, seeds, tolerance, () if seeds.fixed else (seeds.most,))
 
-    def train(kind: str, setup: Setup, index: int, called: str) -> None:
-        number = 3 * index + len([runs for runs in found.values() if len(runs) > index]) + 1
-        label = f"{called}, seed {index + 1} of {seeds} ({number}/{3 * seeds})"
-        run = train_run(setup, chosen[index], label=label)
+    def train(arm: Arm, setup: Setup, index: int, called: str) -> None:
+        run = train_run(
+            setup, seed + FRESH_SEEDS + index, label=f"{called}, seed {index + 1} of {seeds.most}"
+        )
         if not run.trained:
             setup.display.skip(length)
-        found[kind].append(run)
+        arm.runs.append(run)
 
-    for index in range(seeds):
-        train("full", whole, index, "full data")
-        train(name, setup, index, name)
-        train("twin", twin_of(setup, found[name][index]), index, f"random twin of {name}")
-    share = round(float(np.mean([trained_share(run) for run in found[name]])), 4)
-    size = round(share * total)
-    arms = [
-        Arm("full", "all", 1.0, total, lambda index: None, found["full"]),
-        Arm(
-            name if name != "random" else "random cycles", RULE, share, size, lambda index: None, found[name]
-        ),
-        Arm("random", f"twin of {name}", share, size, lambda index: None, found["twin"]),
-    ]
+    for index in range(seeds.most):
+        before = time.monotonic()
+        if index in (0, seeds.fewest):
+            setup.display.plan(3 * length * (seeds.fewest if index == 0 else seeds.most - index), "training")
+        train(full, whole, index, "full data")
+        train(selector, setup, index, name)
+        train(twin, twin_of(setup, selector.runs[index]), index, f"random twin of {name}")
+        share = round(float(np.mean([trained_share(run) for run in selector.runs])), 4)
+        for arm in (selector, twin):
+            arm.keep, arm.n = share, round(share * total)
+        if index + 1 < seeds.fewest:
+            continue
+        race.look()
+        if not seeds.fixed and not race.fronts():
+            race.stopped = "decided"
+            break
+        if seeds.until is not None and time.monotonic() + (time.monotonic() - before) > seeds.until:
+            race.stopped = "time"
+            break
+    else:
+        race.stopped = "fixed" if seeds.fixed else "seeds"
     recipe = dataclasses.replace(setup.recipe, budget="epochs")
-    return Comparison(dataclasses.replace(setup, recipe=recipe), chosen, arms)
+    return Comparison(dataclasses.replace(setup, recipe=recipe), arms, race)
 
 
 def dynamic_verdict(
-    setup: Setup, comparison: Comparison, *, tolerance: float, command: str | None = None
+    setup: Setup, comparison: Comparison, *, command: str | None = None, price_per_hour: float | None = None
 ) -> dict[str, Any]:
     """`verdict.json` of a dynamic comparison: `datadiet.jobs.verdict.decide`, and what was dynamic under "dynamic"."""
-    data = decide(comparison, tolerance=tolerance)
+    data = decide(comparison, command=command, price_per_hour=price_per_hour)
     data["notes"] = setup.notes
     recipe = setup.recipe
     schedule = schedule_of(recipe, len(setup.examples.train))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from datadiet.engine.options import (
     TrainingOptions,
     WorkspaceOption,
 )
+from datadiet.foundation.durations import seconds_of
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import REQUIRED, Option, finite, key_values, names, numbers
 from datadiet.foundation.parsing import shown
@@ -196,13 +198,49 @@ class LeakOption(TypedDict, total=False):
     on_leak: Annotated[Literal["error", "drop", "keep"], Option("drop")]
 
 
-class JudgingOptions(SeedsOption, SeedOption, OutOption, LeakOption, LoadOption, total=False):
+def seeds_or_auto(text: str, flag: str) -> int | str:
+    """A number of seeds, or "auto".
+
+    Raises:
+        BadInputError: it is neither.
+
+    Example:
+        >>> seeds_or_auto("5", "seeds"), seeds_or_auto("auto", "seeds")
+        (5, 'auto')
+    """
+    if text.strip() == "auto":
+        return "auto"
+    try:
+        return int(text)
+    except ValueError as error:
+        raise BadInputError(f"--{flag} is {shown(text)}; give a number such as 5, or auto.") from error
+
+
+class RetrainingOptions(TypedDict, total=False):
+    """How often subsets are retrained.
+
+    Args:
+        seeds: Retrainings of each subset, or auto: as many as decide, at least 3.
+        max_seeds: Most retrainings of a subset with --seeds auto [8].
+        time: What there is time for with --seeds auto, such as 30m; scoring counts.
+    """
+
+    seeds: Annotated[int | str, Option("auto", read=seeds_or_auto)]
+    max_seeds: Annotated[
+        int | None, Option(least=3, most=1000, must="it must be 3 or more, and at most 1000")
+    ]
+    time: Annotated[float | str | None, Option(read=seconds_of)]
+
+
+class JudgingOptions(RetrainingOptions, SeedOption, OutOption, LeakOption, LoadOption, total=False):
     """How subsets are retrained and judged.
 
     Args:
         tolerance: Percentage points of accuracy that may be lost.
+        price_per_hour: What an hour of this machine costs, for costs in money.
     """
 
+    price_per_hour: Annotated[float | None, Option(least=0, below=math.inf, must="it is a price, 0 or more")]
     tolerance: Annotated[
         float,
         Option(0.5, least=0, most=100, must="it is in percentage points of accuracy, from 0 to 100"),
@@ -213,7 +251,7 @@ class WholeJobOptions(JudgingOptions, TrainingOptions, total=False):
     """What scores first and retrains then.
 
     Args:
-        score_seeds: Models that scores are averaged over [as --seeds].
+        score_seeds: Models that scores are averaged over [as --seeds; 3 with auto].
         at_epoch: Epoch of the scores [two fifths of the run].
     """
 
@@ -298,6 +336,7 @@ class RunOptions(SelectionOptions, ScoringOptions, WholeJobOptions, total=False)
         dynamic: Choose anew while training, beside full data and chance: a selector such as infobatch; 'help'
             explains each.
         dynamic_options: An option of --dynamic or its schedule, such as keep=0.5; may be repeated.
+        quick: A first answer in about five minutes, on a sample of the training part where that takes longer.
         sparsity: Also train networks with this share of weights removed, on the same examples.
         allow_empty_layer: Go on where --sparsity leaves no weight of a layer.
         command: The command line that asked for this, for the report.
@@ -305,6 +344,7 @@ class RunOptions(SelectionOptions, ScoringOptions, WholeJobOptions, total=False)
 
     scores: Annotated[Sequence[str], Option(("el2n",), read=names)]
     keep: Annotated[Sequence[float], Option((0.7, 0.5, 0.3), read=numbers)]
+    quick: Annotated[bool, Option(False)]
     dynamic: str | None
     dynamic_options: Annotated[
         Mapping[str, Any] | None,
@@ -401,7 +441,7 @@ class TuneOptions(TrialOptions, WholeJobOptions, total=False):
     Args:
         ranges: NAME=LOW:HIGH, an option of the rule and what to try; repeatable.
         validation_fraction: Share of the training part that windows are judged on.
-        seeds: Trainings of each arm of the confirmation.
+        seeds: Trainings of each arm of the confirmation, or auto: as many as decide, at least 3.
     """
 
     ranges: Annotated[Mapping[str, tuple[float, float]] | None, Option(flag="--range", read=bounds)]

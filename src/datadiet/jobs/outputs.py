@@ -32,6 +32,7 @@ from datadiet.foundation.tables import metadata_of
 _NO_QUESTION = frozenset({
     "workspace", "out", "overwrite", "display", "command", "checkpoint_every", "num_workers", "memory_limit", "device",
     "machine", "recipe", "overrides", "load_options", "source", "embeddings", "allow_empty_class", "allow_empty_layer",
+    "time", "max_seeds", "price_per_hour",
 })  # fmt: skip
 
 

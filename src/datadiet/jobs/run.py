@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -11,29 +12,44 @@ from typing import Any
 import numpy as np
 from typing_extensions import Unpack
 
+from datadiet.data import Examples
 from datadiet.engine.embedding import embeddings_of
+from datadiet.engine.estimates import measured_costs
 from datadiet.engine.options import TrainingOptions
 from datadiet.engine.reloading import loading_facts, read_examples
 from datadiet.engine.setup import Setup, prepare
 from datadiet.engine.training.recipe import Recipe
+from datadiet.foundation.durations import seconds_of
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import picked, with_options
+from datadiet.foundation.statistics import FEWEST_SEEDS
+from datadiet.jobs.arms import Arm, as_arms, random_arm, subset_arm
 from datadiet.jobs.checks import checked_fractions, try_rule
-from datadiet.jobs.compare import Arm, as_arms, compare_arms, random_arm, subset_arm
+from datadiet.jobs.compare import compare_arms
 from datadiet.jobs.dynamic_run import compare_dynamic, dynamic_verdict, write_dynamic_report
 from datadiet.jobs.groups import groupings_of, say_notes, subset_forms
 from datadiet.jobs.keep import Kept
 from datadiet.jobs.keep import keep as keep_ids
 from datadiet.jobs.options import CompareOptions, RunOptions, TakenOptions
 from datadiet.jobs.outputs import check_out, digest, inputs_of, question, read_results, results_of
+from datadiet.jobs.plan import RunPlan, expected_arms, plan_line, plan_run
+from datadiet.jobs.quick import rows_for_time, sampled
+from datadiet.jobs.race import MAX_SEEDS, Seeds
 from datadiet.jobs.run_folder import RESULTS, RUN, write_results, write_run
 from datadiet.jobs.score import default_epoch, score_with
 from datadiet.jobs.sparse_arms import moments, sparse_results
 from datadiet.jobs.verdict import decide
+from datadiet.pages.numbers import duration
 from datadiet.pages.report import safe_name, verdict_sentence
 from datadiet.scores import ScoreTable, card
 from datadiet.selection import explain_auto, kept_size, rule_card
 from datadiet.sparse.masks import check_sparsity
+
+MOST_SEEDS = 1000
+QUICK = "5m"
+QUICK_SHARE = (
+    0.75  # of the time, for what is planned; the rest is for reading, writing and what was estimated short
+)
 
 
 @dataclass(frozen=True)
@@ -75,7 +91,9 @@ def run(source: Any, **options: Unpack[RunOptions]) -> Verdict:
         RunFailedError: a training broke off; what was finished is found again by the next call.
     """
     scores, rule, rule_options = options["scores"], options["rule"], dict(options["rule_options"] or {})
-    seeds, seed, sparsity = options["seeds"], options["seed"], options["sparsity"]
+    seed, sparsity = options["seed"], options["sparsity"]
+    _apply_quick(options)
+    retrainings, models = retrainings_of(options), models_of(options)
     fractions = checked_fractions(options["keep"])
     rule_card(rule)
     for name in scores:
@@ -84,7 +102,9 @@ def run(source: Any, **options: Unpack[RunOptions]) -> Verdict:
         check_sparsity(sparsity)
     inputs = inputs_of(options, source)
     check_out(options, inputs, RUN)
-    examples = read_examples(source, options["load_options"], options["display"])
+    examples = whole = read_examples(source, options["load_options"], options["display"])
+    if options["quick"]:
+        examples = _sample_for(whole, retrainings, models, fractions, options)
     groupings = groupings_of(examples, options["groups"])
     # Random subsets keep to the same quotas, so that the score is all that the others differ in.
     quotas = {
@@ -96,7 +116,6 @@ def run(source: Any, **options: Unpack[RunOptions]) -> Verdict:
     dynamic = {name: options[name] for name in ("dynamic", "dynamic_options") if options[name]}
     options["overrides"] = {**(options["overrides"] or {}), **dynamic}
     on_leak = options["on_leak"]
-    models = seeds if options["score_seeds"] is None else options["score_seeds"]
     with closing(prepare(examples, on_leak=on_leak, **picked(TrainingOptions, options))) as setup:
         say_notes(groupings, setup.display)
         asked = question("run", options, setup, keep=fractions, score_seeds=models)
@@ -108,15 +127,17 @@ def run(source: Any, **options: Unpack[RunOptions]) -> Verdict:
                 raise BadInputError(
                     "A run is either --dynamic or has --sparsity: what a dynamic run trains on changes while it trains."
                 )
-            comparison = compare_dynamic(setup, seeds=seeds, seed=seed)
+            comparison = compare_dynamic(setup, seeds=retrainings, seed=seed, tolerance=options["tolerance"])
             data = dynamic_verdict(
-                setup, comparison, tolerance=options["tolerance"], command=options["command"]
+                setup, comparison, command=options["command"], price_per_hour=options["price_per_hour"]
             )
             if setup.accelerator.is_main_process:
                 with results.written() as new:
                     write_results(new, setup, comparison, data)
                     write_dynamic_report(data, new)
             return Verdict(data, results.path)
+        planned = _planned(setup, retrainings, models, fractions, quotas, options)
+        setup.display.say(plan_line(planned), passing=True)
         facts = loading_facts(examples, options["load_options"])
         if options["command"]:
             facts["command"] = options["command"]
@@ -130,13 +151,24 @@ def run(source: Any, **options: Unpack[RunOptions]) -> Verdict:
             rule_options["embeddings"] = found.values
         arms = _arms(setup, scoring.table, scores, fractions, rule, rule_options, quotas, seed)
         kept_weights = {} if sparsity is None else {"weights_at": moments}
-        comparison = compare_arms(setup, arms, seeds=seeds, seed=seed, forms=quotas, **kept_weights)
+        comparison = compare_arms(
+            setup,
+            arms,
+            seeds=retrainings,
+            seed=seed,
+            tolerance=options["tolerance"],
+            forms=quotas,
+            step_seconds=planned.step_seconds,
+            **kept_weights,
+        )
         data = decide(
             comparison,
-            tolerance=options["tolerance"],
             scoring_seconds=scoring.seconds,
             scoring_processor_seconds=scoring.processor_seconds,
             groupings=groupings,
+            price_per_hour=options["price_per_hour"],
+            command=options["command"],
+            quick=None if examples is whole else {"rows": len(examples.train), "of": len(whole.train)},
         )
         data["notes"] = setup.notes
         if setup.accelerator.is_main_process:
@@ -151,6 +183,137 @@ def run(source: Any, **options: Unpack[RunOptions]) -> Verdict:
                 with results.written() as new:
                     write_run(new, setup, scoring, comparison, data, scores)
     return Verdict(data, results.path)
+
+
+@with_options()
+def plan(source: Any, **options: Unpack[RunOptions]) -> RunPlan:
+    """What `run` would train, how long that takes on this machine, and how likely it decides; nothing is trained.
+
+    Args:
+        source: anything that `datadiet.load` takes, or `Examples`.
+
+    Raises:
+        BadInputError: what cannot be used.
+    """
+    _apply_quick(options)
+    retrainings, models = retrainings_of(options), models_of(options)
+    fractions = checked_fractions(options["keep"])
+    if options["dynamic"]:
+        raise BadInputError("A dynamic run has no plan: how long its epochs are is decided while it trains.")
+    examples = read_examples(source, options["load_options"], options["display"])
+    if options["quick"]:
+        examples = _sample_for(examples, retrainings, models, fractions, options)
+    quotas = {
+        **subset_forms(examples, options["groups"], options["balance"], options["floor"]),
+        "allow_empty_class": options["allow_empty_class"],
+        "per_class": options["per_class"],
+    }
+    with closing(prepare(examples, on_leak=options["on_leak"], **picked(TrainingOptions, options))) as setup:
+        return _planned(setup, retrainings, models, fractions, quotas, options)
+
+
+def retrainings_of(options: Mapping[str, Any]) -> Seeds:
+    """How many trainings every arm gets, from `seeds`, `max_seeds` and `time`; the clock of the time runs from now.
+
+    Raises:
+        BadInputError: they contradict each other.
+    """
+    seeds, most, seconds = options["seeds"], options["max_seeds"], options["time"]
+    if seeds == "auto":
+        until = None if seconds is None else time.monotonic() + seconds_of(seconds)
+        return Seeds(most=MAX_SEEDS if most is None else most, until=until)
+    if isinstance(seeds, str) or not 1 <= seeds <= MOST_SEEDS:
+        raise BadInputError(f"seeds is {seeds!r}; it must be auto, or 1 or more, and at most {MOST_SEEDS}.")
+    for name in ("max_seeds", "time"):
+        if options[name] is not None:
+            raise BadInputError(
+                f"seeds={seeds} fixes how often subsets are retrained, so {name} would do nothing; leave one out."
+            )
+    return Seeds(most=seeds, fixed=True)
+
+
+def models_of(options: Mapping[str, Any]) -> int:
+    """How many models scores are taken from: `score_seeds`, else as many as retrainings, three of which are fewest."""
+    if options["score_seeds"] is not None:
+        return int(options["score_seeds"])
+    return FEWEST_SEEDS if options["seeds"] == "auto" else int(options["seeds"])
+
+
+def _apply_quick(options: RunOptions) -> None:
+    """A first answer has a time, and what would take longer than it is left out."""
+    if not options["quick"]:
+        return
+    if options["seeds"] != "auto":
+        raise BadInputError(
+            f"quick takes as many seeds as there is time for, and seeds is {options['seeds']}; leave one out."
+        )
+    options["time"] = QUICK if options["time"] is None else options["time"]
+
+
+def _sample_for(
+    whole: Examples, retrainings: Seeds, models: int, fractions: Sequence[float], options: Mapping[str, Any]
+) -> Examples:
+    """As many of the training rows as there is time for, with three seeds of every arm."""
+    seconds = seconds_of(options["time"])
+    training = {**picked(TrainingOptions, options), "display": None}
+    arms = [1.0, *(keep for keep in fractions for _ in range(len({*options["scores"], "random"})))]
+
+    def ready(examples: Examples) -> Setup:
+        return prepare(examples, on_leak=options["on_leak"], **training)
+
+    rows = rows_for_time(
+        whole,
+        ready,
+        QUICK_SHARE * seconds,
+        arms,
+        models,
+        retrainings.fewest,
+        at_epoch=options["at_epoch"],
+        seed=options["seed"],
+    )
+    examples = sampled(whole, rows, options["seed"])
+    if examples is not whole and options["display"] is not None:
+        options["display"].say(
+            f"Quick: {len(examples.train):,} of {len(whole.train):,} training rows, drawn at random in every class, as "
+            f"more would take longer than {duration(seconds)}."
+        )
+    return examples
+
+
+def _planned(
+    setup: Setup,
+    retrainings: Seeds,
+    models: int,
+    fractions: Sequence[float],
+    quotas: Mapping[str, Any],
+    options: Mapping[str, Any],
+) -> RunPlan:
+    scores, epoch = options["scores"], options["at_epoch"]
+    total = len(setup.examples.train)
+    epoch = default_epoch(setup.recipe, total) if epoch is None else epoch
+    arms = expected_arms(
+        setup,
+        scores,
+        _rule_title(options["rule"], quotas),
+        sorted(fractions, reverse=True),
+        seed=options["seed"],
+        forms=quotas,
+    )
+    grand = "grand" if "grand" in scores else None
+    until = retrainings.until
+    return plan_run(
+        setup,
+        arms,
+        costs=measured_costs(setup, grand=None if grand is None else options["grand_parameters"] or "all"),
+        models=models,
+        model_steps=setup.step_of(epoch),
+        seeds=retrainings.fewest,
+        max_seeds=retrainings.most,
+        fixed=retrainings.fixed,
+        seed=options["seed"],
+        tolerance=options["tolerance"],
+        time=None if until is None else max(0.0, until - time.monotonic()),
+    )
 
 
 @with_options()
@@ -172,6 +335,7 @@ def compare(
     Raises:
         BadInputError: unknown or repeated ids, no subset at all.
     """
+    retrainings = retrainings_of(options)
     inputs = inputs_of(options, examples, files=kept.values())
     check_out(options, inputs, RESULTS)
     if not kept:
@@ -197,8 +361,14 @@ def compare(
         if options["out"] is not None:
             chosen = {arm.score: digest(arm.ids_for(0)) for arm in arms}
             results = results_of(question("compare", options, setup, kept=chosen), options, inputs, RESULTS)
-        comparison = compare_arms(setup, arms, seeds=options["seeds"], seed=options["seed"])
-        verdict = decide(comparison, tolerance=options["tolerance"], groupings=groupings)
+        comparison = compare_arms(
+            setup,
+            arms,
+            seeds=retrainings,
+            seed=options["seed"],
+            tolerance=options["tolerance"],
+        )
+        verdict = decide(comparison, groupings=groupings, price_per_hour=options["price_per_hour"])
         verdict["notes"] = setup.notes
         if results is not None and setup.accelerator.is_main_process:
             with results.written() as new:

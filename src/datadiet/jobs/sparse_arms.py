@@ -8,7 +8,8 @@ import numpy as np
 
 from datadiet.engine.runs import Run
 from datadiet.foundation.statistics import accuracy_interval, difference_interval
-from datadiet.jobs.compare import Arm, Comparison
+from datadiet.jobs.arms import Arm
+from datadiet.jobs.compare import Comparison
 from datadiet.sparse.iterative import load_last_weights, rewinding_step
 from datadiet.sparse.masks import Mask, magnitude_mask
 from datadiet.sparse.rewinding import rewinding_point, train_from
@@ -41,13 +42,13 @@ def sparse_results(
         BadInputError: the sparsity empties a layer.
     """
     setup, full = comparison.setup, comparison.full.correct()
-    jobs = len(comparison.arms) * len(comparison.seeds)
+    jobs = sum(len(arm.runs) for arm in comparison.arms)
     left = sum(
         run.total_steps - rewinding_step(run.total_steps) for arm in comparison.arms for run in arm.runs
     )
     setup.display.plan(left, "sparse retraining")
     rows, done = [], 0
-    for arm in comparison.arms:
+    for arm in (arm for arm in comparison.arms if arm.runs):
         dense, runs, masks = arm.correct(), [], []
         for index in range(len(arm.runs)):
             done += 1
@@ -94,7 +95,7 @@ def _row(
         "weights_of": total,
         "seeds": len(correct),
         "accuracy": found.mean,
-        "interval": [found.low, found.high],
+        "interval": found.as_list()[1:],
         "accuracies": correct.mean(axis=1).tolist(),
         "minus_dense": None if dense is None else difference_interval(correct, dense).as_list(),
         "minus_full": difference_interval(correct, full).as_list(),

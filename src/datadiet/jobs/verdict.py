@@ -1,44 +1,62 @@
-"""The decision: the smallest kept fraction that loses no more than the tolerance, with its evidence."""
+"""The decision: the smallest kept fraction that loses no more than the tolerance, its evidence, and what is next."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import shlex
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from datadiet.data.leaks import leak_warning
 from datadiet.engine.setup import Setup
-from datadiet.foundation.statistics import accuracy_interval, difference_interval, saved_interval
-from datadiet.jobs.compare import Arm, Comparison
+from datadiet.foundation.looks import spent_by
+from datadiet.foundation.statistics import FEWEST_SEEDS, Trained, saved_interval
+from datadiet.jobs.arms import Arm
+from datadiet.jobs.compare import Comparison
+from datadiet.jobs.costs import cost_of
 from datadiet.jobs.groups import Grouping
 from datadiet.jobs.left_out import tables_of, warnings_of
+from datadiet.jobs.race import ERROR, Race, Standing
+
+MOST_SEEDS = 50  # that are thought of as what would decide
 
 
 def decide(
     comparison: Comparison,
     *,
-    tolerance: float = 0.5,
     scoring_seconds: float = 0.0,
     scoring_processor_seconds: float | None = None,
     groupings: Sequence[Grouping] = (),
+    price_per_hour: float | None = None,
+    command: str | None = None,
+    quick: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """What `verdict.json` holds.
 
     Args:
         comparison: full data, subsets and random, trained.
-        tolerance: percentage points of accuracy that may be lost.
         scoring_seconds: what the scores cost.
         scoring_processor_seconds: the same on the processor's clock; None where that is not known.
         groupings: by which to say who is left out.
+        price_per_hour: of the machine.
+        command: the command line that asked for this.
+        quick: `rows` and `of`, where it was asked of a sample.
 
     Returns:
-        Plain data. Accuracies and differences are fractions, the tolerance is in percentage points. A
-        subset `holds` when the lower bound of its difference to full is above minus the tolerance; null
-        when there are too few seeds to say. Its `outcome` is "holds", "fails" when the upper bound is below
-        minus the tolerance, so that it is shown to lose more, and else "undecided". `time_saved` is the
+        Plain data. Accuracies and differences are fractions, the tolerance is in percentage points. Of each subset
+        `loses_at_most` is what it loses at most, a bound that misses with 5 % together with those of all scores and
+        looks; it `holds` when that is within the tolerance and every larger subset of its score holds, null where
+        there are fewer than three seeds, which are not for deciding. Its `outcome` is "holds", "fails" when the lower
+        end of its loss is above the tolerance, so that it is shown to lose more, and else "undecided"; `after` is the
+        kept fraction of the larger subset that has to hold first, where one does not. `time_saved` is the
         share of full data's time that one training saves when it has to pay for all scoring, [mean, low,
-        high] over pairs of seeds. `groups` is described in `datadiet.left_out.arm_groups`, and `warnings`
+        high] over pairs of seeds. `answer` is the headline: `kind` ("keep", "keep_all", "undecided",
+        "not_for_deciding"), `curve` of what each fraction can cost at most, `would_decide`, and why it `stopped`.
+        `not_trained` are the subsets that there was no time for. `groups` is described in
+        `datadiet.left_out.arm_groups`, and `warnings`
         has a sentence on test rows that are in the training part too, and one for each group that loses more
         than the whole. For other tasks than classification `task` is its name, what `accuracy` means there is
         said by `datadiet.tasks`, and `metrics` of each subset has its further test metrics: mean, standard
@@ -46,26 +64,28 @@ def decide(
         `leaks` has `on_leak`, the `test_rows` that there are, and how many of them are `shared` and `dropped`;
         `n_test` and everything measured is of those that are left.
     """
-    setup = comparison.setup
-    full = comparison.full
-    full_correct = full.correct()
-    overall = accuracy_interval(full_correct)
-    subsets = [
-        _judge(arm, comparison, full_correct, tolerance, (scoring_seconds, scoring_processor_seconds))
-        for arm in comparison.arms[1:]
-    ]
+    setup, full, race = comparison.setup, comparison.full, comparison.race
+    tolerance = round(100 * race.tolerance, 10)
+    trained = [arm for arm in comparison.arms if arm.runs]
+    evidence = race.evidence()
+    overall = evidence.accuracy(0)
+    scoring = (scoring_seconds, scoring_processor_seconds)
+    subsets = [_judge(arm, comparison, evidence, trained, scoring) for arm in trained[1:]]
     good = [subset for subset in subsets if subset["holds"]]
     # The smallest subset that holds; among equally small ones, the most accurate.
     recommended = min(good, key=lambda s: (s["n"], -s["accuracy"]), default=None)
-    by_name = {(arm.score, arm.rule, arm.n): arm for arm in reversed(comparison.arms)}
+    by_name = {(arm.score, arm.rule, arm.n): arm for arm in reversed(trained)}
     kept = None
     if recommended is not None:
         kept = by_name[recommended["score"], recommended["rule"], recommended["n"]]
     ids = setup.examples.train.ids if groupings else np.empty(0, dtype=np.int64)
     if setup.tested is not None:
         groupings = [grouping.on_test_rows(setup.tested) for grouping in groupings]
-    groups = tables_of(comparison.arms[1:], full_correct, groupings, ids)
+    groups = tables_of(trained, groupings, ids)
     leak = leak_warning(setup.examples, setup.tested)
+    answer = _answer(comparison, evidence, trained, subsets, recommended, command)
+    paid = scoring_seconds if kept is not None and kept.score != "random" else 0.0
+    today = scoring_seconds + sum(sum(arm.seconds_by_seed) for arm in trained)
     return {
         "source": setup.examples.source,
         "n_train": len(setup.examples.train),
@@ -73,24 +93,43 @@ def decide(
         **({"leaks": _leaks(setup)} if leak else {}),
         "tolerance": tolerance,
         "budget": setup.recipe.budget,
-        "seeds": len(comparison.seeds),
+        "seeds": len(full.runs),
+        "seeds_by": "fixed" if race.seeds.fixed else "auto",
+        "quick": None if quick is None else dict(quick),
         **({"task": setup.examples.task} if setup.examples.task != "classification" else {}),
+        "answer": answer,
         "full": {
             "n": full.n,
             "accuracy": overall.mean,
-            "interval": [overall.low, overall.high],
+            "interval": overall.as_list()[1:],
             "seeds": len(full.runs),
             "accuracies": full.accuracies,
             **_metrics(full),
         },
         "subsets": subsets,
         "recommended": recommended,
-        "reason": None if recommended is not None else _reason(subsets, tolerance, len(comparison.seeds)),
+        "reason": None if recommended is not None else _reason(subsets, tolerance, answer["kind"]),
+        "not_trained": [_named(arm) for arm in comparison.arms if not arm.runs],
         "groupings": [{"name": grouping.name, "notes": list(grouping.notes)} for grouping in groupings],
         "groups": groups,
-        "warnings": [*([leak] if leak else []), *warnings_of(groups, subsets, recommended)],
-        "cost": _cost(full, kept, scoring_seconds),
+        "warnings": [
+            *([leak] if leak else []),
+            *alike(trained),
+            *warnings_of(groups, subsets, recommended),
+        ],
+        "cost": cost_of(
+            budget=setup.recipe.budget,
+            today_seconds=today,
+            scoring_seconds=paid if kept is not None else scoring_seconds,
+            full_seconds=full.seconds,
+            kept_seconds=None if kept is None else kept.seconds,
+            price_per_hour=price_per_hour,
+        ),
     }
+
+
+def _named(arm: Arm) -> dict[str, Any]:
+    return {"score": arm.score, "rule": arm.rule, "keep": arm.keep, "n": arm.n}
 
 
 def _leaks(setup: Setup) -> dict[str, Any]:
@@ -103,36 +142,57 @@ def _leaks(setup: Setup) -> dict[str, Any]:
     }
 
 
+def alike(arms: Sequence[Arm]) -> list[str]:
+    """A warning of arms whose trainings are right and wrong on the very same test examples, though not on all of them.
+
+    Their seeds say nothing of how much seeds differ: as where a model takes no random start and sees no random order.
+    """
+    found = []
+    for arm in arms:
+        correct = arm.correct()
+        if len(correct) > 1 and 0 < correct[0].mean() < 1 and (correct == correct[0]).all():
+            found.append(
+                f"All {len(correct)} trainings of {arm.name} are right on the very same test examples: their seeds "
+                "change nothing that this test part can show."
+            )
+    return found
+
+
 def _judge(
     arm: Arm,
     comparison: Comparison,
-    full_correct: np.ndarray,
-    tolerance: float,
+    evidence: Trained,
+    trained: Sequence[Arm],
     scoring: tuple[float, float | None],
 ) -> dict[str, Any]:
-    correct = arm.correct()
-    accuracy = accuracy_interval(correct)
-    to_full = difference_interval(correct, full_correct)
+    race, full = comparison.race, comparison.full
+    place, index = _place(trained, arm), _place(comparison.arms, arm)
+    standing = race.standings[index]
+    accuracy = evidence.accuracy(place)
     random = comparison.random_of(arm.n) if arm.score != "random" else None
-    to_random = None if random is None else difference_interval(correct, random.correct()).as_list()
-    holds = bool(to_full.low > -tolerance / 100) if min(len(correct), len(full_correct)) >= 2 else None
-    loses = holds is False and to_full.high < -tolerance / 100
+    to_random = None
+    if random is not None and random.runs:
+        to_random = evidence.difference(place, _place(trained, random)).as_list()
+    decides = min(len(arm.runs), len(full.runs)) >= FEWEST_SEEDS
     return {
-        "score": arm.score,
-        "rule": arm.rule,
-        "keep": arm.keep,
-        "n": arm.n,
+        **_named(arm),
         "seeds": len(arm.runs),
         "accuracy": accuracy.mean,
-        "interval": [accuracy.low, accuracy.high],
+        "interval": accuracy.as_list()[1:],
         "accuracies": arm.accuracies,
         **_metrics(arm),
-        "minus_full": to_full.as_list(),
+        "minus_full": evidence.difference(place, 0).as_list(),
         "minus_random": to_random,
-        "holds": holds,
-        "outcome": "holds" if holds else "fails" if loses else "undecided",
-        **_times(arm, comparison.full, *(scoring if arm.score != "random" else (0.0, 0.0))),
+        "loses_at_most": standing.loses_at_most,
+        "holds": standing.outcome == "holds" if decides else None,
+        "outcome": standing.outcome,
+        "after": race.waits_for(index) if standing.outcome == "undecided" else None,
+        **_times(arm, full, *(scoring if arm.score != "random" else (0.0, 0.0))),
     }
+
+
+def _place(arms: Sequence[Arm], arm: Arm) -> int:
+    return next(place for place, one in enumerate(arms) if one is arm)
 
 
 def _times(arm: Arm, full: Arm, before: float, processor_before: float | None) -> dict[str, Any]:
@@ -166,35 +226,173 @@ def _metrics(arm: Arm) -> dict[str, Any]:
     return {"metrics": found} if found else {}
 
 
-def _reason(subsets: list[dict[str, Any]], tolerance: float, seeds: int) -> str:
+def _answer(
+    comparison: Comparison,
+    evidence: Trained,
+    trained: Sequence[Arm],
+    subsets: Sequence[Mapping[str, Any]],
+    recommended: Mapping[str, Any] | None,
+    command: str | None,
+) -> dict[str, Any]:
+    race = comparison.race
+    if recommended is not None:
+        kind = "keep"
+    elif not subsets or any(subset["holds"] is None for subset in subsets):
+        kind = "not_for_deciding"
+    elif all(subset["outcome"] == "fails" for subset in subsets) and not _open(race):
+        kind = "keep_all"
+    else:
+        kind = "undecided"
+    return {
+        "kind": kind,
+        "curve": _curve(subsets),
+        "would_decide": _would_decide(comparison, evidence, trained, command)
+        if kind == "undecided"
+        else None,
+        "stopped": race.stopped,
+    }
+
+
+def _open(race: Race) -> bool:
+    """Whether a subset that was not trained might still hold: none larger of its score is shown to lose."""
+    return bool(race.fronts())
+
+
+def _curve(subsets: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """For every kept fraction the subset that loses least at most, largest fraction first."""
+
+    def loss(subset: Mapping[str, Any]) -> float:
+        bound = subset["loses_at_most"]
+        return float(-subset["minus_full"][0] if bound is None else bound)
+
+    sizes = sorted({subset["n"] for subset in subsets}, reverse=True)
+    best = [min((s for s in subsets if s["n"] == size), key=loss) for size in sizes]
+    return [{key: subset[key] for key in ("score", "rule", "keep", "n", "loses_at_most")} for subset in best]
+
+
+def _would_decide(
+    comparison: Comparison, evidence: Trained, trained: Sequence[Arm], command: str | None
+) -> dict[str, Any] | None:
+    """The least that would decide the largest subset of some score, if accuracies stay as they are."""
+    race = comparison.race
+    found = []
+    for index in race.fronts():
+        arm = comparison.arms[index]
+        if len(arm.runs) < FEWEST_SEEDS:
+            continue
+        seeds = _seeds_needed(race, evidence, _place(trained, arm), race.standings[index])
+        if seeds is None:
+            continue
+        full = comparison.full
+        more = [(full, seeds - len(full.runs)), (arm, seeds - len(arm.runs))]
+        found.append({
+            **_named(arm),
+            "seeds": seeds,
+            "trainings": sum(max(0, number) for _, number in more),
+            "seconds": sum(max(0, number) * one.seconds for one, number in more),
+            "test_examples": None,
+            "command": _with_seeds(command, seeds),
+        })  # fmt: skip
+    if found:
+        return min(found, key=lambda entry: entry["seconds"])
+    needed = [
+        (examples, index)
+        for index in race.fronts()
+        if race.arms[index].runs
+        and (examples := _examples_needed(race, evidence, _place(trained, comparison.arms[index])))
+        is not None
+    ]
+    if not needed:
+        return None
+    examples, index = min(needed)
+    return {
+        **_named(comparison.arms[index]),
+        "seeds": None,
+        "trainings": 0,
+        "seconds": 0.0,
+        "test_examples": examples,
+        "command": None,
+    }
+
+
+def _parts(evidence: Trained, place: int) -> tuple[float, float, float]:
+    """Loss; variance of it that no seed changes; and that which seeds share, times their number."""
+    arms = [evidence.arms[place], evidence.arms[0]]
+    differences = arms[0].per_example - arms[1].per_example
+    n = len(differences)
+    by_luck = sum(arm.residual / n for arm in arms)
+    now = float(differences.var(ddof=1)) / n
+    lasting = max(0.0, now - sum(arm.residual / n / arm.seeds for arm in arms))
+    seeds = sum(evidence.spread.typical(one) ** 2 for one in (place, 0))
+    return -float(differences.mean()), lasting, by_luck + seeds
+
+
+def _seeds_needed(race: Race, evidence: Trained, place: int, standing: Standing) -> int | None:
+    loss, lasting, shared = _parts(evidence, place)
+    begin = max(standing.seeds, FEWEST_SEEDS)
+    for seeds in range(begin + 1, MOST_SEEDS + 1):
+        error = math.sqrt(lasting + shared / seeds)
+        own, other = (_error_of(race, seeds, of_all) for of_all in (ERROR / len(race.chains), ERROR / 2))
+        if (
+            loss + stats.norm.isf(own) * error <= race.tolerance
+            or loss - stats.norm.isf(other) * error > race.tolerance
+        ):
+            return seeds
+    return None
+
+
+def _error_of(race: Race, seeds: int, of_all: float) -> float:
+    """About that of a look with so many seeds, were they planned for after all that was planned."""
+    if race.seeds.fixed:
+        return of_all
+    planned = race.plans[-1]
+    if seeds <= planned:
+        return spent_by(seeds, of_all, race.plans)
+    return spent_by(seeds, of_all, (*race.plans, seeds)) - spent_by(planned, of_all, race.plans)
+
+
+def _examples_needed(race: Race, evidence: Trained, place: int) -> int | None:
+    """How many test examples would decide it with the seeds that there are; None where seeds are what is short of."""
+    loss, lasting, _ = _parts(evidence, place)
+    room = race.tolerance - loss
+    if room == 0 or lasting == 0:
+        return None
+    n, quantile = len(evidence.arms[0].per_example), float(stats.norm.isf(ERROR / len(race.chains) / 2))
+    seeds = sum(evidence.spread.typical(one) ** 2 for one in (place, 0)) / MOST_SEEDS
+    allowed = (room / quantile) ** 2 - seeds
+    return None if allowed <= 0 else max(n + 1, math.ceil(lasting * n / allowed))
+
+
+def _with_seeds(command: str | None, seeds: int) -> str | None:
+    """The command line with so many seeds at most."""
+    if command is None:
+        return None
+    kept: list[str] = []
+    words = iter(shlex.split(command))
+    for word in words:
+        flag = word.partition("=")[0]
+        if flag in ("--seeds", "--max-seeds", "--time"):
+            if "=" not in word:
+                next(words, None)
+        elif flag not in ("--quick", "--plan"):
+            kept.append(word)
+    return shlex.join([*kept, "--max-seeds", str(seeds)])
+
+
+def _reason(subsets: Sequence[Mapping[str, Any]], tolerance: float, kind: str) -> str:
     if not subsets:
         return "no subset was compared"
-    if any(subset["holds"] is None for subset in subsets):
+    if kind == "not_for_deciding":
+        few = min(subset["seeds"] for subset in subsets)
+        return f"{few} {'seed is' if few == 1 else 'seeds are'} not for deciding; use --seeds {FEWEST_SEEDS} or more"
+    best = max(subsets, key=lambda s: s["minus_full"][0])
+    mean = 100 * best["minus_full"][0]
+    if kind == "keep_all":
         return (
-            f"{seeds} seed is too few to decide: how much accuracy differs from seed to seed cannot be seen; "
-            "use --seeds 3 or more"
-        )
-    best = max(subsets, key=lambda s: s["minus_full"][1])
-    mean, low, _ = (100 * value for value in best["minus_full"])
-    if all(100 * subset["minus_full"][2] < -tolerance for subset in subsets):
-        return (
-            f"every subset loses more than {tolerance:g} points; the least is {best['score']} at {best['keep']:g} "
-            f"with {mean:+.2f} points"
+            f"every subset is shown to lose more than {tolerance:g} points; the least is {best['score']} at "
+            f"{best['keep']:g} with {mean:+.2f} points"
         )
     return (
         f"no subset is shown to lose at most {tolerance:g} points; nearest is {best['score']} at {best['keep']:g} "
-        f"with {mean:+.2f} points and a lower bound of {low:+.2f}, which more seeds, more test examples or a "
-        "wider --tolerance might settle"
+        f"with {mean:+.2f} points, which more seeds, more test examples or a wider --tolerance might settle"
     )
-
-
-def _cost(full: Arm, kept: Arm | None, scoring_seconds: float) -> dict[str, Any]:
-    saved = full.seconds - kept.seconds if kept is not None else 0.0
-    # A saving below a hundredth of a training is noise of the clock, as where both take the same steps.
-    pays = scoring_seconds / saved if saved > 0.01 * full.seconds else None
-    return {
-        "scoring_seconds": scoring_seconds if kept is None else scoring_seconds + kept.scoring_seconds,
-        "full_training_seconds": full.seconds,
-        "kept_training_seconds": kept.seconds if kept is not None else None,
-        "pays_after_trainings": int(np.ceil(pays)) if pays is not None else None,
-    }

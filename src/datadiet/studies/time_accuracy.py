@@ -15,7 +15,7 @@ from datadiet.engine.runs import Run
 from datadiet.engine.setup import Setup
 from datadiet.engine.training.dynamic import dynamic_epochs
 from datadiet.engine.training.ledger import method_cost
-from datadiet.jobs.compare import random_arm
+from datadiet.jobs.arms import random_arm
 from datadiet.jobs.dynamic_run import twin_of, with_dynamic
 from datadiet.selection import kept_size, select
 from datadiet.studies.toolbox.accuracy import accuracy_columns, difference, in_percent

@@ -25,12 +25,13 @@ from datadiet.foundation.atomic import atomic_file, atomic_path, write_json
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import picked, with_options
 from datadiet.foundation.statistics import difference_interval
-from datadiet.jobs.compare import Arm, Comparison, compare_arms, subset_arm
+from datadiet.jobs.arms import Arm, subset_arm
+from datadiet.jobs.compare import Comparison, compare_arms
 from datadiet.jobs.keep import Kept
 from datadiet.jobs.keep import keep as keep_ids
 from datadiet.jobs.options import TakenOptions, TrialOptions, TuneOptions
 from datadiet.jobs.outputs import check_out, inputs_of, question, results_of
-from datadiet.jobs.run import Verdict
+from datadiet.jobs.run import Verdict, models_of, retrainings_of
 from datadiet.jobs.score import score_with
 from datadiet.jobs.tune.trials import (
     NARROWEST,
@@ -142,12 +143,11 @@ def tune(source: Any, **options: Unpack[TuneOptions]) -> Tuned:
     """
     import_optuna()
     score, keep, rule, ranges = options["score"], options["keep"], options["rule"], options["ranges"]
-    trials, trial_seeds, seeds, seed = (
-        options["trials"], options["trial_seeds"], options["seeds"], options["seed"],
-    )  # fmt: skip
+    trials, trial_seeds, seed = options["trials"], options["trial_seeds"], options["seed"]
     _check(score, keep, rule, ranges, options["tune_end"])
     tuned_ranges = [] if rule == "window" else ranges_of(rule, keep, ranges)
-    models = seeds if options["score_seeds"] is None else options["score_seeds"]
+    models = models_of(options)
+    wanted = retrainings_of(options)
     taken = {**picked(TakenOptions, options), "seeds": models}
     inputs = inputs_of(options, source)
     check_out(options, inputs, TUNED)
@@ -172,12 +172,12 @@ def tune(source: Any, **options: Unpack[TuneOptions]) -> Tuned:
         asked = question("tune", options, setup, score_seeds=models)
         default = f"{safe_name(examples.name)}-tuning"
         results = results_of(asked, options, inputs, TUNED, default=default, display=setup.display)
-    most = 2 * models + trials * trial_seeds + 4 * seeds
+    most = 2 * models + trials * trial_seeds + 4 * wanted.most
 
     with closing(prepare(carved, on_leak=validate_on, **picked(TrainingOptions, options))) as setup:
         setup.display.say(
             f"At most {most} trainings: {models} to score without the validation part, {trials * trial_seeds} to "
-            f"try windows (bad ones are stopped early), {models} to score all, {4 * seeds} to confirm."
+            f"try windows (bad ones are stopped early), {models} to score all, {4 * wanted.most} to confirm."
         )
         table = score_with(setup, [score], **taken).table
         size = len(setup.examples.train)
@@ -191,10 +191,10 @@ def tune(source: Any, **options: Unpack[TuneOptions]) -> Tuned:
         facts = loading_facts(examples, options["load_options"])
         scoring = score_with(setup, [score], provenance=facts, **taken)
         arms = _arms(scoring.table, score, rule, best, seed)
-        comparison = compare_arms(setup, arms, seeds=seeds, seed=seed)
+        comparison = compare_arms(setup, arms, seeds=wanted, seed=seed, tolerance=options["tolerance"])
         verdict = decide(
             comparison,
-            tolerance=options["tolerance"],
+            price_per_hour=options["price_per_hour"],
             scoring_seconds=scoring.seconds,
             scoring_processor_seconds=scoring.processor_seconds,
         )
@@ -226,7 +226,9 @@ def tune(source: Any, **options: Unpack[TuneOptions]) -> Tuned:
             },
             "trials": [trial.as_row() for trial in tried],
             "confirmation": verdict,
-            f"minus_{'hardest' if windowed else 'default'}": _minus_plain(arms),
+            f"minus_{'hardest' if windowed else 'default'}": _minus_plain(
+                arms, [arm.correct() for arm in comparison.arms if arm.runs]
+            ),
             "test_part": {
                 "n": setup.n_test,
                 "note": "Looked at once, after the window was chosen, by trainings with seeds of their own.",
@@ -263,11 +265,11 @@ def _arms(table: ScoreTable, score: str, rule: str, best: Trial, seed: int) -> l
     return arms if np.array_equal(ids, plain) else [*arms, subset_arm(score, beside, best.keep, plain)]
 
 
-def _minus_plain(arms: list[Arm]) -> list[float] | None:
+def _minus_plain(arms: list[Arm], among: list[np.ndarray]) -> list[float | None] | None:
     """Test accuracy of what was chosen less that of what stands beside it, with its interval; None if the same."""
     if len(arms) < 2 or not all(arm.runs for arm in arms):
         return None
-    return difference_interval(arms[0].correct(), arms[1].correct()).as_list()
+    return difference_interval(arms[0].correct(), arms[1].correct(), among=among).as_list()
 
 
 def _write(folder: Path, setup: Setup, table: ScoreTable, comparison: Comparison, tuned: Tuned) -> None:

@@ -17,7 +17,7 @@ from datadiet.engine.runs import Run, describe, train_run
 from datadiet.engine.setup import Setup, prepare
 from datadiet.engine.training.recipe import Recipe
 from datadiet.foundation.errors import BadInputError
-from datadiet.jobs.compare import FRESH_SEEDS, random_arm
+from datadiet.jobs.arms import FRESH_SEEDS, random_arm
 from datadiet.scores import card
 from datadiet.selection import kept_size, select
 from datadiet.studies.toolbox.scale import Scale

@@ -9,7 +9,7 @@ import numpy as np
 
 from datadiet.engine.training.randomness import derive_seed
 from datadiet.foundation.errors import BadInputError
-from datadiet.jobs.compare import FRESH_SEEDS
+from datadiet.jobs.arms import FRESH_SEEDS
 from datadiet.sparse.iterative import Ticket, tickets
 from datadiet.sparse.masks import sparsity_schedule
 from datadiet.sparse.rewinding import RewindingPoint, pretrain, with_random_labels
