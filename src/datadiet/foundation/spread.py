@@ -21,7 +21,7 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, special, stats
+from scipy import optimize, special
 
 Array = npt.NDArray[np.float64]
 
@@ -111,9 +111,7 @@ class SeedSpread:
             for prior, likelihood, seen in zip(priors, likelihoods, evidence, strict=True)
         ]
 
-    def half_width(
-        self, arms: Sequence[int], level: float, *, example: float, degrees: float = np.inf
-    ) -> float:
+    def half_width(self, arms: Sequence[int], level: float, *, example: float, degrees: float = 1e9) -> float:
         """Half of the interval of a sum or difference of mean accuracies of one or two arms.
 
         Args:
@@ -123,7 +121,7 @@ class SeedSpread:
             degrees: of freedom of that variance.
         """
         tail = (1 - level) / 2
-        inflated = example * float((stats.t.isf(tail, degrees) / stats.norm.isf(tail)) ** 2)
+        inflated = example * float((special.stdtrit(degrees, tail) / special.ndtri(tail)) ** 2)
         probability, variance = self._seed_variance(arms)
         deviations = np.sqrt(variance + inflated)
 
