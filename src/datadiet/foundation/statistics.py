@@ -15,7 +15,6 @@ from datadiet.foundation.spread import Crossed, SeedSpread
 Array = npt.NDArray[np.float64]
 LEVEL = 0.95
 FEWEST_SEEDS = 3  # that decide: two say next to nothing of how much seeds differ
-LEAST_SQUARES = 0.5  # what differences over the test examples are at least taken to sum up to, squared
 
 
 @dataclass(frozen=True)
@@ -84,20 +83,25 @@ class Trained:
     def difference(self, arm: int, reference: int, *, level: float = LEVEL) -> Estimate:
         """Mean accuracy of an arm minus a reference's, and its interval.
 
-        With d_i the difference of the shares of seeds that are right on test example i, m its mean, it is m +- h with
-        h from v = max(sum (d_i - m)^2, 1/2) / (n (n - 1)) and from what seeds may add: arms that differ on no test
-        example are not called equal. Seed x example is in v, and nowhere else.
+        With d_i the difference of the shares of seeds that are right on test example i and m its mean, it is m +- h
+        with h from v = max(sum (d_i - m)^2, 1 / S) / (n (n - 1)) and from what seeds may add: arms of S seeds that
+        differ on no test example are not called equal. Seed x example is in v, and nowhere else.
 
         Args:
             arm: its position.
             reference: that of what it is compared with.
             level: nominal coverage; of a bound on one side at 95 % it is 0.9.
         """
-        mean, half = self._difference(arm, reference, level)
+        seeds = min(self.arms[arm].seeds, self.arms[reference].seeds)
+        mean, half = self._difference(arm, reference, level, 1 / seeds)
         return _within(mean, mean - half, mean + half, -1.0, 1.0)
 
     def loses_at_most(self, arm: int, reference: int, *, error: float = 1 - LEVEL) -> float:
-        """What an arm loses at most against a reference: the bound on one side that misses with chance `error`."""
+        """What an arm loses at most against a reference: the bound on one side that misses with chance `error`.
+
+        As decisions hang on it, it reckons with a lasting difference that was not seen: sum (d_i - m)^2 is at least 1,
+        as if all trainings had differed on one test example.
+        """
         mean, half = self._difference(arm, reference, 1 - 2 * error)
         return min(1.0, half - mean)
 
@@ -106,25 +110,29 @@ class Trained:
         mean, half = self._difference(arm, reference, 1 - 2 * error)
         return max(-1.0, -half - mean)
 
-    def _difference(self, arm: int, reference: int, level: float) -> tuple[float, float]:
+    def _difference(self, arm: int, reference: int, level: float, least: float = 1.0) -> tuple[float, float]:
         differences = self.arms[arm].per_example - self.arms[reference].per_example
         n = len(differences)
         half = self.spread.half_width(
-            [arm, reference], level, example=example_variance(differences), degrees=max(1, n - 1)
+            [arm, reference], level, example=example_variance(differences, least), degrees=max(1, n - 1)
         )
         return float(differences.mean()), half
 
 
-def example_variance(differences: Array) -> float:
-    """Variance of a mean over test examples; of a part of them, where all agree, not nothing.
+def example_variance(differences: Array, least: float = 1.0) -> float:
+    """Variance of a mean difference over test examples.
+
+    Args:
+        differences: of every test example.
+        least: what their squares are at least taken to sum up to.
 
     Example:
-        >>> example_variance(np.zeros(10)) > 0
-        True
+        >>> round(90 * example_variance(np.zeros(10)), 6)
+        1.0
     """
     n = len(differences)
     squares = float(((differences - differences.mean()) ** 2).sum())
-    return max(squares, LEAST_SQUARES) / (n * max(1, n - 1))
+    return max(squares, least) / (n * max(1, n - 1))
 
 
 def least_loss(n_test: int, *, error: float = 1 - LEVEL) -> float:
@@ -132,7 +140,7 @@ def least_loss(n_test: int, *, error: float = 1 - LEVEL) -> float:
 
     Example:
         >>> round(least_loss(100), 4), round(least_loss(10_000), 6)
-        (0.0118, 0.000116)
+        (0.0167, 0.000165)
     """
     return float(stats.t.isf(error, max(1, n_test - 1))) * math.sqrt(example_variance(np.zeros(n_test)))
 

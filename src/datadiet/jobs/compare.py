@@ -149,5 +149,6 @@ def tried_before(setup: Setup, arms: Sequence[Arm], seeds: Seeds, seed: int) -> 
             "arms": [content_address(describe(setup, seed, arm.ids_for(0), False)) for arm in arms],
             "after": list(plans),
         }
-        plans.append(int(setup.workspace.remember(question, lambda: seeds.most)))
+        wanted = seeds.most if plans or seeds.planned is None else seeds.planned
+        plans.append(int(setup.workspace.remember(question, lambda: wanted)))  # noqa: B023
     return tuple(plans)

@@ -54,7 +54,8 @@ def excess_differences(
     for place in range(1, len(arms)):
         differences = arms[place].mean(axis=0) - arms[0].mean(axis=0)
         parts = (differences[members], differences[~members])
-        variance = rest**2 * sum(map(example_variance, parts))
+        least = 1 / min(arms[place].shape[0], arms[0].shape[0])
+        variance = rest**2 * sum(example_variance(part, least) for part in parts)
         degrees = max(1, min(map(len, parts)) - 1)
         mean = float(parts[0].mean() - differences.mean())
         half = spread.half_width([place, 0], level, example=variance, degrees=degrees)

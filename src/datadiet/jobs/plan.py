@@ -195,7 +195,7 @@ def cannot_show(n_test: int, tolerance: float, level: float) -> float | None:
 
     Example:
         >>> round(cannot_show(100, 0.5, 0.95), 4), cannot_show(1000, 0.5, 0.95)
-        (0.0118, None)
+        (0.0167, None)
     """
     loss = least_loss(n_test, error=1 - level)
     return loss if loss > tolerance / 100 else None
@@ -210,7 +210,7 @@ def needed_test_examples(tolerance: float, level: float) -> int | None:
 
     Example:
         >>> needed_test_examples(0.5, 0.95), needed_test_examples(0.0, 0.95)
-        (235, None)
+        (331, None)
     """
     enough = 1
     while cannot_show(enough, tolerance, level) is not None:
@@ -387,10 +387,9 @@ def no_decision(plan: RunPlan) -> str | None:
     loss = math.ceil(1000 * plan.least_loss) / 10
     needed = "" if plan.test_examples is None else f"about {count(plan.test_examples)} test examples, or "
     return (
-        f"With {count(plan.n_test)} test examples even a subset that agrees with full data on every one of them is "
-        f"only shown to lose at most {tolerance_points(loss)}, more than the tolerance of "
-        f"{tolerance_points(plan.tolerance)}, so that no number of seeds decides; it takes {needed}"
-        f"tolerance={loss:g} or more."
+        f"With {count(plan.n_test)} test examples no number of seeds shows that a subset loses at most "
+        f"{tolerance_points(plan.tolerance)}: even one that agrees with full data on every one of them is only shown "
+        f"to lose at most {tolerance_points(loss)}; it takes {needed}tolerance={loss:g} or more."
     )
 
 

@@ -27,11 +27,14 @@ class Seeds:
         most: of an arm.
         fixed: whether every arm gets as many; else seeds are added until it is decided.
         until: moment of the monotonic clock at which nothing is begun any more that would not end by then.
+        planned: how many an arm will have as far as can be seen, at most `most`: the looks up to there share nearly all
+            of the error.
     """
 
     most: int = MAX_SEEDS
     fixed: bool = False
     until: float | None = None
+    planned: int | None = None
 
     @property
     def fewest(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -138,6 +139,8 @@ def run(source: Any, **options: Unpack[RunOptions]) -> Verdict:
             return Verdict(data, results.path)
         planned = _planned(setup, retrainings, models, fractions, quotas, options)
         setup.display.say(plan_line(planned), passing=True)
+        if retrainings.until is not None:
+            retrainings = dataclasses.replace(retrainings, planned=planned.fitting()[1])
         facts = loading_facts(examples, options["load_options"])
         if options["command"]:
             facts["command"] = options["command"]
