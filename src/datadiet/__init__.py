@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from datadiet.jobs.review import review as review
     from datadiet.jobs.run import Verdict as Verdict
     from datadiet.jobs.run import compare as compare
+    from datadiet.jobs.run import plan as plan
     from datadiet.jobs.run import run as run
     from datadiet.jobs.score import score as score
     from datadiet.jobs.suspects import Suspects as Suspects
@@ -73,7 +74,7 @@ _ROOMS = {
     "jobs.keep": "Kept keep",
     "jobs.pool": "Pooled pool",
     "jobs.review": "Review review",
-    "jobs.run": "Verdict compare run",
+    "jobs.run": "Verdict compare plan run",
     "jobs.score": "score",
     "jobs.suspects": "Suspects find_suspects",
     "jobs.tune": "Tuned tune",

@@ -92,9 +92,10 @@ def compare_arms(
 ) -> Comparison:
     """Train full data, the subsets, and a random arm for each size that has none yet.
 
-    With a fixed number of seeds all arms have as many. Else all have three first (in the order of the questions, from
-    the largest subset down, where there is not time for all), and then those that are still open have more, full data
-    first: an arm is open while it is the largest of its score that is not shown to hold, and not shown to lose.
+    With a fixed number of seeds all arms have as many. Else all have three first (where there is a time, one after the
+    other in the order of the questions, from the largest subset down), and then those that are still open have more,
+    full data first: an arm is open while it is the largest of its score that is not shown to hold, and is not shown to
+    lose.
 
     Args:
         setup: data and recipe.

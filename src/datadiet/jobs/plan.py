@@ -12,6 +12,7 @@ from scipy.stats import norm
 from datadiet.engine.estimates import Costs
 from datadiet.engine.runs import describe
 from datadiet.engine.setup import Setup
+from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.looks import spent_by
 from datadiet.foundation.statistics import FEWEST_SEEDS, LEVEL, least_loss
 from datadiet.jobs.arms import FRESH_SEEDS, Arm, random_arm
@@ -336,6 +337,22 @@ def _model_there(setup: Setup, seed: int, step: int) -> bool:
     return folder.holds(folder.weights_path(step))
 
 
+def refuse_too_little_time(plan: RunPlan) -> None:
+    """Refuse a time in which not even one subset can be trained beside full data.
+
+    Raises:
+        BadInputError: it is too short.
+    """
+    arms, _ = plan.fitting()
+    if plan.time is None or arms > 1 or len(plan.arms) < 2:
+        return
+    needed = plan._scoring_seconds() + sum(_missing(arm, plan.seeds) for arm in plan.arms[:2])
+    raise BadInputError(
+        f"time is too short: there are {duration(plan.time)}, and scoring and {plan.seeds} trainings of full data and "
+        f"of one subset take about {duration(needed)}; give more, or ask for a first answer with quick=True."
+    )
+
+
 def plan_line(plan: RunPlan) -> str:
     """One line: what is trained, how long that takes, and how likely it is to decide."""
     few, most = plan.seeds, plan.max_seeds
@@ -424,6 +441,8 @@ def _in_time(plan: RunPlan, arms: int, seeds: int) -> str:
 
 
 def _row(runs: str, what: str, steps: int, seconds: float, there: int) -> str:
+    if there and not seconds:
+        return f"{runs:>8} {what}, {count(steps)} steps each: there already"
     already = f", {count(there)} there already" if there else ""
     return f"{runs:>8} {what}, {count(steps)} steps each: about {duration(seconds)}{already}"
 

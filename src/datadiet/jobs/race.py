@@ -175,7 +175,7 @@ class Trainer:
         """Train until every question is settled, the time is up, or all have the most seeds."""
         race, seeds = self.race, self.race.seeds
         every = range(len(race.arms))
-        if self._fits([(index, seeds.fewest) for index in every]):
+        if seeds.until is None:
             self._rounds(every, seeds.fewest)
             race.look()
         else:

@@ -33,7 +33,7 @@ from datadiet.jobs.keep import Kept
 from datadiet.jobs.keep import keep as keep_ids
 from datadiet.jobs.options import CompareOptions, RunOptions, TakenOptions
 from datadiet.jobs.outputs import check_out, digest, inputs_of, question, read_results, results_of
-from datadiet.jobs.plan import RunPlan, expected_arms, plan_line, plan_run
+from datadiet.jobs.plan import RunPlan, expected_arms, plan_line, plan_run, refuse_too_little_time
 from datadiet.jobs.quick import rows_for_time, sampled
 from datadiet.jobs.race import MAX_SEEDS, Seeds
 from datadiet.jobs.run_folder import RESULTS, RUN, write_results, write_run
@@ -140,6 +140,8 @@ def run(source: Any, **options: Unpack[RunOptions]) -> Verdict:
         planned = _planned(setup, retrainings, models, fractions, quotas, options)
         setup.display.say(plan_line(planned), passing=True)
         if retrainings.until is not None:
+            if not options["quick"]:
+                refuse_too_little_time(planned)
             retrainings = dataclasses.replace(retrainings, planned=planned.fitting()[1])
         facts = loading_facts(examples, options["load_options"])
         if options["command"]:

@@ -239,10 +239,8 @@ def _answer(
         kind = "keep"
     elif not subsets or any(subset["holds"] is None for subset in subsets):
         kind = "not_for_deciding"
-    elif all(subset["outcome"] == "fails" for subset in subsets) and not _open(race):
-        kind = "keep_all"
     else:
-        kind = "undecided"
+        kind = "undecided" if race.fronts() else "keep_all"
     return {
         "kind": kind,
         "curve": _curve(subsets),
@@ -251,11 +249,6 @@ def _answer(
         else None,
         "stopped": race.stopped,
     }
-
-
-def _open(race: Race) -> bool:
-    """Whether a subset that was not trained might still hold: none larger of its score is shown to lose."""
-    return bool(race.fronts())
 
 
 def _curve(subsets: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -388,9 +381,11 @@ def _reason(subsets: Sequence[Mapping[str, Any]], tolerance: float, kind: str) -
     best = max(subsets, key=lambda s: s["minus_full"][0])
     mean = 100 * best["minus_full"][0]
     if kind == "keep_all":
+        lost = [subset for subset in subsets if subset["outcome"] == "fails"]
+        best = max(lost, key=lambda s: s["minus_full"][0])
         return (
-            f"every subset is shown to lose more than {tolerance:g} points; the least is {best['score']} at "
-            f"{best['keep']:g} with {mean:+.2f} points"
+            f"the largest subset of every score is shown to lose more than {tolerance:g} points; the least is "
+            f"{best['score']} at {best['keep']:g} with {100 * best['minus_full'][0]:+.2f} points"
         )
     return (
         f"no subset is shown to lose at most {tolerance:g} points; nearest is {best['score']} at {best['keep']:g} "

@@ -91,7 +91,8 @@ def test_a_bound_within_the_tolerance_that_was_not_asked_for_says_what_comes_fir
 def test_too_few_seeds_give_means_without_bounds(seeds, few):
     curve = (entry(0.7, None, -0.004), entry(0.5, None, 0.001))
     assert verdict_sentence(unkept("not_for_deciding", *curve, seeds=seeds)) == (
-        f"{few} not for deciding (3 are the fewest): on average 70 %: -0.4 points, 50 %: +0.1 points."
+        f"{few} not for deciding (3 are the fewest): on average 70 % (EL2N, hardest): -0.4 points, "
+        "50 % (EL2N, hardest): +0.1 points."
     )
 
 

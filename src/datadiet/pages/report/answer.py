@@ -21,6 +21,7 @@ from datadiet.pages.report.wording import (
     is_same_subset,
     loss_points,
     loss_title,
+    outcome_of,
     score_title,
     subset_title,
     time_saved_title,
@@ -145,7 +146,9 @@ def _difference(minus_full: Any, tolerance: float | None, minus: str) -> str:
 
 def _keep_all(verdict: Mapping[str, Any]) -> str:
     measured = [subset for subset in verdict["subsets"] if subset.get("minus_full") is not None]
-    least = max(measured, key=lambda subset: float(subset["minus_full"][0]))
+    lost_more = [subset for subset in measured if outcome_of(subset) == "fails"] or measured
+    least = max(lost_more, key=lambda subset: float(subset["minus_full"][0]))
+    every = len(lost_more) == len(verdict["subsets"])
     tolerance = float(verdict["tolerance"])
     lost = loss_points(-float(least["minus_full"][0]), tolerance)
     lead = (
@@ -153,9 +156,12 @@ def _keep_all(verdict: Mapping[str, Any]) -> str:
         if verdict.get("dynamic") is None
         else f"Train {_source(verdict)} on all examples in every epoch"
     )
+    tried = f"every {_what(verdict)} that was tried"
+    if not every:
+        tried = f"the largest {_what(verdict)} of every score"
     return (
-        f"{lead}: every {_what(verdict)} that was tried is shown to lose more than {tolerance_points(tolerance)} "
-        f"(95 %); the least is {_named(least)} with {lost} points."
+        f"{lead}: {tried} is shown to lose more than {tolerance_points(tolerance)} (95 %); the "
+        f"least is {_named(least)} with {lost} points."
     )
 
 
@@ -197,7 +203,7 @@ def _not_for_deciding(verdict: Mapping[str, Any], curve: Sequence[Mapping[str, A
     def mean(entry: Mapping[str, Any]) -> str:
         difference = (_subset_of(verdict, entry) or {}).get("minus_full")
         value = NOT_MEASURED if difference is None else f"{points(difference[0], minus=minus)} points"
-        return f"{share(entry['keep'])}: {value}"
+        return f"{share(entry['keep'])} ({subset_title(entry)}): {value}"
 
     seeds = int(verdict["seeds"])
     few = "1 seed is" if seeds == 1 else f"{seeds} seeds are"
