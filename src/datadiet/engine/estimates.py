@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,8 +20,8 @@ from datadiet.engine.training.loop import Observer, TrainingLoop
 from datadiet.engine.training.randomness import local_randomness
 
 WARM_UP = 3  # steps or batches that are not counted
-TRIED = 20  # that are
-LONGEST = 5.0  # seconds that the counted steps should take at most
+TRIED = 12  # that are
+LONGEST = 3.0  # seconds that the counted steps should take at most
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,13 @@ def measured_costs(setup: Setup, *, grand: str | None = None) -> Costs:
         setup: data, recipe, machine.
         grand: the parameters that GraNd is taken over; None where it is not taken.
     """
-    return Costs(
+    found = Costs(
         step=seconds_of_a_step(setup),
         evaluation=seconds_of_an_evaluation(setup),
         scoring_pass=seconds_of_a_scoring_pass(setup, grand=grand),
         model=seconds_of_a_model(setup),
     )
+    return cast(Costs, setup.agreed(found))
 
 
 def seconds_of_a_step(setup: Setup, *, tried: int = TRIED) -> float:
@@ -85,7 +86,7 @@ def seconds_of_a_step(setup: Setup, *, tried: int = TRIED) -> float:
         observers=[clock],
     )
     loop.run(WARM_UP)
-    counted = max(1, min(tried, int(LONGEST / clock.gaps[-1])))
+    counted = setup.agreed(max(1, min(tried, int(LONGEST / clock.gaps[-1]))))
     clock.gaps.clear()
     loop.run(WARM_UP + 1 + counted)
     _let_go(setup, loop.model)
@@ -144,7 +145,7 @@ def _seconds_of_a_pass(setup: Setup, store: Store, some: Callable[[np.ndarray], 
         some(_spread(store.ids, size))
         before = time.perf_counter()
         some(_spread(store.ids, size))
-        batches = max(1, min(tried, int(LONGEST / (time.perf_counter() - before))))
+        batches = setup.agreed(max(1, min(tried, int(LONGEST / (time.perf_counter() - before)))))
         chosen = _spread(store.ids, size * batches)
         before = time.perf_counter()
         some(chosen)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from torch import nn
 from typing_extensions import Unpack
 
@@ -126,6 +127,14 @@ class Setup:
     def step_of(self, epoch: float) -> int:
         """The step at the end of an epoch, which may be a fraction."""
         return round(epoch * self.steps_per_epoch)
+
+    def agreed(self, found: Any) -> Any:
+        """What the main process found, in every process: times differ, and what hangs on them must not."""
+        if self.accelerator.num_processes == 1:
+            return found
+        told = [found]
+        broadcast_object_list(told, from_process=0)
+        return told[0]
 
     def free_memory(self) -> None:
         """Have Accelerate drop models and optimisers of finished runs, once they are large enough to matter.

@@ -132,7 +132,7 @@ def compare_arms(
         return setup.recipe.total_steps(arm.n, total)
 
     race = Race(arms, seeds, tolerance, tried_before(setup, arms, seeds, seed))
-    Trainer(race, train, length, setup.display, step_seconds).run()
+    Trainer(race, train, length, setup.display, step_seconds, setup.agreed).run()
     return Comparison(setup, arms, race)
 
 

@@ -126,7 +126,8 @@ def compare_dynamic(setup: Setup, *, seeds: Seeds, seed: int = 0, tolerance: flo
         if not seeds.fixed and not race.fronts():
             race.stopped = "decided"
             break
-        if seeds.until is not None and time.monotonic() + (time.monotonic() - before) > seeds.until:
+        now = time.monotonic()
+        if seeds.until is not None and setup.agreed(now + (now - before) > seeds.until):
             race.stopped = "time"
             break
     else:

@@ -158,6 +158,7 @@ class Trainer:
         length: steps of one training of an arm.
         display: where progress is shown.
         step_seconds: of a step, as far as that is known beforehand; what is trained says it better.
+        agreed: of what this process found by its clock, what all processes go by.
     """
 
     def __init__(
@@ -167,9 +168,10 @@ class Trainer:
         length: Callable[[Arm], int],
         display: ProgressDisplay,
         step_seconds: float = 0.0,
+        agreed: Callable[[bool], bool] = lambda fits: fits,
     ) -> None:
         self.race, self._train, self._length, self._display = race, train, length, display
-        self._step_seconds, self._clock = step_seconds, [0.0, 0]
+        self._step_seconds, self._clock, self._agreed = step_seconds, [0.0, 0], agreed
 
     def run(self) -> None:
         """Train until every question is settled, the time is up, or all have the most seeds."""
@@ -248,7 +250,7 @@ class Trainer:
             return True
         arms = self.race.arms
         steps = sum(self._length(arms[index]) * max(0, to - len(arms[index].runs)) for index, to in wanted)
-        return time.monotonic() + steps * self._seconds_of_a_step() <= self.race.seeds.until
+        return self._agreed(time.monotonic() + steps * self._seconds_of_a_step() <= self.race.seeds.until)
 
     def _seconds_of_a_step(self) -> float:
         seconds, steps = self._clock

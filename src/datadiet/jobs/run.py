@@ -317,7 +317,7 @@ def _planned(
         fixed=retrainings.fixed,
         seed=options["seed"],
         tolerance=options["tolerance"],
-        time=None if until is None else max(0.0, until - time.monotonic()),
+        time=None if until is None else setup.agreed(max(0.0, until - time.monotonic())),
     )
 
 

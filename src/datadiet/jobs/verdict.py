@@ -22,6 +22,7 @@ from datadiet.jobs.left_out import tables_of, warnings_of
 from datadiet.jobs.race import ERROR, Race, Standing
 
 MOST_SEEDS = 50  # that are thought of as what would decide
+MOST_EXAMPLES = 10**7
 
 
 def decide(
@@ -289,21 +290,21 @@ def _would_decide(
     if found:
         return min(found, key=lambda entry: entry["seconds"])
     needed = [
-        (examples, index)
+        (*wanted, index)
         for index in race.fronts()
         if race.arms[index].runs
-        and (examples := _examples_needed(race, evidence, _place(trained, comparison.arms[index])))
-        is not None
+        and (wanted := _examples_needed(race, evidence, _place(trained, comparison.arms[index]))) is not None
     ]
     if not needed:
         return None
-    examples, index = min(needed)
+    examples, seeds, index = min(needed)
     return {
         **_named(comparison.arms[index]),
         "seeds": None,
         "trainings": 0,
         "seconds": 0.0,
         "test_examples": examples,
+        "with_seeds": seeds,
         "command": None,
     }
 
@@ -344,16 +345,24 @@ def _error_of(race: Race, seeds: int, of_all: float) -> float:
     return spent_by(seeds, of_all, (*race.plans, seeds)) - spent_by(planned, of_all, race.plans)
 
 
-def _examples_needed(race: Race, evidence: Trained, place: int) -> int | None:
-    """How many test examples would decide it with the seeds that there are; None where seeds are what is short of."""
+def _examples_needed(race: Race, evidence: Trained, place: int) -> tuple[int, int] | None:
+    """How many test examples would decide it, and with how many seeds; None where no number is found."""
     loss, lasting, _ = _parts(evidence, place)
-    room = race.tolerance - loss
-    if room == 0 or lasting == 0:
-        return None
+    room = abs(race.tolerance - loss)
+    arms = (place, 0)
     n, quantile = len(evidence.arms[0].per_example), float(stats.norm.isf(ERROR / len(race.chains) / 2))
-    seeds = sum(evidence.spread.typical(one) ** 2 for one in (place, 0)) / MOST_SEEDS
-    allowed = (room / quantile) ** 2 - seeds
-    return None if allowed <= 0 else max(n + 1, math.ceil(lasting * n / allowed))
+    spread = sum(evidence.spread.typical(one) ** 2 for one in arms)
+    luck = sum(evidence.arms[one].residual for one in arms)
+    found = []
+    for seeds in range(max(FEWEST_SEEDS, len(race.arms[0].runs)), MOST_SEEDS + 1):
+        allowed = (room / quantile) ** 2 - spread / seeds
+        if allowed > 0:
+            squares = max(lasting * n + luck / seeds, 1 / n)
+            examples = max(n + 1, math.ceil(squares / allowed))
+            if examples <= MOST_EXAMPLES:
+                found.append((examples, seeds))
+    # Test examples and trainings both cost: the pair with the smallest product.
+    return min(found, key=lambda pair: pair[0] * pair[1], default=None)
 
 
 def _with_seeds(command: str | None, seeds: int) -> str | None:

@@ -236,7 +236,11 @@ about 14 min here: datadiet run digits --max-seeds 9'
         if needed is None:
             return ""
         given = "these" if verdict.get("n_test") is None else count(verdict["n_test"])
-        return f"No number of seeds decides it with {given} test examples; about {_about(needed)} would."
+        seeds = would.get("with_seeds")
+        more = "" if seeds is None else f", with {count(seeds)} seeds each,"
+        return (
+            f"No number of seeds decides it with {given} test examples; about {_about(needed)}{more} would."
+        )
     trainings = f"{count(would['trainings'])} more training{'' if would['trainings'] == 1 else 's'}"
     sentence = (
         f"{would['seeds']} seeds each would decide it for {_named(would)} if things stay as they look: {trainings}, "
