@@ -50,6 +50,7 @@ def test_bounds_on_one_side_have_the_quantile_of_one_side() -> None:
     assert evidence.loses_at_most(1, 0) == pytest.approx(lost + 1.645 * error, rel=0.01)
     assert evidence.loses_at_least(1, 0) == pytest.approx(lost - 1.645 * error, rel=0.01)
     assert evidence.loses_at_most(1, 0, error=0.01) == pytest.approx(lost + 2.326 * error, rel=0.01)
+    assert evidence.loses_at_least(1, 0, error=0.01) == pytest.approx(lost - 2.326 * error, rel=0.01)
     both = evidence.difference(1, 0, level=0.9)
     bounds = (evidence.loses_at_most(1, 0), evidence.loses_at_least(1, 0))
     assert (-both.low, -both.high) == pytest.approx(bounds)

@@ -404,9 +404,9 @@ def no_decision(plan: RunPlan) -> str | None:
     loss = math.ceil(1000 * plan.least_loss) / 10
     needed = "" if plan.test_examples is None else f"about {count(plan.test_examples)} test examples, or "
     return (
-        f"With {count(plan.n_test)} test examples no number of seeds shows that a subset loses at most "
-        f"{tolerance_points(plan.tolerance)}: even one that agrees with full data on every one of them is only shown "
-        f"to lose at most {tolerance_points(loss)}; it takes {needed}tolerance={loss:g} or more."
+        f"With {count(plan.n_test)} test examples a subset that is just as good as full data is shown to lose at most "
+        f"{tolerance_points(loss)}, with any number of seeds: only one that does better is shown to be within the "
+        f"tolerance of {tolerance_points(plan.tolerance)}; it takes {needed}tolerance={loss:g} or more."
     )
 
 

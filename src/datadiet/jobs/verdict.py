@@ -285,6 +285,7 @@ def _would_decide(
             "trainings": sum(max(0, number) for _, number in more),
             "seconds": sum(max(0, number) * one.seconds for one, number in more),
             "test_examples": None,
+            "with_seeds": None,
             "command": _with_seeds(command, seeds),
         })  # fmt: skip
     if found:
