@@ -442,6 +442,7 @@ class TuneOptions(TrialOptions, WholeJobOptions, total=False):
         ranges: NAME=LOW:HIGH, an option of the rule and what to try; repeatable.
         validation_fraction: Share of the training part that windows are judged on.
         seeds: Trainings of each arm of the confirmation, or auto: as many as decide, at least 3.
+        time: What there is time for in the confirmation with --seeds auto, such as 30m.
     """
 
     ranges: Annotated[Mapping[str, tuple[float, float]] | None, Option(flag="--range", read=bounds)]

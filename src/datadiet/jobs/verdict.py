@@ -13,7 +13,7 @@ from scipy import stats
 from datadiet.data.leaks import leak_warning
 from datadiet.engine.setup import Setup
 from datadiet.foundation.looks import spent_by
-from datadiet.foundation.statistics import FEWEST_SEEDS, Trained, saved_interval
+from datadiet.foundation.statistics import FEWEST_SEEDS, Trained, example_variance, saved_interval
 from datadiet.jobs.arms import Arm
 from datadiet.jobs.compare import Comparison
 from datadiet.jobs.costs import cost_of
@@ -324,9 +324,10 @@ def _parts(evidence: Trained, place: int) -> tuple[float, float, float]:
 
 def _seeds_needed(race: Race, evidence: Trained, place: int, standing: Standing) -> int | None:
     loss, lasting, shared = _parts(evidence, place)
+    unseen = example_variance(np.zeros(len(evidence.arms[0].per_example)))
     begin = max(standing.seeds, FEWEST_SEEDS)
     for seeds in range(begin + 1, MOST_SEEDS + 1):
-        error = math.sqrt(lasting + shared / seeds)
+        error = math.sqrt(max(lasting + shared / seeds, unseen))
         own, other = (_error_of(race, seeds, of_all) for of_all in (ERROR / len(race.chains), ERROR / 2))
         if (
             loss + stats.norm.isf(own) * error <= race.tolerance
@@ -358,8 +359,8 @@ def _examples_needed(race: Race, evidence: Trained, place: int) -> tuple[int, in
     for seeds in range(max(FEWEST_SEEDS, len(race.arms[0].runs)), MOST_SEEDS + 1):
         allowed = (room / quantile) ** 2 - spread / seeds
         if allowed > 0:
-            squares = max(lasting * n + luck / seeds, 1 / n)
-            examples = max(n + 1, math.ceil(squares / allowed))
+            unseen = math.ceil(1 / math.sqrt(allowed)) + 1
+            examples = max(n + 1, unseen, math.ceil((lasting * n + luck / seeds) / allowed))
             if examples <= MOST_EXAMPLES:
                 found.append((examples, seeds))
     # Test examples and trainings both cost: the pair with the smallest product.

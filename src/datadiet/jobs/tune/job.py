@@ -191,6 +191,7 @@ def tune(source: Any, **options: Unpack[TuneOptions]) -> Tuned:
         facts = loading_facts(examples, options["load_options"])
         scoring = score_with(setup, [score], provenance=facts, **taken)
         arms = _arms(scoring.table, score, rule, best, seed)
+        wanted = retrainings_of(options)  # again, as a time is that of the confirmation
         comparison = compare_arms(setup, arms, seeds=wanted, seed=seed, tolerance=options["tolerance"])
         verdict = decide(
             comparison,
