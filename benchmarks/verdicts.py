@@ -197,9 +197,11 @@ def cell(
     return result
 
 
-def grid(runs: int, keeps: Sequence[float], old: int) -> Iterator[dict[str, float | str]]:
+def grid(
+    runs: int, keeps: Sequence[float], old: int, sizes: Sequence[int]
+) -> Iterator[dict[str, float | str]]:
     """All cells."""
-    for n in (10_000, 1_000, 100):
+    for n in sizes:
         for seeds in (3, 5, 10):
             for spread in SPREADS:
                 for loss in (0.0, 0.005, 0.006, 0.01) if seeds == 3 else (0.0, 0.005, 0.01):
@@ -255,6 +257,9 @@ def main() -> None:
     parser.add_argument(
         "--old", type=int, default=100, help="Runs of a cell that the method before judges, too."
     )
+    parser.add_argument(
+        "--n", type=int, nargs="+", default=[10_000, 1_000, 100], help="Test examples of the grid."
+    )
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     began = time.perf_counter()
@@ -271,7 +276,7 @@ def main() -> None:
         ]
         cells_of: Iterator[dict[str, float | str]] = iter(cells)
     elif arguments.what == "grid":
-        cells_of = grid(arguments.runs, NINE, arguments.old)
+        cells_of = grid(arguments.runs, NINE, arguments.old, arguments.n)
     else:
         cells_of = (
             {"n": n, "seeds": 3, "spread": spread, "loss": 100 * loss}

@@ -24,6 +24,13 @@ def test_a_later_plan_leaves_the_looks_of_an_earlier_one_as_they_were() -> None:
         assert level_of_look(seeds, 0.05, (8,)) == level_of_look(seeds, 0.05, (8, 14))
 
 
+def test_a_later_plan_spends_what_is_left_from_where_the_earlier_one_ended() -> None:
+    left = 0.95 * (0.05 - spent_by(8, 0.05, (8,)))
+    for seeds in (9, 11, 14):
+        expected = spent_by(8, 0.05, (8,)) + left * ((seeds - 8) / 6) ** 2
+        assert spent_by(seeds, 0.05, (8, 14)) == pytest.approx(expected)
+
+
 def test_one_look_has_what_it_spends() -> None:
     assert level_of_look(3, 0.05, (3,)) == pytest.approx(0.0475)
 

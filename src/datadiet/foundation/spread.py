@@ -32,7 +32,7 @@ SLOPES = np.array([0.0, 1.0, 2.0])  # of log sigma, for all data left out
 SCATTER = 0.3  # of log sigma around the line
 WILD_SIGMAS = (0.015, 0.06)
 # Probability that an arm is wild, by test examples: few of them hide wild and tame alike, many show which it is.
-WILD = ((100, 0.08), (1_000, 0.18), (10_000, 0.12))
+WILD = ((100, 0.08), (1_000, 0.2), (10_000, 0.12))
 
 _WILD = np.log([n for n, _ in WILD]), [share for _, share in WILD]
 
