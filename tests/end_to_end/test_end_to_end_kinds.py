@@ -18,7 +18,7 @@ from small_sources import MODEL, TINY, write_source
 
 import datadiet as dd
 
-KEEP, SEEDS = 0.5, 2
+KEEP, SEEDS = 0.5, 3
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,9 @@ def test_the_verdict_has_what_was_promised(finished: Finished) -> None:
         mean, low, high = subset["minus_full"]
         assert low <= mean <= high
         assert mean == pytest.approx(subset["accuracy"] - verdict["full"]["accuracy"])
-        assert subset["holds"] == (low > -verdict["tolerance"] / 100)
+        # Every subset is the largest of its score, so that its own bound decides.
+        assert subset["holds"] is (subset["loses_at_most"] <= verdict["tolerance"] / 100)
+        assert subset["loses_at_most"] >= -mean
     if verdict["recommended"] is None:
         assert len(verdict["reason"].split()) > 3
     else:

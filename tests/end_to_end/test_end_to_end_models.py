@@ -45,7 +45,8 @@ def check_run(folder: Path, classes: int) -> None:
     """The run in `folder` reached its verdict, with scores that a classifier of so many classes can have."""
     verdict = json.loads((folder / "verdict.json").read_text())
     assert 0 <= verdict["full"]["accuracy"] <= 1
-    assert verdict["recommended"] is None and "too few" in verdict["reason"]  # one seed decides nothing
+    assert verdict["recommended"] is None and "1 seed is not for deciding" in verdict["reason"]
+    assert verdict["answer"]["kind"] == "not_for_deciding"
     table = dd.ScoreTable.read(folder / "scores.parquet")
     assert (table.column("grand") > 0).all()
     assert (table.column("el2n") > 0).all() and (table.column("el2n") < np.sqrt(2)).all()

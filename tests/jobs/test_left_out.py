@@ -9,28 +9,24 @@ from types import SimpleNamespace
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from made_up_arms import arm_of, compared
 
 import datadiet as dd
-from datadiet.data.duplicates import Repeats
 from datadiet.jobs.arms import Arm
-from datadiet.jobs.compare import Comparison
 from datadiet.jobs.groups import Grouping
 from datadiet.jobs.left_out import arm_groups, kept_shares, warnings_of, write_groups
 from datadiet.jobs.verdict import decide
 
 
-def arm_of(correct: np.ndarray, kept: list[np.ndarray | None], score: str = "el2n", keep: float = 0.5) -> Arm:
+def subset_of(correct: np.ndarray, kept: list[np.ndarray | None], score: str = "el2n") -> Arm:
     """An arm with given right answers (seeds, test examples) and given ids that stay for each seed."""
-    runs = [
-        SimpleNamespace(
-            test_predictions=lambda row=row: {"correct": row},
-            result={"accuracy": float(row.mean()), "seconds": 1.0},
-        )
-        for row in correct
-    ]
-    rule = {"full": "all", "random": "random"}.get(score, "hardest")
-    n = 0 if kept[0] is None else len(kept[0])
-    return Arm(score, rule, keep, n, lambda index: kept[index], runs)
+    return arm_of(score, 0.5, correct, ids_for=lambda index: kept[index], n=len(kept[0]), seconds=1.0)
+
+
+def groups_of(made_up: SimpleNamespace, arm: np.ndarray, full: np.ndarray, grouping: Grouping) -> list[dict]:
+    """The table of the groups of one subset."""
+    [table] = arm_groups([arm_of("full", 1.0, full), subset_of(arm, made_up.kept)], grouping, made_up.ids)
+    return table
 
 
 @pytest.fixture
@@ -49,7 +45,7 @@ def made_up() -> SimpleNamespace:
 
 
 def test_shares_and_means_are_those_of_a_slow_loop(made_up: SimpleNamespace) -> None:
-    rows = arm_groups(arm_of(made_up.arm, made_up.kept), made_up.full, made_up.grouping, made_up.ids)
+    rows = groups_of(made_up, made_up.arm, made_up.full, made_up.grouping)
     assert {row["group"] for row in rows} == set(made_up.grouping.names)
     for row in rows:
         code = made_up.grouping.names.index(row["group"])
@@ -72,7 +68,7 @@ def test_shares_and_means_are_those_of_a_slow_loop(made_up: SimpleNamespace) -> 
 
 
 def test_the_worst_group_comes_first_and_is_found(made_up: SimpleNamespace) -> None:
-    rows = arm_groups(arm_of(made_up.arm, made_up.kept), made_up.full, made_up.grouping, made_up.ids)
+    rows = groups_of(made_up, made_up.arm, made_up.full, made_up.grouping)
     differences = [row["minus_full"][0] for row in rows if row["minus_full"] is not None]
     assert differences == sorted(differences) and rows[-1]["minus_full"] is None
     flags = {row["group"]: row["loses_more"] for row in rows}
@@ -82,14 +78,15 @@ def test_the_worst_group_comes_first_and_is_found(made_up: SimpleNamespace) -> N
 def test_a_group_of_few_test_examples_is_not_judged(made_up: SimpleNamespace) -> None:
     test = np.where(np.arange(400) < 9, 2, 0)
     grouping = Grouping("site", made_up.grouping.names, made_up.grouping.train, test)
-    rows = arm_groups(arm_of(made_up.arm, made_up.kept), made_up.full, grouping, made_up.ids)
+    rows = groups_of(made_up, made_up.arm, made_up.full, grouping)
     few = next(row for row in rows if row["group"] == "c")
     assert few["n_test"] == 9 and few["loses_more"] is None
     assert few["accuracy"][1:] == few["minus_full"][1:] == [None, None]
 
 
-def test_one_seed_judges_no_group(made_up: SimpleNamespace) -> None:
-    rows = arm_groups(arm_of(made_up.arm[:1], made_up.kept[:1]), made_up.full, made_up.grouping, made_up.ids)
+@pytest.mark.parametrize(("seeds", "full"), [(1, 3), (2, 3), (3, 2)])
+def test_fewer_than_three_seeds_judge_no_group(made_up: SimpleNamespace, seeds: int, full: int) -> None:
+    rows = groups_of(made_up, made_up.arm[:seeds], made_up.full[:full], made_up.grouping)
     assert {row["loses_more"] for row in rows} == {None}
     assert next(row for row in rows if row["group"] == "a")["minus_full"][1] is not None
 
@@ -97,13 +94,13 @@ def test_one_seed_judges_no_group(made_up: SimpleNamespace) -> None:
 def test_a_group_that_gains_less_than_the_whole_does_not_lose(made_up: SimpleNamespace) -> None:
     full = np.zeros((3, 400), dtype=bool)
     arm = np.broadcast_to(made_up.grouping.test != 1, (3, 400))
-    rows = arm_groups(arm_of(arm, made_up.kept), full, made_up.grouping, made_up.ids)
+    rows = groups_of(made_up, arm, full, made_up.grouping)
     assert not any(row["loses_more"] for row in rows)
 
 
 def test_without_a_column_in_the_test_part_there_are_shares_only(made_up: SimpleNamespace) -> None:
     grouping = Grouping("site", made_up.grouping.names, made_up.grouping.train, None)
-    rows = arm_groups(arm_of(made_up.arm, made_up.kept), made_up.full, grouping, made_up.ids)
+    rows = groups_of(made_up, made_up.arm, made_up.full, grouping)
     assert all(row["accuracy"] is None and row["n_test"] == 0 for row in rows)
     shares = [row["kept_share"] for row in rows if row["kept_share"] is not None]
     assert shares == sorted(shares)
@@ -112,32 +109,12 @@ def test_without_a_column_in_the_test_part_there_are_shares_only(made_up: Simple
 
 
 def verdict_of(made_up: SimpleNamespace, **more: object) -> dict:
-    setup = SimpleNamespace(
-        examples=SimpleNamespace(
-            source="made up",
-            train=_Sized(made_up.ids),
-            test=range(400),
-            task="classification",
-            repeats=Repeats(),
-        ),
-        recipe=SimpleNamespace(budget="steps"),
-        n_test=400,
-        tested=None,
-    )
     arms = [
-        arm_of(made_up.full, [None] * 3, "full", 1.0),
-        arm_of(made_up.arm, made_up.kept),
-        arm_of(made_up.arm, made_up.kept, "random"),
+        arm_of("full", 1.0, made_up.full),
+        subset_of(made_up.arm, made_up.kept),
+        subset_of(made_up.arm, made_up.kept, "random"),
     ]
-    return decide(Comparison(setup, [0, 1, 2], arms), groupings=[made_up.grouping], **more)
-
-
-class _Sized:
-    def __init__(self, ids: np.ndarray) -> None:
-        self.ids = ids
-
-    def __len__(self) -> int:
-        return len(self.ids)
+    return decide(compared(*arms, ids=made_up.ids), groupings=[made_up.grouping], **more)
 
 
 def test_the_verdict_has_the_groups_of_every_subset_and_warns_of_those_that_lose_more(

@@ -80,7 +80,7 @@ def test_an_unknown_keyword_is_refused_with_the_nearest_one(verb: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("seeds", 0, "seeds is 0; it must be 1 or more"),
+        ("seeds", 0, "seeds is 0; it must be auto, or 1 or more"),
         ("score_seeds", 0, "score_seeds is 0"),
         ("seed", -1, "seed is -1; it must be 0 or above"),
         ("tolerance", 101, "percentage points"),

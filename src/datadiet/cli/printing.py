@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import typer
@@ -26,11 +25,17 @@ WIDE = 140  # columns of a terminal that a table of subsets needs for one line a
 @contextmanager
 def display(options: Any) -> Iterator[ProgressDisplay]:
     """Inside, the option `display` of a command: notes and progress on standard error, of the main process only."""
-    flags = {name: f"--{name.replace('_', '-')}" for name in options_of(DataOptions)}
     enabled = None if is_main_process() else False
-    with ProgressDisplay(enabled, wording=partial(as_flags, flags=flags)) as shown:
+    with ProgressDisplay(enabled, wording=in_flags) as shown:
         options["display"] = shown
         yield shown
+
+
+def in_flags(sentence: str) -> str:
+    """What is said of data and plans, in the words of who types flags."""
+    return as_flags(
+        sentence, {name: f"--{name.replace('_', '-')}" for name in (*options_of(DataOptions), "tolerance")}
+    )
 
 
 def is_main_process() -> bool:

@@ -10,7 +10,15 @@ import typer
 from typing_extensions import Unpack
 
 from datadiet.cli.command import AsJson, Source, command, was_given
-from datadiet.cli.printing import display, explain_rules, explain_selectors, print_verdict, say, show
+from datadiet.cli.printing import (
+    display,
+    explain_rules,
+    explain_selectors,
+    in_flags,
+    print_verdict,
+    say,
+    show,
+)
 from datadiet.foundation.errors import BadInputError
 from datadiet.jobs.options import RunOptions
 
@@ -54,7 +62,7 @@ def run(
     if plan:
         with display(options) as shown:
             planned = plan_job(source, **options)
-        show(as_json, planned.as_dict(), lambda: say(plan_text(planned)), said=shown.said)
+        show(as_json, planned.as_dict(), lambda: say(in_flags(plan_text(planned))), said=shown.said)
         return
     options["command"] = shlex.join(["datadiet", *sys.argv[1:]])
     with display(options) as shown:

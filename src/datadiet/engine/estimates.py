@@ -121,7 +121,7 @@ def seconds_of_a_scoring_pass(setup: Setup, *, grand: str | None = None, tried: 
         grand: the parameters that GraNd is taken over beside; None where it is not taken.
         tried: batches that are timed.
     """
-    model = _fresh_model(setup)
+    model = _fresh_model(setup).eval()
 
     def some(ids: np.ndarray) -> None:
         compute_outputs(setup, model, ids=ids)

@@ -358,7 +358,7 @@ def plan_line(plan: RunPlan) -> str:
     few, most = plan.seeds, plan.max_seeds
     arms, seeds = plan.fitting()
     line = f"Plan: {_several(len(plan.models_there), 'scoring model')}, " if plan.models_there else "Plan: "
-    line += f"{_several(len(plan.arms), 'arm')} of {_span(count(few), count(most))} seeds: "
+    line += f"{_several(len(plan.arms), 'arm')} of {_span(count(few), count(most))} seed{'' if most == 1 else 's'}: "
     line += f"{_span(count(plan.trainings(few)), count(plan.trainings(most)))} trainings"
     if there := plan.trainings(most, there=True):
         line += f" ({count(there)} of them there already)"

@@ -232,7 +232,7 @@ def retrainings_of(options: Mapping[str, Any]) -> Seeds:
     for name in ("max_seeds", "time"):
         if options[name] is not None:
             raise BadInputError(
-                f"seeds={seeds} fixes how often subsets are retrained, so {name} would do nothing; leave one out."
+                f"seeds={seeds} fixes how often subsets are retrained, so {name}='...' would do nothing; leave one out."
             )
     return Seeds(most=seeds, fixed=True)
 
@@ -250,7 +250,7 @@ def _apply_quick(options: RunOptions) -> None:
         return
     if options["seeds"] != "auto":
         raise BadInputError(
-            f"quick takes as many seeds as there is time for, and seeds is {options['seeds']}; leave one out."
+            f"seeds is {options['seeds']}; it must be auto with quick='...', which takes as many as there is time for."
         )
     options["time"] = QUICK if options["time"] is None else options["time"]
 
