@@ -14,8 +14,8 @@ import typer.main
 from command_line import TINY, invoke, write_vectors
 
 import datadiet as dd
-from datadiet.cli.printing import in_flags
 from datadiet.cli import app
+from datadiet.cli.printing import in_flags
 
 COMMANDS = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 READ_NO_DATA = {"agree"}
