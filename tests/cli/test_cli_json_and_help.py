@@ -16,6 +16,7 @@ from command_line import TINY, Outcome, invoke, write_vectors
 
 import datadiet as dd
 from datadiet.cli import app
+from datadiet.cli.printing import in_flags
 
 COMMANDS = ("run", "score", "keep", "compare", "report", "verify")
 ALL_COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
@@ -45,7 +46,7 @@ def read(outcome: Outcome) -> dict[str, Any]:
     # NaN and Infinity are no JSON, though Python reads them.
     answer = json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert isinstance(answer, dict)
-    assert set(outcome.stderr.splitlines()) <= set(answer["notes"])
+    assert set(outcome.stderr.splitlines()) <= {in_flags(note) for note in answer["notes"]}
     return answer
 
 

@@ -75,6 +75,14 @@ def test_the_worst_group_comes_first_and_is_found(made_up: SimpleNamespace) -> N
     assert flags["b"] is True and flags["a"] is False
 
 
+def test_every_subset_is_judged_by_its_own_excess(made_up: SimpleNamespace) -> None:
+    harmless = subset_of(made_up.full.copy(), made_up.kept, "aum")
+    arms = [arm_of("full", 1.0, made_up.full), harmless, subset_of(made_up.arm, made_up.kept)]
+    first, second = arm_groups(arms, made_up.grouping, made_up.ids)
+    assert [row["group"] for row in first if row["loses_more"]] == []
+    assert [row["group"] for row in second if row["loses_more"]] == ["b"]
+
+
 def test_a_group_of_few_test_examples_is_not_judged(made_up: SimpleNamespace) -> None:
     test = np.where(np.arange(400) < 9, 2, 0)
     grouping = Grouping("site", made_up.grouping.names, made_up.grouping.train, test)

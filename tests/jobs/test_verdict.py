@@ -106,11 +106,11 @@ def test_a_smaller_subset_waits_for_the_largest_that_is_not_shown() -> None:
         fake_arm("el2n", 0.7, [1500, 1502, 1504]),
         fake_arm("el2n", 0.5, [1000, 1002, 1004]),
         fake_arm("el2n", 0.3, [1000, 1002, 1004]),
-        fake_arm("random", 0.3, [1700, 1702, 1704]),
+        fake_arm("el2n", 0.2, [1700, 1702, 1704]),
     )
     assert said(verdict, "outcome") == ["holds", "fails", "undecided", "undecided", "fails"]
     assert said(verdict, "holds") == [True, False, False, False, False]
-    assert said(verdict, "after") == [None, None, 0.7, 0.7, None]
+    assert said(verdict, "after") == [None, None, 0.7, 0.7, None], "what is shown to lose waits for nothing"
     assert max(said(verdict, "loses_at_most")[2:4]) < 0.005
     assert verdict["recommended"]["keep"] == 0.9
 
@@ -284,6 +284,7 @@ def more_of(arm: Arm, seeds: int, seed: int = 0) -> Arm:
         (0.952, AUTO, "holds", 4),
         (0.95, AUTO, "holds", 3),
         (0.938, AUTO, "fails", 4),
+        (0.935, AUTO, "fails", 3),
     ],
 )
 def test_so_many_seeds_as_are_said_do_decide(accuracy: float, how: dict, decided: str, less: int) -> None:
@@ -304,7 +305,7 @@ def test_so_many_seeds_as_are_said_do_decide(accuracy: float, how: dict, decided
         [found] = said(verdict_of(*(more_of(arm, number) for arm in arms), **then), "outcome")
         return found
 
-    assert less < seeds
+    assert less < seeds <= (4 if accuracy == 0.935 else MOST_SEEDS)
     assert (outcome(less), outcome(seeds)) == ("undecided", decided)
 
 
