@@ -214,9 +214,16 @@ def in_time(clock: Clock, until: float, rights: list[Right], **how: Any) -> tupl
     return race, trained(race, rights, clock=clock, **how)
 
 
-def test_where_three_seeds_of_all_fit_they_are_trained_seed_by_seed(clock: Clock) -> None:
-    race, trainer = in_time(clock, FIRST, [alike()] * 5)
+def test_where_there_is_no_time_to_keep_arms_are_trained_seed_by_seed() -> None:
+    race = race_of(NAMED, Seeds(MOST))
+    trainer = trained(race, [alike()] * 5)
     assert trainer.order == [(arm, seed) for seed in range(3) for arm in range(5)]
+    assert race.stopped == "decided"
+
+
+def test_where_three_seeds_of_all_fit_the_time_it_is_question_by_question(clock: Clock) -> None:
+    race, trainer = in_time(clock, FIRST, [alike()] * 5)
+    assert trainer.order == [(arm, seed) for arm in (0, 2, 4, 1, 3) for seed in range(3)]
     assert race.stopped == "decided"
     assert clock.now == FIRST
 
@@ -267,7 +274,7 @@ def test_what_trainings_took_says_better_how_long_they_take(clock: Clock) -> Non
     slow = [3 * seconds for seconds in SECONDS]
     race, _ = in_time(clock, FIRST + 1, [noisy(0.95, seed) for seed in range(5)], seconds=slow)
     assert race.stopped == "time"
-    assert runs_of(race) == [3] * 5, "as it was planned; then it is known that there is no time"
+    assert runs_of(race) == [3, 0, 0, 0, 0], "then it is known that there is no time"
     clock.now = 0.0
     race, trainer = in_time(clock, 3 * FIRST - 1, [alike()] * 5, seconds=slow, step_seconds=0.03)
     assert 0 in runs_of(race)

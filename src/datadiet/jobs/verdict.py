@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from scipy import stats
 
 from datadiet.data.leaks import leak_warning
 from datadiet.engine.setup import Setup
-from datadiet.foundation.looks import spent_by
+from datadiet.foundation.looks import level_of_look, spent_by
 from datadiet.foundation.statistics import FEWEST_SEEDS, Trained, example_variance, saved_interval
 from datadiet.jobs.arms import Arm
 from datadiet.jobs.compare import Comparison
@@ -325,26 +325,39 @@ def _parts(evidence: Trained, place: int) -> tuple[float, float, float]:
 def _seeds_needed(race: Race, evidence: Trained, place: int, standing: Standing) -> int | None:
     loss, lasting, shared = _parts(evidence, place)
     unseen = example_variance(np.zeros(len(evidence.arms[0].per_example)))
-    begin = max(standing.seeds, FEWEST_SEEDS)
-    for seeds in range(begin + 1, MOST_SEEDS + 1):
+
+    def decides(seeds: int, error_of: Callable[[Race, int, float], float]) -> bool:
         error = math.sqrt(max(lasting + shared / seeds, unseen))
-        own, other = (_error_of(race, seeds, of_all) for of_all in (ERROR / len(race.chains), ERROR / 2))
-        if (
-            loss + stats.norm.isf(own) * error <= race.tolerance
-            or loss - stats.norm.isf(other) * error > race.tolerance
-        ):
-            return seeds
-    return None
+        own, other = (error_of(race, seeds, of_all) for of_all in (ERROR / len(race.chains), ERROR / 2))
+        holds = loss + stats.norm.isf(own) * error <= race.tolerance
+        return bool(holds or loss - stats.norm.isf(other) * error > race.tolerance)
+
+    begin = max(standing.seeds, FEWEST_SEEDS) + 1
+    enough = (
+        seeds
+        for seeds in range(begin, MOST_SEEDS + 1)
+        # The level of a look takes a moment to be worked out: first without those between, which is less than needed.
+        if decides(seeds, _error_at_most) and decides(seeds, _error_of)
+    )
+    return next(enough, None)
 
 
-def _error_of(race: Race, seeds: int, of_all: float) -> float:
-    """About that of a look with so many seeds, were they planned for after all that was planned."""
+def _error_at_most(race: Race, seeds: int, of_all: float) -> float:
+    """What all further looks with up to so many seeds may err, were they planned for after all that was planned."""
     if race.seeds.fixed:
         return of_all
     planned = race.plans[-1]
     if seeds <= planned:
         return spent_by(seeds, of_all, race.plans)
     return spent_by(seeds, of_all, (*race.plans, seeds)) - spent_by(planned, of_all, race.plans)
+
+
+def _error_of(race: Race, seeds: int, of_all: float) -> float:
+    """What a look with so many seeds may err by itself, were they planned for after all that was planned."""
+    if race.seeds.fixed:
+        return of_all
+    plans = race.plans if seeds <= race.plans[-1] else (*race.plans, seeds)
+    return level_of_look(seeds, of_all, plans)
 
 
 def _examples_needed(race: Race, evidence: Trained, place: int) -> tuple[int, int] | None:
@@ -394,8 +407,9 @@ def _reason(subsets: Sequence[Mapping[str, Any]], tolerance: float, kind: str) -
     if kind == "keep_all":
         lost = [subset for subset in subsets if subset["outcome"] == "fails"]
         best = max(lost, key=lambda s: s["minus_full"][0])
+        every = "every subset" if len(lost) == len(subsets) else "the largest subset of every score"
         return (
-            f"the largest subset of every score is shown to lose more than {tolerance:g} points; the least is "
+            f"{every} is shown to lose more than {tolerance:g} points; the least is "
             f"{best['score']} at {best['keep']:g} with {100 * best['minus_full'][0]:+.2f} points"
         )
     return (
