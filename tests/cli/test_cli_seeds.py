@@ -246,3 +246,29 @@ def test_a_verdict_of_an_earlier_version_is_still_shown(here: Path, points: Path
         page = (here / "out" / "report.html").read_text()
         assert verdict["reason"].split(";")[0] in page
         assert "undefined" not in page and ">None<" not in page and "nan" not in page.lower().split()
+
+
+@pytest.mark.parametrize(
+    ("flags", "models"), [((), 3), (("--seeds=2",), 2), (("--seeds=5",), 5), (("--score-seeds=4",), 4)]
+)
+def test_scores_are_of_as_many_models_as_retrainings_or_three(
+    flags: tuple[str, ...], models: int, here: Path, points: Path, datadiet: Datadiet
+) -> None:
+    outcome = datadiet("run", points, "--plan", "--json", "--keep=0.5", *TINY, *flags)
+    assert len(json.loads(outcome.stdout)["models_there"]) == models
+
+
+def test_the_command_that_was_given_is_what_its_verdict_builds_on(
+    here: Path, points: Path, datadiet: Datadiet, monkeypatch: pytest.MonkeyPatch, no_page: None
+) -> None:
+    asked = []
+    decide = run_module.decide
+
+    def spy(*arguments: Any, **options: Any) -> Any:
+        asked.append(options["command"])
+        return decide(*arguments, **options)
+
+    monkeypatch.setattr(run_module, "decide", spy)
+    monkeypatch.setattr("sys.argv", ["datadiet", "run", "my points.parquet", "--seeds", "1"])
+    assert datadiet("run", points, *RUN, "--seeds=1").code == 0
+    assert asked == ["datadiet run 'my points.parquet' --seeds 1"]
