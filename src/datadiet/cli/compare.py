@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from typing import Annotated
 
 import typer
@@ -28,6 +30,7 @@ def compare(
     """Retrain on subsets beside full data and matched random."""
     from datadiet.jobs.run import compare as compare_subsets
 
+    options["command"] = shlex.join(["datadiet", *sys.argv[1:]])
     with display(options) as shown:
         verdict = compare_subsets(source, named_files(kept), **options)
     print_verdict(verdict, as_json, shown.said)

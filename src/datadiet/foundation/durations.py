@@ -21,7 +21,7 @@ def seconds_of(text: str | float, flag: str = "") -> float:
 
     Args:
         text: such as "1h30m", or a number.
-        flag: that it was given with, as an `Option` that reads it says; the refusal goes without.
+        flag: that it was given with, for the refusal.
 
     Raises:
         BadInputError: it is no length of time, or is not above zero.
@@ -32,9 +32,8 @@ def seconds_of(text: str | float, flag: str = "") -> float:
     """
     found = _seconds(text)
     if not (0 < found < math.inf):
-        raise BadInputError(
-            f"{shown(text)} is no length of time above zero; write it like 30m, 90s or 1h30m."
-        )
+        what = f"--{flag} is {shown(text)}, which" if flag else shown(text)
+        raise BadInputError(f"{what} is no length of time above zero; write it like 30m, 90s or 1h30m.")
     return found
 
 

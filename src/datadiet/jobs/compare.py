@@ -131,8 +131,12 @@ def compare_arms(
     def length(arm: Arm) -> int:
         return setup.recipe.total_steps(arm.n, total)
 
+    def is_there(arm: Arm, index: int) -> bool:
+        described = describe(setup, seed + FRESH_SEEDS + index, arm.ids_for(index), False)
+        return setup.workspace.folder(described).result() is not None
+
     race = Race(arms, seeds, tolerance, tried_before(setup, arms, seeds, seed))
-    Trainer(race, train, length, setup.display, step_seconds, setup.agreed).run()
+    Trainer(race, train, length, setup.display, step_seconds, setup.agreed, is_there).run()
     return Comparison(setup, arms, race)
 
 

@@ -356,7 +356,13 @@ class RunOptions(SelectionOptions, ScoringOptions, WholeJobOptions, total=False)
 
 
 class CompareOptions(GroupsOption, JudgingOptions, WorkspaceOption, SetupOptions, total=False):
-    """Options of `datadiet.compare`."""
+    """Options of `datadiet.compare`.
+
+    Args:
+        command: The command line that asked for this, for what it says is next.
+    """
+
+    command: Annotated[str | None, Option(flag=None)]
 
 
 class TakenOptions(SeedsOption, SeedOption, ScoringOptions, total=False):

@@ -159,6 +159,7 @@ class Trainer:
         display: where progress is shown.
         step_seconds: of a step, as far as that is known beforehand; what is trained says it better.
         agreed: of what this process found by its clock, what all processes go by.
+        is_there: whether the training of an arm with the seed of an index is there already and takes no time.
     """
 
     def __init__(
@@ -169,9 +170,11 @@ class Trainer:
         display: ProgressDisplay,
         step_seconds: float = 0.0,
         agreed: Callable[[bool], bool] = lambda fits: fits,
+        is_there: Callable[[Arm, int], bool] = lambda arm, index: False,
     ) -> None:
         self.race, self._train, self._length, self._display = race, train, length, display
-        self._step_seconds, self._clock, self._agreed = step_seconds, [0.0, 0], agreed
+        self._step_seconds, self._clock = step_seconds, [0.0, 0]
+        self._agreed, self._is_there = agreed, is_there
 
     def run(self) -> None:
         """Train until every question is settled, the time is up, or all have the most seeds."""
@@ -204,9 +207,12 @@ class Trainer:
                 self.race.look()
 
     def _is_closed(self, index: int) -> bool:
-        """Whether a larger subset of its chain is shown to lose, so that this one is not asked."""
+        """Whether a larger subset of its chain is shown to lose or was not trained, so that this one is not asked."""
         chain = next(chain for chain in self.race.chains if index in chain)
-        return any(self.race.standings[one].outcome == "fails" for one in chain[: chain.index(index)])
+        larger = chain[: chain.index(index)]
+        return any(
+            self.race.standings[one].outcome == "fails" or not self.race.arms[one].runs for one in larger
+        )
 
     def _until_decided(self) -> Stopped:
         race = self.race
@@ -248,8 +254,11 @@ class Trainer:
         """Whether there is time for so many seeds of some arms."""
         if self.race.seeds.until is None:
             return True
-        arms = self.race.arms
-        steps = sum(self._length(arms[index]) * max(0, to - len(arms[index].runs)) for index, to in wanted)
+        steps = 0
+        for index, to in wanted:
+            arm = self.race.arms[index]
+            missing = (seed for seed in range(len(arm.runs), to) if not self._is_there(arm, seed))
+            steps += self._length(arm) * sum(1 for _ in missing)
         return self._agreed(time.monotonic() + steps * self._seconds_of_a_step() <= self.race.seeds.until)
 
     def _seconds_of_a_step(self) -> float:

@@ -373,7 +373,12 @@ def compare(
             seed=options["seed"],
             tolerance=options["tolerance"],
         )
-        verdict = decide(comparison, groupings=groupings, price_per_hour=options["price_per_hour"])
+        verdict = decide(
+            comparison,
+            groupings=groupings,
+            price_per_hour=options["price_per_hour"],
+            command=options["command"],
+        )
         verdict["notes"] = setup.notes
         if results is not None and setup.accelerator.is_main_process:
             with results.written() as new:
