@@ -280,7 +280,6 @@ def more_of(arm: Arm, seeds: int, seed: int = 0) -> Arm:
     ("accuracy", "how", "decided", "less"),
     [
         (0.95, {}, "holds", 3),
-        (0.938, {}, "fails", 3),
         (0.952, AUTO, "holds", 4),
         (0.95, AUTO, "holds", 3),
         (0.938, AUTO, "fails", 4),
