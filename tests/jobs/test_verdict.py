@@ -17,7 +17,8 @@ from datadiet.foundation.statistics import FEWEST_SEEDS, Trained
 from datadiet.jobs.arms import Arm, as_arms, random_arm, subset_arm
 from datadiet.jobs.compare import compare_arms
 from datadiet.jobs.race import Seeds
-from datadiet.jobs.verdict import MOST_SEEDS, alike, decide
+from datadiet.jobs.verdict import alike, decide
+from datadiet.jobs.what_next import MOST_SEEDS
 
 N_TEST = 10_000
 AUTO = {"seeds": Seeds(8), "plans": (8,)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -139,3 +139,13 @@ def as_arms(setup: Setup, kept: Mapping[str, Any]) -> list[Arm]:
         train.positions_of(np.sort(ids))
         arms.append(subset_arm(name, "given", len(ids) / len(train), ids))
     return arms
+
+
+def named(arm: Arm) -> dict[str, Any]:
+    """What an arm is, as plain data."""
+    return {"score": arm.score, "rule": arm.rule, "keep": arm.keep, "n": arm.n}
+
+
+def place_of(arms: Sequence[Arm], arm: Arm) -> int:
+    """Where an arm stands among others."""
+    return next(place for place, one in enumerate(arms) if one is arm)

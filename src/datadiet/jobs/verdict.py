@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import math
-import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from datadiet.data.leaks import leak_warning
 from datadiet.engine.setup import Setup
-from datadiet.foundation.looks import level_of_look, spent_by
-from datadiet.foundation.statistics import FEWEST_SEEDS, Trained, example_variance, saved_interval
-from datadiet.jobs.arms import Arm
+from datadiet.foundation.statistics import FEWEST_SEEDS, Trained, saved_interval
+from datadiet.jobs.arms import Arm, named, place_of
 from datadiet.jobs.compare import Comparison
 from datadiet.jobs.costs import cost_of
 from datadiet.jobs.groups import Grouping
 from datadiet.jobs.left_out import tables_of, warnings_of
-from datadiet.jobs.race import ERROR, Race, Standing
-
-MOST_SEEDS = 50  # that are thought of as what would decide
-MOST_EXAMPLES = 10**7
+from datadiet.jobs.what_next import would_decide
 
 
 def decide(
@@ -110,7 +103,7 @@ def decide(
         "subsets": subsets,
         "recommended": recommended,
         "reason": None if recommended is not None else _reason(subsets, tolerance, answer["kind"]),
-        "not_trained": [_named(arm) for arm in comparison.arms if not arm.runs],
+        "not_trained": [named(arm) for arm in comparison.arms if not arm.runs],
         "groupings": [{"name": grouping.name, "notes": list(grouping.notes)} for grouping in groupings],
         "groups": groups,
         "warnings": [
@@ -127,10 +120,6 @@ def decide(
             price_per_hour=price_per_hour,
         ),
     }
-
-
-def _named(arm: Arm) -> dict[str, Any]:
-    return {"score": arm.score, "rule": arm.rule, "keep": arm.keep, "n": arm.n}
 
 
 def _leaks(setup: Setup) -> dict[str, Any]:
@@ -167,16 +156,16 @@ def _judge(
     scoring: tuple[float, float | None],
 ) -> dict[str, Any]:
     race, full = comparison.race, comparison.full
-    place, index = _place(trained, arm), _place(comparison.arms, arm)
+    place, index = place_of(trained, arm), place_of(comparison.arms, arm)
     standing = race.standings[index]
     accuracy = evidence.accuracy(place)
     random = comparison.random_of(arm.n) if arm.score != "random" else None
     to_random = None
     if random is not None and random.runs:
-        to_random = evidence.difference(place, _place(trained, random)).as_list()
+        to_random = evidence.difference(place, place_of(trained, random)).as_list()
     decides = min(len(arm.runs), len(full.runs)) >= FEWEST_SEEDS
     return {
-        **_named(arm),
+        **named(arm),
         "seeds": len(arm.runs),
         "accuracy": accuracy.mean,
         "interval": accuracy.as_list()[1:],
@@ -190,10 +179,6 @@ def _judge(
         "after": race.waits_for(index) if standing.outcome == "undecided" else None,
         **_times(arm, full, *(scoring if arm.score != "random" else (0.0, 0.0))),
     }
-
-
-def _place(arms: Sequence[Arm], arm: Arm) -> int:
-    return next(place for place, one in enumerate(arms) if one is arm)
 
 
 def _times(arm: Arm, full: Arm, before: float, processor_before: float | None) -> dict[str, Any]:
@@ -245,9 +230,7 @@ def _answer(
     return {
         "kind": kind,
         "curve": _curve(subsets),
-        "would_decide": _would_decide(comparison, evidence, trained, command)
-        if kind == "undecided"
-        else None,
+        "would_decide": would_decide(comparison, evidence, trained, command) if kind == "undecided" else None,
         "stopped": race.stopped,
     }
 
@@ -262,138 +245,6 @@ def _curve(subsets: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     sizes = sorted({subset["n"] for subset in subsets}, reverse=True)
     best = [min((s for s in subsets if s["n"] == size), key=loss) for size in sizes]
     return [{key: subset[key] for key in ("score", "rule", "keep", "n", "loses_at_most")} for subset in best]
-
-
-def _would_decide(
-    comparison: Comparison, evidence: Trained, trained: Sequence[Arm], command: str | None
-) -> dict[str, Any] | None:
-    """The least that would decide the largest subset of some score, if accuracies stay as they are."""
-    race = comparison.race
-    found = []
-    for index in race.fronts():
-        arm = comparison.arms[index]
-        if len(arm.runs) < FEWEST_SEEDS:
-            continue
-        seeds = _seeds_needed(race, evidence, _place(trained, arm), race.standings[index])
-        if seeds is None:
-            continue
-        full = comparison.full
-        more = [(full, seeds - len(full.runs)), (arm, seeds - len(arm.runs))]
-        found.append({
-            **_named(arm),
-            "seeds": seeds,
-            "trainings": sum(max(0, number) for _, number in more),
-            "seconds": sum(max(0, number) * one.seconds for one, number in more),
-            "test_examples": None,
-            "with_seeds": None,
-            "command": _with_seeds(command, seeds),
-        })  # fmt: skip
-    if found:
-        return min(found, key=lambda entry: entry["seconds"])
-    needed = [
-        (*wanted, index)
-        for index in race.fronts()
-        if race.arms[index].runs
-        and (wanted := _examples_needed(race, evidence, _place(trained, comparison.arms[index]))) is not None
-    ]
-    if not needed:
-        return None
-    examples, seeds, index = min(needed)
-    return {
-        **_named(comparison.arms[index]),
-        "seeds": None,
-        "trainings": 0,
-        "seconds": 0.0,
-        "test_examples": examples,
-        "with_seeds": seeds,
-        "command": None,
-    }
-
-
-def _parts(evidence: Trained, place: int) -> tuple[float, float, float]:
-    """Loss; variance of it that no seed changes; and that which seeds share, times their number."""
-    arms = [evidence.arms[place], evidence.arms[0]]
-    differences = arms[0].per_example - arms[1].per_example
-    n = len(differences)
-    by_luck = sum(arm.residual / n for arm in arms)
-    now = float(differences.var(ddof=1)) / n
-    lasting = max(0.0, now - sum(arm.residual / n / arm.seeds for arm in arms))
-    seeds = sum(evidence.spread.typical(one) ** 2 for one in (place, 0))
-    return -float(differences.mean()), lasting, by_luck + seeds
-
-
-def _seeds_needed(race: Race, evidence: Trained, place: int, standing: Standing) -> int | None:
-    loss, lasting, shared = _parts(evidence, place)
-    unseen = example_variance(np.zeros(len(evidence.arms[0].per_example)))
-
-    def decides(seeds: int, error_of: Callable[[Race, int, float], float]) -> bool:
-        error = math.sqrt(max(lasting + shared / seeds, unseen))
-        own, other = (error_of(race, seeds, of_all) for of_all in (ERROR / len(race.chains), ERROR / 2))
-        holds = loss + stats.norm.isf(own) * error <= race.tolerance
-        return bool(holds or loss - stats.norm.isf(other) * error > race.tolerance)
-
-    begin = max(standing.seeds, FEWEST_SEEDS) + 1
-    enough = (
-        seeds
-        for seeds in range(begin, MOST_SEEDS + 1)
-        # The level of a look takes a moment to be worked out: first without those between, which is less than needed.
-        if decides(seeds, _error_at_most) and decides(seeds, _error_of)
-    )
-    return next(enough, None)
-
-
-def _error_at_most(race: Race, seeds: int, of_all: float) -> float:
-    """What all further looks with up to so many seeds may err, were they planned for after all that was planned."""
-    if race.seeds.fixed:
-        return of_all
-    planned = race.plans[-1]
-    if seeds <= planned:
-        return spent_by(seeds, of_all, race.plans)
-    return spent_by(seeds, of_all, (*race.plans, seeds)) - spent_by(planned, of_all, race.plans)
-
-
-def _error_of(race: Race, seeds: int, of_all: float) -> float:
-    """What a look with so many seeds may err by itself, were they planned for after all that was planned."""
-    if race.seeds.fixed:
-        return of_all
-    plans = race.plans if seeds <= race.plans[-1] else (*race.plans, seeds)
-    return level_of_look(seeds, of_all, plans)
-
-
-def _examples_needed(race: Race, evidence: Trained, place: int) -> tuple[int, int] | None:
-    """How many test examples would decide it, and with how many seeds; None where no number is found."""
-    loss, lasting, _ = _parts(evidence, place)
-    room = abs(race.tolerance - loss)
-    arms = (place, 0)
-    n, quantile = len(evidence.arms[0].per_example), float(stats.norm.isf(ERROR / len(race.chains) / 2))
-    spread = sum(evidence.spread.typical(one) ** 2 for one in arms)
-    luck = sum(evidence.arms[one].residual for one in arms)
-    found = []
-    for seeds in range(max(FEWEST_SEEDS, len(race.arms[0].runs)), MOST_SEEDS + 1):
-        allowed = (room / quantile) ** 2 - spread / seeds
-        if allowed > 0:
-            unseen = math.ceil(1 / math.sqrt(allowed)) + 1
-            examples = max(n + 1, unseen, math.ceil((lasting * n + luck / seeds) / allowed))
-            if examples <= MOST_EXAMPLES:
-                found.append((examples, seeds))
-    # Test examples and trainings both cost: the pair with the smallest product.
-    return min(found, key=lambda pair: pair[0] * pair[1], default=None)
-
-
-def _with_seeds(command: str | None, seeds: int) -> str | None:
-    """The command line with so many seeds at most."""
-    if command is None:
-        return None
-    kept: list[str] = []
-    words = iter(shlex.split(command))
-    for word in words:
-        flag = word.partition("=")[0]
-        if flag in ("--seeds", "--max-seeds", "--time"):
-            if "=" not in word:
-                next(words, None)
-        elif flag not in ("--quick", "--plan"):
-            kept.append(word)
-    return shlex.join([*kept, "--max-seeds", str(seeds)])
 
 
 def _reason(subsets: Sequence[Mapping[str, Any]], tolerance: float, kind: str) -> str:
