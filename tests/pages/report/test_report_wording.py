@@ -82,7 +82,7 @@ def test_the_table_has_a_row_for_full_data_and_every_subset():
     assert table.row_count == 1 + len(verdict["subsets"])
     text = shown(table)
     assert "97.1 [96.3, 97.9]" in text
-    assert text.count("← recommended") == 1
+    assert text.count("← take") == 1
     assert "loses more" in text
     assert "same steps" in text
 

@@ -41,6 +41,7 @@ MOST_ROWS = 50  # of a grouping on the page; all are in groups.parquet
 MOST_WARNINGS = 5
 TERMINAL_ROWS = 8
 LOSES = "▼"
+TAKEN = " ← take"  # short, as 80 columns have no room for more
 SPARSE_COLUMNS = ("examples", "weights", "weights left", "accuracy %", "minus dense", "minus full")
 _TITLES = {
     "intent_accuracy": "intent accuracy",
@@ -93,15 +94,15 @@ def verdict_table(verdict: Mapping[str, Any], *, narrow: bool = False) -> Table:
             points_with_interval(subset.get("minus_full")),
             "" if is_random else points_with_interval(subset.get("minus_random")),
             *([loss_title(subset.get("loses_at_most"), verdict.get("tolerance"))] if bounds else []),
-            outcome_title(subset) + (" ← recommended" if chosen else ""),
+            outcome_title(subset) + (TAKEN if chosen else ""),
         ]
         add_row(table, _stacked(cells) if narrow else cells, style="green" if chosen else None)
     return table
 
 
 def _stacked(cells: list[str]) -> list[str]:
-    """The cells but the first, which is a name, with what is in brackets or after an arrow below the rest."""
-    return [cells[0], *(re.sub(r" (?=[\[(])| ← ", "\n", cell) for cell in cells[1:])]
+    """The cells but the first, which is a name, with what is in brackets or behind an arrow below the rest."""
+    return [cells[0], *(re.sub(r" (?=[\[(←])|(?<=gains) ", "\n", cell) for cell in cells[1:])]
 
 
 def has_bounds(verdict: Mapping[str, Any]) -> bool:
