@@ -217,11 +217,13 @@ def test_a_subset_for_which_there_was_no_time_leaves_it_open() -> None:
     smaller, other = arm_of("el2n", 0.5), arm_of("random", 0.7)
     closed = verdict_of(*arms, smaller)
     assert closed["answer"]["kind"] == "keep_all", "nothing smaller of a score that loses is asked"
-    assert closed["not_trained"] == [{"score": "el2n", "rule": "hardest", "keep": 0.5, "n": 500}]
+    named = {"score": "el2n", "rule": "hardest", "keep": 0.5, "n": 500}
+    assert closed["not_trained"] == [{**named, "why": "a larger one loses more"}]
     verdict = verdict_of(*arms, other)
     assert verdict["answer"]["kind"] == "undecided"
     assert verdict["answer"]["would_decide"] is None
-    assert verdict["not_trained"] == [{"score": "random", "rule": "random", "keep": 0.7, "n": 700}]
+    named = {"score": "random", "rule": "random", "keep": 0.7, "n": 700}
+    assert verdict["not_trained"] == [{**named, "why": "time"}]
     assert [subset["score"] for subset in verdict["subsets"]] == ["el2n"]
     assert verdict["subsets"][0]["minus_random"] is None
     assert json.loads(json.dumps(verdict)) == verdict

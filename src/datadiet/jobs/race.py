@@ -131,6 +131,11 @@ class Race:
                 found.append(front)
         return found
 
+    def is_closed(self, index: int) -> bool:
+        """Whether a larger subset of its chain is shown to lose, so that it is not asked."""
+        chain = next(chain for chain in self.chains if index in chain)
+        return any(self.standings[one].outcome == "fails" for one in chain[: chain.index(index)])
+
     def waits_for(self, index: int) -> float | None:
         """The kept fraction of the larger subset of its chain that is not shown to hold; None where there is none."""
         chain = next(chain for chain in self.chains if index in chain)
@@ -209,10 +214,8 @@ class Trainer:
     def _is_closed(self, index: int) -> bool:
         """Whether a larger subset of its chain is shown to lose or was not trained, so that this one is not asked."""
         chain = next(chain for chain in self.race.chains if index in chain)
-        larger = chain[: chain.index(index)]
-        return any(
-            self.race.standings[one].outcome == "fails" or not self.race.arms[one].runs for one in larger
-        )
+        untrained = any(not self.race.arms[one].runs for one in chain[: chain.index(index)])
+        return untrained or self.race.is_closed(index)
 
     def _until_decided(self) -> Stopped:
         race = self.race

@@ -49,8 +49,8 @@ def decide(
         share of full data's time that one training saves when it has to pay for all scoring, [mean, low,
         high] over pairs of seeds. `answer` is the headline: `kind` ("keep", "keep_all", "undecided",
         "not_for_deciding"), `curve` of what each fraction can cost at most, `would_decide`, and why it `stopped`.
-        `not_trained` are the subsets that there was no time for. `groups` is described in
-        `datadiet.left_out.arm_groups`, and `warnings`
+        `not_trained` are the subsets that were not, and `why`: "time", or "a larger one loses more". `groups` is
+        described in `datadiet.jobs.left_out.arm_groups`, and `warnings`
         has a sentence on test rows that are in the training part too, and one for each group that loses more
         than the whole. For other tasks than classification `task` is its name, what `accuracy` means there is
         said by `datadiet.tasks`, and `metrics` of each subset has its further test metrics: mean, standard
@@ -103,7 +103,11 @@ def decide(
         "subsets": subsets,
         "recommended": recommended,
         "reason": None if recommended is not None else _reason(subsets, tolerance, answer["kind"]),
-        "not_trained": [named(arm) for arm in comparison.arms if not arm.runs],
+        "not_trained": [
+            {**named(arm), "why": "a larger one loses more" if race.is_closed(index) else "time"}
+            for index, arm in enumerate(comparison.arms)
+            if not arm.runs
+        ],
         "groupings": [{"name": grouping.name, "notes": list(grouping.notes)} for grouping in groupings],
         "groups": groups,
         "warnings": [

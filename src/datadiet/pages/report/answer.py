@@ -268,16 +268,30 @@ def _about(needed: int) -> str:
 
 
 def not_trained_sentence(verdict: Mapping[str, Any]) -> str:
-    """The subsets for which there was no time; nothing where there are none.
+    """The subsets that were not trained, and why; nothing where there are none.
 
     >>> left = [{"score": "el2n", "rule": "hardest", "keep": 0.5}, {"score": "random", "rule": "random", "keep": 0.5}]
     >>> not_trained_sentence({"not_trained": left})
     'The time was up before these were trained: EL2N, hardest, 50 %; random, 50 %.'
+    >>> not_trained_sentence({"not_trained": [{**left[0], "why": "a larger one loses more"}]})
+    'Not trained, as a larger one of the same score loses more: EL2N, hardest, 50 %.'
     """
     left = verdict.get("not_trained") or ()
-    if not left:
-        return ""
-    named = [titled_share(subset) for subset in left[:MOST_NAMED]]
-    if len(left) > MOST_NAMED:
-        named.append(f"{count(len(left) - MOST_NAMED)} more")
-    return f"The time was up before {'this was' if len(left) == 1 else 'these were'} trained: {'; '.join(named)}."
+    closed = [subset for subset in left if subset.get("why") == "a larger one loses more"]
+    late = [subset for subset in left if subset.get("why") != "a larger one loses more"]
+    sentences = []
+    if late:
+        these = "this was" if len(late) == 1 else "these were"
+        sentences.append(f"The time was up before {these} trained: {_several_named(late)}.")
+    if closed:
+        sentences.append(
+            f"Not trained, as a larger one of the same score loses more: {_several_named(closed)}."
+        )
+    return " ".join(sentences)
+
+
+def _several_named(subsets: Sequence[Mapping[str, Any]]) -> str:
+    named = [titled_share(subset) for subset in subsets[:MOST_NAMED]]
+    if len(subsets) > MOST_NAMED:
+        named.append(f"{count(len(subsets) - MOST_NAMED)} more")
+    return "; ".join(named)
