@@ -108,11 +108,7 @@ def run(source: Any, **options: Unpack[RunOptions]) -> Verdict:
         examples = _sample_for(whole, retrainings, models, fractions, options)
     groupings = groupings_of(examples, options["groups"])
     # Random subsets keep to the same quotas, so that the score is all that the others differ in.
-    quotas = {
-        **subset_forms(examples, options["groups"], options["balance"], options["floor"]),
-        "allow_empty_class": options["allow_empty_class"],
-        "per_class": options["per_class"],
-    }
+    quotas = _quotas(examples, options)
     try_rule(examples, fractions, rule, rule_options, seed, quotas)
     dynamic = {name: options[name] for name in ("dynamic", "dynamic_options") if options[name]}
     options["overrides"] = {**(options["overrides"] or {}), **dynamic}
@@ -208,11 +204,7 @@ def plan(source: Any, **options: Unpack[RunOptions]) -> RunPlan:
     examples = read_examples(source, options["load_options"], options["display"])
     if options["quick"]:
         examples = _sample_for(examples, retrainings, models, fractions, options)
-    quotas = {
-        **subset_forms(examples, options["groups"], options["balance"], options["floor"]),
-        "allow_empty_class": options["allow_empty_class"],
-        "per_class": options["per_class"],
-    }
+    quotas = _quotas(examples, options)
     with closing(prepare(examples, on_leak=options["on_leak"], **picked(TrainingOptions, options))) as setup:
         return _planned(setup, retrainings, models, fractions, quotas, options)
 
@@ -412,6 +404,15 @@ def _arms(
             ids = keep_ids(table, fraction, by=name, rule=rule, seed=seed, **{**rule_options, **quotas})
             arms.append(subset_arm(name, title, fraction, ids))
     return arms
+
+
+def _quotas(examples: Examples, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What every subset owes classes and groups, as `select` takes it."""
+    return {
+        **subset_forms(examples, options["groups"], options["balance"], options["floor"]),
+        "allow_empty_class": options["allow_empty_class"],
+        "per_class": options["per_class"],
+    }
 
 
 def _rule_title(rule: str, quotas: Mapping[str, Any]) -> str:
