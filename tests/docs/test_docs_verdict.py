@@ -85,6 +85,7 @@ def test_the_words_of_the_table_are_those_that_it_prints() -> None:
         outcome_title({"holds": False, "outcome": "fails"}),
         outcome_title({"holds": False, "outcome": "undecided"}),
         outcome_title({"holds": False, "outcome": "undecided", "after": 0.7}),
+        outcome_title({"holds": False, "outcome": "undecided", "after": 0.7, "closed_by": 0.7}),
         outcome_title({"holds": None}),
     ]
     assert [row[0] for row in table("in the table")[1:]] == printed

@@ -229,6 +229,19 @@ def test_a_subset_for_which_there_was_no_time_leaves_it_open() -> None:
     assert json.loads(json.dumps(verdict)) == verdict
 
 
+def test_what_a_loss_closes_is_said_and_by_which_subset() -> None:
+    verdict = verdict_of(
+        noisy("full", 1.0, 0.95, 1),
+        noisy("el2n", 0.9, 0.945, 2),
+        noisy("el2n", 0.7, 0.90, 3),
+        noisy("el2n", 0.5, 0.95, 4),
+        noisy("random", 0.5, 0.95, 5),
+    )
+    assert said(verdict, "outcome") == ["undecided", "fails", "undecided", "undecided"]
+    assert said(verdict, "after") == [None, None, 0.9, None]
+    assert said(verdict, "closed_by") == [None, None, 0.7, None]
+
+
 def test_where_there_was_time_for_full_data_alone_nothing_is_decided() -> None:
     verdict = verdict_of(fake_arm("full", 1.0, [500, 500, 501]), arm_of("el2n", 0.5))
     assert verdict["recommended"] is None and verdict["subsets"] == []

@@ -349,7 +349,7 @@ def refuse_too_little_time(plan: RunPlan) -> None:
     needed = plan._scoring_seconds() + sum(_missing(arm, plan.seeds) for arm in plan.arms[:2])
     raise BadInputError(
         f"time is too short: there are {duration(plan.time)}, and scoring and {plan.seeds} trainings of full data and "
-        f"of one subset take about {duration(needed)}; give more, or ask for a first answer with quick=True."
+        f"of one subset take about {duration(needed)}; give more, or ask for a first answer with quick='...'."
     )
 
 

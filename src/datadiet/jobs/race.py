@@ -131,10 +131,11 @@ class Race:
                 found.append(front)
         return found
 
-    def is_closed(self, index: int) -> bool:
-        """Whether a larger subset of its chain is shown to lose, so that it is not asked."""
+    def closed_by(self, index: int) -> float | None:
+        """The kept fraction of a larger subset of its chain that is shown to lose, so that it is not asked."""
         chain = next(chain for chain in self.chains if index in chain)
-        return any(self.standings[one].outcome == "fails" for one in chain[: chain.index(index)])
+        lost = (one for one in chain[: chain.index(index)] if self.standings[one].outcome == "fails")
+        return next((self.arms[one].keep for one in lost), None)
 
     def waits_for(self, index: int) -> float | None:
         """The kept fraction of the larger subset of its chain that is not shown to hold; None where there is none."""
@@ -215,7 +216,7 @@ class Trainer:
         """Whether a larger subset of its chain is shown to lose or was not trained, so that this one is not asked."""
         chain = next(chain for chain in self.race.chains if index in chain)
         untrained = any(not self.race.arms[one].runs for one in chain[: chain.index(index)])
-        return untrained or self.race.is_closed(index)
+        return untrained or self.race.closed_by(index) is not None
 
     def _until_decided(self) -> Stopped:
         race = self.race

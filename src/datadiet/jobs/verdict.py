@@ -45,7 +45,8 @@ def decide(
         looks; it `holds` when that is within the tolerance and every larger subset of its score holds, null where
         there are fewer than three seeds, which are not for deciding. Its `outcome` is "holds", "fails" when the lower
         end of its loss is above the tolerance, so that it is shown to lose more, and else "undecided"; `after` is the
-        kept fraction of the larger subset that has to hold first, where one does not. `time_saved` is the
+        kept fraction of the larger subset that has to hold first, where one does not, and `closed_by` of one that is
+        shown to lose, so that this one is not asked. `time_saved` is the
         share of full data's time that one training saves when it has to pay for all scoring, [mean, low,
         high] over pairs of seeds. `answer` is the headline: `kind` ("keep", "keep_all", "undecided",
         "not_for_deciding"), `curve` of what each fraction can cost at most, `would_decide`, and why it `stopped`.
@@ -104,7 +105,7 @@ def decide(
         "recommended": recommended,
         "reason": None if recommended is not None else _reason(subsets, tolerance, answer["kind"]),
         "not_trained": [
-            {**named(arm), "why": "a larger one loses more" if race.is_closed(index) else "time"}
+            {**named(arm), "why": "time" if race.closed_by(index) is None else "a larger one loses more"}
             for index, arm in enumerate(comparison.arms)
             if not arm.runs
         ],
@@ -181,6 +182,7 @@ def _judge(
         "holds": standing.outcome == "holds" if decides else None,
         "outcome": standing.outcome,
         "after": race.waits_for(index) if standing.outcome == "undecided" else None,
+        "closed_by": race.closed_by(index) if standing.outcome == "undecided" else None,
         **_times(arm, full, *(scoring if arm.score != "random" else (0.0, 0.0))),
     }
 

@@ -85,16 +85,21 @@ def outcome_of(subset: Mapping[str, Any]) -> str:
 def outcome_title(subset: Mapping[str, Any]) -> str:
     """Whether a subset's loss is shown to stay within the tolerance, is shown to be larger, or neither, and why.
 
-    A subset is not asked for as long as a larger one of its score is undecided; too few seeds decide nothing.
+    A subset is not asked for as long as a larger one of its score is undecided, nor where one is shown to lose; too few
+    seeds decide nothing.
 
     >>> outcome_title({"holds": True}), outcome_title({"holds": False, "outcome": "fails"})
     ('holds', 'loses more')
     >>> outcome_title({"holds": False, "outcome": "undecided", "after": 0.7}), outcome_title({"holds": None})
     ('undecided (70 % first)', 'not for deciding')
+    >>> outcome_title({"holds": False, "outcome": "undecided", "after": 0.7, "closed_by": 0.7})
+    'not asked (70 % loses)'
     """
     if subset.get("holds", False) is None:
         return "not for deciding"
     outcome = outcome_of(subset)
+    if outcome == "undecided" and subset.get("closed_by") is not None:
+        return f"not asked ({share(subset['closed_by'])} loses)"
     first = subset.get("after") if outcome == "undecided" else None
     return _OUTCOMES[outcome] + ("" if first is None else f" ({share(first)} first)")
 
