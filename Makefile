@@ -57,8 +57,8 @@ test: $(VENV)/installed-test browser lint types
 	$(BIN)/pytest -n 2 --dist loadfile -q
 
 test-slow: $(VENV)/installed-test
-	$(BIN)/pytest -q -m slow
-	$(BIN)/pytest -q --hypothesis-profile=searching -m 'hypothesis and not slow'
+	$(BIN)/pytest -q -m slow --timeout 7200
+	$(BIN)/pytest -q --hypothesis-profile=searching --timeout 7200 -m 'hypothesis and not slow'
 
 # Environments of its own, .venv-low and so on: several gigabytes each where torch comes with CUDA.
 test-matrix:

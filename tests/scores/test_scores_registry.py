@@ -32,8 +32,17 @@ def test_only_margins_and_confidences_fall_with_difficulty() -> None:
 def test_el2n_and_grand_are_different_scores_of_different_functions() -> None:
     assert card("el2n").function is outputs.el2n
     assert card("grand").needs == "gradients"
-    functions = [found.function for found in cards() if found.function is not None]
+    functions = [(found.function, found.columns) for found in cards() if found.function is not None]
     assert len(set(functions)) == len(functions)
+
+
+def test_each_score_of_outputs_has_its_mean_over_the_training_pass_beside_it() -> None:
+    for found in [one for one in cards() if one.needs == "outputs"]:
+        mean = card(f"mean_{found.name}")
+        assert (mean.needs, mean.columns, mean.higher_is_harder, mean.range) == (
+            "trace", (found.name,), found.higher_is_harder, found.range,
+        )  # fmt: skip
+        assert mean.summary != found.summary and found.name in mean.summary
 
 
 def test_each_card_names_the_function_of_its_own_name() -> None:

@@ -244,6 +244,7 @@ def test_only_the_columns_that_were_chosen_are_kept() -> None:
     assert set(recorder.trace.columns) == {"probability", "el2n", "correct", "seen", "learnt", "forgotten"}
     assert set(recorder.table().names) == {
         "el2n",
+        "mean_el2n",
         "forgetting",
         "confidence",
         "variability",

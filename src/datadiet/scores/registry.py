@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar, get_args
 
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.registry import Registry
+from datadiet.scores.passes import FIRST_EPOCH, OVER_THE_PASS, mean_over_the_pass
 
 Needs = Literal["outputs", "trace", "gradients", "features", "embeddings", "inputs", "ids"]
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -102,9 +103,28 @@ def register_score(
     def register(function: Function) -> Function:
         text = summary if summary is not None else (function.__doc__ or "").strip().split("\n")[0]
         SCORES.add(name, ScoreCard(name, needs, higher_is_harder, range, source, text, function, columns))
+        if needs == "outputs":
+            _register_over_the_pass(SCORES[name])
         return function
 
     return register
+
+
+def _register_over_the_pass(of: ScoreCard) -> None:
+    """Beside a score of outputs at a checkpoint, its mean over the training pass."""
+    name = f"{OVER_THE_PASS}{of.name}"
+    SCORES.add(
+        name,
+        replace(
+            of,
+            name=name,
+            needs="trace",
+            summary=f"Mean of {of.name} over the training pass, from epoch {FIRST_EPOCH} on.",
+            source=f"{of.source}; over the training pass: ours",
+            function=mean_over_the_pass,
+            columns=(of.name,),
+        ),
+    )
 
 
 def base_name(name: str) -> str:
@@ -141,6 +161,6 @@ def cards() -> tuple[ScoreCard, ...]:
 
     Example:
         >>> [found.name for found in cards()][:2]
-        ['el2n', 'l1_error']
+        ['el2n', 'mean_el2n']
     """
     return SCORES.cards()

@@ -9,40 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from datadiet.foundation.errors import BadInputError
+from datadiet.scores.passes import mean_of_seen, result_like, rows_and_mask
 from datadiet.scores.registry import ANY, AUM, CARTOGRAPHY, register_score
 
 _SHIFT = 1e-8  # of probabilities under the logarithm, as in the released code of TDDS
-
-
-def _rows_and_mask(values: ArrayLike, seen: ArrayLike | None, name: str) -> tuple[NDArray[Any], NDArray[Any]]:
-    """(epochs, n) values and the mask of what was presented, refused where they do not fit."""
-    rows = np.asarray(values)
-    if rows.ndim != 2 or rows.shape[0] == 0:
-        raise BadInputError(f"{name} must be (epochs, n) with at least one epoch, got shape {rows.shape}.")
-    mask = np.ones(rows.shape, bool) if seen is None else np.asarray(seen, dtype=bool)
-    if mask.shape != rows.shape:
-        raise BadInputError(
-            f"seen has shape {mask.shape} but {name} has shape {rows.shape}; they must be equal."
-        )
-    if rows.dtype.kind == "f" and not np.isfinite(rows[mask]).all():
-        epoch, column = np.argwhere(mask & ~np.isfinite(rows))[0]
-        raise BadInputError(
-            f"{name} is not finite in epoch row {epoch}, column {column}; mark what was not seen in `seen`."
-        )
-    return rows, mask
-
-
-def _mean(rows: NDArray[Any], mask: NDArray[Any]) -> NDArray[Any]:
-    """Mean over the presentations of each example, NaN where there is none."""
-    count = mask.sum(axis=0)
-    total = np.where(mask, rows, 0).sum(axis=0, dtype=np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(count > 0, total / count, np.nan)
-
-
-def _result_like(values: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
-    """The values as float64 where the input was, else as float32."""
-    return values.astype(np.float64 if like.dtype == np.float64 else np.float32)
 
 
 @register_score(
@@ -77,7 +47,7 @@ def forgetting(correct: ArrayLike, seen: ArrayLike | None = None) -> NDArray[Any
         >>> forgetting([[1, 0, 1], [0, 0, 1], [1, 0, 1]])  # forgotten once, never learnt, never forgotten
         array([1., 3., 0.], dtype=float32)
     """
-    rows, mask = _rows_and_mask(correct, seen, "correct")
+    rows, mask = rows_and_mask(correct, seen, "correct")
     events = np.zeros(rows.shape[1], np.int64)
     was_correct = np.zeros(rows.shape[1], bool)
     learnt = np.zeros(rows.shape[1], bool)
@@ -128,8 +98,8 @@ def aum(logit_margin: ArrayLike, seen: ArrayLike | None = None) -> NDArray[Any]:
         >>> aum([[1.0, -2.0], [3.0, -4.0]])
         array([ 2., -3.])
     """
-    rows, mask = _rows_and_mask(logit_margin, seen, "logit_margin")
-    return _result_like(_mean(rows, mask), rows)
+    rows, mask = rows_and_mask(logit_margin, seen, "logit_margin")
+    return result_like(mean_of_seen(rows, mask), rows)
 
 
 @register_score(
@@ -161,8 +131,8 @@ def confidence(probability: ArrayLike, seen: ArrayLike | None = None) -> NDArray
         >>> confidence([[0.25, 0.5], [0.75, 1.0]])
         array([0.5 , 0.75])
     """
-    rows, mask = _rows_and_mask(probability, seen, "probability")
-    return _result_like(_mean(rows, mask), rows)
+    rows, mask = rows_and_mask(probability, seen, "probability")
+    return result_like(mean_of_seen(rows, mask), rows)
 
 
 @register_score("variability", needs="trace", range=(0.0, 0.5), source=CARTOGRAPHY, columns=("probability",))
@@ -187,9 +157,9 @@ def variability(probability: ArrayLike, seen: ArrayLike | None = None) -> NDArra
         >>> variability([[0.25, 0.5], [0.75, 0.5]])
         array([0.25, 0.  ])
     """
-    rows, mask = _rows_and_mask(probability, seen, "probability")
-    squares = np.where(mask, rows.astype(np.float64) - _mean(rows, mask), 0.0) ** 2
-    return _result_like(np.sqrt(_mean(squares, mask)), rows)
+    rows, mask = rows_and_mask(probability, seen, "probability")
+    squares = np.where(mask, rows.astype(np.float64) - mean_of_seen(rows, mask), 0.0) ** 2
+    return result_like(np.sqrt(mean_of_seen(squares, mask)), rows)
 
 
 @register_score(
@@ -311,15 +281,15 @@ def tdds(
     if not 0.0 < decay <= 1.0:
         raise BadInputError(f"decay is {decay}; give a weight above 0 and at most 1.")
     # What is not finite in any class makes its sum not finite.
-    flat, mask = _rows_and_mask(full.sum(axis=2), seen, "probability")
+    flat, mask = rows_and_mask(full.sum(axis=2), seen, "probability")
     width = _width(window, 3, len(full))
     changes, changed = _changes(full, mask)
     total = np.zeros(flat.shape[1])
     for age, start in enumerate(range(len(full) - width, -1, -1)):
         part, counts = changes[start : start + width - 1], changed[start : start + width - 1]
-        squares = np.where(counts, part - np.nan_to_num(_mean(part, counts)), 0.0) ** 2
+        squares = np.where(counts, part - np.nan_to_num(mean_of_seen(part, counts)), 0.0) ** 2
         total += decay * (1.0 - decay) ** age * np.sqrt(squares.sum(axis=0))
-    return _result_like(np.where(mask.any(axis=0), total, np.nan), full)
+    return result_like(np.where(mask.any(axis=0), total, np.nan), full)
 
 
 def _width(window: int, least: int, epochs: int) -> int:
@@ -333,12 +303,12 @@ def _mean_over_windows(
     probability: ArrayLike, window: int, seen: ArrayLike | None, *, times_difficulty: bool
 ) -> NDArray[Any]:
     """The mean over all windows of the deviation, or of the deviation times one minus the window's mean."""
-    rows, mask = _rows_and_mask(probability, seen, "probability")
+    rows, mask = rows_and_mask(probability, seen, "probability")
     total, windows = np.zeros(rows.shape[1]), np.zeros(rows.shape[1], np.int64)
     for mean, deviation, enough in _windows(rows, mask, _width(window, 2, len(rows))):
         total += np.where(enough, deviation * (1.0 - mean) if times_difficulty else deviation, 0.0)
         windows += enough
-    return _result_like(np.where(mask.any(axis=0), total / np.maximum(windows, 1), np.nan), rows)
+    return result_like(np.where(mask.any(axis=0), total / np.maximum(windows, 1), np.nan), rows)
 
 
 def _windows(
@@ -346,7 +316,7 @@ def _windows(
 ) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]:
     """Mean and unbiased deviation (n,) in every window, and whether it has two presentations."""
     # Sums roll from window to window; centred first, so that they stay small and lose no digits.
-    centre = _mean(rows, mask)
+    centre = mean_of_seen(rows, mask)
     first, second, count = (np.zeros(rows.shape[1]) for _ in range(3))
     for last in range(len(rows)):
         for row, sign in ((last, 1.0), (last - width, -1.0)):
