@@ -3,7 +3,7 @@
     python benchmarks/rules.py ../shared/data/cifar10 --out results/cifar10 --workspace runs
     python benchmarks/rules.py train.parquet --test test.parquet --seeds 5 --out results/trec6
 
-Every rule keeps the same fractions by the same score (of --models models at the score epoch), `dual` by its own; random
+Every rule keeps the same fractions by the same score (of --models models, at the score epoch), `dual` by its own; random
 draws anew for every seed. `stratified tuned` and `window tuned` choose beta and start on a validation part, a tenth of the
 training part, with trainings of their own that are not counted. `--arms-only` trains and writes nothing, so that several
 processes can share the work (--fractions); a killed run goes on where it stopped.

@@ -32,7 +32,7 @@ def test_several_scores_are_mixed_by_rank_each_in_its_own_direction() -> None:
     }
     mixed = 2 * ranks["el2n"] + ranks["aum"] + 0.5 * ranks["forgetting"]
     expected = np.sort(np.lexsort((np.arange(40), -mixed))[:12])
-    kept = dd.keep(scores, 0.3, by={"el2n": 2, "aum": 1, "forgetting": 0.5})
+    kept = dd.keep(scores, 0.3, by={"el2n": 2, "aum": 1, "forgetting": 0.5}, rule="hardest")
     np.testing.assert_array_equal(kept, expected)
 
 

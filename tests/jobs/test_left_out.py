@@ -171,14 +171,16 @@ def test_the_recommended_subset_is_warned_of_first() -> None:
     assert len(warnings_of(tables, subsets, None)) == 2
 
 
-def test_keeping_nothing_of_a_class_is_refused_unless_it_is_allowed() -> None:
+def test_no_class_loses_all_its_examples_unless_it_is_allowed() -> None:
     scores = [{"el2n": [0.1, 0.2, 0.8, 0.9, 0.7, 0.6]}]
     table = dd.ScoreTable.from_seeds(range(6), [0, 0, 1, 1, 2, 2], scores, class_names=("ash", "elm", "oak"))
-    with pytest.raises(dd.BadInputError, match=r"class 'ash'.*--per-class.*--floor 1.*--allow-empty-class"):
-        dd.keep(table, 0.5)
-    assert dd.keep(table, 0.5, allow_empty_class=True).tolist() == [2, 3, 4]
-    assert dd.keep(table, 0.5, per_class=True).tolist() == [1, 3, 4]
-    assert dd.keep(table, 0.5, floor=1).tolist() == [1, 3, 4]
-    assert dd.keep(table, 0.5, balance="group", groups=list("xxyyzz")).tolist() == [1, 3, 4]
+    hardest = {"rule": "hardest"}
+    assert dd.keep(table, 0.5, **hardest).tolist() == [1, 3, 4]
+    assert dd.keep(table, 0.5, **hardest, allow_empty_class=True).tolist() == [2, 3, 4]
+    assert dd.keep(table, 0.5, **hardest, per_class=True).tolist() == [1, 3, 4]
+    assert dd.keep(table, 0.5, **hardest, floor=1).tolist() == [1, 3, 4]
+    assert dd.keep(table, 0.5, **hardest, balance="group", groups=list("xxyyzz")).tolist() == [1, 3, 4]
     with pytest.raises(dd.BadInputError, match="add up to 6"):
-        dd.keep(table, 0.5, floor=2)
+        dd.keep(table, 0.5, **hardest, floor=2)
+    with pytest.raises(dd.BadInputError, match="leaves some of the 3 classes empty: keep more, or allow"):
+        dd.keep(table, 2, **hardest)

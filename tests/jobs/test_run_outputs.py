@@ -128,7 +128,7 @@ def test_the_same_again_comes_to_the_same_files(run: Run, tmp_path: Path) -> Non
     assert trainings(tmp_path) == trained
 
 
-@pytest.mark.parametrize("name", ["verdict.json", "kept/el2n*", "report.html"])
+@pytest.mark.parametrize("name", ["verdict.json", "kept/mean_el2n*", "report.html"])
 def test_what_was_changed_is_not_replaced_by_the_same_again(run: Run, tmp_path: Path, name: str) -> None:
     out = tmp_path / "out"
     run(out=out)

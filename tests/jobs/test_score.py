@@ -34,7 +34,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def test_point_scores_are_the_formulas_at_the_weights_of_that_epoch(tiny) -> None:
-    scoring = score_with(tiny, seeds=2, at_epoch=2)
+    scoring = score_with(tiny, ["el2n"], seeds=2, at_epoch=2, also_free=True)
     table = scoring.table
     for index, run in enumerate(scoring.runs):
         logits, labels = logits_by_hand(tiny, run, tiny.step_of(2))
@@ -131,7 +131,7 @@ def test_scores_do_not_depend_on_batch_size_workers_or_streaming(
 ) -> None:
     recipe = tiny_recipe.replace(model=moody_model, model_options={})
     setup = prepare(vectors, recipe, workspace=tmp_path, device="cpu")
-    scoring = score_with(setup, ["grand"], seeds=1, at_epoch=2, also_free=True)
+    scoring = score_with(setup, ["grand", "el2n"], seeds=1, at_epoch=2, also_free=True)
     run, step = scoring.runs[0], setup.step_of(2)
     from datadiet.engine.points import compute_grand, compute_outputs
     from datadiet.engine.training.evaluation import evaluation_mode
@@ -214,7 +214,7 @@ def test_scores_follow_their_examples_when_the_rows_are_shuffled(tiny_recipe, tm
         workspace=tmp_path,
         device="cpu",
     )
-    hardest = set(order[dd.keep(table, 8, by="el2n")])
+    hardest = set(order[dd.keep(table, 8, by="el2n", rule="hardest")])
     assert hardest == set(wrong)
 
 

@@ -31,7 +31,7 @@ class Costs:
     Args:
         step: one step of training.
         evaluation: one prediction of the whole test part.
-        scoring_pass: one pass over the training part that takes scores of a checkpoint.
+        scoring_pass: one pass over the training part that takes scores of a checkpoint; 0 where none is taken.
         model: one fresh model, with which every training and every scoring pass begins.
     """
 
@@ -42,24 +42,25 @@ class Costs:
 
     def of_scoring(self, steps: int) -> float:
         """Seconds of a scoring model that is trained for so many steps."""
-        return steps * self.step + self.scoring_pass + 2 * self.model
+        return steps * self.step + self.scoring_pass + (2 if self.scoring_pass else 1) * self.model
 
     def of_training(self, steps: int) -> float:
         """Seconds of a training of so many steps, with its test."""
         return steps * self.step + self.evaluation + self.model
 
 
-def measured_costs(setup: Setup, *, grand: str | None = None) -> Costs:
+def measured_costs(setup: Setup, *, scoring_pass: bool = True, grand: str | None = None) -> Costs:
     """All of them on this machine.
 
     Args:
         setup: data, recipe, machine.
+        scoring_pass: whether scores of a checkpoint are taken.
         grand: the parameters that GraNd is taken over; None where it is not taken.
     """
     found = Costs(
         step=seconds_of_a_step(setup),
         evaluation=seconds_of_an_evaluation(setup),
-        scoring_pass=seconds_of_a_scoring_pass(setup, grand=grand),
+        scoring_pass=seconds_of_a_scoring_pass(setup, grand=grand) if scoring_pass else 0.0,
         model=seconds_of_a_model(setup),
     )
     return cast(Costs, setup.agreed(found))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from typing_extensions import TypedDict, Unpack
 
+from datadiet.data.examples import CLASS_TASKS
 from datadiet.engine.embedding import Embeddings
 from datadiet.engine.reloading import data_of_table
 from datadiet.foundation.errors import BadInputError
@@ -24,8 +25,8 @@ from datadiet.jobs.groups import groupings_for_table, say_notes, subset_forms
 from datadiet.jobs.left_out import kept_shares
 from datadiet.jobs.options import KeepOptions, weights
 from datadiet.jobs.outputs import check_out, data_of, inputs_of, read_results
-from datadiet.scores import ScoreTable
-from datadiet.selection import emptied_classes, explain_auto, mixture, rule_card, select
+from datadiet.scores import DEFAULT_SCORE, ScoreTable
+from datadiet.selection import DEFAULT_RULE, Chosen, choose, explain_auto, mixture, rule_card
 
 _KIND = TableKind("datadiet.kept", "kept file")
 _HEAD = "# datadiet kept ids of data "
@@ -49,7 +50,7 @@ def keep(
     fraction: float | int,
     *,
     by: str | Mapping[str, float] | None = None,
-    rule: str = "hardest",
+    rule: str = DEFAULT_RULE,
     per_class: bool = False,
     balance: str | None = None,
     floor: int | float | None = None,
@@ -61,20 +62,22 @@ def keep(
 ) -> np.ndarray:
     """The ids that stay: exactly `round(fraction * n)` of them, sorted.
 
+    No class vanishes unless that is allowed: each keeps at least 5 of its examples, or its share where that is fewer.
+
     Args:
         table: scores.
         fraction: share that stays, in (0, 1], or an int count.
         by: the score, or several with weights, mixed by rank (`datadiet.selection.mixture`); may be left out
             when the table has one only, the rule needs none, or the table has the score that the rule is named
-            after.
-        rule: "hardest", "easiest", "window", "random", or any other of `datadiet.selection.rule_cards`.
+            after, or `mean_el2n`, the default.
+        rule: "auto", "hardest", "window", "random", or any other of `datadiet.selection.rule_cards`.
         per_class: the same fraction of every class.
         balance: "class" or "group" for equal counts of every class or group.
         floor: fewest examples to stay of each group, or of each class where no groups are given: a count, or a
             float fraction of the group.
         groups: group of each row of the table, strings or integers, as `Grouping.train_groups` gives them.
-        allow_empty_class: let a class (an intent) lose all its examples instead of refusing. Bins of a number and
-            sets of labels may always be lost.
+        allow_empty_class: let a class (an intent) lose all its examples. Bins of a number and sets of labels may always
+            be lost.
         seed: of rules that draw.
         embeddings: for rules that need them: an array (n, d) in id order, `Embeddings`, or a file of them.
         options: of the rule, such as `start` of "window".
@@ -83,14 +86,43 @@ def keep(
         Sorted int64 ids, shape (kept,).
 
     Raises:
-        BadInputError: no such score or rule, a fraction outside (0, 1], quotas that cannot be met, a class of which
-            nothing would stay.
+        BadInputError: no such score or rule, a fraction outside (0, 1], quotas that cannot be met, fewer examples than
+            classes.
 
     Example:
         >>> table = ScoreTable.from_seeds([0, 1, 2, 3], [0, 1, 0, 1], [{"el2n": [0.1, 0.9, 0.5, 0.3]}])
-        >>> keep(table, 0.5, by="el2n").tolist()
+        >>> keep(table, 0.5, by="el2n", rule="hardest").tolist()
         [1, 2]
     """
+    return keep_chosen(
+        table,
+        fraction,
+        by=by,
+        rule=rule,
+        per_class=per_class,
+        balance=balance,
+        floor=floor,
+        groups=groups,
+        allow_empty_class=allow_empty_class,
+        seed=seed,
+        embeddings=embeddings,
+        **options,
+    ).ids
+
+
+def keep_chosen(
+    table: ScoreTable,
+    fraction: float | int,
+    *,
+    by: str | Mapping[str, float] | None = None,
+    rule: str = DEFAULT_RULE,
+    groups: Any = None,
+    allow_empty_class: bool = False,
+    seed: int = 0,
+    embeddings: Any = None,
+    **options: Any,
+) -> Chosen:
+    """What `keep` returns, and what stays only because no class is to be lost; arguments as for `keep`."""
     require(by, str | Mapping[str, float] | None, "by")
     chosen = rule_card(rule)
     if by is None and "scores" in chosen.needs:
@@ -98,6 +130,8 @@ def keep(
         if by is None:
             raise BadInputError(f"Say which score to keep by; the table has {', '.join(table.names)}.")
     hardness: np.ndarray | None
+    if isinstance(by, Mapping) and len(by) == 1 and min(by.values()) > 0:
+        by = next(iter(by))
     if isinstance(by, Mapping):
         hardness = mixture({name: table.hardness(name) for name in by}, by)
         by = "+".join(by)
@@ -107,49 +141,33 @@ def keep(
         options["extra"] = _further_columns(table, rule, chosen.extra, by)
     if "embeddings" in chosen.needs:
         options["embeddings"] = _vectors(table, rule, embeddings)
-    ids = select(
+    # Where labels are bins of a number or sets of labels, to lose one is no loss of a class.
+    has_classes = table.provenance.get("task", "classification") in CLASS_TASKS
+    return choose(
         table.ids,
         hardness,
         fraction,
         rule=rule,
         labels=table.labels,
-        per_class=per_class,
-        balance=balance,
-        floor=floor,
         groups=groups,
+        keep_classes=has_classes and not allow_empty_class,
         allow_empty_class=allow_empty_class,
         seed=checked_seed(seed),
         **options,
     )
-    # Where labels are bins of a number or sets of labels, to lose one is no loss of a class.
-    has_classes = table.provenance.get("task", "classification") in ("classification", "intent_slots")
-    if has_classes and not allow_empty_class:
-        _refuse_emptied(table, ids, f"{rule} by {by}" if by is not None else rule)
-    return ids
 
 
 def default_score(table: ScoreTable, rule: str) -> str | None:
-    """The score to keep by when none is named: the one the rule is named after, or the only one there is.
+    """The score to keep by when none is named: the one the rule is named after, the only one there is, or the default.
 
-    None where the rule needs no score, or several would do.
+    None where the rule needs no score, or several would do and the default is not there.
     """
     if "scores" not in rule_card(rule).needs:
         return None
-    return rule if rule in table.names else table.names[0] if len(table.names) == 1 else None
-
-
-def _refuse_emptied(table: ScoreTable, ids: np.ndarray, how: str) -> None:
-    gone = emptied_classes(table.ids, table.labels, ids)
-    if not gone:
-        return
-    known = table.class_names
-    names = [repr(known[label] if 0 <= label < len(known) else str(label)) for label in gone[:5]]
-    classes = "class" if len(gone) == 1 else f"{len(gone)} classes"
-    raise BadInputError(
-        f"Keeping {len(ids):,} of {len(table):,} examples ({how}) leaves none of the {classes} {', '.join(names)}"
-        f"{', ...' if len(gone) > len(names) else ''}; keep the same fraction of every class (--per-class), set a "
-        "floor (--floor 1), keep more, or allow it (--allow-empty-class)."
-    )
+    if rule in table.names:
+        return rule
+    only = table.names[0] if len(table.names) == 1 else None
+    return DEFAULT_SCORE if DEFAULT_SCORE in table.names else only
 
 
 def _further_columns(
@@ -375,7 +393,7 @@ def keep_from(scores: str | Path, **options: Unpack[KeepOptions]) -> KeepChoice:
     display = options["display"] or ProgressDisplay(enabled=False)
     needed = columns or source is not None
     examples = data_of_table(table, source, options["load_options"], display) if needed else None
-    ids = keep(
+    chosen = keep_chosen(
         table,
         fraction,
         by=weights(by) if isinstance(by, str) else by,
@@ -387,7 +405,10 @@ def keep_from(scores: str | Path, **options: Unpack[KeepOptions]) -> KeepChoice:
         **subset_forms(examples, columns, **told, ids=table.ids),
         **more,
     )
+    ids = chosen.ids
     groupings = groupings_for_table(table, examples, columns)
+    if chosen.by_floor:
+        display.say(str(chosen.named(table.class_names)))
     told["group"] = columns
     choice = {
         "score": by or default_score(table, rule),

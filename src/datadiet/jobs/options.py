@@ -22,6 +22,8 @@ from datadiet.foundation.durations import seconds_of
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import REQUIRED, Option, finite, key_values, names, numbers
 from datadiet.foundation.parsing import shown
+from datadiet.scores import DEFAULT_SCORE
+from datadiet.selection import DEFAULT_RULE
 
 
 def _columns(text: str, flag: str) -> str | list[str]:
@@ -291,7 +293,7 @@ class RuleOption(TypedDict, total=False):
         per_class: Keep the same fraction of every class.
     """
 
-    rule: Annotated[str, Option("hardest")]
+    rule: Annotated[str, Option(DEFAULT_RULE)]
     per_class: Annotated[bool, Option(False)]
 
 
@@ -302,7 +304,7 @@ class SelectionOptions(RuleOption, GroupsOption, total=False):
         rule_options: An option of the rule, as key=value, such as beta=0.1; may be repeated.
         balance: class or group: equal counts of every class, or of every group of --group.
         floor: Fewest examples to stay of each group (class without --group): 20, or 0.1 for a tenth of the group.
-        allow_empty_class: Go on where a class would lose all its examples.
+        allow_empty_class: Let classes lose all their examples [each keeps 5, or its share where that is fewer].
     """
 
     rule_options: Annotated[
@@ -331,7 +333,7 @@ class RunOptions(SelectionOptions, ScoringOptions, WholeJobOptions, total=False)
     """Options of `datadiet.run`.
 
     Args:
-        scores: Scores to choose subsets by.
+        scores: Scores to choose subsets by [mean_el2n; before an epoch is whole, el2n].
         keep: Fractions that stay.
         dynamic: Choose anew while training, beside full data and chance: a selector such as infobatch; 'help'
             explains each.
@@ -342,7 +344,7 @@ class RunOptions(SelectionOptions, ScoringOptions, WholeJobOptions, total=False)
         command: The command line that asked for this, for the report.
     """
 
-    scores: Annotated[Sequence[str], Option(("el2n",), read=names)]
+    scores: Annotated[Sequence[str] | None, Option(read=names)]
     keep: Annotated[Sequence[float], Option((0.7, 0.5, 0.3), read=numbers)]
     quick: Annotated[bool, Option(False)]
     dynamic: str | None
@@ -395,7 +397,7 @@ class ScoreFlags(RecipeOption, ScoreOptions, total=False):
     """Flags of `datadiet score`.
 
     Args:
-        scores: Scores [all that come for free; grand has to be asked for].
+        scores: Scores [all of the training pass; before an epoch is whole, all of a forward pass].
     """
 
     scores: Annotated[Sequence[str] | None, Option(read=names)]
@@ -406,8 +408,7 @@ class KeepOptions(SelectionOptions, SeedOption, OutOption, SourceOption, Display
 
     Args:
         out: Where the ids go, .parquet or .txt [of the command, kept.parquet].
-        by: The score, or several mixed by rank, as el2n,forgetting or el2n=2,forgetting=1; may be left out when there
-            is one.
+        by: The score, or several mixed by rank, as el2n,forgetting or el2n=2,forgetting=1 [mean_el2n, or the only one].
         keep: Fraction that stays.
         embeddings: For rules that need them: a file of `score --embeddings`, or .npy in id order.
         source: The data, to check that the table was made from it [for --group, the table's own].
@@ -430,7 +431,7 @@ class TrialOptions(SeedOption, total=False):
         trial_seeds: Trainings of each.
     """
 
-    score: Annotated[str, Option("el2n")]
+    score: Annotated[str, Option(DEFAULT_SCORE)]
     keep: Annotated[
         float,
         Option(0.5, above=0, below=1, must="it is the fraction that stays and must be above 0 and below 1"),

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from typing_extensions import Unpack
 
 from datadiet.data import Examples
+from datadiet.data.examples import CLASS_TASKS
 from datadiet.engine.embedding import embeddings_of
 from datadiet.engine.estimates import measured_costs
 from datadiet.engine.options import TrainingOptions
@@ -29,20 +31,19 @@ from datadiet.jobs.checks import checked_fractions, try_rule
 from datadiet.jobs.compare import compare_arms
 from datadiet.jobs.dynamic_run import compare_dynamic, dynamic_verdict, write_dynamic_report
 from datadiet.jobs.groups import groupings_of, say_notes, subset_forms
-from datadiet.jobs.keep import Kept
-from datadiet.jobs.keep import keep as keep_ids
+from datadiet.jobs.keep import Kept, keep_chosen
 from datadiet.jobs.options import CompareOptions, RunOptions, TakenOptions
 from datadiet.jobs.outputs import check_out, digest, inputs_of, question, read_results, results_of
 from datadiet.jobs.plan import RunPlan, expected_arms, plan_line, plan_run, refuse_too_little_time
 from datadiet.jobs.quick import rows_for_time, sampled
 from datadiet.jobs.race import MAX_SEEDS, Seeds
 from datadiet.jobs.run_folder import RESULTS, RUN, write_results, write_run
-from datadiet.jobs.score import default_epoch, score_with
+from datadiet.jobs.score import default_epoch, default_scores, score_with, take_a_pass
 from datadiet.jobs.sparse_arms import moments, sparse_results
 from datadiet.jobs.verdict import decide
 from datadiet.pages.numbers import duration
 from datadiet.pages.report import safe_name, verdict_sentence
-from datadiet.scores import ScoreTable, card
+from datadiet.scores import DEFAULT_SCORE, ScoreTable, card
 from datadiet.selection import explain_auto, kept_size, rule_card
 from datadiet.sparse.masks import check_sparsity
 
@@ -91,13 +92,13 @@ def run(source: Any, **options: Unpack[RunOptions]) -> Verdict:
         BadInputError: what cannot be used, before anything is trained.
         RunFailedError: a training broke off; what was finished is found again by the next call.
     """
-    scores, rule, rule_options = options["scores"], options["rule"], dict(options["rule_options"] or {})
+    rule, rule_options = options["rule"], dict(options["rule_options"] or {})
     seed, sparsity = options["seed"], options["sparsity"]
     _apply_quick(options)
     retrainings, models = retrainings_of(options), models_of(options)
     fractions = checked_fractions(options["keep"])
     rule_card(rule)
-    for name in scores:
+    for name in options["scores"] or ():
         card(name)
     if sparsity is not None:
         check_sparsity(sparsity)
@@ -133,6 +134,7 @@ def run(source: Any, **options: Unpack[RunOptions]) -> Verdict:
                     write_results(new, setup, comparison, data)
                     write_dynamic_report(data, new)
             return Verdict(data, results.path)
+        scores = _scores_of(setup, options)
         planned = _planned(setup, retrainings, models, fractions, quotas, options)
         setup.display.say(plan_line(planned), passing=True)
         if retrainings.until is not None:
@@ -145,10 +147,8 @@ def run(source: Any, **options: Unpack[RunOptions]) -> Verdict:
         taken = {**picked(TakenOptions, options), "seeds": models}
         scoring = score_with(setup, scores, also_free=True, provenance=facts, **taken)
         if "embeddings" in rule_card(rule).needs:
-            epoch = options["at_epoch"]
-            if epoch is None:
-                epoch = default_epoch(setup.recipe, len(examples.train))
-            found = embeddings_of(setup, scoring.runs[0], setup.step_of(epoch), options["encoder"])
+            step = setup.step_of(_epoch_of(setup, options))
+            found = embeddings_of(setup, scoring.runs[0], step, options["encoder"])
             rule_options["embeddings"] = found.values
         arms = _arms(setup, scoring.table, scores, fractions, rule, rule_options, quotas, seed)
         kept_weights = {} if sparsity is None else {"weights_at": moments}
@@ -253,7 +253,8 @@ def _sample_for(
     """As many of the training rows as there is time for, with three seeds of every arm."""
     seconds = seconds_of(options["time"])
     training = {**picked(TrainingOptions, options), "display": None}
-    arms = [1.0, *(keep for keep in fractions for _ in range(len({*options["scores"], "random"})))]
+    scores = options["scores"] or (DEFAULT_SCORE,)
+    arms = [1.0, *(keep for keep in fractions for _ in range(len({*scores, "random"})))]
 
     def ready(examples: Examples) -> Setup:
         return prepare(examples, on_leak=options["on_leak"], **training)
@@ -267,6 +268,7 @@ def _sample_for(
         retrainings.fewest,
         at_epoch=options["at_epoch"],
         seed=options["seed"],
+        costs_of=partial(measured_costs, scoring_pass=take_a_pass(scores)),
     )
     examples = sampled(whole, rows, options["seed"])
     if examples is not whole and options["display"] is not None:
@@ -277,6 +279,15 @@ def _sample_for(
     return examples
 
 
+def _epoch_of(setup: Setup, options: Mapping[str, Any]) -> float:
+    asked: float | None = options["at_epoch"]
+    return default_epoch(setup.recipe, len(setup.examples.train)) if asked is None else asked
+
+
+def _scores_of(setup: Setup, options: Mapping[str, Any]) -> tuple[str, ...]:
+    return default_scores(options["scores"], _epoch_of(setup, options))
+
+
 def _planned(
     setup: Setup,
     retrainings: Seeds,
@@ -285,9 +296,7 @@ def _planned(
     quotas: Mapping[str, Any],
     options: Mapping[str, Any],
 ) -> RunPlan:
-    scores, epoch = options["scores"], options["at_epoch"]
-    total = len(setup.examples.train)
-    epoch = default_epoch(setup.recipe, total) if epoch is None else epoch
+    scores, epoch = _scores_of(setup, options), _epoch_of(setup, options)
     arms = expected_arms(
         setup,
         scores,
@@ -301,7 +310,11 @@ def _planned(
     return plan_run(
         setup,
         arms,
-        costs=measured_costs(setup, grand=None if grand is None else options["grand_parameters"] or "all"),
+        costs=measured_costs(
+            setup,
+            scoring_pass=take_a_pass(scores),
+            grand=None if grand is None else options["grand_parameters"] or "all",
+        ),
         models=models,
         model_steps=setup.step_of(epoch),
         seeds=retrainings.fewest,
@@ -401,8 +414,11 @@ def _arms(
             if name == "random":
                 arms.append(random_arm(setup, fraction, kept_size(len(table), fraction), seed, quotas))
                 continue
-            ids = keep_ids(table, fraction, by=name, rule=rule, seed=seed, **{**rule_options, **quotas})
-            arms.append(subset_arm(name, title, fraction, ids))
+            told = {key: value for key, value in {**rule_options, **quotas}.items() if key != "keep_classes"}
+            chosen = keep_chosen(table, fraction, by=name, rule=rule, seed=seed, **told)
+            if chosen.by_floor:
+                setup.display.say(f"{title} {fraction:g}: {chosen.named(table.class_names)}")
+            arms.append(subset_arm(name, title, fraction, chosen.ids))
     return arms
 
 
@@ -411,6 +427,7 @@ def _quotas(examples: Examples, options: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **subset_forms(examples, options["groups"], options["balance"], options["floor"]),
         "allow_empty_class": options["allow_empty_class"],
+        "keep_classes": examples.task in CLASS_TASKS and not options["allow_empty_class"],
         "per_class": options["per_class"],
     }
 

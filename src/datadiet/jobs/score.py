@@ -39,8 +39,12 @@ from datadiet.jobs.options import ScoreOptions, TakenOptions
 from datadiet.jobs.outputs import answers, check_out, check_output, inputs_of, question, write_file
 from datadiet.scores import ScoreTable, card, cards
 from datadiet.scores.inputs import random
+from datadiet.scores.passes import FIRST_EPOCH, mean_over_the_pass
+from datadiet.scores.registry import DEFAULT_AT_A_CHECKPOINT, DEFAULT_SCORE
 from datadiet.tracking import scores_from_trace
 from datadiet.tracking.trace import scores_possible
+
+_OF_A_FORWARD_PASS = ("outputs", "features", "inputs")
 
 
 @dataclass(frozen=True)
@@ -72,9 +76,33 @@ def default_epoch(recipe: Recipe, num_examples: int) -> float:
     return float(max(1, round(0.4 * epochs))) if epochs >= 1 else epochs
 
 
-def free_scores() -> tuple[str, ...]:
-    """All scores that one forward pass and one trace give, so that asking for one gives all of them."""
-    return tuple(c.name for c in cards() if c.needs not in ("gradients", "embeddings"))
+def default_scores(scores: Sequence[str] | None, epoch: float | Sequence[float]) -> tuple[str, ...]:
+    """The scores asked for, each once; where none is, the one of the training pass, or before an epoch is whole, EL2N.
+
+    Example:
+        >>> default_scores(None, 4.0), default_scores(None, 0.5), default_scores(["aum", "aum"], 4.0)
+        (('mean_el2n',), ('el2n',), ('aum',))
+    """
+    if scores:
+        return tuple(dict.fromkeys(scores))
+    return (DEFAULT_SCORE if np.min(epoch) >= 1 else DEFAULT_AT_A_CHECKPOINT,)
+
+
+def take_a_pass(scores: Sequence[str]) -> bool:
+    """Whether one of the scores takes a pass of its own over the training part, with the weights of a checkpoint."""
+    return any(card(name).needs in _OF_A_FORWARD_PASS or card(name).needs == "gradients" for name in scores)
+
+
+def free_scores(asked: Sequence[str]) -> tuple[str, ...]:
+    """What comes along with the scores asked for: all of the training pass, and of a forward pass where there is one.
+
+    Example:
+        >>> "aum" in free_scores(["mean_el2n"]), "el2n" in free_scores(["mean_el2n"]), "el2n" in free_scores(["margin"])
+        (True, False, True)
+    """
+    forward = any(card(name).needs in _OF_A_FORWARD_PASS for name in asked)
+    needs = {"trace", "ids", *(_OF_A_FORWARD_PASS if forward else ())}
+    return tuple(one.name for one in cards() if one.needs in needs)
 
 
 @with_options()
@@ -86,15 +114,18 @@ def score(
 ) -> ScoreTable:
     """Score every training example, averaged over several seeds.
 
-    Point scores (`el2n`, `grand`, `margin`, ...) are taken in evaluation mode with the weights at the end of
-    `at_epoch`, 0 being initialisation; scores of the training pass (`forgetting`, `aum`, ...) cover the epochs up to
-    it. `grand` is taken over the head of a pre-trained model, whose encoder is the same in all runs, and over all
-    parameters of any other, unless `grand_parameters` says so.
+    By default it is EL2N over the training pass (`mean_el2n`), which agrees better with later and with other models
+    than EL2N at a checkpoint and costs nothing beside the training. Point scores (`el2n`, `grand`, `margin`, ...) are
+    taken in evaluation mode with the weights at the end of `at_epoch`, 0 being initialisation; scores of the training
+    pass (`mean_el2n`, `forgetting`, `aum`, ...) cover the epochs up to it. `grand` is taken over the head of a
+    pre-trained model, whose encoder is the same in all runs, and over all parameters of any other, unless
+    `grand_parameters` says so.
 
     Args:
         examples: the data: `Examples`, or anything that `datadiet.load` takes.
         recipe: "fast", "paper", "finetune", a YAML file, or a `Recipe`.
-        scores: names; None for all that come for free. `grand` has to be asked for.
+        scores: names; None for `mean_el2n` and all others that the training pass gives (before an epoch is whole,
+            `el2n` and all others of a forward pass). `grand` has to be asked for.
 
     Returns:
         A `ScoreTable` with one row an example of the training part; it is also written where `out` is given.
@@ -164,7 +195,7 @@ def score_with(
 
     Args:
         setup: data, recipe, machine.
-        scores: names; None for all that come for free.
+        scores: names; None for the default (`default_scores`).
         also_free: add to the scores asked for those that cost nothing more; None to do so where none is asked for.
         provenance: what is written into the table beside what is known.
 
@@ -174,19 +205,16 @@ def score_with(
     refuse_dynamic(setup.recipe, "Scores are taken from")
     seeds, encoder, parameters = options["seeds"], options["encoder"], options["grand_parameters"]
     also_free = not scores if also_free is None else also_free
-    asked = tuple(dict.fromkeys(scores or ()))
     epochs = _checked_epochs(setup, options["at_epoch"])
-    early = min(epochs) < 1
+    asked, early = default_scores(scores, epochs), min(epochs) < 1
     for name in asked:
         if card(name).needs == "trace" and early:
             raise BadInputError(
                 f"{name} is taken from whole epochs of training, and at_epoch is {min(epochs):g}; "
                 "ask for epoch 1 or later, or leave that score out."
             )
-    free = [n for n in free_scores() if not (early and card(n).needs == "trace")] if also_free else []
+    free = [n for n in free_scores(asked) if not (early and card(n).needs == "trace")] if also_free else []
     names = tuple(dict.fromkeys([*asked, *free]))
-    if not names:
-        raise BadInputError("No score was asked for; name at least one, such as el2n.")
     refuse_scores(setup, asked)
     if "grand" in names:
         parameters = parameters_of_grand(setup, parameters)
@@ -331,6 +359,8 @@ def _provenance(
             entry |= {"weights": hashes[column], "taken": "evaluation"}
         elif card(name).needs == "trace":
             entry["taken"] = "training pass"
+            if card(name).function is mean_over_the_pass:
+                entry["from_epoch"] = min(FIRST_EPOCH, int(entry["epoch"]))
         if card(name).needs == "embeddings":
             entry["embeddings"] = encoder or "input of the last linear layer"
             if encoder:

@@ -1,7 +1,8 @@
-"""Does a score table say what its checkpoints say? A sample is computed again and compared."""
+"""Does a score table say what its trainings say? A sample is computed again and compared."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -20,7 +21,8 @@ from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import picked, with_options
 from datadiet.jobs.options import VerifyOptions
 from datadiet.jobs.outputs import read_results
-from datadiet.scores import ScoreTable
+from datadiet.scores import ScoreTable, card
+from datadiet.tracking import scores_from_trace
 
 TOLERANCE = 1e-3  # relative; kernels may differ between batch shapes and machines, weights may not
 
@@ -53,14 +55,16 @@ class Verification:
 
 @with_options(workspace=None)
 def verify(table: str | Path | ScoreTable, **options: Unpack[VerifyOptions]) -> Verification:
-    """Compute the evaluation scores of a sample of examples again and compare them with a table.
+    """Compute the scores of a sample of examples again and compare them with a table.
+
+    Scores of a checkpoint are computed with its weights, scores of the training pass with what it recorded.
 
     Args:
         table: a score table or its file.
 
     Raises:
-        BadInputError: other data, no checkpoints any more, or nothing in the table that could be verified.
-        RunFailedError: a checkpoint does not hold what it should.
+        BadInputError: other data, no trainings any more, or nothing in the table that could be verified.
+        RunFailedError: a checkpoint or what a training recorded does not hold what it should.
     """
     table = table if isinstance(table, ScoreTable) else ScoreTable.read(read_results(table))
     facts = table.provenance
@@ -71,14 +75,11 @@ def verify(table: str | Path | ScoreTable, **options: Unpack[VerifyOptions]) -> 
     checkable = {
         name: entry
         for name, entry in facts.get("scores", {}).items()
-        if entry.get("taken") == "evaluation"
-        and {"step", "weights"} <= entry.keys()
-        and name in table.per_seed
-        and name.partition("@")[0] in (*OUTPUT_COLUMNS, "grand", "grand_last_layer")
+        if name in table.per_seed and _is_checkable(name.partition("@")[0], entry)
     }
     if not checkable:
         raise BadInputError(
-            "This score table has no score that was taken in evaluation mode; nothing to verify."
+            "This score table has no score of a checkpoint or a training pass; nothing to verify."
         )
     recipe = recipe_of_table(facts, options["model"], options["trust_remote_code"])
     workspace = workspace_of_table(facts, options["workspace"])
@@ -98,12 +99,19 @@ def verify(table: str | Path | ScoreTable, **options: Unpack[VerifyOptions]) -> 
     largest = max(worst.values())
     sentence = (
         f"{len(ids)} examples, {len(seeds)} seeds, {len(worst)} scores: every number agrees with its "
-        f"checkpoint (largest relative difference {largest:.1e})."
+        f"training (largest relative difference {largest:.1e})."
         if not bad
-        else f"{', '.join(bad)}: the table differs from its checkpoints by up to {largest:.1e} (relative); it was "
+        else f"{', '.join(bad)}: the table differs from its trainings by up to {largest:.1e} (relative); it was "
         "changed, or made by another version."
     )
     return Verification(not bad, len(ids), len(seeds), worst, sentence)
+
+
+def _is_checkable(score: str, entry: Mapping[str, Any]) -> bool:
+    if entry.get("taken") == "training pass":
+        return {"epoch", "step"} <= entry.keys() and card(score).needs == "trace"
+    known = (*OUTPUT_COLUMNS, "grand", "grand_last_layer")
+    return entry.get("taken") == "evaluation" and {"step", "weights"} <= entry.keys() and score in known
 
 
 def run_of(setup: Setup, facts: Mapping[str, Any], seed: int, steps: list[int]) -> Run:
@@ -129,29 +137,69 @@ def _worst_differences(
     ids: np.ndarray,
 ) -> dict[str, float]:
     rows = np.searchsorted(table.ids, ids)
-    steps = sorted({int(entry["step"]) for entry in columns.values()})
+    steps = sorted({int(entry["step"]) for entry in columns.values() if entry["taken"] == "evaluation"})
     worst: dict[str, float] = dict.fromkeys(columns, 0.0)
     for index, seed in enumerate(seeds):
         run = run_of(setup, table.provenance, seed, steps)
+        again = {name: values[rows] for name, values in _of_the_pass(setup, run, columns).items()}
         for step in steps:
-            here = {name: entry for name, entry in columns.items() if int(entry["step"]) == step}
-            model, weights = load_weights(setup, run, step)
-            again = compute_outputs(setup, model, ids=ids)
-            for name, entry in here.items():
-                if entry["weights"][index] != weights:
-                    raise BadInputError(
-                        f"The table's {name!r} of seed {seed} was computed from other weights than the workspace "
-                        f"{str(setup.workspace.path)!r} has for step {step}; give the workspace it was made in."
-                    )
-                score = name.partition("@")[0]
-                if score == "grand" and "grand" not in again:
-                    again |= compute_grand(setup, model, entry.get("parameters", "all"), ids=ids)
-                stored = table.per_seed[name][index]
-                worst[name] = max(worst[name], _difference(again[score].numpy(), stored[rows], stored))
+            here = {
+                name: entry
+                for name, entry in columns.items()
+                if entry["taken"] == "evaluation" and int(entry["step"]) == step
+            }
+            again |= _of_a_checkpoint(setup, run, step, here, index, ids)
+        for name, found in again.items():
+            stored = table.per_seed[name][index]
+            worst[name] = max(worst[name], _difference(found, stored[rows], stored))
     for name in worst:  # what is kept by is the mean: it must be that of the seeds, for every example
         stored = table.per_seed[name]
         worst[name] = max(worst[name], _difference(stored.mean(axis=0), table.column(name), stored))
     return worst
+
+
+def _of_the_pass(setup: Setup, run: Run, columns: Mapping[str, Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    """Columns of the training pass, (n,), from what the run recorded."""
+    epochs: dict[int, list[str]] = defaultdict(list)
+    for name, entry in columns.items():
+        if entry["taken"] == "training pass":
+            epochs[int(entry["epoch"])].append(name)
+    if epochs and not run.folder.names("trace"):
+        raise BadInputError(
+            f"The workspace {str(setup.workspace.path)!r} has no training pass of seed {run.seed}; give the workspace "
+            "that the table was made in with --workspace."
+        )
+    found: dict[str, np.ndarray] = {}
+    for epoch, names in epochs.items():
+        scores = {name: name.partition("@")[0] for name in names}
+        values = scores_from_trace(run.trace(), list(scores.values()), through_epoch=epoch)
+        found |= {name: values[score] for name, score in scores.items()}
+    return found
+
+
+def _of_a_checkpoint(
+    setup: Setup,
+    run: Run,
+    step: int,
+    columns: Mapping[str, Mapping[str, Any]],
+    index: int,
+    ids: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Columns of the weights of a step, (ids,), computed again; `index` is the run's place among the table's."""
+    model, weights = load_weights(setup, run, step)
+    again = compute_outputs(setup, model, ids=ids)
+    found: dict[str, np.ndarray] = {}
+    for name, entry in columns.items():
+        if entry["weights"][index] != weights:
+            raise BadInputError(
+                f"The table's {name!r} of seed {run.seed} was computed from other weights than the workspace "
+                f"{str(setup.workspace.path)!r} has for step {step}; give the workspace it was made in."
+            )
+        score = name.partition("@")[0]
+        if score == "grand" and "grand" not in again:
+            again |= compute_grand(setup, model, entry.get("parameters", "all"), ids=ids)
+        found[name] = again[score].numpy()
+    return found
 
 
 def _difference(found: np.ndarray, stored: np.ndarray, all_stored: np.ndarray) -> float:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,16 @@ from numpy.typing import ArrayLike, NDArray
 from datadiet.foundation.errors import BadInputError, RunFailedError
 from datadiet.foundation.parsing import require
 from datadiet.selection.registry import Pool, RuleCard, option_types, rule_card, selection_rule
-from datadiet.selection.sizes import Groups, Rows, fill_over_floors, floors, group_quotas, kept_size
+from datadiet.selection.sizes import (
+    Groups,
+    Rows,
+    class_floors,
+    fill_over_floors,
+    floors,
+    group_quotas,
+    kept_size,
+    swap_for_floors,
+)
 
 # Our choice, read off the published curves (30, 50 and 70 % pruned, with 5,000 and with 500 examples a
 # class) and our own with 600: hardest first is ahead of coverage-centric selection where 3,500 and 2,500
@@ -23,6 +32,10 @@ MUCH_KEPT = 0.7
 MUCH_KEPT_PER_CLASS = 1000
 HALF_KEPT = 0.5
 HALF_KEPT_PER_CLASS = 2500
+
+
+#: The rule where none is named.
+DEFAULT_RULE = "auto"
 
 
 @dataclass(frozen=True)
@@ -79,6 +92,34 @@ def auto(pool: Pool, size: int, generator: np.random.Generator) -> Rows:
     return rule_card(explain_auto(len(pool), size, classes).rule).function(pool, size, generator)
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """What a rule chose.
+
+    Args:
+        ids: that stay, int64, sorted.
+        by_floor: class -> how many of its examples stay although the rule by itself would not have kept them; only of
+            those classes, in the order of their names.
+    """
+
+    ids: Rows
+    by_floor: Mapping[Any, int]
+
+    def named(self, names: Sequence[str]) -> Chosen:
+        """The same with the names of classes that are numbers."""
+        known: dict[Any, str] = dict(enumerate(names))
+        return replace(self, by_floor={known.get(name, name): count for name, count in self.by_floor.items()})
+
+    def __str__(self) -> str:
+        classes, total = list(self.by_floor), sum(self.by_floor.values())
+        if not classes:
+            return ""
+        names = ", ".join(map(str, classes[:5])) + (", ..." if len(classes) > 5 else "")
+        of = "1 class" if len(classes) == 1 else f"{len(classes)} classes"
+        stay = "1 example" if total == 1 else f"{total:,} examples"
+        return f"{stay} of {of} ({names}) stay{'s' if total == 1 else ''} because no class is to be lost."
+
+
 def select(
     ids: ArrayLike,
     hardness: ArrayLike | None,
@@ -90,6 +131,7 @@ def select(
     balance: str | None = None,
     floor: int | float | None = None,
     groups: ArrayLike | None = None,
+    keep_classes: bool = False,
     allow_empty_class: bool = False,
     seed: int = 0,
     embeddings: ArrayLike | None = None,
@@ -114,6 +156,8 @@ def select(
         floor: fewest examples to stay of each group (of each class where no groups are given): an int count,
             or a float fraction of the group.
         groups: group of each example, shape (n,), ints or strings.
+        keep_classes: let no class vanish: each keeps at least 5 examples, or its share where that is fewer, chosen by
+            the rule among its own; what it takes comes from the others.
         allow_empty_class: with `per_class` or `balance`, let a class end up empty instead of refusing.
         seed: of everything random; every rule and every class has a stream of its own.
         embeddings: shape (n, dimensions), for the rules that need them.
@@ -134,8 +178,52 @@ def select(
         >>> select([10, 11, 12, 13], [0.1, 0.9, 0.5, 0.5], 0.5, rule="window", start=0.25).tolist()
         [12, 13]
     """
+    return choose(
+        ids,
+        hardness,
+        keep,
+        rule=rule,
+        labels=labels,
+        per_class=per_class,
+        balance=balance,
+        floor=floor,
+        groups=groups,
+        keep_classes=keep_classes,
+        allow_empty_class=allow_empty_class,
+        seed=seed,
+        embeddings=embeddings,
+        extra=extra,
+        **options,
+    ).ids
+
+
+def choose(
+    ids: ArrayLike,
+    hardness: ArrayLike | None,
+    keep: float | int,
+    *,
+    rule: str = "hardest",
+    labels: ArrayLike | None = None,
+    per_class: bool = False,
+    balance: str | None = None,
+    floor: int | float | None = None,
+    groups: ArrayLike | None = None,
+    keep_classes: bool = False,
+    allow_empty_class: bool = False,
+    seed: int = 0,
+    embeddings: ArrayLike | None = None,
+    extra: Mapping[str, ArrayLike] | None = None,
+    **options: Any,
+) -> Chosen:
+    """What `select` returns, and what stays only because no class is to be lost; arguments as for `select`.
+
+    Example:
+        >>> chosen = choose(range(6), [6, 5, 4, 3, 2, 1], 0.5, labels=list("aaaabb"), keep_classes=True)
+        >>> chosen.ids.tolist(), dict(chosen.by_floor)
+        ([0, 1, 4], {'b': 1})
+    """
     card = rule_card(rule)
-    _check_quotas(per_class, balance, floor, labels, groups)
+    _check_quotas(per_class, balance, floor, labels, groups, keep_classes)
     pool, classes, parts = _sorted_pool(card, ids, hardness, labels, groups, embeddings, extra)
     size = kept_size(len(pool), keep)
     if rule == "auto":
@@ -165,25 +253,46 @@ def select(
             )
         return among[rows]
 
+    split = parts if balance == "group" or (floor is not None and parts is not None) else classes
+    least = None if floor is None or split is None else floors(split, floor, size)
+    own = class_floors(classes, size) if keep_classes and classes is not None else None
+    if own is not None and split is classes:
+        least = own if least is None else np.maximum(least, 1)
+    lacked: Rows | None = None
     if per_class or balance is not None:
-        split = parts if balance == "group" else classes
         assert split is not None  # _check_quotas has seen to it
-        quotas = group_quotas(split, size, equal=not per_class, floor=floor, allow_empty=allow_empty_class)
+        quotas = group_quotas(
+            split, size, equal=not per_class, least=least, allow_empty=allow_empty_class or own is not None
+        )
         rows = split.rows()
         kept = np.concatenate(
             [apply(rows[group], int(quotas[group]), 1 + group) for group in np.flatnonzero(quotas).tolist()]
         )
-    elif floor is not None:
-        split = classes if parts is None else parts
+        if split is classes and own is not None and floor is None:
+            plain = group_quotas(split, size, equal=not per_class, least=None, allow_empty=True)
+            lacked = np.maximum(quotas - plain, 0)
+    elif least is not None:
         assert split is not None
-        kept = fill_over_floors(apply, split, size, floors(split, floor, size))
+        kept, lacked = fill_over_floors(apply, split, size, least)
     else:
         kept = apply(np.arange(len(pool)), size, 0)
-    return np.sort(pool.ids[kept])
+    if own is not None and split is not classes:
+        assert classes is not None and parts is not None
+        kept, lacked = swap_for_floors(apply, kept, classes, parts, own)
+    by_floor: dict[Any, int] = {}
+    if own is not None and lacked is not None and (floor is None or split is not classes):
+        assert classes is not None
+        by_floor = {name: int(n) for name, n in zip(classes.names.tolist(), lacked, strict=True) if n}
+    return Chosen(np.sort(pool.ids[kept]), by_floor)
 
 
 def _check_quotas(
-    per_class: bool, balance: str | None, floor: float | None, labels: object, groups: object
+    per_class: bool,
+    balance: str | None,
+    floor: float | None,
+    labels: object,
+    groups: object,
+    keep_classes: bool = False,
 ) -> None:
     """Refuse quotas that contradict each other or lack their labels or groups."""
     if balance not in (None, "class", "group"):
@@ -196,6 +305,8 @@ def _check_quotas(
         raise BadInputError(
             f"{'per_class' if per_class else 'balance=class'} needs the class of every example: pass labels."
         )
+    if keep_classes and labels is None:
+        raise BadInputError("keep_classes needs the class of every example: pass labels.")
     if balance == "group" and groups is None:
         raise BadInputError("balance='group' needs the group of every example: pass groups.")
     if floor is not None and labels is None and groups is None:

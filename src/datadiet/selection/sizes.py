@@ -128,6 +128,9 @@ def check_total(total: int, available: int) -> None:
         raise BadInputError(f"{total} examples cannot be taken from {available}: ask for fewer.")
 
 
+#: Examples that every class keeps, or its share where that is fewer.
+FEW_OF_A_CLASS = 5
+
 # (rows to choose from, how many stay, number of the random stream) -> rows that stay
 Apply = Callable[[Rows, int, int], Rows]
 
@@ -188,7 +191,7 @@ class Groups:
 
 
 def group_quotas(
-    groups: Groups, size: int, *, equal: bool, floor: int | float | None, allow_empty: bool
+    groups: Groups, size: int, *, equal: bool, least: NDArray[np.int64] | None, allow_empty: bool
 ) -> NDArray[np.int64]:
     """How many of each group stay: the same fraction of every group, or equal counts.
 
@@ -196,8 +199,8 @@ def group_quotas(
         groups: the partition.
         size: how many stay in all.
         equal: equal counts, refilled from larger groups where one is too small; otherwise proportional.
-        floor: fewest to stay of each group; what it takes comes from the groups above theirs, by the same
-            principle.
+        least: fewest to stay of each group, shape (groups,); what it takes comes from the groups above theirs, by the
+            same principle.
         allow_empty: whether a group may get nothing.
 
     Raises:
@@ -205,16 +208,15 @@ def group_quotas(
 
     Example:
         >>> groups = Groups.of(np.repeat(["a", "b", "c"], [60, 30, 10]), "class")
-        >>> group_quotas(groups, 10, equal=False, floor=None, allow_empty=False).tolist()
+        >>> group_quotas(groups, 10, equal=False, least=None, allow_empty=False).tolist()
         [6, 3, 1]
-        >>> group_quotas(groups, 10, equal=False, floor=3, allow_empty=False).tolist()
+        >>> group_quotas(groups, 10, equal=False, least=floors(groups, 3, 10), allow_empty=False).tolist()
         [4, 3, 3]
     """
     sizes = groups.sizes()
     share = equal_quotas if equal else proportional_quotas
     quotas = share(sizes, size)
-    if floor is not None:
-        least = floors(groups, floor, size)
+    if least is not None:
         raised = np.zeros(len(sizes), dtype=bool)
         # Raising some groups lowers the rest, which may push more of them under their floor.
         while (below := ~raised & (quotas < least)).any():
@@ -262,7 +264,32 @@ def floors(groups: Groups, floor: int | float, size: int) -> NDArray[np.int64]:
     return least
 
 
-def fill_over_floors(apply: Apply, groups: Groups, size: int, least: NDArray[np.int64]) -> Rows:
+def class_floors(classes: Groups, size: int) -> NDArray[np.int64]:
+    """Fewest examples of each class that stay so that none is lost: a few, or its share where that is fewer.
+
+    At least one of each; where even these few are more than what stays, exactly one.
+
+    Raises:
+        BadInputError: fewer examples stay than there are classes.
+
+    Example:
+        >>> class_floors(Groups.of(np.repeat(["a", "b", "c"], [90, 8, 2]), "class"), 50).tolist()
+        [5, 4, 1]
+    """
+    sizes = classes.sizes()
+    if size < len(sizes):
+        raise BadInputError(
+            f"Keeping {size} of {int(sizes.sum())} examples leaves some of the {len(sizes)} classes empty: keep more, "
+            "or allow empty classes."
+        )
+    shares = -(-sizes * size // int(sizes.sum()))
+    least = np.minimum(FEW_OF_A_CLASS, shares)
+    return least if int(least.sum()) <= size else np.ones_like(least)
+
+
+def fill_over_floors(
+    apply: Apply, groups: Groups, size: int, least: NDArray[np.int64]
+) -> tuple[Rows, NDArray[np.int64]]:
     """Rows that stay when a rule chooses over everything, but every group keeps its floor.
 
     Groups that the rule would leave below their floor get exactly that, chosen by the same rule among
@@ -274,8 +301,11 @@ def fill_over_floors(apply: Apply, groups: Groups, size: int, least: NDArray[np.
         groups: the partition.
         size: how many stay in all, at least the sum of `least`.
         least: floor of each group, shape (groups,).
+
+    Returns:
+        The rows, and of each group how many of them the rule by itself would not have kept, shape (groups,).
     """
-    short = np.zeros(len(least), dtype=bool)
+    short, lacked = np.zeros(len(least), dtype=bool), np.zeros_like(least)
     while True:
         open_rows = np.flatnonzero(~short[groups.codes]).astype(np.int64, copy=False)
         chosen = apply(open_rows, size - int(least[short].sum()), 0)
@@ -284,9 +314,52 @@ def fill_over_floors(apply: Apply, groups: Groups, size: int, least: NDArray[np.
         if not fallen.any():
             break
         short |= fallen
+        lacked[fallen] = (least - counts)[fallen]
     rows = groups.rows()
     reserved = [apply(rows[group], int(least[group]), 1 + group) for group in np.flatnonzero(short).tolist()]
-    return np.concatenate([chosen, *reserved])
+    return np.concatenate([chosen, *reserved]), lacked
+
+
+def swap_for_floors(
+    apply: Apply, kept: Rows, classes: Groups, parts: Groups, least: NDArray[np.int64]
+) -> tuple[Rows, NDArray[np.int64]]:
+    """Rows that stay where every class keeps its floor and every part as many as before: one leaves for one that joins.
+
+    What joins is chosen by the rule among the rows of its class, and what leaves is what the rule keeps last of the
+    rows of the same part whose class has more than its floor. Where a part has none to give, the class stays short.
+
+    Args:
+        apply: the rule: which of these rows stay.
+        kept: rows that stay so far.
+        classes: that have floors.
+        parts: whose numbers are fixed.
+        least: floor of each class, shape (classes,).
+
+    Returns:
+        The rows, and of each class how many joined, shape (classes,).
+    """
+    inside = np.zeros(len(classes.codes), dtype=bool)
+    inside[kept] = True
+    counts = np.bincount(classes.codes[kept], minlength=len(least))
+    joined = np.zeros_like(least)
+    for group in np.flatnonzero(counts < least).tolist():
+        tried: list[int] = []  # parts that have none to give
+        while counts[group] < least[group]:
+            outside = np.flatnonzero((classes.codes == group) & ~inside & ~np.isin(parts.codes, tried))
+            if not outside.size:
+                break
+            joins = int(apply(outside, 1, 1 + group)[0])
+            spare = counts > np.maximum(least, 1)
+            given = np.flatnonzero(inside & (parts.codes == parts.codes[joins]) & spare[classes.codes])
+            if not given.size:
+                tried.append(int(parts.codes[joins]))
+                continue
+            leaves = np.setdiff1d(given, apply(given, len(given) - 1, 0))[0]
+            inside[joins], inside[leaves] = True, False
+            counts[group] += 1
+            counts[classes.codes[leaves]] -= 1
+            joined[group] += 1
+    return np.flatnonzero(inside).astype(np.int64, copy=False), joined
 
 
 def emptied_classes(ids: ArrayLike, labels: ArrayLike, kept: ArrayLike) -> list[Any]:

@@ -15,6 +15,7 @@ from datadiet.jobs.tune import job as tuning_module
 from datadiet.jobs.tune import trials as window_study
 from datadiet.jobs.tune.job import carve_validation
 from datadiet.jobs.tune.trials import Trial, best_trial
+from datadiet.selection import kept_size
 
 pytest.importorskip("optuna", reason="optuna is not installed")
 tune = tuning_module.tune
@@ -57,7 +58,7 @@ def test_the_window_starts_after_the_wrong_labels_and_beats_the_hardest(tuned) -
 
 def test_the_kept_ids_are_the_window_of_the_whole_training_part(tuned) -> None:
     table = dd.ScoreTable.read(tuned.folder / "scores.parquet")
-    order = np.lexsort((table.ids, -table.hardness("el2n")))
+    order = np.lexsort((table.ids, -table.hardness("mean_el2n")))
     first = int(tuned.start * 225 + 0.5 + 1e-9)  # halves round up
     assert set(tuned.ids) == set(table.ids[order[first : first + 90]])
     (path,) = (tuned.folder / "kept").iterdir()
@@ -69,7 +70,7 @@ def test_the_kept_ids_are_the_window_of_the_whole_training_part(tuned) -> None:
 def test_it_is_confirmed_beside_full_random_and_hardest_with_fresh_seeds(tuned) -> None:
     rows = pq.read_table(tuned.folder / "results.parquet").to_pylist()
     arms = {(row["score"], row["rule"]) for row in rows}
-    assert arms == {("full", "all"), ("random", "random"), ("el2n", "window"), ("el2n", "hardest")}
+    assert arms == {("full", "all"), ("random", "random"), ("mean_el2n", "window"), ("mean_el2n", "hardest")}
     assert {row["seed"] for row in rows} == {1_000, 1_001}
     assert all(subset["minus_full"] for subset in tuned.verdict.data["subsets"])
 
@@ -136,7 +137,7 @@ def test_the_end_can_be_tuned_too(arguments, tmp_path) -> None:
     found = tune(mislabelled(), **few, tune_end=True, workspace=tmp_path / "runs", out=tmp_path / "out")
     assert all(0.2 <= trial.keep <= 1 and trial.end <= 1 for trial in found.trials)
     assert len({trial.keep for trial in found.trials}) > 1
-    assert len(found.ids) == found.data["window"]["n"] == round(found.data["window"]["keep"] * 225)
+    assert len(found.ids) == found.data["window"]["n"] == kept_size(225, found.data["window"]["keep"])
     assert (found.trials[0].start, found.trials[0].end) == (0.0, 0.2)
 
 

@@ -199,7 +199,7 @@ def mean_probabilities(
 ) -> np.ndarray:
     """Softmax probabilities of every training example, mean over the seeds of a score table.
 
-    p_i = 1/K sum_k softmax(f_k(x_i)), with the weights of the latest step that the table's scores were taken at.
+    p_i = 1/K sum_k softmax(f_k(x_i)), with the weights of the latest step that the table's scores go up to.
     The models were trained on these examples (in-sample); cleanlab prefers probabilities of models that were not.
 
     Args:
@@ -223,11 +223,9 @@ def mean_probabilities(
             "This score table was made from logits and names no models to take probabilities of."
         )
     entries = facts["scores"].values()
-    steps = [int(e["step"]) for e in entries if e.get("taken") == "evaluation" and "step" in e]
+    steps = [int(entry["step"]) for entry in entries if "step" in entry]
     if not steps:
-        raise BadInputError(
-            "This score table has no score that was taken in evaluation mode, so no checkpoints."
-        )
+        raise BadInputError("This score table has no score of a training, so no checkpoints.")
     table.check_data(examples.fingerprint)
     where = workspace_of_table(facts, workspace)
     recipe = recipe_of_table(facts, model, machine.get("trust_remote_code", False))

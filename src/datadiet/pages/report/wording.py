@@ -45,9 +45,12 @@ _OUTCOMES = {"holds": "holds", "fails": "loses more", "undecided": "undecided"}
 def score_title(name: str) -> str:
     """A score's name as people write it.
 
-    >>> score_title("el2n"), score_title("my_score")
-    ('EL2N', 'my_score')
+    >>> score_title("el2n"), score_title("mean_el2n"), score_title("my_score")
+    ('EL2N', 'mean EL2N', 'my_score')
     """
+    base = name.removeprefix("mean_")
+    if base != name and base in _SCORE_TITLES:
+        return f"mean {_SCORE_TITLES[base]}"
     return _SCORE_TITLES.get(name, printable(name, limit=24))
 
 
