@@ -154,7 +154,7 @@ def tuned(setup: Setup, chosen: Any, table: ScoreTable, rule: str, option: str, 
     )
     try:
         for value in TRIED:
-            if value > 1 - fraction + 1e-9:
+            if value >= 1 - fraction:
                 continue
             ids = select(
                 table.ids[inside],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import datadiet as dd
 from datadiet.engine.points import load_weights
 from datadiet.engine.runs import train_run
 from datadiet.engine.setup import prepare
+from datadiet.engine.workspace import Workspace
 from datadiet.jobs.score import score, score_with
 
 
@@ -159,6 +161,48 @@ def test_a_table_with_grand_of_a_model_with_batch_norm_can_be_verified(
     table = score(vectors, recipe, ["grand", "el2n"], seeds=2, at_epoch=2, workspace=tmp_path, device="cpu")
     outcome = dd.verify(table, source=vectors, sample=40, device="cpu")
     assert outcome.agrees and set(outcome.worst) >= {"grand", "el2n"}
+
+
+def test_by_default_scores_are_of_the_training_pass_and_cost_no_other(tiny, monkeypatch) -> None:
+    def no_pass(*_, **__):
+        raise AssertionError("a forward pass was made")
+
+    monkeypatch.setattr("datadiet.jobs.score.measure_points", no_pass)
+    scoring = score_with(tiny, seeds=2, at_epoch=3)
+    assert scoring.table.names[0] == "mean_el2n" and not {"el2n", "margin"} & set(scoring.table.names)
+    for index, run in enumerate(scoring.runs):
+        values = run.trace().column("el2n", through_epoch=3).astype(np.float64)
+        expected = [(values[1, row] + values[2, row]) / 2 for row in range(values.shape[1])]
+        np.testing.assert_allclose(scoring.table.per_seed["mean_el2n"][index], expected, rtol=1e-6)
+    entry = scoring.table.provenance["scores"]["mean_el2n"]
+    assert (entry["taken"], entry["from_epoch"], entry["epoch"]) == ("training pass", 2, 3.0)
+    assert "weights" not in entry and sum(ledger["seconds"]["scoring"] for ledger in scoring.ledgers) == 0
+
+
+def test_before_an_epoch_is_whole_the_default_is_el2n_at_the_checkpoint(tiny) -> None:
+    table = score_with(tiny, seeds=1, at_epoch=0.5).table
+    assert table.names[0] == "el2n" and "mean_el2n" not in table.names
+    assert table.provenance["scores"]["el2n"]["taken"] == "evaluation"
+    first = score_with(tiny, ["mean_el2n"], seeds=1, at_epoch=1)
+    np.testing.assert_array_equal(
+        first.table.column("mean_el2n"), first.runs[0].trace().column("el2n", through_epoch=1)[0]
+    )
+    assert first.table.provenance["scores"]["mean_el2n"]["from_epoch"] == 1
+
+
+def test_scores_of_the_training_pass_are_verified_against_what_was_recorded(tiny, vectors, tmp_path) -> None:
+    table = score(vectors, tiny.recipe, seeds=2, at_epoch=3, workspace=tmp_path, device="cpu")
+    outcome = dd.verify(table, source=vectors, sample=40, device="cpu")
+    assert outcome.agrees and set(outcome.worst) >= {"mean_el2n", "forgetting", "aum"}
+    changed = dict(table.per_seed)
+    changed["mean_el2n"] = changed["mean_el2n"] * 1.01
+    columns = {**table.columns, "mean_el2n": changed["mean_el2n"].mean(axis=0)}
+    wrong = replace(table, per_seed=changed, columns=columns)
+    outcome = dd.verify(wrong, source=vectors, sample=40, device="cpu")
+    assert not outcome.agrees and "mean_el2n" in str(outcome) and "aum" not in str(outcome)
+    elsewhere = Workspace(tmp_path / "elsewhere").path
+    with pytest.raises(dd.BadInputError, match="has no training pass of seed 0; give the workspace"):
+        dd.verify(table, source=vectors, workspace=elsewhere, device="cpu")
 
 
 def test_streamed_data_trains_to_the_same_bits_as_data_in_memory(vectors, tiny_recipe, tmp_path) -> None:
