@@ -3,10 +3,10 @@
     python benchmarks/rules.py ../shared/data/cifar10 --out results/cifar10 --workspace runs
     python benchmarks/rules.py train.parquet --test test.parquet --seeds 5 --out results/trec6
 
-Every rule keeps the same fractions by the same score (of --models models, at the score epoch), `dual` by its own; random
-draws anew for every seed. `stratified tuned` and `window tuned` choose beta and start on a validation part, a tenth of the
-training part, with trainings of their own that are not counted. `--arms-only` trains and writes nothing, so that several
-processes can share the work (--fractions); a killed run goes on where it stopped.
+Every rule keeps the same fractions by the same score (of --models models, at the score epoch), `dual` by its own;
+random draws anew for every seed. `stratified tuned` and `window tuned` choose beta and start on a validation part, a
+tenth of the training part, with trainings of their own that are not counted. `--arms-only` trains and writes nothing,
+so that several processes can share the work (--fractions); a killed run goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ import torch
 
 import datadiet as dd
 from datadiet.engine.embedding import embeddings_of
+from datadiet.engine.runs import train_run
 from datadiet.engine.setup import Setup, prepare
 from datadiet.foundation.progress import ProgressDisplay
 from datadiet.foundation.statistics import Trained
-from datadiet.jobs.arms import FRESH_SEEDS, Arm, random_arm, subset_arm
+from datadiet.jobs.arms import FRESH_SEEDS, Arm, subset_arm
 from datadiet.jobs.compare import compare_arms
 from datadiet.jobs.race import Seeds
 from datadiet.jobs.score import default_epoch, score_with
 from datadiet.jobs.tune.job import carve_validation
-from datadiet.engine.runs import train_run
 from datadiet.scores import ScoreTable
 from datadiet.selection import select
 
@@ -215,7 +215,7 @@ def print_table(found: Mapping[str, Any]) -> None:
     full = found["full"]["accuracy"]
     print(
         f"{found['data']}: {found['n']:,} training and {found['n_test']:,} test rows, {found['recipe']['name']}, "
-        f"{found['recipe']['model']}, {found['seeds']} seeds, same epochs; by {found['by']} of {found['models']} models. "
+        f"{found['recipe']['model']}, {found['seeds']} seeds, same epochs; {found['by']} of {found['models']} models. "
         f"Full data {100 * full[0]:.2f} [{100 * full[1]:.2f}, {100 * full[2]:.2f}]\n"
     )
     print("| keep | " + " | ".join(rules) + " |\n|" + " --- |" * (len(rules) + 1))

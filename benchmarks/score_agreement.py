@@ -3,10 +3,10 @@
     python benchmarks/score_agreement.py ../shared/data/cifar10 --out agreement.json --workspace runs
     python benchmarks/score_agreement.py train.parquet --test test.parquet --recipe finetune --epochs 3 --out ...
 
-Trains five models that score and ten others that are the reference, each to the end with its training pass recorded, and
-measures EL2N in evaluation mode at the end of every epoch asked for. The reference is the mean EL2N of the ten at the end
-of training (and at other epochs). For K of the five models, all choices of K are taken: mean, lowest and highest rank
-correlation. A killed run goes on where it stopped.
+Trains five models that score and ten others that are the reference, each to the end with its training pass recorded,
+and measures EL2N in evaluation mode at the end of every epoch asked for. The reference is the mean EL2N of the ten at
+the end of training (and at other epochs). For K of the five models, all choices of K are taken: mean, lowest and
+highest rank correlation. A killed run goes on where it stopped.
 """
 
 from __future__ import annotations

@@ -589,11 +589,13 @@ class AgreeOptions(RuleOption, WindowFlags, SeedOption, OutOption, total=False):
     Args:
         out: Folder of the tables and figures [of the command, agreement].
         scores: Scores [all].
+        rule: How scores become the subsets that are compared; 'help' explains each.
         keep: Fractions to compare the choices at [0.1,0.2, ... 0.9].
         any_data: Compare tables of different data, by id alone.
     """
 
     scores: Annotated[Sequence[str] | None, Option(flag="--scores --by", read=names)]
+    rule: Annotated[str, Option("hardest")]
     keep: Annotated[Sequence[float], Option(read=numbers)]
     any_data: Annotated[bool, Option(False)]
 
