@@ -79,7 +79,7 @@ def test_run_refuses_a_flag_before_anything_is_written(
         (("--scores", "aum", "--at-epoch", "0.5"), ("aum", "whole epochs")),
         (("--seeds", "0"), ("seeds",)),
         (("--score-seeds", "0"), ("seeds",)),
-        (("--start", "0.2"), ("hardest", "start")),
+        (("--start", "0.2"), ("It is an option of window", "start")),
         (("--rule", "window", "--start", "0.9"), ("start",)),
         (("--model", "torch.nn:Nothing"), ("torch.nn:Nothing", "import")),
         (("--model", "no.such.module:net"), ("no.such.module:net", "import")),

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from datadiet.foundation.errors import BadInputError, RunFailedError
 from datadiet.foundation.parsing import require
-from datadiet.selection.registry import Pool, RuleCard, option_types, rule_card, selection_rule
+from datadiet.selection.registry import Pool, RuleCard, option_types, rule_card, rule_cards, selection_rule
 from datadiet.selection.sizes import (
     Groups,
     Rows,
@@ -226,16 +226,20 @@ def choose(
     _check_quotas(per_class, balance, floor, labels, groups, keep_classes)
     pool, classes, parts = _sorted_pool(card, ids, hardness, labels, groups, embeddings, extra)
     size = kept_size(len(pool), keep)
-    if rule == "auto":
-        # Decided once for the whole, not class by class, so that all classes are cut by one rule.
-        card = rule_card(explain_auto(len(pool), size, 1 if classes is None else len(classes.names)).rule)
     require(floor, int | float | None, "floor")
     for name, kind in option_types(card).items():
         if name in options:
             require(options[name], kind, name)
     if unknown := sorted(set(options) - set(card.options)):
         takes = f"it takes {', '.join(sorted(card.options))}" if card.options else "it takes none"
-        raise BadInputError(f"Rule {card.name!r} has no option {unknown[0]!r}: {takes}.")
+        of = [one.name for one in rule_cards() if unknown[0] in one.options]
+        raise BadInputError(
+            f"Rule {card.name!r} has no option {unknown[0]!r}: {takes}."
+            + (f" It is an option of {' and of '.join(of)}: name that rule." if of else "")
+        )
+    if rule == "auto":
+        # Decided once for the whole, not class by class, so that all classes are cut by one rule.
+        card = rule_card(explain_auto(len(pool), size, 1 if classes is None else len(classes.names)).rule)
     tag = zlib.crc32(card.name.encode())
 
     def apply(among: Rows, quota: int, stream: int) -> Rows:
