@@ -15,6 +15,7 @@ from typing_extensions import TypedDict, Unpack
 from datadiet.data.examples import CLASS_TASKS
 from datadiet.engine.embedding import Embeddings
 from datadiet.engine.reloading import data_of_table
+from datadiet.foundation.defaults import DEFAULT_RULE, DEFAULT_SCORE
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import with_options
 from datadiet.foundation.outputs import check_file, new_file, refuse_reads, usable_name
@@ -25,8 +26,8 @@ from datadiet.jobs.groups import groupings_for_table, say_notes, subset_forms
 from datadiet.jobs.left_out import kept_shares
 from datadiet.jobs.options import KeepOptions, weights
 from datadiet.jobs.outputs import check_out, data_of, inputs_of, read_results
-from datadiet.scores import DEFAULT_SCORE, ScoreTable
-from datadiet.selection import DEFAULT_RULE, Chosen, choose, explain_auto, mixture, rule_card
+from datadiet.scores import ScoreTable
+from datadiet.selection import Chosen, choose, explain_auto, mixture, rule_card
 
 _KIND = TableKind("datadiet.kept", "kept file")
 _HEAD = "# datadiet kept ids of data "

@@ -18,12 +18,11 @@ from datadiet.engine.options import (
     TrainingOptions,
     WorkspaceOption,
 )
+from datadiet.foundation.defaults import DEFAULT_RULE, DEFAULT_SCORE
 from datadiet.foundation.durations import seconds_of
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import REQUIRED, Option, finite, key_values, names, numbers
 from datadiet.foundation.parsing import shown
-from datadiet.scores import DEFAULT_SCORE
-from datadiet.selection import DEFAULT_RULE
 
 
 def _columns(text: str, flag: str) -> str | list[str]:

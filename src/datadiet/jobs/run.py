@@ -22,6 +22,7 @@ from datadiet.engine.options import TrainingOptions
 from datadiet.engine.reloading import loading_facts, read_examples
 from datadiet.engine.setup import Setup, prepare
 from datadiet.engine.training.recipe import Recipe
+from datadiet.foundation.defaults import DEFAULT_SCORE
 from datadiet.foundation.durations import seconds_of
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import picked, with_options
@@ -43,7 +44,7 @@ from datadiet.jobs.sparse_arms import moments, sparse_results
 from datadiet.jobs.verdict import decide
 from datadiet.pages.numbers import duration
 from datadiet.pages.report import safe_name, verdict_sentence
-from datadiet.scores import DEFAULT_SCORE, ScoreTable, card
+from datadiet.scores import ScoreTable, card
 from datadiet.selection import explain_auto, kept_size, rule_card
 from datadiet.sparse.masks import check_sparsity
 

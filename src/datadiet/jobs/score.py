@@ -32,6 +32,7 @@ from datadiet.engine.training.dynamic import refuse_dynamic
 from datadiet.engine.training.ledger import Ledger, method_cost
 from datadiet.engine.training.randomness import derive_seed
 from datadiet.engine.training.recipe import Recipe
+from datadiet.foundation.defaults import DEFAULT_AT_A_CHECKPOINT, DEFAULT_SCORE
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import picked, with_options
 from datadiet.foundation.outputs import Question, check_file, usable_name
@@ -40,7 +41,6 @@ from datadiet.jobs.outputs import answers, check_out, check_output, inputs_of, q
 from datadiet.scores import ScoreTable, card, cards
 from datadiet.scores.inputs import random
 from datadiet.scores.passes import FIRST_EPOCH, mean_over_the_pass
-from datadiet.scores.registry import DEFAULT_AT_A_CHECKPOINT, DEFAULT_SCORE
 from datadiet.tracking import scores_from_trace
 from datadiet.tracking.trace import scores_possible
 

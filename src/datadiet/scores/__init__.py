@@ -2,7 +2,7 @@
 
 # Each registers its scores: this order is the one in which cards are listed and tables have their columns.
 from datadiet.scores import outputs, training_dynamics, gradients, inputs  # noqa: F401  # isort: skip
-from datadiet.scores.registry import DEFAULT_SCORE, ScoreCard, card, cards, register_score
+from datadiet.scores.registry import ScoreCard, card, cards, register_score
 from datadiet.scores.table import ScoreTable
 
-__all__ = ["DEFAULT_SCORE", "ScoreCard", "ScoreTable", "card", "cards", "register_score"]
+__all__ = ["ScoreCard", "ScoreTable", "card", "cards", "register_score"]

@@ -22,9 +22,6 @@ _COLUMN = re.compile(r"([A-Za-z][A-Za-z0-9_]*)(@\d+(?:\.\d+)?)?")
 #: Ranges and papers that several cards name.
 ANY = (0.0, math.inf)
 SIGNED = (-math.inf, math.inf)
-#: The score that is taken, and kept by, where none is named; and before a whole epoch is trained.
-DEFAULT_SCORE = "mean_el2n"
-DEFAULT_AT_A_CHECKPOINT = "el2n"
 DATA_DIET = "Paul, Ganguli, Dziugaite, Deep Learning on a Data Diet, NeurIPS 2021"
 CARTOGRAPHY = "Swayamdipta et al., Dataset Cartography, EMNLP 2020"
 AUM = "Pleiss et al., Identifying Mislabeled Data using the Area Under the Margin Ranking, NeurIPS 2020"

@@ -2,14 +2,13 @@
 
 # Each registers its rules: this order is the one in which they are listed.
 from datadiet.selection import ordered, geometry, neighbours, dispatch  # noqa: F401  # isort: skip
-from datadiet.selection.dispatch import DEFAULT_RULE, AutoChoice, Chosen, choose, explain_auto, select
+from datadiet.selection.dispatch import AutoChoice, Chosen, choose, explain_auto, select
 from datadiet.selection.neighbours import nearest_neighbours
 from datadiet.selection.ordered import hardest_rows, mixture
 from datadiet.selection.registry import RULES, Pool, RuleCard, rule_card, rule_cards, selection_rule
 from datadiet.selection.sizes import emptied_classes, kept_size
 
 __all__ = [
-    "DEFAULT_RULE",
     "RULES",
     "AutoChoice",
     "Chosen",

@@ -34,10 +34,6 @@ HALF_KEPT = 0.5
 HALF_KEPT_PER_CLASS = 2500
 
 
-#: The rule where none is named.
-DEFAULT_RULE = "auto"
-
-
 @dataclass(frozen=True)
 class AutoChoice:
     """The rule that `auto` uses, and one sentence why."""
