@@ -40,6 +40,7 @@ from datadiet.jobs.outputs import answers, check_out, check_output, inputs_of, q
 from datadiet.scores import ScoreTable, card, cards
 from datadiet.scores.inputs import random
 from datadiet.tracking import scores_from_trace
+from datadiet.tracking.further import further_columns
 from datadiet.tracking.trace import scores_possible
 
 
@@ -200,7 +201,12 @@ def score_with(
     for index in range(seeds):
         label = f"scoring run {index + 1} of {seeds}"
         run = train_run(
-            setup, options["seed"] + index, record=True, until=max(steps), weights_at=steps, label=label
+            setup,
+            options["seed"] + index,
+            record=further_columns(asked) or True,
+            until=max(steps),
+            weights_at=steps,
+            label=label,
         )
         if not run.trained:
             setup.display.skip(max(steps))

@@ -18,7 +18,7 @@ from datadiet.selection.sizes import Rows
 NEEDS = frozenset({"scores", "labels", "embeddings", "trace"})
 
 # Papers that name a method after its score and then keep the top of it.
-_SCORES_NOT_RULES = frozenset({"tdds", "el2n", "grand", "forgetting", "aum", "dyn_unc"})
+_SCORES_NOT_RULES = frozenset({"tdds", "tdds_label", "el2n", "grand", "forgetting", "aum", "dyn_unc"})
 
 
 @dataclass(frozen=True)
