@@ -320,8 +320,8 @@ def tdds_label(
 ) -> NDArray[Any]:
     """How much the change of the label's probability varies from epoch to epoch, the last epochs most.
 
-    `tdds` without the terms of the other classes, which every trace gives. It ranks like `tdds` by 0.6 to 0.7
-    (Spearman) where a fifth of the labels is wrong.
+    `tdds` without the terms of the other classes, which every trace gives. An example whose label has next to no
+    probability, as wrong ones have before they are learnt by heart, scores next to nothing here, and may not there.
 
     Args:
         probability: (epochs, n), the label's probability at each epoch.
