@@ -10,11 +10,13 @@ import pytest
 import torch
 
 import datadiet as dd
+from datadiet.engine.children import train_child
 from datadiet.engine.points import load_weights
-from datadiet.engine.runs import Run, train_run
+from datadiet.engine.runs import Run, describe, train_run
 from datadiet.engine.setup import prepare
 from datadiet.engine.training.checkpoint import TrainingState, read_tensors, weights_hash, write_tensors
 from datadiet.engine.training.loop import ShowProgress, TrainingLoop
+from datadiet.scores.registry import SCORES
 
 
 def everything_of(run: Run) -> dict[str, bytes]:
@@ -48,19 +50,24 @@ def test_the_result_is_the_accuracy_of_the_final_weights(tiny) -> None:
     assert run.test_predictions()["prediction"].tolist() == predicted.tolist()
 
 
-@pytest.mark.parametrize("step", [1, 8, 11, 17, 31])
+FURTHER = ["tdds_change", "least_confidence"]
+
+
+@pytest.mark.parametrize(
+    ("step", "record"), [*((step, True) for step in (1, 8, 11, 17, 31)), (8, FURTHER), (17, FURTHER)]
+)
 def test_a_run_that_was_killed_at_any_step_ends_with_the_same_bits(
-    vectors, tiny_recipe, tmp_path, killed_at, step
+    vectors, tiny_recipe, tmp_path, killed_at, step, record
 ) -> None:
     whole = prepare(vectors, tiny_recipe, workspace=tmp_path / "whole", device="cpu")
     kept_at = [whole.step_of(1), whole.step_of(4)]
-    expected = everything_of(train_run(whole, 5, record=True, weights_at=kept_at))
+    expected = everything_of(train_run(whole, 5, record=record, weights_at=kept_at))
     interrupted = prepare(
         vectors, tiny_recipe, workspace=tmp_path / "interrupted", device="cpu", checkpoint_every=0.0
     )
     with killed_at(step):
-        train_run(interrupted, 5, record=True, weights_at=kept_at)
-    resumed = train_run(interrupted, 5, record=True, weights_at=kept_at)
+        train_run(interrupted, 5, record=record, weights_at=kept_at)
+    resumed = train_run(interrupted, 5, record=record, weights_at=kept_at)
     assert resumed.trained and everything_of(resumed) == expected
 
 
@@ -111,6 +118,8 @@ def test_everything_that_changes_a_run_changes_its_folder(vectors, tiny_recipe, 
         folder(ids=ids),
         folder(ids=vectors.train.ids[1:61]),
         folder(record=True),
+        folder(record=["tdds_change"]),
+        folder(record=FURTHER),
         folder(tiny_recipe.replace(lr=0.05)),
         folder(tiny_recipe.replace(epochs=5)),
         folder(tiny_recipe.replace(model_options={"hidden": (13,)})),
@@ -118,6 +127,37 @@ def test_everything_that_changes_a_run_changes_its_folder(vectors, tiny_recipe, 
     assert len(set(folders)) == len(folders)
     assert folder(tiny_recipe.replace(name="other", score_epoch=2)) == folders[0]
     assert folder(ids=ids[::-1].copy()) == folders[2]
+    assert folder(record=()) == folder(record=True)
+    assert folder(record=FURTHER[::-1]) == folder(record=FURTHER)
+
+
+def test_a_trace_with_further_columns_is_of_the_same_training(tiny) -> None:
+    plain, more = (train_run(tiny, 0, record=record) for record in (True, FURTHER))
+    assert set(more.trace().columns) == {*plain.trace().columns, *FURTHER}
+    for name in plain.trace().columns:
+        np.testing.assert_array_equal(more.trace().column(name), plain.trace().column(name))
+    said = [sentence for sentence in tiny.display.said if "trained once more" in sentence]
+    assert len(said) == 1 and "did not record least_confidence and tdds_change" in said[0]
+
+
+def test_the_code_of_a_users_own_score_is_part_of_the_address(tiny) -> None:
+    @dd.register_score("first_logit", needs="outputs")
+    def first_logit(logits, targets):
+        """The first logit."""
+        return logits[:, 0]
+
+    try:
+        (recorded,) = describe(tiny, 0, None, ["first_logit"])["record"]
+        assert recorded[0] == "first_logit" and recorded[1]
+        assert train_run(tiny, 0, record=["first_logit"], until=8).folder.path.is_dir()
+    finally:
+        SCORES.forget("first_logit")
+        SCORES.forget("mean_first_logit")
+
+
+def test_a_run_with_further_columns_can_have_children(tiny) -> None:
+    parent = train_run(tiny, 0, record=FURTHER, weights_at=[5])
+    assert train_child(tiny, parent, 5, 1).result is not None
 
 
 def test_subsets_train_for_the_same_steps_or_the_same_epochs(vectors, tiny_recipe, tmp_path) -> None:

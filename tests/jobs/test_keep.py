@@ -11,6 +11,7 @@ from scipy.stats import rankdata
 
 import datadiet as dd
 import datadiet.selection
+from datadiet.jobs.checks import try_rule
 
 
 def table() -> dd.ScoreTable:
@@ -92,3 +93,36 @@ def test_other_arguments_are_held_to_their_types(odd):
             dd.keep(table, **{"fraction": 0.5, "by": "el2n", **call})
     with pytest.raises(dd.BadInputError):
         dd.keep(table, 0.5, by="el2n", rule=[odd])
+
+
+def test_a_rule_drops_by_another_score_of_the_table_in_its_own_direction() -> None:
+    scores = table()
+    kept = dd.keep(scores, 0.5, by="el2n", rule="stratified", beta=0.25, drop_by="aum")
+    assert not np.isin(kept, np.argsort(scores.column("aum"))[:10]).any()  # low is hard
+    assert len(kept) == 20
+    with pytest.raises(
+        dd.BadInputError, match="also needs the score 'margin', which the table does not have"
+    ):
+        dd.keep(scores, 0.5, by="el2n", rule="stratified", drop_by="margin")
+    with pytest.raises(dd.BadInputError, match="drop_by"):
+        dd.keep(scores, 0.5, by="el2n", rule="stratified", drop_by=3)
+
+
+def test_a_score_to_drop_by_is_that_of_the_epoch_or_the_one_that_is_named() -> None:
+    generator = np.random.default_rng(1)
+    columns = {name: generator.random(40) for name in ("el2n@2", "el2n@4", "loss@2", "loss@4")}
+    scores = dd.ScoreTable.from_seeds(np.arange(40), np.arange(40) % 2, [columns])
+
+    def keep(by: str, drop_by: str) -> np.ndarray:
+        return dd.keep(scores, 0.5, by=by, rule="stratified", beta=0.25, drop_by=drop_by)
+
+    hardest = {name: np.argsort(-scores.column(name))[:10] for name in ("loss@2", "loss@4")}
+    assert not np.isin(keep("el2n@4", "loss"), hardest["loss@4"]).any()
+    assert not np.isin(keep("el2n@4", "loss@2"), hardest["loss@2"]).any()
+
+
+@pytest.mark.parametrize("rule", ["stratified", "d2"])
+def test_a_score_to_drop_by_that_does_not_exist_is_refused_before_anything_is_trained(vectors, rule) -> None:
+    with pytest.raises(dd.BadInputError, match="ama"):
+        try_rule(vectors, [0.5], rule, {"drop_by": "ama"}, 0, {})
+    try_rule(vectors, [0.5], rule, {"drop_by": "aum"}, 0, {})

@@ -15,8 +15,10 @@ import datadiet as dd
 from datadiet.engine.points import load_weights
 from datadiet.engine.runs import train_run
 from datadiet.engine.setup import prepare
+from datadiet.engine.training.loop import RecordTrace
 from datadiet.engine.workspace import Workspace
 from datadiet.jobs.score import score, score_with
+from datadiet.scores.training_dynamics import tdds_of_probabilities
 
 
 def logits_by_hand(setup, run, step) -> tuple[np.ndarray, np.ndarray]:
@@ -101,6 +103,25 @@ def test_the_trace_of_an_epoch_is_what_the_loop_saw(tiny) -> None:
         expected = F.softmax(model(first.inputs), 1)[torch.arange(len(first)), first.targets]
     places = tiny.examples.train.positions_of(first.ids.numpy())
     np.testing.assert_allclose(run.trace().column("probability")[0][places], expected.numpy(), rtol=1e-5)
+
+
+def test_tdds_is_of_all_classes_where_it_is_asked_for(tiny, monkeypatch) -> None:
+    free = score_with(tiny, None, seeds=1, at_epoch=4).table
+    assert "tdds_label" in free.names and "tdds" not in free.names
+    seen = np.zeros((4, len(tiny.examples.train), 3))
+
+    def watch(self, loop, batch, outputs, losses) -> None:
+        places = tiny.examples.train.positions_of(batch.ids.numpy())
+        seen[self.recorder.epoch, places] = outputs.detach().double().softmax(1).numpy()
+        self.recorder.update(batch.ids, outputs, batch.targets)
+
+    monkeypatch.setattr(RecordTrace, "on_batch", watch)
+    table = score_with(tiny, ["tdds", "mean_least_confidence"], seeds=1, at_epoch=4).table
+    np.testing.assert_allclose(table.column("tdds"), tdds_of_probabilities(seen), rtol=2e-3, atol=1e-6)
+    mean = (1 - seen[1:].max(axis=2)).mean(axis=0)
+    np.testing.assert_allclose(table.column("mean_least_confidence"), mean, rtol=1e-4, atol=1e-7)
+    assert table.provenance["scores"]["tdds"]["taken"] == "training pass"
+    assert any("trained once more" in sentence for sentence in tiny.display.said)
 
 
 class Moody(nn.Module):

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from datadiet.foundation.errors import BadInputError
 from datadiet.scores import training_dynamics as dynamics
-from datadiet.scores.training_dynamics import dual, dyn_unc, tdds
+from datadiet.scores.training_dynamics import dual, dyn_unc, tdds, tdds_label, tdds_of_probabilities
 
 
 def slow_forgetting(correct: np.ndarray, seen: np.ndarray) -> list[float]:
@@ -178,21 +178,42 @@ def test_tdds_is_the_decayed_sum_over_windows_of_the_spread_of_changes(window, d
     logits = np.random.default_rng(1).standard_normal((10, 6, 4))
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)
     np.testing.assert_allclose(
-        tdds(probabilities, window, decay), tdds_by_hand(probabilities, window, decay), rtol=1e-9
+        tdds_of_probabilities(probabilities, window, decay),
+        tdds_by_hand(probabilities, window, decay),
+        rtol=1e-9,
     )
 
 
 def test_tdds_of_the_label_alone_is_the_sum_over_one_class():
     probabilities = np.random.default_rng(2).random((8, 5))
     np.testing.assert_allclose(
-        tdds(probabilities, 4), tdds_by_hand(probabilities[:, :, None], 4, 0.9), rtol=1e-9
+        tdds_label(probabilities, 4), tdds_by_hand(probabilities[:, :, None], 4, 0.9), rtol=1e-9
     )
+
+
+def test_tdds_of_changes_does_not_look_at_an_examples_first_presentation():
+    probabilities = np.random.default_rng(3).dirichlet(np.ones(3), size=(6, 4))
+    seen = np.ones((6, 4), bool)
+    seen[:2, 1] = seen[3, 2] = seen[:, 3] = False
+    change = np.full((6, 4), np.nan)
+    for example in range(3):
+        shown = np.flatnonzero(seen[:, example])
+        for before, now in itertools.pairwise(shown):
+            p, q = probabilities[now, example], probabilities[before, example]
+            change[now, example] = np.abs(p * (np.log(p + 1e-8) - np.log(q + 1e-8))).sum()
+    scores = tdds(change, 4, seen=seen)
+    np.testing.assert_allclose(scores, tdds_of_probabilities(probabilities, 4, seen=seen), rtol=1e-12)
+    change[0, 0] = change[2, 1] = 99.0
+    np.testing.assert_array_equal(tdds(change, 4, seen=seen), scores)
+    change[1, 0] = np.nan
+    with pytest.raises(BadInputError, match="change is not finite in epoch row 1, column 0"):
+        tdds(change, 4, seen=seen)
 
 
 def test_examples_that_never_change_score_zero():
     steady = np.full((10, 3), 0.4)
     assert dual(steady, 5).tolist() == pytest.approx([0.0] * 3, abs=1e-12)
-    assert tdds(steady, 5).tolist() == pytest.approx([0.0] * 3, abs=1e-12)
+    assert tdds_label(steady, 5).tolist() == pytest.approx([0.0] * 3, abs=1e-12)
 
 
 def slow_dyn_unc(probability: np.ndarray, window: int) -> np.ndarray:
@@ -229,11 +250,11 @@ def test_dyn_unc_of_an_example_that_settles_is_small_but_of_one_that_wavers_is_n
 
 def test_windows_longer_than_the_trace_are_shortened_to_it():
     rows = np.random.default_rng(3).random((5, 4))
-    for score in (dual, dyn_unc, tdds):
+    for score in (dual, dyn_unc, tdds_label):
         np.testing.assert_array_equal(score(rows, 10), score(rows, 5))
 
 
-@pytest.mark.parametrize("score", [dual, dyn_unc, tdds])
+@pytest.mark.parametrize("score", [dual, dyn_unc, tdds_label])
 def test_an_example_that_misses_an_epoch_scores_as_if_it_were_not_there_in_its_windows(score):
     """In one window over all epochs, what was not presented is as if the epoch did not exist for it."""
     generator = np.random.default_rng(4)
@@ -246,7 +267,7 @@ def test_an_example_that_misses_an_epoch_scores_as_if_it_were_not_there_in_its_w
     np.testing.assert_allclose(found[[0, 2]], score(rows[:, [0, 2]], 7), rtol=1e-9)
 
 
-@pytest.mark.parametrize("score", [dual, dyn_unc, tdds])
+@pytest.mark.parametrize("score", [dual, dyn_unc, tdds_label])
 def test_never_seen_is_no_score_and_one_epoch_is_zero(score):
     seen = np.array([[True, False], [True, False], [True, False]])
     found = score(np.full((3, 2), 0.5), seen=seen)
@@ -260,7 +281,8 @@ def test_never_seen_is_no_score_and_one_epoch_is_zero(score):
         (dual, (5, 3, 2), 2, "must be .epochs, n"),
         (dual, (5, 3), 1, "window must be at least 2"),
         (dyn_unc, (5, 3), 1, "window must be at least 2"),
-        (tdds, (5,), 3, "must be .epochs, n"),
+        (tdds_label, (5,), 3, "must be .epochs, n"),
+        (tdds_of_probabilities, (5, 3), 3, "must be .epochs, n, classes"),
         (tdds, (5, 3), 2, "window must be at least 3"),
     ],
 )

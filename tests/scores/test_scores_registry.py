@@ -12,7 +12,7 @@ from datadiet.scores.registry import SCORES, base_name
 
 STANDARD = {
     "el2n", "l1_error", "entropy", "loss", "margin", "logit_margin", "forgetting", "aum", "confidence",
-    "variability", "dyn_unc", "dual", "tdds", "centre_distance", "prototype_distance",
+    "variability", "dyn_unc", "dual", "tdds", "tdds_label", "centre_distance", "prototype_distance",
     "grand", "grand_last_layer", "input_norm", "random",
 }  # fmt: skip
 

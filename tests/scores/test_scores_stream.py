@@ -14,6 +14,7 @@ from datadiet.scores import outputs, register_score
 from datadiet.scores import training_dynamics as dynamics
 from datadiet.scores.registry import SCORES
 from datadiet.scores.stream import score_logits
+from datadiet.scores.training_dynamics import tdds_of_probabilities
 
 POINTS = ("el2n", "l1_error", "entropy", "loss", "margin", "logit_margin")
 DYNAMICS = ("forgetting", "aum", "confidence", "variability", "dyn_unc")
@@ -200,3 +201,23 @@ def test_files_that_are_no_arrays_are_refused(tmp_path: Path) -> None:
     np.savez(several, a=labels)
     with pytest.raises(BadInputError, match="holds several arrays"):
         score_logits(several, labels)
+
+
+@pytest.mark.parametrize(("classes", "chunk_rows"), [(4, None), (4, 3), (80, 5)])
+def test_tdds_of_logits_is_over_all_classes(classes: int, chunk_rows: int | None) -> None:
+    generator = np.random.default_rng(0)
+    logits = generator.standard_normal((6, 13, classes)) * 3
+    labels = generator.integers(0, classes, 13)
+    table = score_logits(logits, labels, scores=["tdds", "tdds_label", "el2n"], chunk_rows=chunk_rows)
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)
+    np.testing.assert_allclose(table.column("tdds"), tdds_of_probabilities(probabilities), rtol=1e-9)
+    of_label = np.take_along_axis(probabilities, labels[None, :, None], axis=2)
+    np.testing.assert_allclose(table.column("tdds_label"), tdds_of_probabilities(of_label), rtol=1e-9)
+    np.testing.assert_allclose(table.column("el2n"), outputs.el2n(logits[-1], labels), rtol=1e-9)
+
+
+def test_the_mean_of_any_score_of_outputs_is_taken_over_the_epochs_of_logits() -> None:
+    logits, labels = np.random.default_rng(1).standard_normal((4, 7, 3)), np.zeros(7, np.int64)
+    table = score_logits(logits, labels, scores=["mean_least_confidence"])
+    expected = np.mean([outputs.least_confidence(epoch) for epoch in logits[1:]], axis=0)
+    np.testing.assert_allclose(table.column("mean_least_confidence"), expected, rtol=1e-9)

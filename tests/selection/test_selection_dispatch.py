@@ -17,6 +17,7 @@ from datadiet.selection import (
 )
 from datadiet.selection.sizes import equal_quotas, proportional_quotas
 
+PLACED = {"embeddings": np.ones((3, 2)), "labels": [0, 0, 1]}
 QUICK = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -71,6 +72,28 @@ def test_every_rule_keeps_exactly_the_asked_number_in_every_form(rule, n, classe
         assert counts.tolist() == equal_quotas(sizes, size).tolist()
     elif form == "floor":
         assert (counts >= 1).all()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"rule": "d2", "form": "code"},
+        {"rule": "d2", "form": "code", "beta": 0.1, "drop_by": "confidence", "strata": 3},
+        {"rule": "moderate", "centre": "median", "window": "ranks"},
+        {"rule": "prototypes", "restarts": 2},
+        {"rule": "stratified", "beta": 0.1, "drop_by": "confidence"},
+    ],
+)
+@pytest.mark.parametrize("keep", [0.1, 0.5, 0.8])
+@pytest.mark.parametrize("form", [{}, {"per_class": True}])
+def test_options_keep_exactly_the_asked_number_in_every_form(options, keep, form):
+    data = some_data(50, 3, 0.5)
+    kept = select(**data, keep=keep, **options, **form)
+    assert len(kept) == kept_size(50, keep) == len(np.unique(kept))
+    shuffled = np.random.default_rng(1).permutation(50)
+    turned = {name: values[shuffled] for name, values in data.items() if name != "extra"}
+    turned["extra"] = {"confidence": data["extra"]["confidence"][shuffled]}
+    assert select(**turned, keep=keep, **options, **form).tolist() == kept.tolist()
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -216,7 +239,7 @@ GOOD = {"ids": [3, 4, 5], "hardness": [0.1, 0.2, 0.3], "keep": 2}
         ({"rule": "d2", "embeddings": np.full((3, 2), np.inf)}, "NaN or infinite for 3 examples"),
         ({"rule": "kcenter", "embeddings": [1.0, 2.0, 3.0]}, r"give \(examples, dimensions\)"),
         ({"rule": "moderate", "embeddings": np.ones((3, 2))}, "needs labels"),
-        ({"rule": "dual"}, "needs 'confidence' from the trace"),
+        ({"rule": "dual"}, "needs 'confidence' of every example"),
         ({"rule": "dual", "extra": {"confidence": [0.1, 1.2, 0.3]}}, "confidence is 1.2 for id 4"),
         ({"rule": "dual", "extra": {"confidence": [0.1, 0.2, 0.3]}, "c_d": 0}, "c_d is 0"),
         ({"rule": "stratified", "beta": 0.9}, "beta=0.9 drops 3 of 3"),
@@ -232,6 +255,13 @@ GOOD = {"ids": [3, 4, 5], "hardness": [0.1, 0.2, 0.3], "keep": 2}
         ({"rule": "d2", "embeddings": np.ones((3, 2)), "neighbours": 0}, "at least one"),
         ({"rule": "d2", "embeddings": np.ones((3, 2)), "search": "magic"}, "search is 'magic'"),
         ({"rule": "d2", "embeddings": np.ones((3, 2)), "gamma_reverse": -1.0}, "gamma_reverse is -1.0"),
+        ({"rule": "d2", "embeddings": np.ones((3, 2)), "form": "code", "beta": 0.9}, "beta=0.9 drops 3 of 3"),
+        ({"rule": "d2", "embeddings": np.ones((3, 2)), "form": "released"}, "form is 'released'"),
+        ({"rule": "stratified", "drop_by": "aum"}, "needs 'aum' of every example"),
+        ({"rule": "stratified", "drop_by": "aum", "extra": {"aum": [0.1, np.nan, 0.2]}}, "aum is NaN"),
+        ({"rule": "moderate", **PLACED, "window": "middle"}, "window is 'middle'"),
+        ({"rule": "moderate", **PLACED, "centre": "mode"}, "centre is 'mode'"),
+        ({"rule": "prototypes", "embeddings": np.ones((3, 2)), "restarts": 0}, "restarts is 0"),
     ],
 )
 def test_bad_input_is_refused_in_one_sentence_that_says_where(change, message):

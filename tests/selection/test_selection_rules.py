@@ -1,13 +1,18 @@
 """Each rule against a slow, direct implementation or a case worked by hand."""
 
+import itertools
+import zlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from sklearn.datasets import load_digits
 
 from datadiet.foundation.errors import BadInputError
 from datadiet.selection import explain_auto, hardest_rows, mixture, rule_cards, select
+from datadiet.selection.geometry import prototype_distance
 from datadiet.selection.ordered import beta_parameters, default_beta, score_strata
 from datadiet.selection.sizes import equal_quotas, rounded_share
 
@@ -124,6 +129,28 @@ def test_stratified_meets_the_budget_of_every_stratum(n, seed, beta, strata, dat
     assert np.bincount(places[np.isin(rest, kept)], minlength=strata).tolist() == wanted.tolist()
 
 
+def test_stratified_drops_by_another_score_than_it_stratifies_by():
+    generator = np.random.default_rng(5)
+    hardness, suspicion = generator.random(200), generator.random(200)
+    data = {"ids": np.arange(200), "hardness": hardness, "keep": 60, "rule": "stratified", "strata": 4}
+    kept = select(**data, beta=0.3, drop_by="aum", extra={"aum": suspicion})
+    dropped = np.argsort(-suspicion)[:60]
+    assert not np.isin(kept, dropped).any()
+    left = np.setdiff1d(np.arange(200), dropped)
+    low, high = hardness[left].min(), hardness[left].max()
+    strata = np.minimum(4 * (hardness[kept] - low) / (high - low), 3).astype(int)
+    assert np.bincount(strata).tolist() == [15, 15, 15, 15]
+    # The same score by either way is the same choice.
+    alike = select(**data, beta=0.3, drop_by="el2n", extra={"el2n": hardness})
+    assert alike.tolist() == select(**data, beta=0.3).tolist()
+    by_class = select(
+        **data, beta=0.3, drop_by="aum", extra={"aum": suspicion}, labels=np.arange(200) % 2, per_class=True
+    )
+    halves = [np.arange(half, 200, 2) for half in (0, 1)]
+    hardest = np.concatenate([half[np.argsort(-suspicion[half])[:30]] for half in halves])
+    assert not np.isin(by_class, hardest).any()
+
+
 def test_the_default_beta_always_leaves_enough():
     for keep in np.linspace(0.001, 1, 500):
         assert 0 <= default_beta(keep) <= 1 - keep + 1e-12
@@ -174,6 +201,31 @@ def test_moderate_keeps_the_distances_around_their_median():
     assert kept.tolist() == sorted(wanted)
 
 
+@pytest.mark.parametrize("size", [1, 20, 21, 59, 60])
+def test_moderate_as_released_keeps_the_middle_of_the_order_around_class_medians(size):
+    generator = np.random.default_rng(size)
+    labels = generator.integers(0, 3, 60)
+    vectors = generator.standard_normal((60, 5)) ** 3
+    distances = []
+    for row in range(60):
+        own = [vectors[other] for other in range(60) if labels[other] == labels[row]]
+        centre = [float(np.median([vector[d] for vector in own])) for d in range(5)]
+        distances.append(float(np.sqrt(((vectors[row] - centre) ** 2).sum())))
+    order = sorted(range(60), key=lambda row: distances[row])
+    first = int(60 * (0.5 - size / 60 / 2) + 1e-9)
+    kept = select(
+        np.arange(60),
+        None,
+        size,
+        rule="moderate",
+        labels=labels,
+        embeddings=vectors,
+        centre="median",
+        window="ranks",
+    )
+    assert kept.tolist() == sorted(order[first : first + size])
+
+
 def test_prototypes_keep_the_far_or_the_near_end_of_each_cluster():
     # Two directions with ten examples each, turned away from them by a growing angle.
     angles = np.r_[np.linspace(0, 0.3, 10), np.pi / 2 + np.linspace(0, 0.3, 10)]
@@ -188,6 +240,40 @@ def test_prototypes_keep_the_far_or_the_near_end_of_each_cluster():
     near = select(ids, None, 4, rule="prototypes", embeddings=vectors, clusters=2, end="easy")
     assert set(far) == {0, 9, 10, 19}
     assert cosine[near].max() < np.median(cosine)
+
+
+def test_prototypes_of_several_starts_keep_by_the_mean_of_their_distances():
+    vectors = np.random.default_rng(0).standard_normal((120, 6))
+    generator = np.random.default_rng([3, 0, zlib.crc32(b"prototypes")])
+    distances = [prototype_distance(vectors, 5, generator) for _ in range(4)]
+    wanted = np.argsort(-np.mean(distances, axis=0), kind="stable")[:30]
+    data = {"ids": np.arange(120), "hardness": None, "keep": 30, "rule": "prototypes", "embeddings": vectors}
+    kept = select(**data, clusters=5, restarts=4, seed=3)
+    assert kept.tolist() == sorted(wanted)
+    assert kept.tolist() != select(**data, clusters=5, seed=3).tolist()
+
+
+def test_more_starts_of_prototypes_agree_more_from_seed_to_seed():
+    pixels = load_digits().data
+
+    def overlap(restarts):
+        kept = [
+            select(
+                np.arange(len(pixels)),
+                None,
+                0.3,
+                rule="prototypes",
+                embeddings=pixels,
+                clusters=10,
+                restarts=restarts,
+                seed=seed,
+            )
+            for seed in range(3)
+        ]
+        pairs = itertools.combinations(kept, 2)
+        return np.mean([len(np.intersect1d(a, b)) / len(a) for a, b in pairs])
+
+    assert overlap(5) > overlap(1) + 0.05
 
 
 def kcenter_by_hand(vectors, size):
@@ -296,6 +382,82 @@ def test_d2_agrees_with_message_passing_over_all_pairs(size, forward, reverse):
         gamma_reverse=reverse,
     )
     assert kept.tolist() == d2_by_hand(vectors, hardness, size, 5, forward, reverse)
+
+
+def d2_as_released(vectors, hardness, size, neighbours, gamma, strata, dropped):
+    """The released code on dense matrices, for strata larger than the number of neighbours."""
+    left = [row for row in range(len(hardness)) if row not in dropped]
+    score = hardness[left]
+    step = (score.max() * 1.0001 - score.min()) / strata
+    pools = [
+        [row for row in left if score.min() + k * step <= hardness[row] < score.min() + (k + 1) * step]
+        for k in range(strata)
+    ]
+    budgets, rest = {}, size
+    for served, k in enumerate(sorted(range(strata), key=lambda k: len(pools[k]))):
+        budgets[k] = min(len(pools[k]), rest // (strata - served))
+        rest -= budgets[k]
+    chosen = []
+    for k, pool in enumerate(pools):
+        x = hardness[pool]
+        gaps = np.sqrt(((vectors[pool][:, None] - vectors[pool][None]) ** 2).sum(axis=2))
+        connect = np.zeros_like(gaps)
+        for i in range(len(pool)):
+            for j in sorted((j for j in range(len(pool)) if j != i), key=lambda j: gaps[i, j])[:neighbours]:
+                connect[i, j] = np.exp(-gaps[i, j]) * max(x[j], 1e-7)
+                connect[j, i] = np.exp(-gaps[i, j]) * max(x[i], 1e-7)
+        density = connect.sum(axis=1) + x
+        batch = []
+        while len(batch) < budgets[k]:
+            pick = int(np.argmax(density))
+            near = connect[pick] > 0
+            density[near] -= np.exp(-gamma * gaps[pick, near]) * density[pick]
+            batch.append(pick)
+            density[batch] = density.min() - 1
+        chosen += [pool[row] for row in batch]
+    return sorted(chosen)
+
+
+@pytest.mark.parametrize("size", [3, 30, 90, 128])
+@pytest.mark.parametrize(("gamma", "scale"), [(0.1, 1.0), (1.0, 1.0), (0.1, 0.1)])
+def test_d2_as_released_agrees_with_the_released_procedure(size, gamma, scale):
+    generator = np.random.default_rng(size)
+    vectors, suspicion = generator.standard_normal((160, 4)) * scale, generator.random(160)
+    hardness = generator.random(160)
+    hardness[np.argmin(suspicion)] = 0.0  # so that scaling to [0, 1] shifts nothing
+    wanted = d2_as_released(vectors, hardness, size, 5, gamma, 3, set(np.argsort(-suspicion)[:32].tolist()))
+    kept = select(
+        *(np.arange(160), hardness, size),
+        rule="d2",
+        embeddings=vectors,
+        form="code",
+        gamma_reverse=gamma,
+        strata=3,
+        beta=0.2,
+        drop_by="aum",
+        extra={"aum": suspicion},
+    )
+    assert kept.tolist() == wanted
+
+
+def test_d2_as_released_draws_from_strata_too_small_for_a_graph():
+    vectors, hardness = np.random.default_rng(0).standard_normal((30, 2)), np.linspace(0, 1, 30)
+    kept = [
+        select(
+            np.arange(30),
+            hardness,
+            10,
+            rule="d2",
+            embeddings=vectors,
+            form="code",
+            strata=10,
+            beta=0.0,
+            seed=s,
+        )
+        for s in range(20)
+    ]
+    assert {tuple(np.bincount(one // 3)) for one in kept} == {(1,) * 10}
+    assert len({tuple(one) for one in kept}) > 10
 
 
 def test_d2_spreads_over_twins_where_hardest_takes_them_all():

@@ -62,7 +62,7 @@ def expected_scores(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, np.
         "variability": probability.std(axis=0),
         "dyn_unc": dynamics.dyn_unc(probability),
         "dual": dynamics.dual(probability),
-        "tdds": dynamics.tdds(probability),
+        "tdds_label": dynamics.tdds_label(probability),
     }
 
 
@@ -250,7 +250,7 @@ def test_only_the_columns_that_were_chosen_are_kept() -> None:
         "variability",
         "dyn_unc",
         "dual",
-        "tdds",
+        "tdds_label",
     }
     with pytest.raises(BadInputError, match="cannot give 'aum'"):
         recorder.table(["aum"])

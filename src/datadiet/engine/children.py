@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from datadiet.engine.runs import Run, describe, train_described
+from datadiet.engine.runs import Run, describe, recorded_columns, train_described
 from datadiet.engine.setup import Setup
 from datadiet.engine.training.checkpoint import TrainingState
 from datadiet.engine.training.dynamic import refuse_dynamic
@@ -72,7 +72,7 @@ def train_child(
 
 def _check_parent(setup: Setup, parent: Run, step: int, ids: np.ndarray | None) -> None:
     was: dict[str, Any] = parent.folder.description
-    now = describe(setup, parent.seed, ids, bool(was.get("record")))
+    now = describe(setup, parent.seed, ids, recorded_columns(was))
     if was.get("ids") != ids_digest(ids):
         raise BadInputError("The parent was trained on other ids: pass ids=, those that it was trained on.")
     for name, value in now.items():

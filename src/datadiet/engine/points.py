@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from datadiet.data import Batch
-from datadiet.engine.runs import Run
+from datadiet.engine.runs import Run, described_score
 from datadiet.engine.setup import Setup
 from datadiet.engine.training.checkpoint import read_tensors, tensor_bytes
 from datadiet.engine.training.devices import on_device
@@ -20,7 +20,6 @@ from datadiet.engine.training.ledger import Ledger
 from datadiet.engine.workspace import content_address
 from datadiet.foundation.errors import BadInputError
 from datadiet.models import is_pretrained
-from datadiet.models.factories import code_of_function
 from datadiet.pergrad import GradientNorms
 from datadiet.scores import card
 from datadiet.scores.gradients import grand_last_layer
@@ -55,16 +54,8 @@ def measure_points(setup: Setup, run: Run, step: int, names: Sequence[str] = ())
     scores of outputs that `names` asks for.
     """
     extra = sorted(name for name in names if card(name).needs == "outputs" and name not in OUTPUT_COLUMNS)
-    kind = "outputs" if not extra else f"outputs-{content_address(list(map(_described, extra)))}"
+    kind = "outputs" if not extra else f"outputs-{content_address(list(map(described_score, extra)))}"
     return remembered(setup, run, step, kind, lambda model: compute_outputs(setup, model, extra))
-
-
-def _described(name: str) -> Any:
-    """A score in an address: its name, and the code of one that is not the package's own."""
-    function = card(name).function
-    if function is None or function.__module__.startswith("datadiet."):
-        return name
-    return [name, code_of_function(function)]
 
 
 def measure_grand(setup: Setup, run: Run, step: int, parameters: str = "all") -> Points:

@@ -21,6 +21,8 @@ from datadiet.foundation.progress import ProgressDisplay
 from datadiet.models import identity_of, is_pretrained
 from datadiet.pages.text import printable
 from datadiet.scores import ScoreTable
+from datadiet.scores.registry import SCORES
+from datadiet.tracking.further import further_columns
 
 _WORKSPACE = str(options_of(WorkspaceOption)["workspace"].default)
 
@@ -179,6 +181,20 @@ def recipe_of_table(
             "model as it was, or score the data again."
         )
     return recipe
+
+
+def recorded_for(facts: Mapping[str, Any]) -> bool | tuple[str, ...]:
+    """What the runs behind a table record, as `datadiet.engine.runs.train_run` takes it.
+
+    Args:
+        facts: provenance of the table.
+
+    Example:
+        >>> recorded_for({"scores": {"mean_el2n": {}}}), recorded_for({"scores": {"el2n@2": {}, "tdds": {}}})
+        (True, ('tdds_change',))
+    """
+    scores = [name.partition("@")[0] for name in facts.get("scores", {})]
+    return further_columns([name for name in scores if name in SCORES]) or True
 
 
 def workspace_of_table(facts: Mapping[str, Any], workspace: str | Path | None = None) -> Workspace:

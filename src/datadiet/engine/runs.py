@@ -31,6 +31,10 @@ from datadiet.engine.training.loop import (
 from datadiet.engine.workspace import RunFolder, ids_digest
 from datadiet.foundation.atomic import remove
 from datadiet.foundation.errors import BadInputError, RunFailedError
+from datadiet.models.factories import code_of_function
+from datadiet.scores.changes import CHANGE
+from datadiet.scores.outputs import MEASURES
+from datadiet.scores.registry import card
 from datadiet.tasks import Task
 from datadiet.tracking import Recorder, Trace
 
@@ -128,8 +132,15 @@ def _weights_of(loop: TrainingLoop) -> tuple[dict[str, torch.Tensor], dict[str, 
     }
 
 
-def describe(setup: Setup, seed: int, ids: np.ndarray | None, record: bool) -> dict[str, Any]:
-    """What a run is, as plain data: its address is the hash of this."""
+def describe(setup: Setup, seed: int, ids: np.ndarray | None, record: bool | Sequence[str]) -> dict[str, Any]:
+    """What a run is, as plain data: its address is the hash of this.
+
+    Args:
+        setup: data, recipe, machine.
+        seed: of the run.
+        ids: to train on; None for all.
+        record: whether there is a trace; or the names of columns that it has beyond what is always recorded.
+    """
     recipe = {k: v for k, v in setup.recipe.described().items() if k not in _NOT_TRAINING}
     return {
         "protocol": PROTOCOL,
@@ -140,10 +151,29 @@ def describe(setup: Setup, seed: int, ids: np.ndarray | None, record: bool) -> d
         "total_steps": setup.recipe.total_steps(_size(setup, ids), len(setup.examples.train)),
         "seed": seed,
         "ids": ids_digest(ids),
-        "record": record,
+        "record": record if isinstance(record, bool) else _described_columns(record),
         "device": setup.accelerator.device.type,
         "processes": setup.accelerator.num_processes,
     }
+
+
+def described_score(name: str) -> Any:
+    """A score in an address: its name, and the code of one that is not the package's own."""
+    function = card(name).function
+    if function is None or function.__module__.startswith("datadiet."):
+        return name
+    return [name, code_of_function(function)]
+
+
+def _described_columns(names: Sequence[str]) -> list[Any] | bool:
+    """Further columns of a trace in an address; True where there are none."""
+    return [name if name == CHANGE else described_score(name) for name in sorted(set(names))] or True
+
+
+def recorded_columns(description: dict[str, Any]) -> bool | list[str]:
+    """The `record` that `describe` was given."""
+    record = description.get("record", False)
+    return record if isinstance(record, bool) else [one if isinstance(one, str) else one[0] for one in record]
 
 
 def train_run(
@@ -151,7 +181,7 @@ def train_run(
     seed: int,
     *,
     ids: np.ndarray | None = None,
-    record: bool = False,
+    record: bool | Sequence[str] = False,
     until: int | None = None,
     weights_at: Iterable[int] = (),
     label: str = "",
@@ -163,7 +193,8 @@ def train_run(
         setup: data, recipe, machine.
         seed: seed of initialisation, order, augmentation and dropout.
         ids: the example ids to train on; None for all.
-        record: keep a trace of the training pass.
+        record: keep a trace of the training pass; or the names of columns that it has beyond what is always recorded,
+            `further_columns` of scores. Such a run is another than the one without.
         until: the step to train to; None for the end.
         weights_at: steps whose weights are kept.
         label: what the progress bar calls it.
@@ -173,6 +204,8 @@ def train_run(
         RunFailedError: the loss became NaN; what was finished is kept.
     """
     description = describe(setup, seed, ids, record)
+    if not isinstance(description["record"], bool):
+        _say_recorded_anew(setup, description)
     weights_at, total = list(weights_at), int(description["total_steps"])
     per_epoch = setup.recipe.steps_per_epoch(_size(setup, ids))
     stops = [min(step, total) for step in (*weights_at, total if until is None else until)]
@@ -232,7 +265,7 @@ def train_described(
             state = None
         recorder = None
         if description["record"] and (whole or not catching_up):
-            recorder, state = _recorder(setup, at / "trace", ids, state)
+            recorder, state = _recorder(setup, at / "trace", ids, state, recorded_columns(description))
         loop = _training_loop(setup, seed, ids, total)
         state = state or start
         if state is not None:
@@ -267,6 +300,18 @@ def train_described(
         folder, seed, size, total, setup.recipe.steps_per_epoch(size), folder.result(), trained, setup.tested
     )
     return run if run.tested is None or run.result is None else replace(run, result=_of_tested(run))
+
+
+def _say_recorded_anew(setup: Setup, description: dict[str, Any]) -> None:
+    """Say why a run that is there already, without some columns of its trace, is trained once more."""
+    there, without = (setup.workspace.folder(one) for one in (description, description | {"record": True}))
+    columns = recorded_columns(description)
+    if isinstance(columns, list) and without.is_mine() and not there.is_mine():
+        setup.display.say(
+            f"The scoring runs that are there did not record {' and '.join(columns)}; they are trained once more, with "
+            f"{'it' if len(columns) == 1 else 'them'}.",
+            passing=True,
+        )
 
 
 def _of_tested(run: Run) -> dict[str, Any]:
@@ -351,29 +396,35 @@ def _state(folder: RunFolder, path: Path) -> TrainingState | None:
 
 
 def _recorder(
-    setup: Setup, path: Path, ids: np.ndarray | None, state: TrainingState | None
+    setup: Setup,
+    path: Path,
+    ids: np.ndarray | None,
+    state: TrainingState | None,
+    record: bool | list[str],
 ) -> tuple[Recorder, TrainingState | None]:
     """A recorder over a trace, and the state that it goes on from; the process that writes opens the folder first."""
     watched = setup.examples.train.ids if ids is None else np.sort(ids)
+    columns = None if isinstance(record, bool) else [*MEASURES, *record]
+    make = partial(Recorder, ids=watched, folder=path, columns=columns, task=setup.plain_task)
     main = setup.accelerator.is_main_process
     if not main:
         setup.accelerator.wait_for_everyone()
-    recorder = _going_on(setup, path, watched, state)
+    recorder = _going_on(make, state)
     if recorder is None:
         if main:
             remove(path)  # what was recorded before the first state, or is damaged, is recorded again
-        recorder, state = Recorder(ids=watched, folder=path, task=setup.plain_task), None
+        recorder, state = make(), None
     if main:
         setup.accelerator.wait_for_everyone()
     return recorder, state
 
 
-def _going_on(setup: Setup, path: Path, ids: np.ndarray, state: TrainingState | None) -> Recorder | None:
+def _going_on(make: Callable[[], Recorder], state: TrainingState | None) -> Recorder | None:
     """A recorder in the state that was kept; None where there is none, or the trace in the folder does not fit it."""
     if state is None:
         return None
     with suppress(BadInputError):
-        recorder = Recorder(ids=ids, folder=path, task=setup.plain_task)
+        recorder = make()
         recorder.load_state_dict(state.recorder)
         return recorder
     return None

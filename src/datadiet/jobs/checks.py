@@ -9,6 +9,7 @@ import numpy as np
 
 from datadiet.data import Examples
 from datadiet.foundation.errors import BadInputError
+from datadiet.scores import card as score_card
 from datadiet.selection import rule_card, select
 
 
@@ -45,16 +46,18 @@ def try_rule(
     made_up = np.arange(len(train), dtype=np.float64)
     card = rule_card(rule)
     rule_options = dict(rule_options)
-    if card.extra:
-        rule_options["extra"] = {name: np.full(len(train), 0.5) for name in card.extra}
+    named = card.scores_named_in(rule_options)
+    for name in named:
+        score_card(name)
+    columns = {name: np.full(len(train), 0.5) for name in (*card.extra, *named)}
     if "embeddings" in card.needs:
         # Only what the rule refuses counts here, so a few examples do, and no search takes long.
         some, labels = (values[:: max(1, len(train) // 256)] for values in (train.ids, train.labels))
         made = np.random.default_rng(0).standard_normal((len(some), 2))
-        select(
-            some, made_up[: len(some)], 0.5, rule=rule, labels=labels, embeddings=made, seed=0, **rule_options
-        )
+        few = {name: values[: len(some)] for name, values in columns.items()}
+        given = {"labels": labels, "embeddings": made, "extra": few, **rule_options}
+        select(some, made_up[: len(some)], 0.5, rule=rule, seed=0, **given)
         rule, rule_options = "random", {}  # which refuses the same quotas
-    told = {"labels": train.labels, "seed": seed, **rule_options, **quotas}
+    told = {"labels": train.labels, "seed": seed, "extra": columns, **rule_options, **quotas}
     for fraction in fractions:
         select(train.ids, made_up, fraction, rule=rule, **told)

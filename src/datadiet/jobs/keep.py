@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -138,8 +138,12 @@ def keep_chosen(
         by = "+".join(by)
     else:
         hardness = table.hardness(by) if by is not None else None
-    if chosen.extra and "extra" not in options:
-        options["extra"] = _further_columns(table, rule, chosen.extra, by)
+    named = chosen.scores_named_in(options)
+    if (chosen.extra or named) and "extra" not in options:
+        options["extra"] = {
+            **_further_columns(table, rule, chosen.extra, by, table.column),
+            **_further_columns(table, rule, named, by, table.hardness),
+        }
     if "embeddings" in chosen.needs:
         options["embeddings"] = _vectors(table, rule, embeddings)
     # Where labels are bins of a number or sets of labels, to lose one is no loss of a class.
@@ -172,18 +176,22 @@ def default_score(table: ScoreTable, rule: str) -> str | None:
 
 
 def _further_columns(
-    table: ScoreTable, rule: str, names: Sequence[str], by: str | None
+    table: ScoreTable,
+    rule: str,
+    names: Sequence[str],
+    by: str | None,
+    read: Callable[[str], np.ndarray],
 ) -> dict[str, np.ndarray]:
     """Columns that a rule needs beside its score, of the same epoch as it."""
     at = (by or "").partition("@")
-    wanted = {name: name + at[1] + at[2] for name in names}
+    wanted = {name: name if name in table.names else name + at[1] + at[2] for name in names}
     missing = [column for column in wanted.values() if column not in table.names]
     if missing:
         raise BadInputError(
             f"The rule {rule!r} also needs the score {missing[0]!r}, which the table does not have; add it with "
             f"datadiet score --scores ...,{missing[0].partition('@')[0]}."
         )
-    return {name: table.column(column) for name, column in wanted.items()}
+    return {name: read(column) for name, column in wanted.items()}
 
 
 def _vectors(table: ScoreTable, rule: str, embeddings: Any) -> np.ndarray:

@@ -98,7 +98,7 @@ def run(source: Any, **options: Unpack[RunOptions]) -> Verdict:
     _apply_quick(options)
     retrainings, models = retrainings_of(options), models_of(options)
     fractions = checked_fractions(options["keep"])
-    rule_card(rule)
+    card_of_rule = rule_card(rule)
     for name in options["scores"] or ():
         card(name)
     if sparsity is not None:
@@ -146,8 +146,9 @@ def run(source: Any, **options: Unpack[RunOptions]) -> Verdict:
         if options["command"]:
             facts["command"] = options["command"]
         taken = {**picked(TakenOptions, options), "seeds": models}
-        scoring = score_with(setup, scores, also_free=True, provenance=facts, **taken)
-        if "embeddings" in rule_card(rule).needs:
+        beside = (*card_of_rule.extra, *card_of_rule.scores_named_in(rule_options))
+        scoring = score_with(setup, (*scores, *beside), also_free=True, provenance=facts, **taken)
+        if "embeddings" in card_of_rule.needs:
             step = setup.step_of(_epoch_of(setup, options))
             found = embeddings_of(setup, scoring.runs[0], step, options["encoder"])
             rule_options["embeddings"] = found.values

@@ -42,6 +42,7 @@ from datadiet.scores import ScoreTable, card, cards
 from datadiet.scores.inputs import random
 from datadiet.scores.passes import FIRST_EPOCH, mean_over_the_pass
 from datadiet.tracking import scores_from_trace
+from datadiet.tracking.further import further_columns
 from datadiet.tracking.trace import scores_possible
 
 _OF_A_FORWARD_PASS = ("outputs", "features", "inputs")
@@ -228,7 +229,12 @@ def score_with(
     for index in range(seeds):
         label = f"scoring run {index + 1} of {seeds}"
         run = train_run(
-            setup, options["seed"] + index, record=True, until=max(steps), weights_at=steps, label=label
+            setup,
+            options["seed"] + index,
+            record=further_columns(asked) or True,
+            until=max(steps),
+            weights_at=steps,
+            label=label,
         )
         if not run.trained:
             setup.display.skip(max(steps))

@@ -14,7 +14,7 @@ from typing_extensions import Unpack
 
 from datadiet.engine.options import TrainingOptions
 from datadiet.engine.points import OUTPUT_COLUMNS, compute_grand, compute_outputs, load_weights
-from datadiet.engine.reloading import load_again, recipe_of_table, workspace_of_table
+from datadiet.engine.reloading import load_again, recipe_of_table, recorded_for, workspace_of_table
 from datadiet.engine.runs import Run, describe
 from datadiet.engine.setup import Setup, prepare
 from datadiet.foundation.errors import BadInputError
@@ -117,7 +117,7 @@ def _is_checkable(score: str, entry: Mapping[str, Any]) -> bool:
 def run_of(setup: Setup, facts: Mapping[str, Any], seed: int, steps: list[int]) -> Run:
     """The run of a seed as it lies in the workspace, whatever machine it was trained on; nothing is trained."""
     machine = {key: value for key, value in facts["machine"].items() if key in ("device", "processes")}
-    description = {**describe(setup, seed, None, True), **machine}
+    description = {**describe(setup, seed, None, recorded_for(facts)), **machine}
     folder = setup.workspace.folder(description)
     missing = [step for step in steps if not folder.holds(folder.weights_path(step))]
     if missing:

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from datadiet.foundation.arrays import read_array
 from datadiet.foundation.errors import BadInputError
+from datadiet.scores.changes import CHANGE, change_of
 from datadiet.scores.outputs import MEASURES, REAL_MEASURES, measures_of
-from datadiet.scores.registry import ScoreCard, card
+from datadiet.scores.registry import card
 from datadiet.scores.softmax import SoftmaxTerms
 from datadiet.scores.table import ScoreTable
 
@@ -95,7 +96,8 @@ def score_logits(
             raise BadInputError(f"there is no epoch {epoch}; the logits have {last} (counted from 1).")
     point_scores = {chosen.name: chosen for chosen in cards if chosen.needs == "outputs"}
     dynamics = [chosen for chosen in cards if chosen.needs == "trace"]
-    columns = list(dict.fromkeys(name for chosen in dynamics for name in chosen.columns))
+    needed = dict.fromkeys(name for chosen in dynamics for name in chosen.columns)
+    columns = [name for name in needed if name != CHANGE]
 
     kind = np.float64 if any(values.dtype.itemsize > 4 for values in epochs) else np.float32
     found: dict[str, NDArray[Any]] = {}
@@ -107,11 +109,17 @@ def score_logits(
             found[column] = np.empty(num_rows, kind)
 
     def score_rows(rows: slice) -> None:
-        block: dict[str, list[NDArray[Any]]] = {name: [] for name in columns}
+        block: dict[str, list[NDArray[Any]]] = {name: [] for name in needed}
+        before: torch.Tensor | None = None
         for epoch in range(1, last + 1) if dynamics else points:
             values = _class_major(epochs[epoch - 1][rows], kind)
             wanted = point_scores if epoch in points else {}
-            measures = _measures(values, torch.from_numpy(targets[rows]), wanted, columns, epoch, rows.start)
+            now = values.softmax(0) if CHANGE in needed else values
+            asked = (*wanted, *columns)
+            measures = _measures(values, torch.from_numpy(targets[rows]), asked, epoch, rows.start)
+            if CHANGE in needed:
+                measures[CHANGE] = change_of(now, now * torch.nan if before is None else before, class_dim=0)
+                before = now
             for name in wanted:
                 found[names[name, epoch]][rows] = measures[name].numpy()
             for name, parts in block.items():
@@ -140,20 +148,18 @@ def score_logits(
 def _measures(
     values: torch.Tensor,
     targets: torch.Tensor,
-    scores: Mapping[str, ScoreCard],
-    columns: Sequence[str],
+    asked: Sequence[str],
     epoch: int,
     start: int,
 ) -> dict[str, torch.Tensor]:
     """The scores and trace columns of (classes, rows) logits of one epoch, checked to be finite."""
-    asked = [*scores, *columns]
     own = [name for name in asked if name in MEASURES]
     # A flag is finite whatever the logits are; a probability tells.
     tell = next((name for name in own if name in REAL_MEASURES), "probability")
     found = {}
     for name in asked:
         if name not in own:
-            function = scores[name].function
+            function = card(name).function
             assert function is not None
             found[name] = function(values.t(), targets)
     # Last, because it computes in the memory of the logits.

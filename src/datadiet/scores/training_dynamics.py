@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from datadiet.foundation.errors import BadInputError
+from datadiet.scores.changes import CHANGE, SHIFT
 from datadiet.scores.passes import mean_of_seen, result_like, rows_and_mask
 from datadiet.scores.registry import ANY, AUM, CARTOGRAPHY, register_score
 
-_SHIFT = 1e-8  # of probabilities under the logarithm, as in the released code of TDDS
+_TDDS = "Zhang et al., Temporal Dual-Depth Scoring (TDDS), CVPR 2024"
 
 
 @register_score(
@@ -231,26 +232,18 @@ def dual(probability: ArrayLike, window: int = 10, seen: ArrayLike | None = None
     return _mean_over_windows(probability, window, seen, times_difficulty=True)
 
 
-@register_score(
-    "tdds",
-    needs="trace",
-    range=ANY,
-    source="Zhang et al., Temporal Dual-Depth Scoring (TDDS), CVPR 2024; of the label's probability alone",
-    columns=("probability",),
-)
+@register_score("tdds", needs="trace", range=ANY, source=_TDDS, columns=(CHANGE,))
 def tdds(
-    probability: ArrayLike, window: int = 10, decay: float = 0.9, seen: ArrayLike | None = None
+    change: ArrayLike, window: int = 10, decay: float = 0.9, seen: ArrayLike | None = None
 ) -> NDArray[Any]:
-    """How much the change of the label's probability varies from epoch to epoch, the last epochs most.
+    """How much the change of the prediction varies from epoch to epoch, the last epochs most.
 
-    The temporal dual-depth score. With `k_t = sum_c |p_t log(p_t / p_(t-1))|`, p_(t-1) from the presentation
-    before, each window of J epochs has J - 1 changes and the norm of their deviations from their mean; windows
-    are summed with weights `decay * (1 - decay) ** age`, age 0 the last one. A trace holds the label's
-    probability only: the sum then has its label's term alone, which is our approximation. Probabilities of all
-    classes give the paper's.
+    The temporal dual-depth score. With `k_t = sum_c |p_t log(p_t / p_(t-1))|`, p_(t-1) from the presentation before,
+    each window of J epochs has J - 1 changes and the norm of their deviations from their mean; windows are summed
+    with weights `decay * (1 - decay) ** age`, age 0 the last one.
 
     Args:
-        probability: (epochs, n) of the label, or (epochs, n, classes).
+        change: (epochs, n), k_t; that of an example's first presentation is not looked at.
         window: epochs of one sliding window, at least 3 (two have one change, which cannot vary).
         decay: weight of the last window, in (0, 1].
         seen: (epochs, n) bool.
@@ -259,37 +252,95 @@ def tdds(
         (n,) at least 0; 0 where no window has two changes; NaN for an example that was never seen.
 
     Raises:
-        BadInputError: shapes do not fit, a seen value is not finite, the window is below 3, or decay is
-            outside (0, 1].
+        BadInputError: shapes do not fit, a change is not finite, the window is below 3, or decay is outside (0, 1].
 
     Source: Zhang, Du, Li, Xie, Zhou, "Spanning Training Progress: Temporal Dual-Depth Scoring (TDDS) for
-    Enhanced Dataset Pruning", CVPR 2024, section 3; logarithms are shifted by 1e-8 as in the released code.
+    Enhanced Dataset Pruning", CVPR 2024, section 3.
 
     Example:
-        >>> steady, moving = [0.5, 0.5, 0.5], [0.5, 0.9, 0.9]
-        >>> scores = tdds(np.stack([steady, moving], axis=1), window=3)
+        >>> tdds([[np.nan], [0.5], [0.1]], window=3).round(4)
+        array([0.2546])
+    """
+    if not 0.0 < decay <= 1.0:
+        raise BadInputError(f"decay is {decay}; give a weight above 0 and at most 1.")
+    rows = np.asarray(change)
+    shown = np.ones(rows.shape, bool) if seen is None else np.asarray(seen, dtype=bool)
+    rows, changed = rows_and_mask(rows, shown & (shown.cumsum(axis=0) > 1), "change")
+    width = _width(window, 3, len(rows))
+    total = np.zeros(rows.shape[1])
+    for age, start in enumerate(range(len(rows) - width, -1, -1)):
+        part, counts = rows[start + 1 : start + width], changed[start + 1 : start + width]
+        spread = np.where(counts, part - np.nan_to_num(mean_of_seen(part, counts)), 0.0)
+        total += decay * (1.0 - decay) ** age * np.sqrt((spread**2).sum(axis=0))
+    return result_like(np.where(shown.any(axis=0), total, np.nan), rows)
+
+
+def tdds_of_probabilities(
+    probability: ArrayLike, window: int = 10, decay: float = 0.9, seen: ArrayLike | None = None
+) -> NDArray[Any]:
+    """`tdds` of the probabilities of all classes, where those of every epoch are at hand.
+
+    Args:
+        probability: (epochs, n, classes).
+        window: epochs of one sliding window, at least 3.
+        decay: weight of the last window, in (0, 1].
+        seen: (epochs, n) bool.
+
+    Returns:
+        As `tdds`.
+
+    Raises:
+        BadInputError: as `tdds`.
+
+    Source: as `tdds`; logarithms are shifted by 1e-8 as in the released code.
+
+    Example:
+        >>> steady, moving = [[0.5, 0.5]] * 3, [[0.5, 0.5], [0.9, 0.1], [0.9, 0.1]]
+        >>> scores = tdds_of_probabilities(np.stack([steady, moving], axis=1), window=3)
         >>> bool(scores[0] == 0.0 and scores[1] > 0.0)
         True
     """
     full = np.asarray(probability)
-    if full.ndim == 2:
-        full = full[:, :, None]
     if full.ndim != 3:
-        raise BadInputError(
-            f"probability must be (epochs, n) or (epochs, n, classes), got shape {full.shape}."
-        )
-    if not 0.0 < decay <= 1.0:
-        raise BadInputError(f"decay is {decay}; give a weight above 0 and at most 1.")
+        raise BadInputError(f"probability must be (epochs, n, classes), got shape {full.shape}.")
     # What is not finite in any class makes its sum not finite.
-    flat, mask = rows_and_mask(full.sum(axis=2), seen, "probability")
-    width = _width(window, 3, len(full))
-    changes, changed = _changes(full, mask)
-    total = np.zeros(flat.shape[1])
-    for age, start in enumerate(range(len(full) - width, -1, -1)):
-        part, counts = changes[start : start + width - 1], changed[start : start + width - 1]
-        squares = np.where(counts, part - np.nan_to_num(mean_of_seen(part, counts)), 0.0) ** 2
-        total += decay * (1.0 - decay) ** age * np.sqrt(squares.sum(axis=0))
-    return result_like(np.where(mask.any(axis=0), total, np.nan), full)
+    _, mask = rows_and_mask(full.sum(axis=2), seen, "probability")
+    return result_like(tdds(_changes(full, mask), window, decay, mask), full)
+
+
+@register_score(
+    "tdds_label",
+    needs="trace",
+    range=ANY,
+    source=f"{_TDDS}; of the label's probability alone: ours",
+    columns=("probability",),
+)
+def tdds_label(
+    probability: ArrayLike, window: int = 10, decay: float = 0.9, seen: ArrayLike | None = None
+) -> NDArray[Any]:
+    """How much the change of the label's probability varies from epoch to epoch, the last epochs most.
+
+    `tdds` without the terms of the other classes, which every trace gives. An example whose label has next to no
+    probability, as wrong ones have before they are learnt by heart, scores next to nothing here, and may not there.
+
+    Args:
+        probability: (epochs, n), the label's probability at each epoch.
+        window: epochs of one sliding window, at least 3.
+        decay: weight of the last window, in (0, 1].
+        seen: (epochs, n) bool.
+
+    Returns:
+        As `tdds`.
+
+    Raises:
+        BadInputError: as `tdds`.
+
+    Example:
+        >>> tdds_label([[0.5, 0.5], [0.5, 0.9], [0.5, 0.9]], window=3).round(3)
+        array([0.   , 0.337])
+    """
+    rows, _ = rows_and_mask(probability, seen, "probability")
+    return tdds_of_probabilities(rows[:, :, None], window, decay, seen)
 
 
 def _width(window: int, least: int, epochs: int) -> int:
@@ -331,18 +382,13 @@ def _windows(
             yield centre + first / several, np.sqrt(np.maximum(variance, 0.0)), count >= 2
 
 
-def _changes(full: NDArray[Any], mask: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Changes since the presentation before, (epochs - 1, n), and where there was one."""
-    epochs, count = mask.shape
-    changes, changed = np.zeros((max(epochs - 1, 0), count)), np.zeros((max(epochs - 1, 0), count), bool)
-    before = np.log(np.where(mask[0][:, None], full[0], 1.0).astype(np.float64) + _SHIFT)
-    known = mask[0].copy()
-    for epoch in range(1, epochs):
-        here = mask[epoch]
-        now = np.where(here[:, None], full[epoch], 1.0).astype(np.float64)
-        logarithm = np.log(now + _SHIFT)
-        changed[epoch - 1] = here & known
-        changes[epoch - 1] = np.where(changed[epoch - 1], np.abs(now * (logarithm - before)).sum(axis=1), 0.0)
+def _changes(full: NDArray[Any], mask: NDArray[Any]) -> NDArray[Any]:
+    """Changes since the presentation before, (epochs, n); NaN where there was none."""
+    changes = np.full(mask.shape, np.nan)
+    before: NDArray[Any] = np.full(full.shape[1:], np.nan)
+    for epoch, here in enumerate(mask):
+        now = np.where(here[:, None], full[epoch], np.nan).astype(np.float64)
+        logarithm = np.log(now + SHIFT)
+        changes[epoch] = np.abs(now * (logarithm - before)).sum(axis=1)
         before = np.where(here[:, None], logarithm, before)
-        known |= here
-    return changes, changed
+    return changes

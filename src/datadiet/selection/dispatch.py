@@ -157,7 +157,8 @@ def select(
         allow_empty_class: with `per_class` or `balance`, let a class end up empty instead of refusing.
         seed: of everything random; every rule and every class has a stream of its own.
         embeddings: shape (n, dimensions), for the rules that need them.
-        extra: further columns by name, each of n rows, for the rules that need the trace.
+        extra: further columns by name, each of n rows, for the rules that need the trace; and the score that an
+            option such as `drop_by` names, higher = harder.
         options: of the rule, see its card.
 
     Returns:
@@ -220,7 +221,7 @@ def choose(
     """
     card = rule_card(rule)
     _check_quotas(per_class, balance, floor, labels, groups, keep_classes)
-    pool, classes, parts = _sorted_pool(card, ids, hardness, labels, groups, embeddings, extra)
+    pool, classes, parts = _sorted_pool(card, ids, hardness, labels, groups, embeddings, extra, options)
     size = kept_size(len(pool), keep)
     require(floor, int | float | None, "floor")
     for name, kind in option_types(card).items():
@@ -328,6 +329,7 @@ def _sorted_pool(
     groups: ArrayLike | None,
     embeddings: ArrayLike | None,
     extra: Mapping[str, ArrayLike] | None,
+    options: Mapping[str, Any],
 ) -> tuple[Pool, Groups | None, Groups | None]:
     """Everything the rule needs, in the order of the ids, with the classes and the groups.
 
@@ -397,10 +399,10 @@ def _sorted_pool(
             raise BadInputError(f"embeddings have shape {vectors.shape}: give (examples, dimensions).")
         vectors = numbers(vectors, "embeddings", finite=True)
     further = {}
-    for name in card.extra:
+    for name in (*card.extra, *card.scores_named_in(options)):
         if extra is None or name not in extra:
             raise BadInputError(
-                f"Rule {card.name!r} needs {name!r} from the trace: pass extra={{{name!r}: ...}}."
+                f"Rule {card.name!r} needs {name!r} of every example: pass extra={{{name!r}: ...}}."
             )
         further[name] = numbers(column(name, extra[name], flat=False), name)
     pool = Pool(sorted_ids, scores, None if classes is None else classes.codes, vectors, further)

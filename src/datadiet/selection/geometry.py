@@ -40,8 +40,13 @@ def one_thread() -> Iterator[None]:
         yield
 
 
-def class_centre_distance(vectors: NDArray[Any], labels: NDArray[Any]) -> Floats:
-    """Euclidean distance of each row to the mean of its class, float64, shape (n,).
+def class_centre_distance(vectors: NDArray[Any], labels: NDArray[Any], centre: str = "mean") -> Floats:
+    """Euclidean distance of each row to the centre of its class, float64, shape (n,).
+
+    Args:
+        vectors: shape (n, dimensions).
+        labels: shape (n,).
+        centre: "mean", or "median", that of every dimension for itself.
 
     Example:
         >>> class_centre_distance(np.array([[0.0], [2.0], [5.0]]), np.array([0, 0, 1])).tolist()
@@ -49,10 +54,11 @@ def class_centre_distance(vectors: NDArray[Any], labels: NDArray[Any]) -> Floats
     """
     distances = np.empty(len(vectors))
     for rows in Groups.of(labels, "class").rows():
-        centre = vectors[rows].mean(axis=0, dtype=np.float64)
+        own = vectors[rows]
+        middle = own.mean(axis=0, dtype=np.float64) if centre == "mean" else np.median(own, axis=0)
         for start in range(0, len(rows), CHUNK):
             piece = rows[start : start + CHUNK]
-            distances[piece] = np.linalg.norm(vectors[piece] - centre, axis=1)
+            distances[piece] = np.linalg.norm(vectors[piece] - middle, axis=1)
     return distances
 
 
@@ -89,27 +95,60 @@ def prototype_distance(vectors: NDArray[Any], clusters: int, generator: np.rando
     when="Labels or images are noisy and scores are not trusted: typical examples, neither outliers nor duplicates.",
     fails="Clean data with much kept: both ends of the class are missing.",
     source="Moderate coreset: Xia, Liu, Yu, Shen, Han, Liu 2023",
+    options={
+        "centre": "of a class: 'mean' (the default) or 'median' of every dimension, as in the released code",
+        "window": "'values' (distances nearest to their median, the default) or 'ranks' (as many on either side of it, "
+        "as in the released code)",
+    },
 )
-def moderate(pool: Pool, size: int, generator: np.random.Generator) -> Rows:
-    """The examples whose distance to their class centre is nearest to the median of all such distances."""
-    distances = class_centre_distance(pool.vectors(), pool.classes())
-    return hardest_rows(-np.abs(distances - np.median(distances)), size)
+def moderate(
+    pool: Pool,
+    size: int,
+    generator: np.random.Generator,
+    *,
+    centre: str = "mean",
+    window: str = "values",
+) -> Rows:
+    """The examples whose distance to their class centre is nearest to the median of all such distances.
+
+    The window 'ranks' is the middle of the order of distances: where they are skewed, it reaches farther out on the
+    side on which they are sparse.
+    """
+    for name, value, choices in (
+        ("centre", centre, ("mean", "median")),
+        ("window", window, ("values", "ranks")),
+    ):
+        if value not in choices:
+            raise BadInputError(f"{name} is {value!r}: give {choices[0]!r} or {choices[1]!r}.")
+    distances = class_centre_distance(pool.vectors(), pool.classes(), centre)
+    if window == "values":
+        return hardest_rows(-np.abs(distances - np.median(distances)), size)
+    first = (len(pool) - size) // 2
+    return window_rows(-distances, first, first + size)
 
 
 @selection_rule(
     "prototypes",
     needs=("embeddings",),
     when="There are no labels or no training yet: end='hard' while data is plentiful, end='easy' when it is scarce.",
-    fails="The wrong end for the size; embeddings that do not group by what is to be learnt.",
+    fails="The wrong end for the size; embeddings that do not group by what is to be learnt, where one k-means start "
+    "keeps other examples than the next (use restarts=5).",
     source="Sorscher, Geirhos, Shekhar, Ganguli, Morcos 2022",
     options={
         "end": "'hard' (far from the centres, the default) or 'easy' (near them)",
         "clusters": "number of k-means centres; default the number of classes, without labels "
         "sqrt(n / 2), at most 1000",
+        "restarts": "k-means from so many starts, whose distances are averaged; default 1",
     },
 )
 def prototypes(
-    pool: Pool, size: int, generator: np.random.Generator, *, end: str = "hard", clusters: int | None = None
+    pool: Pool,
+    size: int,
+    generator: np.random.Generator,
+    *,
+    end: str = "hard",
+    clusters: int | None = None,
+    restarts: int = 1,
 ) -> Rows:
     """The examples farthest from (or nearest to) the k-means centres of the embeddings at unit length."""
     if end not in ("hard", "easy"):
@@ -119,7 +158,12 @@ def prototypes(
         clusters = int(min(1000, np.sqrt(n / 2))) if pool.labels is None else len(np.unique(pool.labels))
     elif clusters < 1:
         raise BadInputError(f"clusters is {clusters}: give at least one.")
-    distances = prototype_distance(pool.vectors(), max(1, min(clusters, n)), generator)
+    if restarts < 1:
+        raise BadInputError(f"restarts is {restarts}: give at least one.")
+    clusters = max(1, min(clusters, n))
+    distances = np.mean(
+        [prototype_distance(pool.vectors(), clusters, generator) for _ in range(restarts)], axis=0
+    )
     return hardest_rows(distances, size) if end == "hard" else window_rows(distances, n - size, n)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from datadiet.foundation.errors import BadInputError
 from datadiet.selection.geometry import balanced_parts, covariance, levels_for
+from datadiet.selection.ordered import default_beta, rows_below, strata_and_quotas
 from datadiet.selection.registry import Pool, selection_rule
 from datadiet.selection.sizes import Floats, Rows
 
@@ -163,20 +165,29 @@ def _by_hnswlib(vectors: NDArray[Any], count: int, generator: np.random.Generato
     fails="Much is kept of clean data (hardest does better); embeddings that say little about the task.",
     source="D2 pruning: Maharana, Yadav, Bansal 2024",
     options={
-        "neighbours": "neighbours of each example in the graph, default 10",
+        "form": "'paper' (its formulas over the whole graph, the default) or 'code' (the authors' released code)",
+        "neighbours": "neighbours of each example in the graph, default 10, in the code's form 5",
         "gamma_forward": "how fast a message fades with distance when difficulty is gathered, default 1",
-        "gamma_reverse": "the same when a chosen example quiets its neighbours, default 1",
+        "gamma_reverse": "the same when a chosen example quiets its neighbours, default 1, in the code's form 0.1",
+        "beta": "share of the hardest dropped first, in [0, 1); default 0, in the code's form as in stratified",
+        "drop_by": "the score that beta drops the hardest by, such as 'aum'; default the rule's own",
+        "strata": "number of strata of equal score width that the graph is made in, default 1, in the code's form 25",
         "search": "'auto', 'exact', 'trees' or 'hnswlib', see nearest_neighbours",
     },
+    named_scores=("drop_by",),
 )
 def d2(
     pool: Pool,
     size: int,
     generator: np.random.Generator,
     *,
-    neighbours: int = 10,
-    gamma_forward: float = 1.0,
-    gamma_reverse: float = 1.0,
+    form: str = "paper",
+    neighbours: int | None = None,
+    gamma_forward: float | None = None,
+    gamma_reverse: float | None = None,
+    beta: float | None = None,
+    drop_by: str | None = None,
+    strata: int | None = None,
     search: str = "auto",
 ) -> Rows:
     """Message passing over the undirected graph of nearest neighbours.
@@ -188,19 +199,74 @@ def d2(
     Ours, where the paper leaves it open: scores are first scaled to [0, 1], distances are divided by their
     median over the graph, so that the gammas do not depend on the scale of the embeddings, and a chosen
     example whose own score has fallen below zero takes nothing.
+
+    The form 'code' is what the authors released: messages are `exp(-gamma d_ij)` of distances as they are; the
+    `beta` hardest are dropped first and the rest is cut into strata of equal score width with equal budgets, each with
+    a graph of its own; a chosen example below zero gives to its neighbours; and a stratum of no more examples than
+    neighbours is drawn from at random.
     """
-    for name, gamma in (("gamma_forward", gamma_forward), ("gamma_reverse", gamma_reverse)):
-        if not gamma >= 0:
-            raise BadInputError(f"{name} is {gamma}: give 0 or more.")
-    distances, rows = nearest_neighbours(pool.vectors(), neighbours, generator, search)
-    scale = float(np.median(distances)) if distances.size else 0.0
-    starts, ends, lengths = undirected_graph(distances / (scale if scale > 0 else 1.0), rows)
-    squared = lengths**2
-    gathered = unit_scale(pool.scores())
-    sources = np.repeat(np.arange(len(pool)), np.diff(starts))
-    messages = np.exp(-gamma_forward * squared) * gathered[ends]
-    gathered = gathered + np.bincount(sources, weights=messages, minlength=len(pool))
-    return pick_greedily(gathered, starts, ends, np.exp(-gamma_reverse * squared), size)
+    if form not in FORMS:
+        raise BadInputError(f"form is {form!r}: give 'paper' or 'code'.")
+    as_released = form == "code"
+    told: dict[str, Any] = {
+        "neighbours": neighbours,
+        "gamma_forward": gamma_forward,
+        "gamma_reverse": gamma_reverse,
+        "strata": strata,
+    }
+    values = replace(FORMS[form], **{name: value for name, value in told.items() if value is not None})
+    for name in ("gamma_forward", "gamma_reverse"):
+        if not getattr(values, name) >= 0:
+            raise BadInputError(f"{name} is {getattr(values, name)}: give 0 or more.")
+    if beta is None:
+        beta = default_beta(size / len(pool)) if as_released else 0.0
+    rows = rows_below(pool, size, beta, drop_by)
+    scores = unit_scale(pool.scores()[rows])
+    places, quotas = strata_and_quotas(scores, values.strata, size)
+    chosen: list[Rows] = []
+    for stratum in np.flatnonzero(quotas).tolist():
+        inside = np.flatnonzero(places == stratum)
+        quota = int(quotas[stratum])
+        if as_released and len(inside) <= values.neighbours:
+            chosen.append(generator.permutation(inside)[:quota])
+            continue
+        near = nearest_neighbours(pool.vectors()[rows[inside]], values.neighbours, generator, search)
+        chosen.append(inside[_pass_messages(scores[inside], near, values, quota)])
+    return np.asarray(rows[np.concatenate(chosen)])
+
+
+@dataclass(frozen=True)
+class _Form:
+    """What the two forms of D2 do not share."""
+
+    neighbours: int
+    gamma_forward: float
+    gamma_reverse: float
+    strata: int
+    squared: bool  # distances, in units of their median; else as they are
+    gives: bool  # a chosen example below zero, to its neighbours
+
+
+FORMS = {
+    "paper": _Form(10, 1.0, 1.0, 1, squared=True, gives=False),
+    "code": _Form(5, 1.0, 0.1, 25, squared=False, gives=True),
+}
+
+
+def _pass_messages(scores: Floats, near: Neighbours, values: _Form, size: int) -> Rows:
+    """Gather difficulty over the graph of these neighbours, then pick."""
+    distances, rows = near
+    if values.squared:
+        scale = float(np.median(distances)) if distances.size else 0.0
+        distances = distances / (scale if scale > 0 else 1.0)
+    starts, ends, lengths = undirected_graph(distances, rows)
+    if values.squared:
+        lengths = lengths**2
+    sources = np.repeat(np.arange(len(scores)), np.diff(starts))
+    messages = np.exp(-values.gamma_forward * lengths) * scores[ends]
+    gathered = scores + np.bincount(sources, weights=messages, minlength=len(scores))
+    weights = np.exp(-values.gamma_reverse * lengths)
+    return pick_greedily(gathered, starts, ends, weights, size, gives=values.gives)
 
 
 def undirected_graph(distances: Floats, rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
@@ -242,7 +308,13 @@ def unit_scale(hardness: NDArray[Any]) -> Floats:
 
 
 def pick_greedily(
-    scores: NDArray[Any], starts: NDArray[np.int64], ends: Rows, weights: NDArray[Any], size: int
+    scores: NDArray[Any],
+    starts: NDArray[np.int64],
+    ends: Rows,
+    weights: NDArray[Any],
+    size: int,
+    *,
+    gives: bool = False,
 ) -> Rows:
     """Pick the row of highest score `size` times; each pick takes `weight * its score` from its neighbours.
 
@@ -252,6 +324,7 @@ def pick_greedily(
         ends: shape (edges,).
         weights: of the edges, shape (edges,), 0 or more.
         size: how many to pick.
+        gives: whether a pick below zero takes too, which gives to its neighbours; else it leaves them as they are.
 
     Returns:
         rows in the order of picking; a tie goes to the lower row.
@@ -263,21 +336,27 @@ def pick_greedily(
     """
     current = scores.tolist()
     bounds = starts.tolist()
-    # Scores only fall, so an entry that is out of date is too high: it is put back with its value when it
-    # comes up.
+    # An entry that is out of date is too high: it is put back with its value when it comes up. A score that rises
+    # gets one more entry.
     queue = [(-score, row) for row, score in enumerate(current)]
     heapq.heapify(queue)
+    waiting = [True] * len(current)
     picked: list[int] = []
     while len(picked) < size:
         negative, row = queue[0]
         score = current[row]
-        if score != -negative:
+        if waiting[row] and score != -negative:
             heapq.heapreplace(queue, (-score, row))
             continue
         heapq.heappop(queue)
+        if not waiting[row]:
+            continue
+        waiting[row] = False
         picked.append(row)
-        if score > 0:
+        if score > 0 or gives:
             edges = slice(bounds[row], bounds[row + 1])
             for neighbour, weight in zip(ends[edges].tolist(), weights[edges].tolist(), strict=True):
                 current[neighbour] -= weight * score
+                if score < 0 and waiting[neighbour]:
+                    heapq.heappush(queue, (-current[neighbour], neighbour))
     return np.array(picked, dtype=np.int64)

@@ -177,33 +177,71 @@ def score_strata(hardness: NDArray[Any], strata: int) -> NDArray[np.int64]:
         "beta": "share of the hardest examples dropped first, in [0, 1); default by what is kept: "
         "0.3 at 0.1 to 0 at 0.5",
         "strata": "number of strata of equal score width, default 50",
+        "drop_by": "the score that beta drops the hardest by, such as 'aum'; default the same as the strata's",
     },
+    named_scores=("drop_by",),
 )
 def stratified(
-    pool: Pool, size: int, generator: np.random.Generator, *, beta: float | None = None, strata: int = 50
+    pool: Pool,
+    size: int,
+    generator: np.random.Generator,
+    *,
+    beta: float | None = None,
+    strata: int = 50,
+    drop_by: str | None = None,
 ) -> Rows:
     """Drop the `beta` hardest, cut the scores into strata of equal width, and draw equally many from each.
+
+    The authors drop by AUM, which finds wrong labels, and stratify by AUM or another score.
 
     Strata too small for their part give all they have; the rest of the budget is shared by the larger ones,
     from the smallest up, so that the size is exact.
     """
+    rows = rows_below(pool, size, default_beta(size / len(pool)) if beta is None else beta, drop_by)
+    places, quotas = strata_and_quotas(pool.scores()[rows], strata, size)
+    return rows[_draw(places, quotas, generator)]
+
+
+def rows_below(pool: Pool, size: int, beta: float, drop_by: str | None = None) -> Rows:
+    """The rows that are left without the `beta` hardest, increasing.
+
+    Args:
+        pool: of the scores.
+        size: how many are to stay of them.
+        beta: share that is dropped, in [0, 1).
+        drop_by: the column of `extra` that says which are the hardest; None for the pool's own scores.
+
+    Raises:
+        BadInputError: a share outside [0, 1), or one that leaves too few.
+    """
     n = len(pool)
-    if beta is None:
-        beta = default_beta(size / n)
     if not 0.0 <= beta < 1.0:
         raise BadInputError(f"beta is {beta}: give the share of the hardest to drop, at least 0 and below 1.")
-    if strata < 1:
-        raise BadInputError(f"strata is {strata}: give at least one.")
-    scores = pool.scores()
-    rows = window_rows(scores, rounded_share(n, beta), n)
+    rows = window_rows(pool.scores() if drop_by is None else pool.extra[drop_by], rounded_share(n, beta), n)
     if len(rows) < size:
         raise BadInputError(
             f"beta={beta} drops {n - len(rows)} of {n} examples and leaves {len(rows)}, but {size} are to stay: "
             f"lower beta to at most {1 - size / n:.4g} or keep less."
         )
-    places = score_strata(scores[rows], int(strata))
-    quotas = equal_quotas(np.bincount(places, minlength=strata), size)
-    return rows[_draw(places, quotas, generator)]
+    return rows
+
+
+def strata_and_quotas(
+    hardness: NDArray[Any], strata: int, size: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The stratum of each row, and how many stay of each stratum: equally many, as far as there are.
+
+    Raises:
+        BadInputError: no strata.
+
+    Example:
+        >>> strata_and_quotas(np.array([0.0, 0.1, 0.2, 1.0]), 2, 3)
+        (array([0, 0, 0, 1]), array([2, 1]))
+    """
+    if strata < 1:
+        raise BadInputError(f"strata is {strata}: give at least one.")
+    places = score_strata(hardness, strata)
+    return places, equal_quotas(np.bincount(places, minlength=strata), size)
 
 
 def _draw(places: NDArray[np.int64], quotas: NDArray[np.int64], generator: np.random.Generator) -> Rows:

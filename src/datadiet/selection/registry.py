@@ -18,7 +18,7 @@ from datadiet.selection.sizes import Rows
 NEEDS = frozenset({"scores", "labels", "embeddings", "trace"})
 
 # Papers that name a method after its score and then keep the top of it.
-_SCORES_NOT_RULES = frozenset({"tdds", "el2n", "grand", "forgetting", "aum", "dyn_unc"})
+_SCORES_NOT_RULES = frozenset({"tdds", "tdds_label", "el2n", "grand", "forgetting", "aum", "dyn_unc"})
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,7 @@ class RuleCard:
         extra: names of the columns that a rule with "trace" among its needs reads from `extra`.
         function: which rows of the pool stay: `function(pool, size, generator, **options)` returns exactly `size`
             distinct rows, in any order. `select` is what calls it with checked input.
+        named_scores: options whose value is the name of one more score, which is read from `extra`, higher = harder.
     """
 
     name: str
@@ -95,6 +96,12 @@ class RuleCard:
     options: Mapping[str, str]
     extra: tuple[str, ...]
     function: Callable[..., Rows]
+    named_scores: tuple[str, ...] = ()
+
+    def scores_named_in(self, options: Mapping[str, Any]) -> tuple[str, ...]:
+        """Names of the further scores that options of the rule ask for."""
+        named = (options.get(option) for option in self.named_scores)
+        return tuple(dict.fromkeys(name for name in named if isinstance(name, str)))
 
 
 Function = TypeVar("Function", bound=Callable[..., Rows])
@@ -111,6 +118,7 @@ def selection_rule(
     source: str,
     options: Mapping[str, str] | None = None,
     extra: Iterable[str] = (),
+    named_scores: Iterable[str] = (),
 ) -> Callable[[Function], Function]:
     """Make a function a rule of selection, with its class-proportional and class-balanced forms for free.
 
@@ -146,7 +154,8 @@ def selection_rule(
                 f"Rule {name!r} explains the options {sorted(explained)} but takes {sorted(accepted)}: "
                 "make them the same."
             )
-        RULES.add(name, RuleCard(name, words, when, fails, source, explained, tuple(extra), function))
+        columns, named = tuple(extra), tuple(named_scores)
+        RULES.add(name, RuleCard(name, words, when, fails, source, explained, columns, function, named))
         return function
 
     return register

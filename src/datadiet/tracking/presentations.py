@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from datadiet.foundation.errors import BadInputError
+from datadiet.scores.changes import CHANGE
 from datadiet.tasks import IGNORED, Task
 
 if TYPE_CHECKING:
@@ -123,6 +124,9 @@ class ExampleIds:
             raise BadInputError(f"a {owner} needs at least one id.")
         self.first = 0 if self.explicit is None else int(self.explicit[0])
         self.last = self.count - 1 if self.explicit is None else int(self.explicit[-1])
+        self._copy: torch.Tensor | None = (
+            None  # of the explicit ids, on the device that places were asked for on
+        )
 
     def at(self, places: NDArray[Any]) -> NDArray[Any]:
         """The ids at places."""
@@ -158,6 +162,17 @@ class ExampleIds:
                 f"({self.first} to {self.last}); {self.meaning}."
             )
         return places
+
+    def places_on_device(self, ids: torch.Tensor, device: torch.device) -> torch.Tensor:
+        """The place of each id, on a device, where an unknown one has any: nothing is read back to find it."""
+        ids = ids.to(device)
+        if self.explicit is None or self.last - self.first == self.count - 1:
+            places = ids - self.first
+        else:
+            if self._copy is None or self._copy.device != device:
+                self._copy = torch.from_numpy(self.explicit).to(device)
+            places = torch.searchsorted(self._copy, ids)
+        return places.clamp(0, self.count - 1)
 
 
 def target_numbers(targets: Any) -> torch.Tensor:
@@ -300,7 +315,8 @@ def joined_on_cpu(parts: Iterable[torch.Tensor]) -> torch.Tensor:
 class EpochRows:
     """One row an example of one epoch, (n,) each; what was not seen holds 0 and False.
 
-    Of an example presented several times in the epoch the real measures are means, `prediction`, `correct`
+    Of an example presented several times in the epoch the real measures are means (of `tdds_change`, over all but its
+    very first presentation), `prediction`, `correct`
     and `target` are those of the last time, `first_correct` of the first, and `forgotten` counts the times
     from correct to wrong within the epoch.
     """
@@ -347,8 +363,11 @@ def collapse(
 
     real = {}
     for column, name in enumerate(measures):
-        sums = np.add.reduceat(values[:, column].astype(np.float64), starts)
-        real[name] = spread(sums / presentations[examples], np.float32)
+        given = values[:, column].astype(np.float64)
+        # Only a change can be unknown: that of the first presentation of all.
+        there = ~np.isnan(given) if name == CHANGE else np.ones(len(given), bool)
+        sums, counts = (np.add.reduceat(part, starts) for part in (np.where(there, given, 0.0), there * 1))
+        real[name] = spread(np.where(counts > 0, sums / np.maximum(counts, 1), np.nan), np.float32)
     prediction, was_correct, target = values[:, len(measures) :].T
     right = was_correct > 0
     lost = np.zeros(len(right), np.int64)
@@ -406,7 +425,14 @@ def merge(
         BadInputError: `all_reduce` does not return the sum, or ranks saw different labels of one example.
     """
     seen = rows.seen.astype(np.int64)
-    sums = np.stack([values * rows.presentations for values in rows.real.values()]).astype(np.float32)
+    # A change that is unknown, that of a first presentation, does not count.
+    weights = {
+        name: rows.presentations * ~(np.isnan(values) & (name == CHANGE))
+        for name, values in rows.real.items()
+    }
+    parts = [np.where(weights[name] > 0, values, 0) * weights[name] for name, values in rows.real.items()]
+    changes = [weights[CHANGE]] if CHANGE in weights else []
+    sums = np.stack([*parts, *changes]).astype(np.float32)
     counts = np.stack(
         [
             rows.presentations, seen, rows.forgotten, rows.first_correct * seen, rows.correct * seen,
@@ -414,14 +440,10 @@ def merge(
             rows.target**2 * seen,
         ]
     )  # fmt: skip
-    summed: list[NDArray[Any]] = []
-    for array in (sums, counts):
-        tensor = torch.from_numpy(array).to(device)
-        result: Any = all_reduce(tensor)
-        if not isinstance(result, torch.Tensor) or result.shape != tensor.shape:
-            raise BadInputError("all_reduce must return the sum over ranks, a tensor of the same shape.")
-        summed.append(result.cpu().numpy())
-    presentations, ranks, forgotten, first, last, learnt, prediction, prediction2, target, target2 = summed[1]
+    reals, wholes = (
+        summed(torch.from_numpy(array).to(device), all_reduce).cpu().numpy() for array in (sums, counts)
+    )
+    presentations, ranks, forgotten, first, last, learnt, prediction, prediction2, target, target2 = wholes
     some = np.maximum(ranks, 1)
     differs = target2 * some != target**2
     if differs.any():
@@ -429,10 +451,16 @@ def merge(
             f"ranks saw different labels of the same example, at place {int(np.argmax(differs))} of the ids; "
             "ids must be fixed positions in the data, the same on every rank."
         )
-    means = summed[0] / np.maximum(presentations, 1).astype(np.float32)
+    times = dict.fromkeys(rows.real, presentations) | ({CHANGE: reals[-1]} if changes else {})
+    real = {
+        name: total / np.maximum(times[name], 1).astype(np.float32)
+        for name, total in zip(rows.real, reals, strict=False)
+    }
+    if changes:
+        real[CHANGE][times[CHANGE] == 0] = np.nan
     return EpochRows(
         presentations,
-        dict(zip(rows.real, means, strict=True)),
+        real,
         np.where(prediction2 * some == prediction**2, prediction // some, -1),
         target // some,
         (last == ranks) & (ranks > 0),
@@ -440,3 +468,15 @@ def merge(
         learnt > 0,
         forgotten,
     )
+
+
+def summed(tensor: torch.Tensor, all_reduce: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """The sum of a tensor over all ranks.
+
+    Raises:
+        BadInputError: `all_reduce` returns something else.
+    """
+    result: Any = all_reduce(tensor)
+    if not isinstance(result, torch.Tensor) or result.shape != tensor.shape:
+        raise BadInputError("all_reduce must return the sum over ranks, a tensor of the same shape.")
+    return result

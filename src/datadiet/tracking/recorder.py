@@ -10,9 +10,11 @@ import numpy as np
 import torch
 
 from datadiet.foundation.errors import BadInputError
-from datadiet.scores.outputs import MEASURES, REAL_MEASURES, measures_of, read_batch
+from datadiet.scores.changes import CHANGE
+from datadiet.scores.outputs import MEASURES, measures_of, read_batch
 from datadiet.scores.table import ScoreTable
 from datadiet.tasks import Task, task_for
+from datadiet.tracking.further import LastProbabilities, can_be_recorded, score_of_batch
 from datadiet.tracking.presentations import (
     EpochRows,
     ExampleIds,
@@ -58,7 +60,9 @@ class Recorder:
             there are gone on from after `load_state_dict`; a training that begins anew moves them to a folder
             `earlier-1` inside at the end of its first epoch, so that the two never mix and none is lost.
         columns: which measures to keep, of those of `measure`; all by default. `probability` and `correct`
-            are always kept.
+            are always kept. What is recorded only where it is named here: registered scores of outputs, your own
+            too, and `tdds_change`, how far a prediction lies from the example's last over all classes (for `tdds`);
+            that holds n x classes float32 numbers in memory, and in the state.
         task: what is trained, a `Task` or its name; single-label classification when None. Of another task,
             what it measures is recorded; scores that need more, such as `aum` of a regression, there are none.
 
@@ -89,12 +93,19 @@ class Recorder:
         self._ids = ExampleIds("recorder", num_examples, ids)
         self.ids: NDArray[np.int64] = self._ids.all()
         chosen = MEASURES if columns is None else tuple(columns)
-        unknown = [name for name in chosen if name not in MEASURES]
-        if unknown:
-            raise BadInputError(
-                f"there is no measure {unknown[0]!r} to record; there are {', '.join(MEASURES)}."
-            )
-        self.columns: tuple[str, ...] = MEASURES
+        further = sorted({name for name in chosen if name not in MEASURES})
+        for name in further:
+            if not can_be_recorded(name):
+                raise BadInputError(
+                    f"there is no measure {name!r} to record; there are {', '.join((*MEASURES, CHANGE))}, and the "
+                    "scores of outputs."
+                )
+            if self.task is not None:
+                raise BadInputError(
+                    f"{name} is recorded of single-label classification, not of the task {self.task.name!r}."
+                )
+        self.columns: tuple[str, ...] = (*MEASURES, *further)
+        self._last = LastProbabilities(len(self.ids)) if CHANGE in further else None
         self._keep_columns((*chosen, *_ALWAYS))
         self._measures_known = self.task is None  # else the first batch tells which of them the task has
         self.trace = Trace(self.ids, folder)
@@ -123,8 +134,13 @@ class Recorder:
         with torch.no_grad():
             if self.task is None:
                 reading = read_batch(logits, targets)
-                measures = measures_of(reading, dict.fromkeys((*self.columns, "prediction", "correct")))
                 labels = reading.targets
+                asked = dict.fromkeys((*self.columns, "prediction", "correct"))
+                measures = measures_of(reading, [name for name in asked if name in MEASURES])
+                for name in self._scores:
+                    measures[name] = score_of_batch(name, reading.logits, labels)
+                if self._last is not None:
+                    self._last.check(reading.logits)
             else:
                 labels = target_numbers(targets)
                 with readable(self.task, logits, targets):
@@ -142,12 +158,16 @@ class Recorder:
                 self._keep_columns(measures)
             if measures["probability"].is_cpu:
                 self._check_finite(numbers, measures["probability"])
+            if self._last is not None:
+                places = self._ids.places_on_device(numbers, reading.logits.device)
+                measures[CHANGE] = self._last.change(places, reading.logits)
             self._log.add(numbers, measures, labels)
 
     def _keep_columns(self, there: Collection[str]) -> None:
         """Keep those columns that are there; before the first row."""
         self.columns = tuple(name for name in self.columns if name in there)
-        self._log = PresentationLog(tuple(name for name in self.columns if name in REAL_MEASURES))
+        self._log = PresentationLog(_real(self.columns))
+        self._scores = [name for name in self.columns if name not in (*MEASURES, CHANGE)]
         self._measures_known = True
 
     def reduce(self, all_reduce: Callable[[torch.Tensor], torch.Tensor]) -> None:
@@ -159,7 +179,11 @@ class Recorder:
         Raises:
             BadInputError: as `end_epoch`; `all_reduce` returns no sum; ranks saw different labels of one id.
         """
-        self._merged = merge(self._collapsed(), all_reduce, self._log.device)
+        rows = self._collapsed()
+        merged = merge(rows, all_reduce, self._log.device)
+        if self._last is not None:
+            self._last.merge(rows.seen, all_reduce, self._log.device)
+        self._merged = merged
         self._log.clear()
 
     def end_epoch(self, write: bool = True) -> None:
@@ -185,6 +209,13 @@ class Recorder:
                 f"id {self.ids[place]} {what if self.task is None else 'has other targets than before'} "
                 f"({int(changed.sum())} such ids); ids must be fixed positions in the data, not places in the loader."
             )
+        for name in self._scores:
+            bad = seen & ~np.isfinite(rows.real[name])
+            if bad.any():
+                raise BadInputError(
+                    f"the score {name!r} is not finite for {int(bad.sum())} examples in epoch {self.epoch + 1} "
+                    f"(first id {self.ids[np.argmax(bad)]}); let it return finite numbers."
+                )
         if write:
             if self.epoch == 0:
                 self.trace.set_aside()
@@ -249,6 +280,8 @@ class Recorder:
         }
         if self.task is not None and self._measures_known:
             state["measures"] = torch.tensor([name in self.columns for name in MEASURES])
+        if self._last is not None and self._last.values is not None:
+            state["last_probabilities"] = self._last.values.detach().cpu().clone()
         if self._merged is not None:
             for part, content in vars(self._merged).items():
                 named = content if isinstance(content, dict) else {"": content}
@@ -280,12 +313,15 @@ class Recorder:
             columns = tuple(name for name, there in zip(MEASURES, kept, strict=True) if there)
             if not set(_ALWAYS) <= set(columns) <= set(self.columns):
                 raise parts.wrong("measures", "names other columns than this recorder has")
-        log = PresentationLog(tuple(name for name in columns if name in REAL_MEASURES))
+        log = PresentationLog(_real(columns))
         log.extend(*self._presented(parts, log))
         epoch, count = parts.number("epoch"), len(self.ids)
         labels, was_correct = parts.array("labels", "i", count), parts.array("was_correct", "b", count)
         merged = _merged(parts, log.measures, count)
         trace = self._trace_of(parts, columns, epoch)
+        last = None
+        if self._last is not None and (epoch or len(log.rows()[0])):
+            last = torch.from_numpy(parts.array("last_probabilities", "f", count, None))
         # All of it fits: from here on nothing is refused.
         if self.task is not None and "measures" in parts:
             self._keep_columns(columns)
@@ -293,6 +329,10 @@ class Recorder:
             self.trace.truncate(epoch) if epoch or len(log.rows()[0]) else self.trace.set_aside()
         self.trace, self._log, self._merged = trace, log, merged
         self.epoch, self.labels, self._was_correct = epoch, labels, was_correct
+        if self._last is not None:
+            self._last = LastProbabilities(count)
+            if last is not None:
+                self._last.load(last)
 
     def _presented(self, parts: StateParts, log: PresentationLog) -> tuple[torch.Tensor, torch.Tensor]:
         """Ids and measures of what the epoch under way has presented."""
@@ -349,6 +389,11 @@ class Recorder:
         places = self._ids.places_of(ids.numpy())
         self._check_finite(ids, values[:, self._log.measures.index("probability")])
         return collapse(self._log.measures, values.numpy(), places, len(self.ids))
+
+
+def _real(columns: Sequence[str]) -> tuple[str, ...]:
+    """Those columns that hold real numbers."""
+    return tuple(name for name in columns if name not in _KINDS)
 
 
 def _merged(parts: StateParts, measures: Sequence[str], count: int) -> EpochRows | None:

@@ -15,7 +15,6 @@ from safetensors.numpy import save
 
 from datadiet.foundation.atomic import atomic_file, move, remove
 from datadiet.foundation.errors import BadInputError
-from datadiet.scores.outputs import REAL_MEASURES
 from datadiet.scores.registry import card, cards
 from datadiet.scores.table import ScoreTable
 from datadiet.scores.training_dynamics import count_forgetting
@@ -294,13 +293,13 @@ def scores_possible(columns: Sequence[str]) -> tuple[str, ...]:
 
     Example:
         >>> scores_possible(["probability", "correct"])
-        ('forgetting', 'confidence', 'variability', 'dyn_unc', 'dual', 'tdds')
+        ('forgetting', 'confidence', 'variability', 'dyn_unc', 'dual', 'tdds_label')
     """
     there = set(columns)
     return tuple(
         found.name
         for found in cards()
-        if (found.needs == "outputs" and found.name in REAL_MEASURES and found.name in there)
+        if (found.needs == "outputs" and found.name in there)
         or (found.needs == "trace" and set(found.columns) <= there)
     )
 

@@ -26,6 +26,7 @@ _SCORE_TITLES = {
     "dyn_unc": "Dyn-Unc",
     "dual": "DUAL",
     "tdds": "TDDS",
+    "tdds_label": "TDDS (label alone)",
     "centre_distance": "distance to class centre",
     "prototype_distance": "distance to prototype",
     "grand": "GraNd",
