@@ -127,7 +127,8 @@ class Decisions:
             "fingerprint": self.fingerprint,
             "class_names": list(self.class_names),
             "decisions": {
-                key_of(part, id_): {"decision": choice} | ({"label": labels[id_]} if choice == "relabel" else {})
+                key_of(part, id_): {"decision": choice}
+                | ({"label": labels[id_]} if choice == "relabel" else {})
                 for part, choices, labels in self._parts()
                 for id_, choice in sorted(choices.items())
             },

@@ -519,11 +519,13 @@ class SuspectsOptions(
         method: combination, late_el2n, aum, aum_threshold, probability, forgetting, or cleanlab (if installed).
         folds: Predict by cross-validation with so many folds: one training each.
         second_pass: Train once more for each scoring run, without its suspects (combination only).
+        parts: all, or train to leave the labels of the test part out.
     """
 
     method: Annotated[Method, Option("combination")]
     folds: int | None
     second_pass: Annotated[bool, Option(True)]
+    parts: Annotated[Literal["all", "train"], Option("all")]
 
 
 class VerifyOptions(
