@@ -545,12 +545,13 @@ class ReviewOptions(OutOption, SourceOption, DisplayOption, total=False):
 
     Args:
         by: The score that a score table is ranked by; may be left out for one.
-        limit: How many, the most suspicious first.
+        limit: How many, the most suspicious first [as many as are wrong, from 20 to 5000; 100 where that cannot be
+            told].
         out: The page [review.html beside the suspects].
     """
 
     by: str | None
-    limit: Annotated[int, Option(5000, least=1)]
+    limit: Annotated[int | None, Option(least=1)]
 
 
 class ExportOptions(LoadOption, ModelOption, WorkspaceOption, DisplayOption, total=False):

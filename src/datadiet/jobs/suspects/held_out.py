@@ -10,7 +10,7 @@ import numpy as np
 from datadiet.engine.runs import Run
 from datadiet.engine.setup import Setup
 from datadiet.jobs.suspects.evidence import logits_of
-from datadiet.jobs.suspects.ranking import Suspects
+from datadiet.jobs.suspects.ranking import Suspects, number_wrong
 from datadiet.noise import Combination, combine, el2n, label_probability
 
 
@@ -73,7 +73,9 @@ def on_scale_of(suspicion: np.ndarray, probability: np.ndarray, wanted: np.ndarr
 
 def test_sentence(found: Suspects) -> str:
     """How many labels of the test part look wrong, and what that does."""
-    test = found.of("test")
+    test, rate = found.of("test"), found.test_noise_rate
+    if rate is not None and number_wrong(rate, len(test)) is None:
+        return f"Of the test part: {rate}. Accuracies and verdicts are measured against its labels: look at the worst."
     wrong = int(test.looks_wrong.sum())
     said = f"In the test part {wrong:,} of {len(test):,} labels look wrong (more probably than not)"
     if not wrong:

@@ -12,11 +12,11 @@ import numpy as np
 from scipy.stats import norm, rankdata
 from typing_extensions import Unpack
 
-from datadiet.data.examples import Examples, require_classification
+from datadiet.data.examples import require_classification
 from datadiet.engine.options import TrainingOptions
 from datadiet.engine.reloading import (
     data_of_table,
-    loading_facts,
+    plain_options,
     recipe_of_table,
     workspace_to_train_in,
 )
@@ -135,7 +135,8 @@ def _found(table: ScoreTable, options: SuspectsOptions, *, own: bool) -> Suspect
         if folds is not None:
             raise BadInputError("This score table names no recipe to train folds with; score the data first.")
         display.say("The table names no runs: suspects come from its columns alone, without proposals.")
-        return _from_columns(table, method, seed)
+        found = _from_columns(table, method, seed)
+        return replace(found, provenance={**found.provenance, **_place(table, options)})
     recipe = recipe_of_table(facts, options["model"], options["trust_remote_code"])
     examples = data_of_table(table, options["source"], options["load_options"], display)
     require_classification(
@@ -190,7 +191,7 @@ def _from_runs(setup: Setup, table: ScoreTable, options: SuspectsOptions) -> Sus
     rows = contradictions_first(rows, examples)
     facts = {
         **{key: value for key, value in table.provenance.items() if key != "scores"},
-        **_place(table, options, examples),
+        **_place(table, options),
         "method": method,
         "folds": folds,
         "second_pass": again,
@@ -216,13 +217,14 @@ def _from_runs(setup: Setup, table: ScoreTable, options: SuspectsOptions) -> Sus
     return found
 
 
-def _place(table: ScoreTable, options: SuspectsOptions, examples: Examples) -> dict[str, Any]:
+def _place(table: ScoreTable, options: SuspectsOptions) -> dict[str, Any]:
     """Where the data is and how it is loaded: what the table says, with what was given in its place."""
+    source, given = options["source"], options["load_options"]
     remembered = table.provenance.get("load_options") or {}
-    found = loading_facts(examples, {**remembered, **(options["load_options"] or {})})
-    if isinstance(options["source"], str | Path):
-        found["source"] = examples.source
-    return found
+    return {
+        **({"source": str(source)} if isinstance(source, str | Path) else {}),
+        **({"load_options": plain_options({**remembered, **given})} if given else {}),
+    }
 
 
 def _by_method(
