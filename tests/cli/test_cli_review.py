@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -213,23 +213,33 @@ def test_labels_of_the_test_part_that_are_not_those_of_the_data_are_refused(data
     [
         ((0.5, 0.25), 27, "About 27 labels are wrong, so the page has the 27 most suspicious"),
         ((0.05, 0.0), 20, "About 2 labels are wrong, so the page has the 20 most suspicious"),
-        ((float("nan"), 0.5), 60, None),
     ],
 )
 def test_the_page_opens_at_as_many_as_are_wrong(datadiet, points: Path, rates, shown, said) -> None:
     both = tuple(NoiseRate(rate, 0.0, 1.0) for rate in rates)
     examples = dd.load(str(points))
     found = points.parent / "suspects.parquet"
-    write_suspects_of_both_parts(found, examples, (NoiseRate(0.1, 0.0, 1.0), both[1]))
-    suspects = replace(dd.Suspects.read(found), noise_rate=both[0])
-    limit, why = opening(suspects)
-    assert limit == (shown if said else 100)
-    assert why.startswith(said or "How many labels are wrong is not known here, so the page has the 100 most")
-    if said:
-        suspects.write(found)
-        outcome = datadiet("review", found)
-        assert f"{shown} of 60 examples to review" in outcome.stdout and said in outcome.stdout
-        assert len(data_of(points.parent / "review.html")["keys"]) == shown
+    write_suspects_of_both_parts(found, examples, both)
+    outcome = datadiet("review", found)
+    assert f"{shown} of 60 examples to review" in outcome.stdout and said in outcome.stdout
+    assert len(data_of(points.parent / "review.html")["keys"]) == shown
+    assert said not in datadiet("review", found, "--limit", 30, "--overwrite").stdout
+
+
+@dataclass(frozen=True)
+class Untold(NoiseRate):
+    """A rate that cannot be told."""
+
+    identified: bool = False
+
+
+@pytest.mark.parametrize("rates", [(Untold, NoiseRate), (NoiseRate, Untold)])
+def test_where_that_cannot_be_told_in_either_part_the_page_opens_at_a_hundred(points: Path, rates) -> None:
+    write_suspects(points.parent / "suspects.parquet", dd.load(str(points)))
+    found = dd.Suspects.read(points.parent / "suspects.parquet")
+    one, other = (kind(0.1, 0.0, 0.9) for kind in rates)
+    limit, why = opening(replace(found, noise_rate=one, test_noise_rate=other))
+    assert (limit, why.startswith("How many labels are wrong is not known here")) == (100, True)
 
 
 def test_a_score_table_is_ordered_by_another_score_where_one_is_the_same(datadiet, points: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,7 +30,7 @@ def number_wrong(rate: NoiseRate, count: int) -> int | None:
         >>> number_wrong(NoiseRate(0.1, 0.05, 0.2), 200)
         20
     """
-    return None if math.isnan(rate.estimate) else round(rate.estimate * count)
+    return round(rate.estimate * count) if getattr(rate, "identified", True) else None
 
 
 class _NoiseRate(TypedDict):
