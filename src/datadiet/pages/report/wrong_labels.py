@@ -35,7 +35,7 @@ def wrong_labels_view(contents: ReportContents) -> dict[str, Any] | None:
     return {
         "sentence": found.get("sentence"),
         "told": found.get("about") is not None,
-        "commands": "\n".join(found.get("commands") or ()),
+        "commands": list(found.get("commands") or ()),
         "worst": [
             {**entry, "seen": shown[entry["id"]], "models": _said(entry)}
             for entry in worst
