@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,16 @@ def test_the_worst_have_wrong_labels_and_the_models_say_the_old_class(noisy, tmp
     assert (said == noisy.old_labels[rows]).mean() > 0.9
     assert all(0 <= entry["probability_of_label"] < entry["probability"] <= 1 for entry in worst)
     assert found["suspects"]["commands"] == []  # arrays are in no file
+
+
+def test_every_field_is_in_the_documentation(noisy, tmp_path: Path) -> None:
+    suspects = told(noisy.examples, tmp_path)[1]["suspects"]
+    text = (Path(__file__).resolve().parents[2] / "docs" / "verdict.md").read_text(encoding="utf-8")
+    table = text.partition("| of `suspects` | |")[2].partition("\n\n")[0]
+    rows = [line.split("|")[1:3] for line in table.splitlines()[2:]]
+    assert {name.strip(" `") for name, _ in rows} == set(suspects)
+    worst = next(about for name, about in rows if "worst" in name)
+    assert set(re.findall(r"`(\w+)`", worst)) == set(suspects["worst"][0])
 
 
 def test_probabilities_are_of_the_weights_that_the_loss_was_taken_with(noisy, tmp_path: Path) -> None:
