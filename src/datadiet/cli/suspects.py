@@ -28,6 +28,7 @@ def suspects(
 ) -> None:
     """Rank likely label errors, and say how many there are."""
     from datadiet.jobs.commands import command_line
+    from datadiet.jobs.suspects.held_out import wrong_in_test
     from datadiet.jobs.suspects.job import find_suspects
 
     if top < 0:
@@ -46,7 +47,7 @@ def suspects(
         "noise_rate": found.noise_rate.as_dict(),
         "test_noise_rate": None if found.test_noise_rate is None else found.test_noise_rate.as_dict(),
         "about_wrong": found.about_wrong,
-        "test_looks_wrong": int(found.of("test").looks_wrong.sum()),
+        "test_looks_wrong": wrong_in_test(found),
         "next": following,
         "more_trainings": found.provenance["more_trainings"],
         "top": first,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from sklearn.metrics import average_precision_score
 import datadiet as dd
 from datadiet.foundation.progress import ProgressDisplay
 from datadiet.foundation.tables import TableKind
-from datadiet.jobs.suspects.held_out import on_scale_of
+from datadiet.jobs.suspects.held_out import on_scale_of, sentence_of_test, wrong_in_test
 from datadiet.jobs.suspects.job import find_suspects
 from datadiet.jobs.suspects.ranking import SUSPECTS, Suspects
 from datadiet.jobs.suspects.rows import duplicate_groups
@@ -90,6 +90,24 @@ def test_nothing_more_is_trained_and_the_count_is_said(made, table) -> None:
     assert both.about_wrong == round(both.noise_rate.estimate * 180) + round(
         both.test_noise_rate.estimate * 120
     )
+
+
+@dataclass(frozen=True)
+class Untold(NoiseRate):
+    """A rate that cannot be told."""
+
+    identified: bool = False
+
+
+def test_what_cannot_be_told_of_the_test_part_is_not_counted(made, table) -> None:
+    found = find_suspects(table, source=made[0], device="cpu")
+    untold = replace(found, test_noise_rate=Untold(0.2, 0.0, 0.9))
+    assert wrong_in_test(found) == found.of("test").looks_wrong.sum() and wrong_in_test(untold) is None
+    assert "look wrong" not in sentence_of_test(untold) and "look at the most suspicious" in sentence_of_test(
+        untold
+    )
+    assert untold.about_wrong is None and found.about_wrong is not None
+    assert wrong_in_test(replace(found.of("train"), test_noise_rate=None)) is None
 
 
 def test_both_parts_come_back_from_their_file(made, table, tmp_path: Path) -> None:

@@ -71,13 +71,23 @@ def on_scale_of(suspicion: np.ndarray, probability: np.ndarray, wanted: np.ndarr
     return np.asarray(np.interp(wanted, places, values))
 
 
-def test_sentence(found: Suspects) -> str:
-    """How many labels of the test part look wrong, and what that does."""
+def wrong_in_test(found: Suspects) -> int | None:
+    """How many labels of the test part are more probably wrong than right; None where that cannot be told."""
     test, rate = found.of("test"), found.test_noise_rate
-    if rate is not None and number_wrong(rate, len(test)) is None:
-        return f"Of the test part: {rate}. Accuracies and verdicts are measured against its labels: look at the worst."
-    wrong = int(test.looks_wrong.sum())
-    said = f"In the test part {wrong:,} of {len(test):,} labels look wrong (more probably than not)"
+    if rate is None or number_wrong(rate, len(test)) is None:
+        return None
+    return int(test.looks_wrong.sum())
+
+
+def sentence_of_test(found: Suspects) -> str:
+    """How many labels of the test part look wrong, and what that does."""
+    wrong = wrong_in_test(found)
+    if wrong is None:
+        said = f"Of the test part: {found.test_noise_rate}. Accuracies and verdicts are measured against its labels"
+        return f"{said}: look at the most suspicious."
+    said = (
+        f"In the test part {wrong:,} of {len(found.of('test')):,} labels look wrong (more probably than not)"
+    )
     if not wrong:
         return f"{said}."
     return f"{said}: every accuracy and every verdict is measured against them, so look at these first."

@@ -45,7 +45,7 @@ from datadiet.jobs.suspects.evidence import (
     second_passes,
     threshold_passes,
 )
-from datadiet.jobs.suspects.held_out import judge_test_part, test_sentence
+from datadiet.jobs.suspects.held_out import judge_test_part, sentence_of_test
 from datadiet.jobs.suspects.ranking import NO_PROPOSAL, Suspects
 from datadiet.jobs.suspects.rows import contradictions_first, joined
 from datadiet.noise import (
@@ -213,7 +213,7 @@ def _from_runs(setup: Setup, table: ScoreTable, options: SuspectsOptions) -> Sus
         then=rows.signals["late_el2n"],
     )
     if held_out is not None:
-        setup.display.say(test_sentence(found))
+        setup.display.say(sentence_of_test(found))
     return found
 
 
