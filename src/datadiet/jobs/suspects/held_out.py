@@ -52,7 +52,8 @@ def judge_test_part(setup: Setup, runs: Sequence[Run], seed: int) -> HeldOut:
 def on_scale_of(suspicion: np.ndarray, probability: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """The suspicion of a training example that is as probably wrong as each of some others.
 
-    Between two training examples it is interpolated, beyond the last ones it is theirs.
+    Between two training examples it is interpolated, beyond the last ones it is theirs; where several have just that
+    probability it is the middle of theirs.
 
     Args:
         suspicion: (n,) of training examples.
@@ -66,9 +67,12 @@ def on_scale_of(suspicion: np.ndarray, probability: np.ndarray, wanted: np.ndarr
         >>> on_scale_of(np.array([-2.0, 0.0, 4.0]), np.array([0.0, 0.5, 1.0]), np.array([0.25, 0.75, 1.0]))
         array([-1.,  2.,  4.])
     """
-    places, row = np.unique(probability, return_inverse=True)
-    values = np.bincount(row, weights=suspicion) / np.bincount(row)
-    return np.asarray(np.interp(wanted, places, values))
+    places, first, counts = np.unique(np.sort(probability), return_index=True, return_counts=True)
+    ordered = np.sort(suspicion)
+    ends = np.stack([ordered[first], ordered[first + counts - 1]])  # of those with one probability
+    found = np.interp(wanted, np.repeat(places, 2), ends.T.ravel())
+    at = np.minimum(np.searchsorted(places, wanted), len(places) - 1)
+    return np.asarray(np.where(places[at] == wanted, ends.mean(axis=0)[at], found))
 
 
 def wrong_in_test(found: Suspects) -> int | None:
