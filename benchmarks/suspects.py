@@ -83,7 +83,7 @@ def from_digits(seeds: int) -> Iterator[Material]:
                     noisy.mask,
                     trace,
                     {last: first.logits[0]},
-                    second_passes(setup, [seed], first.suspected),
+                    [logits_of(setup, second) for second in second_passes(setup, [seed], first.suspected)],
                 )
                 material.logits[early] = logits_of_step(setup, run, step)
                 setup.close()

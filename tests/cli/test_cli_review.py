@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from command_line import assert_refused, write_images, write_vectors
 
 import datadiet as dd
+from datadiet.jobs.review import opening
 from datadiet.noise import NoiseRate
 from datadiet.scores import ScoreTable
 
@@ -34,6 +36,29 @@ def write_suspects(path: Path, examples: dd.Examples, labels: np.ndarray | None 
     ).write(path)
 
 
+def write_suspects_of_both_parts(
+    path: Path, examples: dd.Examples, rates: tuple[NoiseRate, NoiseRate]
+) -> None:
+    """Every example as a suspect of one suspicion, in the order of a second signal: test, then train, falling ids."""
+    parts = [examples.train, examples.test]
+    ids, labels = (np.concatenate([getattr(part, name) for part in parts]) for name in ("ids", "labels"))
+    part = np.repeat(["train", "test"], [len(examples.train), len(examples.test)])
+    dd.Suspects.ranked(
+        ids,
+        labels,
+        np.zeros(len(ids)),
+        np.full(len(ids), 0.5),
+        (labels + 1) % examples.num_classes,
+        {},
+        rates[0],
+        examples.class_names,
+        {"fingerprint": examples.fingerprint, "source": examples.source, "load_options": {}},
+        part,
+        rates[1],
+        then=ids + 1000.0 * (part == "test"),
+    ).write(path)
+
+
 def data_of(page: Path) -> dict[str, object]:
     """What the page's script reads."""
     text = page.read_text(encoding="utf-8")
@@ -48,11 +73,11 @@ def test_the_page_shows_the_most_suspicious_and_says_how_to_go_on(datadiet, poin
     outcome = datadiet("review", "suspects.parquet", "--limit", 5)
     assert outcome.code == 0, outcome.stderr
     assert f"5 of {len(examples.train)} examples to review: review.html" in outcome.stdout
-    assert f"datadiet export {examples.source} --decisions decisions.json --to DIR" in outcome.stdout
+    assert f"datadiet export {examples.source} --decisions decisions.json --to cleaned" in outcome.stdout
     data = data_of(points.parent / "review.html")
     wanted = examples.train.ids[::-1][:5]
     labels = examples.train.labels[::-1][:5]
-    assert data["ids"] == wanted.tolist()
+    assert data["keys"] == list(map(str, wanted))
     assert data["given"] == labels.tolist()
     assert data["proposed"] == ((labels + 1) % 3).tolist()
     assert data["probability_wrong"] == [0.5] * 5
@@ -60,7 +85,7 @@ def test_the_page_shows_the_most_suspicious_and_says_how_to_go_on(datadiet, poin
     assert data["fingerprint"] == examples.fingerprint
     assert data["class_names"] == list(examples.class_names)
     rows = pq.read_table(points).to_pylist()
-    for id_, (length, *numbers) in zip(data["ids"], data["vectors"], strict=True):
+    for id_, (length, *numbers) in zip(map(int, data["keys"]), data["vectors"], strict=True):
         assert length == 4
         np.testing.assert_allclose(numbers, [rows[id_][f"x{column}"] for column in range(4)], rtol=1e-5)
 
@@ -77,6 +102,8 @@ def test_images_are_on_the_page(datadiet, here: Path) -> None:
         "in_all": 12,
         "source": examples.source,
         "fingerprint": examples.fingerprint,
+        "why": None,
+        "export": f"datadiet export {examples.source} --decisions decisions.json --to cleaned",
         "notes": list(examples.notes),
     }
     data = data_of(here / "pages" / "mine.html")
@@ -90,7 +117,7 @@ def test_texts_are_on_the_page_with_the_id_that_they_belong_to(datadiet, here: P
     write_suspects(here / "suspects.parquet", dd.load("notes.parquet"))
     assert datadiet("review", "suspects.parquet").code == 0
     data = data_of(here / "review.html")
-    assert data["texts"] == [texts[id_] for id_ in data["ids"]]
+    assert data["texts"] == [texts[int(id_)] for id_ in data["keys"]]
 
 
 def test_a_score_table_is_reviewed_hardest_first_without_proposals(datadiet, points: Path) -> None:
@@ -108,11 +135,11 @@ def test_a_score_table_is_reviewed_hardest_first_without_proposals(datadiet, poi
     assert datadiet("review", "s.parquet", "--by", "el2n").code == 0
     data = data_of(points.parent / "review.html")
     assert data["ranking"] == "el2n"
-    assert data["ids"] == ids[np.argsort(-values)].tolist()
+    assert data["keys"] == list(map(str, ids[np.argsort(-values)]))
     assert data["proposes"] is False
     # A low AUM is hard.
     assert datadiet("review", "s.parquet", "--by", "aum", "--limit", 3, "--overwrite").code == 0
-    assert data_of(points.parent / "review.html")["ids"] == ids[np.argsort(values)][:3].tolist()
+    assert data_of(points.parent / "review.html")["keys"] == list(map(str, ids[np.argsort(values)][:3]))
 
 
 def test_data_that_has_moved_is_named(datadiet, points: Path) -> None:
@@ -153,3 +180,77 @@ def test_what_cannot_be_reviewed_is_refused(datadiet, points: Path, arguments, w
     (points.parent / "broken.parquet").write_text("nothing")
     assert_refused(datadiet("review", *arguments), words)
     assert not (points.parent / "review.html").exists()
+
+
+def test_test_rows_are_on_the_page_with_their_own_pictures_and_ties_keep_their_order(
+    datadiet, here: Path
+) -> None:
+    examples = dd.load(str(write_images(here / "shapes", train=6, test=3)))
+    assert set(examples.test.ids) <= set(examples.train.ids)
+    rates = NoiseRate(0.5, 0.4, 0.6), NoiseRate(0.9, 0.8, 1.0)
+    write_suspects_of_both_parts(here / "suspects.parquet", examples, rates)
+    assert datadiet("review", "suspects.parquet", "--limit", 8).code == 0
+    data = data_of(here / "review.html")
+    assert data["keys"] == [*(f"test:{id_}" for id_ in range(5, -1, -1)), "11", "10"]
+    labels = [*examples.test.labels[::-1], *examples.train.labels[::-1][:2]]
+    assert data["given"] == labels
+
+
+def test_labels_of_the_test_part_that_are_not_those_of_the_data_are_refused(datadiet, points: Path) -> None:
+    examples = dd.load(str(points))
+    rate = NoiseRate(0.5, 0.4, 0.6)
+    test = replace(examples.test, labels=(examples.test.labels + 1) % 3)
+    write_suspects_of_both_parts(
+        points.parent / "suspects.parquet", replace(examples, test=test), (rate, rate)
+    )
+    assert_refused(
+        datadiet("review", "suspects.parquet"), f"example test:{examples.test.ids[-1]} has the label"
+    )
+
+
+@pytest.mark.parametrize(
+    ("rates", "shown", "said"),
+    [
+        ((0.5, 0.25), 27, "About 27 labels are wrong, so the page has the 27 most suspicious"),
+        ((0.05, 0.0), 20, "About 2 labels are wrong, so the page has the 20 most suspicious"),
+    ],
+)
+def test_the_page_opens_at_as_many_as_are_wrong(datadiet, points: Path, rates, shown, said) -> None:
+    both = tuple(NoiseRate(rate, 0.0, 1.0) for rate in rates)
+    examples = dd.load(str(points))
+    found = points.parent / "suspects.parquet"
+    write_suspects_of_both_parts(found, examples, both)
+    outcome = datadiet("review", found)
+    assert f"{shown} of 60 examples to review" in outcome.stdout and said in outcome.stdout
+    assert len(data_of(points.parent / "review.html")["keys"]) == shown
+    assert said not in datadiet("review", found, "--limit", 30, "--overwrite").stdout
+
+
+@dataclass(frozen=True)
+class Untold(NoiseRate):
+    """A rate that cannot be told."""
+
+    identified: bool = False
+
+
+@pytest.mark.parametrize("rates", [(Untold, NoiseRate), (NoiseRate, Untold)])
+def test_where_that_cannot_be_told_in_either_part_the_page_opens_at_a_hundred(points: Path, rates) -> None:
+    write_suspects(points.parent / "suspects.parquet", dd.load(str(points)))
+    found = dd.Suspects.read(points.parent / "suspects.parquet")
+    one, other = (kind(0.1, 0.0, 0.9) for kind in rates)
+    limit, why = opening(replace(found, noise_rate=one, test_noise_rate=other))
+    assert (limit, why.startswith("How many labels are wrong is not known here")) == (100, True)
+
+
+def test_a_score_table_is_ordered_by_another_score_where_one_is_the_same(datadiet, points: Path) -> None:
+    examples = dd.load(str(points))
+    ids = examples.train.ids
+    mean = np.random.default_rng(1).permutation(len(ids)).astype(float)
+    facts = {"fingerprint": examples.fingerprint, "source": examples.source}
+    scores = [{"el2n": np.ones(len(ids)), "mean_el2n": mean}]
+    table = ScoreTable.from_seeds(
+        ids, examples.train.labels, scores, class_names=examples.class_names, provenance=facts
+    )
+    table.write("s.parquet")
+    assert datadiet("review", "s.parquet", "--by", "el2n").code == 0
+    assert data_of(points.parent / "review.html")["keys"] == list(map(str, ids[np.argsort(-mean)]))

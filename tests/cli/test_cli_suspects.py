@@ -34,8 +34,15 @@ def test_json_says_what_the_file_holds(scored: Path, tmp_path: Path) -> None:
     answer = json.loads(outcome.stdout)
     assert answer["notes"] == outcome.stderr.splitlines()
     found = Suspects.read(out)
-    assert answer["n"] == len(found) == 48
+    assert (answer["n"], answer["n_test"]) == (len(found), len(found.of("test"))) == (60, 12)
     assert answer["noise_rate"] == found.noise_rate.as_dict()
+    assert answer["test_noise_rate"] == found.test_noise_rate.as_dict()
+    assert answer["about_wrong"] == found.about_wrong
+    assert answer["test_looks_wrong"] == found.of("test").looks_wrong.sum()
+    assert f"In the test part {answer['test_looks_wrong']} of 12 labels look wrong" in " ".join(
+        answer["notes"]
+    )
+    assert [row["part"] for row in answer["top"]] == found.part[:3].tolist()
     assert [row["id"] for row in answer["top"]] == found.ids[:3].tolist()
     assert answer["top"][0]["label"] == found.class_names[found.labels[0]]
     assert answer["top"][0]["proposed"] in {"ash", "elm", "oak"} - {answer["top"][0]["label"]}
@@ -44,9 +51,11 @@ def test_json_says_what_the_file_holds(scored: Path, tmp_path: Path) -> None:
 
 def test_for_people_there_is_a_table_and_a_sentence(scored: Path, tmp_path: Path) -> None:
     outcome = invoke(
-        "suspects", scored, "--no-second-pass", "--out", tmp_path / "s.parquet", "--top", 2, "--device=cpu"
-    )
+        "suspects", scored, "--no-second-pass", "--parts=train", "--out", tmp_path / "s.parquet", "--top", 2,
+        "--device=cpu",
+    )  # fmt: skip
     assert outcome.code == 0, outcome
+    assert "In the test part" not in outcome.stderr
     found = Suspects.read(tmp_path / "s.parquet")
     text = " ".join(outcome.stdout.split())
     assert all(str(id_) in text for id_ in found.ids[:2])

@@ -216,7 +216,7 @@ def verdict(*arms: Arm, tolerance: float = 0.5, **options: Any) -> dict[str, Any
     return decide(Comparison(setup, list(arms), race), **options)
 
 
-SOMETIMES = {"leaks", "task", "dynamic", "sparse", "notes"}  # where there is something to say
+SOMETIMES = {"leaks", "task", "dynamic", "sparse", "suspects", "notes"}  # where there is something to say
 
 
 def test_every_field_of_a_verdict_is_on_the_page_and_no_other() -> None:

@@ -43,10 +43,25 @@ def test_the_three_decisions_are_read(tmp_path: Path) -> None:
         decisions.check_data("g")
 
 
-@given(st.dictionaries(st.integers(0, 2**62), st.sampled_from(CHOICES)))
-def test_what_is_written_is_what_is_read(choices: dict[int, str]) -> None:
-    labels = {id_: "dog" for id_, choice in choices.items() if choice == "relabel"}
-    decisions = Decisions(choices, labels, ("cat", "dog"), "f")
+IDS_DECIDED = st.dictionaries(st.integers(0, 2**62), st.sampled_from(CHOICES))
+
+
+def test_the_same_id_in_both_parts_is_two_examples() -> None:
+    one, other = {"decision": "drop"}, {"decision": "relabel", "label": "cat"}
+    decisions = Decisions.from_dict(as_file(decisions={"3": one, "test:3": other}))
+    assert (decisions.dropped.tolist(), decisions.relabelled.tolist()) == ([3], [])
+    test = decisions.of_test()
+    assert (test.dropped.tolist(), test.new_classes(("cat", "dog"))) == ([], {3: 0})
+
+
+@given(IDS_DECIDED, IDS_DECIDED)
+def test_what_is_written_is_what_is_read(choices: dict[int, str], test_choices: dict[int, str]) -> None:
+    labels, test_labels = (
+        {id_: name for id_, choice in made.items() if choice == "relabel"}
+        for name, made in (("dog", choices), ("cat", test_choices))
+    )
+    decisions = Decisions(choices, labels, ("cat", "dog"), "f", test_choices, test_labels)
+    assert len(decisions) == len(choices) + len(test_choices) == len(decisions.as_dict()["decisions"])
     assert Decisions.from_dict(json.loads(json.dumps(decisions.as_dict()))) == decisions
 
 
@@ -61,6 +76,9 @@ def test_what_is_written_is_what_is_read(choices: dict[int, str]) -> None:
         ({"decisions": {"-1": {"decision": "keep"}}}, "'-1' is no id"),
         ({"decisions": {"01": {"decision": "keep"}}}, "'01' is no id"),
         ({"decisions": {"9" * 19: {"decision": "keep"}}}, "no id"),
+        ({"decisions": {"test:01": {"decision": "keep"}}}, "'test:01' is no id"),
+        ({"decisions": {"train:1": {"decision": "keep"}}}, "'train:1' is no id"),
+        ({"decisions": {"test:1": {"decision": "burn"}}}, "Example test:1 has the decision 'burn'"),
         ({"decisions": {"1": "keep"}}, "example 1 has no 'decision'"),
         ({"decisions": {"1": {"decision": "burn"}}}, "Example 1 has the decision 'burn'"),
         ({"decisions": {"1": {"decision": "relabel"}}}, "without a label"),

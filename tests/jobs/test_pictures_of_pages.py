@@ -19,7 +19,7 @@ def test_the_report_and_the_review_page_show_the_pixels_that_models_see() -> Non
     examples = dd.load((numbers, [0, 1] * 6), test_fraction=0.5)
     ids = examples.train.ids
     table = dd.ScoreTable.from_seeds(ids, examples.train.labels, [{"el2n": np.arange(len(ids)) / 7}])
-    looks = dict(_looks(examples, ids))
+    looks = dict(_looks(examples, examples.train, ids, len(ids)))
     for row, id_ in enumerate(ids):
         view = example_view(examples, table, row, "0", table.column("el2n"))
         assert np.array_equal(np.asarray(Image.open(io.BytesIO(view.image))), numbers[id_] >> 4)

@@ -98,6 +98,7 @@ def _tell_verdict(verdict: Any) -> None:
         *costs,
         report.groups_table(data),
         report.sparse_table(data),
+        report.wrong_labels_sentence(data),
     ):
         if shown:
             say(shown)

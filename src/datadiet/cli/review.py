@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -25,12 +24,14 @@ def review(
 
     with display(options) as shown:
         written = write_page(suspects, **options)
+    following = [f"  {written.export}"] if written.export is not None else []
     of_all = f" of {written.in_all:,}" if written.n < written.in_all else ""
     show(
         as_json,
         written.as_dict(),
         f"{written.n:,}{of_all} examples to review: {written.out}",
-        "Open it in a browser (? lists the keys), download decisions.json, then:",
-        f"  datadiet export {shlex.quote(written.source)} --decisions decisions.json --to DIR",
+        *([written.why] if written.why else []),
+        f"Open it in a browser (? lists the keys), download decisions.json{', then:' if following else '.'}",
+        *following,
         said=shown.said,
     )

@@ -18,7 +18,7 @@ from datadiet.jobs.options import SuspectsOptions
 
 @command(
     "suspects scores.parquet --top 20 --out suspects.parquet",
-    order="source method folds second_pass top seed out overwrite",
+    order="source method folds second_pass parts top seed out overwrite",
 )
 def suspects(
     scores: Annotated[Path, typer.Argument(help="A score table.")],
@@ -27,6 +27,8 @@ def suspects(
     **options: Unpack[SuspectsOptions],
 ) -> None:
     """Rank likely label errors, and say how many there are."""
+    from datadiet.jobs.commands import command_line
+    from datadiet.jobs.suspects.held_out import wrong_in_test
     from datadiet.jobs.suspects.job import find_suspects
 
     if top < 0:
@@ -35,12 +37,18 @@ def suspects(
     with display(options) as shown:
         found = find_suspects(scores, **options)
     first = found.first(top)
+    following = None if found.provenance.get("source") is None else command_line("review", str(out))
     answer = {
         "out": str(out),
         "n": len(found),
+        "n_test": len(found.of("test")),
         "method": found.provenance["method"],
         "conflicting_duplicates": int(found.conflicting.sum()),
         "noise_rate": found.noise_rate.as_dict(),
+        "test_noise_rate": None if found.test_noise_rate is None else found.test_noise_rate.as_dict(),
+        "about_wrong": found.about_wrong,
+        "test_looks_wrong": wrong_in_test(found),
+        "next": following,
         "more_trainings": found.provenance["more_trainings"],
         "top": first,
     }
@@ -48,15 +56,18 @@ def suspects(
         as_json,
         answer,
         lambda: _print(first, int(found.conflicting.sum()), str(found.noise_rate), out),
+        *([f"Look at them next: {following}"] if following else []),
         said=shown.said,
     )
 
 
 def _print(first: list[dict[str, Any]], conflicting: int, noise_rate: str, out: Any) -> None:
-    printed = Table("id", "given", "proposed", "probability wrong", title="Likely label errors")
+    printed = Table("part", "id", "given", "proposed", "probability wrong", title="Likely label errors")
     for row in first:
         proposed = "–" if row["proposed"] is None else escape(row["proposed"])
-        printed.add_row(str(row["id"]), escape(row["label"]), proposed, f"{row['probability_wrong']:.3f}")
+        printed.add_row(
+            row["part"], str(row["id"]), escape(row["label"]), proposed, f"{row['probability_wrong']:.3f}"
+        )
     say(printed)
     if conflicting:
         say(

@@ -25,6 +25,7 @@ class Repeats:
         leaked: ids of the test rows whose inputs are also in the train part, increasing.
         leaked_from: for each of these the first training id with the same inputs.
         test: ids of the test rows that repeat an earlier test row, increasing.
+        test_first: for each of these the first test id with the same inputs.
     """
 
     train: IntArray = field(default_factory=_none)
@@ -32,6 +33,7 @@ class Repeats:
     leaked: IntArray = field(default_factory=_none)
     leaked_from: IntArray = field(default_factory=_none)
     test: IntArray = field(default_factory=_none)
+    test_first: IntArray = field(default_factory=_none)
 
 
 def find_repeats(ids: Sequence[IntArray], rows: Sequence[npt.NDArray[np.uint64]]) -> Repeats:
@@ -64,10 +66,14 @@ def find_repeats(ids: Sequence[IntArray], rows: Sequence[npt.NDArray[np.uint64]]
     several = in_train & (np.bincount(group, weights=in_train)[group] > 1)
     leaked = ~in_train & (first < n)
     # A test row repeats another where the one before it in its group is a test row too.
-    again = ~in_train & ~new & ~np.concatenate([[True], in_train[:-1]])
+    leads = ~in_train & (new | np.concatenate([[True], in_train[:-1]]))
+    again = ~in_train & ~leads
+    first_test = np.empty(len(among), dtype=np.int64)
+    first_test[group[leads]] = among[leads] - n
     train, train_first = _by_id(train_ids[among[several]], train_ids[first[several]])
     leaks, leaked_from = _by_id(test_ids[among[leaked] - n], train_ids[first[leaked]])
-    return Repeats(train, train_first, leaks, leaked_from, np.sort(test_ids[among[again] - n]))
+    test, test_first = _by_id(test_ids[among[again] - n], test_ids[first_test[group[again]]])
+    return Repeats(train, train_first, leaks, leaked_from, test, test_first)
 
 
 def _by_id(ids: IntArray, others: IntArray) -> tuple[IntArray, IntArray]:

@@ -73,12 +73,25 @@ def loading_facts(examples: Examples, load_options: Mapping[str, Any] | None = N
     Returns:
         `load_options`, and `left_out`: ids of bad examples of the train part that were skipped.
     """
+    return {
+        "load_options": plain_options(load_options),
+        "left_out": [int(id_) for id_ in examples.left_out],
+    }
+
+
+def plain_options(load_options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Those arguments of `datadiet.load` that are plain data, which a file can remember.
+
+    Example:
+        >>> plain_options({"label": "kind", "test": object()})
+        {'label': 'kind'}
+    """
     plain = {}
     for name, value in (load_options or {}).items():
         with suppress(TypeError):
             json.dumps(value)
             plain[name] = value
-    return {"load_options": plain, "left_out": [int(id_) for id_ in examples.left_out]}
+    return plain
 
 
 def load_again(

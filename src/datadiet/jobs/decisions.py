@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,24 +11,26 @@ import numpy as np
 
 from datadiet.foundation.atomic import write_json
 from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.example_keys import PartName, key_of, part_and_id
 from datadiet.foundation.parsing import parse_json
 
 FORMAT = "datadiet-decisions"
 VERSION = 1
 CHOICES = ("keep", "drop", "relabel")
-_ID = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
 @dataclass(frozen=True)
 class Decisions:
-    """One decision an example of the train part.
+    """One decision an example.
 
     Args:
         choices: id -> "keep" (it stays with its label though it was suspected), "drop" (it leaves) or
-            "relabel" (it stays with another label).
+            "relabel" (it stays with another label), of the train part.
         labels: id -> name of the other class, of those that are relabelled.
         class_names: the classes that could be chosen from.
         fingerprint: of the data; None when unknown.
+        test_choices: as `choices`, of the test part, whose ids may be the same numbers.
+        test_labels: as `labels`, of the test part.
 
     Raises:
         BadInputError: a choice that does not exist, or a relabelling to no class or an unknown one.
@@ -44,40 +45,56 @@ class Decisions:
     labels: Mapping[int, str] = field(default_factory=dict)
     class_names: tuple[str, ...] = ()
     fingerprint: str | None = None
+    test_choices: Mapping[int, str] = field(default_factory=dict)
+    test_labels: Mapping[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for id_, choice in self.choices.items():
-            if choice not in CHOICES:
-                raise BadInputError(
-                    f"Example {id_} has the decision {choice!r}; there are {', '.join(CHOICES)}."
-                )
-            if choice == "relabel" and id_ not in self.labels:
-                raise BadInputError(
-                    f"Example {id_} is to be relabelled, but without a label; name its class."
-                )
-            if choice == "relabel" and self.class_names and self.labels[id_] not in self.class_names:
-                raise BadInputError(_unknown_class(id_, self.labels[id_], self.class_names))
+        for part, choices, labels in self._parts():
+            for id_, choice in choices.items():
+                key = key_of(part, id_)
+                if choice not in CHOICES:
+                    raise BadInputError(
+                        f"Example {key} has the decision {choice!r}; there are {', '.join(CHOICES)}."
+                    )
+                if choice == "relabel" and id_ not in labels:
+                    raise BadInputError(
+                        f"Example {key} is to be relabelled, but without a label; name its class."
+                    )
+                if choice == "relabel" and self.class_names and labels[id_] not in self.class_names:
+                    raise BadInputError(_unknown_class(key, labels[id_], self.class_names))
 
     def __len__(self) -> int:
-        return len(self.choices)
+        return len(self.choices) + len(self.test_choices)
+
+    def of_test(self) -> Decisions:
+        """The decisions on the test part alone, as if it were the train part.
+
+        Example:
+            >>> Decisions({3: "drop"}, test_choices={3: "keep"}).of_test().choices
+            {3: 'keep'}
+        """
+        return Decisions(self.test_choices, self.test_labels, self.class_names, self.fingerprint)
+
+    def _parts(self) -> list[tuple[PartName, Mapping[int, str], Mapping[int, str]]]:
+        return [("train", self.choices, self.labels), ("test", self.test_choices, self.test_labels)]
 
     @property
     def dropped(self) -> np.ndarray:
-        """Sorted int64 ids of the examples that leave."""
+        """Sorted int64 ids of the training examples that leave."""
         return self._chosen("drop")
 
     @property
     def relabelled(self) -> np.ndarray:
-        """Sorted int64 ids of the examples that get another label."""
+        """Sorted int64 ids of the training examples that get another label."""
         return self._chosen("relabel")
 
     @property
     def kept(self) -> np.ndarray:
-        """Sorted int64 ids of the examples that stay with their label though they were suspected."""
+        """Sorted int64 ids of the training examples that stay with their label though they were suspected."""
         return self._chosen("keep")
 
     def new_classes(self, class_names: Sequence[str]) -> dict[int, int]:
-        """Id -> index of its new class in `class_names`, of the relabelled examples.
+        """Id -> index of its new class in `class_names`, of the relabelled training examples.
 
         Raises:
             BadInputError: a label is no class of these.
@@ -86,7 +103,7 @@ class Decisions:
         found: dict[int, int] = {}
         for id_ in self.relabelled.tolist():
             if self.labels[id_] not in places:
-                raise BadInputError(_unknown_class(id_, self.labels[id_], class_names))
+                raise BadInputError(_unknown_class(str(id_), self.labels[id_], class_names))
             found[id_] = places[self.labels[id_]]
         return found
 
@@ -110,8 +127,10 @@ class Decisions:
             "fingerprint": self.fingerprint,
             "class_names": list(self.class_names),
             "decisions": {
-                str(id_): {"decision": choice} | ({"label": self.labels[id_]} if choice == "relabel" else {})
-                for id_, choice in sorted(self.choices.items())
+                key_of(part, id_): {"decision": choice}
+                | ({"label": labels[id_]} if choice == "relabel" else {})
+                for part, choices, labels in self._parts()
+                for id_, choice in sorted(choices.items())
             },
         }
 
@@ -153,23 +172,24 @@ class Decisions:
             raise BadInputError("its 'decisions' is no object of one entry an id.")
         if fingerprint is not None and not isinstance(fingerprint, str):
             raise BadInputError("its 'fingerprint' is no text.")
-        choices: dict[int, str] = {}
-        labels: dict[int, str] = {}
+        choices: dict[PartName, dict[int, str]] = {"train": {}, "test": {}}
+        labels: dict[PartName, dict[int, str]] = {"train": {}, "test": {}}
         for key, entry in entries.items():
-            if not _ID.fullmatch(str(key)) or int(key) >= 2**63:
-                raise BadInputError(f"'{key}' is no id of an example; ids are whole numbers from 0 on.")
+            part, id_ = part_and_id(str(key))
             if not isinstance(entry, Mapping) or not isinstance(entry.get("decision"), str):
                 raise BadInputError(f"the entry of example {key} has no 'decision'.")
-            choices[int(key)] = entry["decision"]
+            choices[part][id_] = entry["decision"]
             if entry["decision"] == "relabel" and isinstance(entry.get("label"), str):
-                labels[int(key)] = entry["label"]
-        return cls(choices, labels, tuple(names), fingerprint)
+                labels[part][id_] = entry["label"]
+        return cls(
+            choices["train"], labels["train"], tuple(names), fingerprint, choices["test"], labels["test"]
+        )
 
     def _chosen(self, choice: str) -> np.ndarray:
         return np.array(sorted(id_ for id_, made in self.choices.items() if made == choice), dtype=np.int64)
 
 
-def _unknown_class(id_: int, label: str, class_names: Sequence[str]) -> str:
+def _unknown_class(key: str, label: str, class_names: Sequence[str]) -> str:
     shown = ", ".join(f"'{name}'" for name in class_names[:10])
     more = f" and {len(class_names) - 10} more" if len(class_names) > 10 else ""
-    return f"Example {id_} is to be relabelled '{label}', which is no class of the data ({shown}{more})."
+    return f"Example {key} is to be relabelled '{label}', which is no class of the data ({shown}{more})."

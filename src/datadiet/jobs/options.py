@@ -519,11 +519,13 @@ class SuspectsOptions(
         method: combination, late_el2n, aum, aum_threshold, probability, forgetting, or cleanlab (if installed).
         folds: Predict by cross-validation with so many folds: one training each.
         second_pass: Train once more for each scoring run, without its suspects (combination only).
+        parts: all, or train to leave the labels of the test part out.
     """
 
     method: Annotated[Method, Option("combination")]
     folds: int | None
     second_pass: Annotated[bool, Option(True)]
+    parts: Annotated[Literal["all", "train"], Option("all")]
 
 
 class VerifyOptions(
@@ -543,12 +545,13 @@ class ReviewOptions(OutOption, SourceOption, DisplayOption, total=False):
 
     Args:
         by: The score that a score table is ranked by; may be left out for one.
-        limit: How many, the most suspicious first.
+        limit: How many, the most suspicious first [as many as are wrong, from 20 to 5000; 100 where that cannot be
+            told].
         out: The page [review.html beside the suspects].
     """
 
     by: str | None
-    limit: Annotated[int, Option(5000, least=1)]
+    limit: Annotated[int | None, Option(least=1)]
 
 
 class ExportOptions(LoadOption, ModelOption, WorkspaceOption, DisplayOption, total=False):

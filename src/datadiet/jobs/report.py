@@ -62,7 +62,16 @@ def report_contents(
         galleries=[gallery(examples, table, name) for name in compared],
         provenance={**table.provenance, "scores": known},
         notes=list(dict.fromkeys([*examples.notes, *verdict.get("notes", ()), *notes])),
+        worst=_worst(examples, table, verdict),
     )
+
+
+def _worst(examples: Examples, table: ScoreTable, verdict: Mapping[str, Any]) -> list[ExampleView]:
+    """The examples whose labels look wrong most, as far as the table has them."""
+    named = {entry["id"]: entry["label"] for entry in (verdict.get("suspects") or {}).get("worst", ())}
+    row_of = {int(table.ids[row]): int(row) for row in np.flatnonzero(np.isin(table.ids, list(named)))}
+    nothing = np.zeros(len(table))
+    return [example_view(examples, table, row_of[id_], named[id_], nothing) for id_ in named if id_ in row_of]
 
 
 def gallery(examples: Examples, table: ScoreTable, score: str) -> Gallery:

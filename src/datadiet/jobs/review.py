@@ -11,16 +11,18 @@ from typing import Any
 import numpy as np
 from typing_extensions import Unpack
 
-from datadiet.data import Examples
+from datadiet.data import Examples, Part
 from datadiet.data.arrow import numeric_matrix, one_array, rows_at
 from datadiet.data.columns.images import content_of, cores, open_image, to_array
 from datadiet.data.depth import PixelRange
 from datadiet.data.examples import require_classification
 from datadiet.engine.reloading import labels_by_id, load_again
 from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.example_keys import PartName, key_of
 from datadiet.foundation.options import with_options
 from datadiet.foundation.outputs import check_file
 from datadiet.foundation.tables import metadata_of
+from datadiet.jobs.commands import CLEANED, DECISIONS, command_line, data_flags, is_nameable
 from datadiet.jobs.options import ReviewOptions
 from datadiet.jobs.outputs import Inputs, check_output, data_of, inputs_of, read_results
 from datadiet.jobs.suspects.ranking import Suspects
@@ -28,6 +30,10 @@ from datadiet.pages.html import PIXEL_ART_SIDE
 from datadiet.pages.review import ReviewContents, ReviewItem, thumbnail, thumbnail_side, write_review
 from datadiet.scores import ScoreTable
 
+FEWEST = 20  # rows that a page has where fewer are wrong
+MOST = 5000  # where more are
+UNTOLD = 100  # where it cannot be told how many are
+_SECOND = ("mean_el2n", "el2n", "loss")  # the first that is there orders rows of one score
 _CHUNK_ROWS = 256
 
 
@@ -41,6 +47,9 @@ class Review:
         in_all: how many there were.
         source: the data that they belong to.
         fingerprint: of that data; decisions are bound to it.
+        why: why there are as many on it, as a sentence; None where that was asked for, or all are.
+        export: the command that makes the data set of the decisions, as it is typed; None for data that no command
+            can name.
     """
 
     out: Path
@@ -48,6 +57,8 @@ class Review:
     in_all: int
     source: str
     fingerprint: str
+    why: str | None = None
+    export: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -56,9 +67,10 @@ class Review:
 
 @dataclass(frozen=True)
 class _Ranking:
-    """Rows to review, as the file has them: what is asked of each example, and where it came from."""
+    """Rows to review, the most suspicious first: what is asked of each example, and where it came from."""
 
     name: str
+    part: np.ndarray
     ids: np.ndarray
     given: np.ndarray
     suspicion: np.ndarray
@@ -94,16 +106,57 @@ def review(suspects: str | Path, **options: Unpack[ReviewOptions]) -> Review:
         examples, "A review", "look at its hardest examples instead, in the report of `datadiet run`"
     )
     _check_labels(ranking, examples, path)
-    chosen = np.lexsort((ranking.ids, -ranking.suspicion))[: options["limit"]]
+    limit, why = options["limit"], None
+    if limit is None:
+        limit, why = opening(ranking.origin)
+    chosen = np.arange(len(ranking.ids))[:limit]
     contents = review_contents(examples, ranking, chosen)
     place = str(source) if isinstance(source, (str, Path)) else examples.source
     written = write_review(contents, target, overwrite=options["overwrite"])
-    return Review(written, len(chosen), len(ranking.ids), place, examples.fingerprint)
+    export = None
+    if is_nameable(place):
+        flags = data_flags(facts, options["load_options"])
+        export = command_line("export", place, flags={**flags, "decisions": DECISIONS, "to": CLEANED})
+    return Review(
+        written,
+        len(chosen),
+        len(ranking.ids),
+        place,
+        examples.fingerprint,
+        why if len(chosen) < len(ranking.ids) else None,
+        export,
+    )
+
+
+def opening(origin: ScoreTable | Suspects) -> tuple[int, str]:
+    """How many rows a page has where none are asked for, and why: as many as are wrong, as far as that can be told.
+
+    Example:
+        >>> opening(ScoreTable.from_seeds([0], [0], [{"el2n": [1.0]}]))[0]
+        100
+    """
+    about = origin.about_wrong if isinstance(origin, Suspects) else None
+    if about is None:
+        return UNTOLD, (
+            f"How many labels are wrong is not known here, so the page has the {UNTOLD} most suspicious; --limit says "
+            "another number."
+        )
+    contradicting = int(origin.conflicting.sum()) if isinstance(origin, Suspects) else 0
+    limit = min(max(about, contradicting, FEWEST), MOST)
+    return (
+        limit,
+        f"About {about:,} labels are wrong, so the page has the {limit:,} most suspicious; --limit says another "
+        "number.",
+    )
 
 
 def review_contents(examples: Examples, ranking: _Ranking, chosen: np.ndarray) -> ReviewContents:
     """What the page shows of the chosen rows of a ranking."""
-    seen: dict[int, dict[str, Any]] = dict(_looks(examples, ranking.ids[chosen]))
+    parts: tuple[tuple[PartName, Part], ...] = (("train", examples.train), ("test", examples.test))
+    seen: dict[str, dict[int, dict[str, Any]]] = {
+        name: dict(_looks(examples, part, ranking.ids[chosen][ranking.part[chosen] == name], len(chosen)))
+        for name, part in parts
+    }
     items = []
     for row in chosen:
         proposed = -1 if ranking.proposed is None else int(ranking.proposed[row])
@@ -116,7 +169,8 @@ def review_contents(examples: Examples, ranking: _Ranking, chosen: np.ndarray) -
                 suspicion=float(ranking.suspicion[row]),
                 probability_wrong=None if wrong is None else float(wrong[row]),
                 signals={name: float(values[row]) for name, values in ranking.signals.items()},
-                **seen[int(ranking.ids[row])],
+                part="test" if ranking.part[row] == "test" else "train",
+                **seen[str(ranking.part[row])][int(ranking.ids[row])],
             )
         )
     pictures = [item.picture for item in items if item.picture is not None]
@@ -149,7 +203,11 @@ def _ranking(path: Path, by: str | None) -> _Ranking:
         signals = {name: table.column(name)} if not table.higher_is_harder(name) else {}
         hardness = np.asarray(table.hardness(name), dtype=np.float64)
         title = name if not signals else f"minus {name}"
-        return _Ranking(title, table.ids, table.labels, hardness, table, signals=signals)
+        order = np.lexsort((table.ids, -_second(table, name), -hardness))
+        return _Ranking(
+            title, np.full(len(order), "train"), table.ids[order], table.labels[order], hardness[order], table,
+            signals={name: values[order] for name, values in signals.items()},
+        )  # fmt: skip
     if b"datadiet.suspects" not in metadata:
         raise BadInputError(
             f"{str(path)!r} holds neither suspects nor scores of datadiet; "
@@ -161,33 +219,44 @@ def _ranking(path: Path, by: str | None) -> _Ranking:
     if not len(found):
         raise BadInputError(f"There are no suspects in {str(path)!r}: nothing to review.")
     return _Ranking(
-        "suspicion", found.ids, found.labels, found.suspicion, found,
+        "suspicion", found.part, found.ids, found.labels, found.suspicion, found,
         found.proposed, found.probability_wrong, found.signals,
     )  # fmt: skip
 
 
+def _second(table: ScoreTable, name: str) -> np.ndarray:
+    """What rows of one score are ordered by: another score of the table, as hardness; zeros where there is none."""
+    other = next((one for one in _SECOND if one in table.names and one != name), None)
+    return np.zeros(len(table)) if other is None else np.asarray(table.hardness(other), np.float64)
+
+
 def _check_labels(ranking: _Ranking, examples: Examples, path: Path) -> None:
     """Refuse to show labels beside data that they do not belong to."""
-    train = examples.train
     if isinstance(ranking.origin, ScoreTable):
         ranking.origin.check_data(examples.fingerprint, labels_by_id(examples))
         return
     ranking.origin.check_data(examples.fingerprint)
-    theirs = train.labels[train.positions_of(ranking.ids)]
-    if (theirs != ranking.given).any():
-        row = int(np.flatnonzero(theirs != ranking.given)[0])
-        raise BadInputError(
-            f"example {int(ranking.ids[row])} has the label {int(ranking.given[row])} in {str(path)!r}, but "
-            f"{int(theirs[row])} in the data; give the data that the suspects belong to with --source."
-        )
+    for name, part in (("train", examples.train), ("test", examples.test)):
+        rows = np.flatnonzero(ranking.part == name)
+        theirs = part.labels[part.positions_of(ranking.ids[rows])]
+        wrong = np.flatnonzero(theirs != ranking.given[rows])
+        if len(wrong):
+            row = rows[wrong[0]]
+            raise BadInputError(
+                f"example {key_of(name, int(ranking.ids[row]))} has the label {int(ranking.given[row])} in "
+                f"{str(path)!r}, but {int(theirs[wrong[0]])} in the data; give the data that the suspects belong to "
+                "with --source."
+            )
 
 
-def _looks(examples: Examples, ids: np.ndarray) -> Iterator[tuple[int, dict[str, Any]]]:
-    """What a reader sees of each example, by id: arguments of `ReviewItem`."""
-    part, columns = examples.train, examples.input_columns
+def _looks(
+    examples: Examples, part: Part, ids: np.ndarray, count: int
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """What a reader sees of each example of a part, by id: arguments of `ReviewItem`; `count` are on the page."""
+    columns = examples.input_columns
     ordered = np.sort(ids)
     positions = part.positions_of(ordered)
-    side = thumbnail_side(len(ids))
+    side = thumbnail_side(count)
     with ThreadPoolExecutor(cores()) as pool:
         for start in range(0, len(ordered), _CHUNK_ROWS):
             rows = rows_at(part.dataset, columns, positions[start : start + _CHUNK_ROWS])

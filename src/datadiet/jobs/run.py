@@ -42,6 +42,7 @@ from datadiet.jobs.run_folder import RESULTS, RUN, write_results, write_run
 from datadiet.jobs.score import default_epoch, default_scores, score_with, take_a_pass
 from datadiet.jobs.sparse_arms import moments, sparse_results
 from datadiet.jobs.verdict import decide
+from datadiet.jobs.wrong_labels import wrong_labels_of
 from datadiet.pages.numbers import duration
 from datadiet.pages.report import safe_name, verdict_sentence
 from datadiet.scores import ScoreTable, card
@@ -174,6 +175,7 @@ def run(source: Any, **options: Unpack[RunOptions]) -> Verdict:
             quick=None if examples is whole else {"rows": len(examples.train), "of": len(whole.train)},
         )
         data["notes"] = setup.notes
+        data |= wrong_labels_of(setup, scoring, results.path, options, of_sample=examples is not whole)
         if setup.accelerator.is_main_process:
             with results.written() as new:
                 write_run(new, setup, scoring, comparison, data, scores)

@@ -45,6 +45,54 @@ def test_decisions_bring_nothing_back_that_the_kept_ids_leave_out(tmp_path: Path
     )
 
 
+def two_sources(folder: Path) -> dd.Examples:
+    """Two files, whose ids both begin at 0."""
+    rows = texts()
+    write_jsonl(folder / "train.jsonl", rows[:12])
+    write_jsonl(folder / "test.jsonl", rows[12:])
+    return dd.load(folder / "train.jsonl", test=folder / "test.jsonl")
+
+
+@pytest.mark.parametrize("format", ["same", "parquet", "csv", "datasets"])
+def test_decisions_on_the_test_part_are_applied_to_it_alone(tmp_path: Path, format: str) -> None:
+    examples = two_sources(tmp_path)
+    before = [examples.class_names[label] for label in examples.test.labels]
+    other = {"good": "bad", "bad": "good"}[before[2]]
+    made = Decisions({1: "drop"}, fingerprint=examples.fingerprint, test_choices={0: "drop", 2: "relabel"},
+                     test_labels={2: other})  # fmt: skip
+    made.write(tmp_path / "decisions.json")
+    exported = export(examples, tmp_path / "out", decisions=tmp_path / "decisions.json", format=format)
+    assert (exported.kept, exported.dropped, exported.relabelled) == (11, 1, 0)
+    assert (exported.test, exported.test_dropped, exported.test_relabelled) == (7, 1, 1)
+    assert "7 of 8 test examples, 1 of them relabelled" in str(exported)
+    again = dd.load(tmp_path / "out")
+    assert (len(again.train), len(again.test)) == (11, 7)
+    assert [again.class_names[label] for label in again.test.labels] == [before[1], other, *before[3:]]
+    rows = {
+        (row["part"], row["id"]): row for row in pq.read_table(tmp_path / "out/manifest.parquet").to_pylist()
+    }
+    assert rows["test", 0]["reason"] == "dropped by decision" and rows["train", 0]["status"] == "kept"
+    assert (rows["test", 2]["status"], rows["test", 2]["new_label"]) == ("relabelled", other)
+    assert rows["train", 2]["status"] == "kept" and rows["train", 1]["status"] == "dropped"
+    counts = json.loads((tmp_path / "out/manifest.json").read_text())["counts"]
+    assert counts["test"] == {"kept": 6, "dropped": 1, "relabelled": 1}
+
+
+def test_decisions_on_a_test_part_that_is_left_out_or_would_be_empty_are_said(tmp_path: Path) -> None:
+    examples = two_sources(tmp_path)
+    made = Decisions({}, test_choices={0: "drop"})
+    exported = export(examples, tmp_path / "out", decisions=made, include_test=False)
+    assert any(
+        "1 decisions are about the test part, which is not in this export" in n for n in exported.notes
+    )
+    assert (exported.test, exported.test_dropped) == (0, 0)
+    everything = Decisions({}, test_choices=dict.fromkeys(range(8), "drop"))
+    with pytest.raises(dd.BadInputError, match="Nothing of the test part would stay"):
+        export(examples, tmp_path / "other", decisions=everything)
+    with pytest.raises(dd.BadInputError, match="1 ids that are not in the test part"):
+        export(examples, tmp_path / "other", decisions=Decisions({}, test_choices={8: "drop"}))
+
+
 def test_the_manifest_traces_every_example_of_the_source(tmp_path: Path, source: Path) -> None:
     examples = dd.load(source)
     ids = examples.train.ids

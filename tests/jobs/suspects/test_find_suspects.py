@@ -16,8 +16,9 @@ from sklearn.metrics import average_precision_score
 import datadiet as dd
 from datadiet.data import Examples, corrupt
 from datadiet.jobs.suspects.evidence import draw_folds, late_mean
-from datadiet.jobs.suspects.job import find_suspects, one_truth
+from datadiet.jobs.suspects.job import find_suspects
 from datadiet.jobs.suspects.ranking import Suspects
+from datadiet.jobs.suspects.rows import one_truth
 from datadiet.noise import NoiseRate
 from tiny_models import small_recipe
 
@@ -43,6 +44,10 @@ def made(noisy, tmp_path_factory):
     return table, workspace
 
 
+def suspects_in_training(table, noisy, **options) -> Suspects:
+    return find_suspects(table, source=noisy.examples, device="cpu", **options).of("train")
+
+
 def truth(noisy, found: Suspects) -> np.ndarray:
     """Whether the label of each suspect was made wrong, in the order of the suspects."""
     return noisy.mask[noisy.examples.train.positions_of(found.ids)]
@@ -57,7 +62,7 @@ def test_injected_noise_comes_first_with_its_old_class_proposed_and_its_rate_in_
 ) -> None:
     table, workspace = made
     before = trainings(workspace)
-    found = find_suspects(table, source=noisy.examples, device="cpu")
+    found = suspects_in_training(table, noisy)
     wrong = truth(noisy, found)
     assert average_precision_score(wrong, found.suspicion) > 0.95
     assert (np.diff(found.suspicion) <= 0).all() and (np.diff(found.probability_wrong) <= 0).all()
@@ -69,23 +74,23 @@ def test_injected_noise_comes_first_with_its_old_class_proposed_and_its_rate_in_
     # One more training a seed; the runs of the table went on in their own folders.
     assert len(trainings(workspace) - before) == 2 == found.provenance["more_trainings"]
     now = trainings(workspace)
-    again = find_suspects(table, source=noisy.examples, device="cpu")
+    again = suspects_in_training(table, noisy)
     assert trainings(workspace) == now
     assert (again.ids == found.ids).all() and (again.suspicion == found.suspicion).all()
 
 
 def test_the_checkpoints_that_the_table_was_made_from_stay(noisy, made) -> None:
     table, _ = made
-    find_suspects(table, source=noisy.examples, second_pass=False, device="cpu")
+    suspects_in_training(table, noisy, second_pass=False)
     assert dd.verify(table, source=noisy.examples, sample=20, device="cpu").agrees
 
 
 @pytest.mark.parametrize("method", ["late_el2n", "aum", "probability", "forgetting"])
 def test_a_single_signal_ranks_by_itself_without_further_training(method, noisy, made) -> None:
     table, workspace = made
-    find_suspects(table, source=noisy.examples, method="late_el2n", device="cpu")
+    suspects_in_training(table, noisy, method="late_el2n")
     before = trainings(workspace)
-    found = find_suspects(table, source=noisy.examples, method=method, device="cpu")
+    found = suspects_in_training(table, noisy, method=method)
     assert trainings(workspace) == before
     np.testing.assert_array_equal(found.suspicion, found.signals[method])
     wrong = truth(noisy, found)
@@ -96,7 +101,7 @@ def test_a_single_signal_ranks_by_itself_without_further_training(method, noisy,
 def test_aum_with_threshold_classes_trains_twice_and_flags_what_lies_below(noisy, made) -> None:
     table, workspace = made
     before = trainings(workspace)
-    found = find_suspects(table, source=noisy.examples, method="aum_threshold", device="cpu")
+    found = suspects_in_training(table, noisy, method="aum_threshold")
     assert len(trainings(workspace) - before) == 2
     wrong = truth(noisy, found)
     assert average_precision_score(wrong, found.suspicion) > 0.8
@@ -105,7 +110,7 @@ def test_aum_with_threshold_classes_trains_twice_and_flags_what_lies_below(noisy
 def test_folds_train_once_each_on_what_they_do_not_predict(noisy, made) -> None:
     table, workspace = made
     before = trainings(workspace)
-    found = find_suspects(table, source=noisy.examples, folds=3, second_pass=False, device="cpu")
+    found = suspects_in_training(table, noisy, folds=3, second_pass=False)
     assert len(trainings(workspace) - before) == 3
     assert average_precision_score(truth(noisy, found), found.suspicion) > 0.9
 
@@ -131,16 +136,19 @@ def test_duplicates_with_different_labels_come_first_in_the_order_of_their_suspi
 ) -> None:
     examples, table = contradicting
     n = len(examples.train)
+    options = {"source": examples, "method": method, "parts": "train", "device": "cpu"}
     doubtful = {4, 9, n - 4, n - 3, n - 2}  # the copy of 30 has its label
-    found = find_suspects(table, source=examples, method=method, device="cpu")
+    found = find_suspects(table, **options)
     assert set(found.ids[:5].tolist()) == doubtful
     assert found.conflicting.tolist() == [True] * 5 + [False] * (n - 5)
     assert (np.diff(found.suspicion) <= 0).all()
     assert [row["conflicting_duplicate"] for row in found.first(6)] == [True] * 5 + [False]
     # The others, and the five among themselves, stand as they would without all this.
-    nothing = np.empty(0, np.int64), np.empty(0, np.int64)
-    monkeypatch.setattr("datadiet.jobs.suspects.job.conflicts", lambda train, repeats: nothing)
-    plain = find_suspects(table, source=examples, method=method, device="cpu")
+    monkeypatch.setattr(
+        "datadiet.jobs.suspects.rows.duplicate_groups",
+        lambda examples: np.arange(len(examples.train) + len(examples.test)),
+    )
+    plain = find_suspects(table, **options)
     ranked = plain.ids.tolist()
     assert found.ids.tolist() == sorted(ranked, key=lambda id_: (id_ not in doubtful, ranked.index(id_)))
     assert not plain.conflicting.any()

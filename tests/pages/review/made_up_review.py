@@ -69,4 +69,20 @@ def vectors(count: int = 30, classes: int = 300) -> ReviewContents:
     return ReviewContents("points", FINGERPRINT, names, items, ranking="el2n", in_all=9000)
 
 
-CONTENTS = {"pictures": pictures, "texts": texts, "vectors": vectors}
+def both_parts() -> ReviewContents:
+    """The same ids in both parts: test and training examples by turns, the test ones first."""
+    items = [
+        ReviewItem(
+            number // 2,
+            number % 2,
+            1 - number % 2,
+            1 - number / 8,
+            text=f"text {number}",
+            part="train" if number % 2 else "test",
+        )
+        for number in range(8)
+    ]
+    return ReviewContents("both", FINGERPRINT, ("ash", "elm"), items)
+
+
+CONTENTS = {"pictures": pictures, "texts": texts, "vectors": vectors, "both_parts": both_parts}

@@ -116,6 +116,49 @@ def test_every_decision_is_made_by_keyboard_and_downloads_exactly(open_page):
     assert page.locator("#saved").inner_text() == "all downloaded"
 
 
+def test_the_same_id_in_both_parts_is_decided_twice_and_each_part_can_be_shown_alone(open_page):
+    page = open_page("both_parts")
+    assert page.locator("#number").inner_text() == "#test:0"
+    type_keys(page, "k", "d")
+    page.select_option("#by-part", "train")
+    assert page.locator("#shown").inner_text() == "4 shown"
+    page.select_option("#by-part", "test")
+    page.keyboard.press("Escape")
+    type_keys(page, "End", "r", "Home", "n", "d")
+    file = downloaded(page, lambda: type_keys(page, "s"))
+    assert list(file["decisions"].items()) == [
+        ("0", {"decision": "drop"}),
+        ("test:0", {"decision": "keep"}),
+        ("test:1", {"decision": "drop"}),
+        ("test:3", {"decision": "relabel", "label": "elm"}),
+    ]
+    page.reload()
+    assert "4 decided: 1 kept, 1 relabelled, 2 dropped" in page.locator("#counts").inner_text()
+    page.select_option("#by-order", "id")
+    names = page.locator(".tile:not([hidden])").evaluate_all(
+        "all => all.map((e) => e.ariaLabel.split(',')[0])"
+    )
+    assert set(names) == {f"Example {part}{number}" for part in ("", "test:") for number in range(4)}
+
+
+def test_decisions_on_the_test_part_come_back_from_their_file(open_page, tmp_path):
+    page = open_page("both_parts")
+    decisions = {"test:2": {"decision": "drop"}, "2": {"decision": "keep"}, "test:77": {"decision": "keep"},
+                 "test:02": {"decision": "keep"}}  # fmt: skip
+    file = {
+        "format": "datadiet-decisions",
+        "version": 1,
+        "fingerprint": FINGERPRINT,
+        "class_names": ["ash", "elm"],
+    }
+    (tmp_path / "d.json").write_text(json.dumps({**file, "decisions": decisions}))
+    open_file(page, tmp_path / "d.json")
+    page.wait_for_selector("text=2 decisions taken over")
+    assert "1 left out" in page.locator(".notice").first.inner_text()
+    found = downloaded(page, lambda: type_keys(page, "s"))["decisions"]
+    assert found == {key: decisions[key] for key in ("2", "test:2", "test:77")}
+
+
 def test_what_is_done_can_be_undone_and_done_again(open_page):
     page = open_page("pictures")
     type_keys(page, "k", "d")

@@ -113,7 +113,7 @@ def test_the_data_of_the_page_says_what_was_given_the_most_suspicious_first():
         ReviewItem(5, 1, 0, 0.75, float("nan"), {"margin": float("inf")}, missing="lost"),
     ]
     data = Page(render_review(ReviewContents("t", "f", ("a", "b"), items, in_all=9))).data
-    assert data["ids"] == [3, 5, 7]
+    assert data["keys"] == ["3", "5", "7"]
     assert data["given"] == [1, 1, 0]
     assert data["proposed"] == [-1, 0, 1]
     assert data["suspicion"] == [0.75, 0.75, 0.25]

@@ -47,10 +47,12 @@ class Exported:
         dropped: training examples that do not.
         relabelled: training examples that stay with another label.
         total: training examples of the source.
-        test: test examples that are in the export.
+        test: test examples that are in the export, relabelled ones included.
         bytes_before: of the inputs of all training examples (encoded images, texts, numbers).
         bytes_after: of those that stay.
         bytes_on_disk: of all files of the export but its manifest.
+        test_dropped: test examples that were dropped by decision.
+        test_relabelled: test examples that stay with another label.
         neutralised: examples with a text that a spreadsheet would have run.
         notes: sentences for people.
     """
@@ -65,6 +67,8 @@ class Exported:
     bytes_before: int
     bytes_after: int
     bytes_on_disk: int
+    test_dropped: int = 0
+    test_relabelled: int = 0
     neutralised: int = 0
     notes: tuple[str, ...] = ()
 
@@ -76,7 +80,14 @@ class Exported:
         saved = self.bytes_before - self.bytes_after
         share = f" ({saved / self.bytes_before:.0%})" if self.bytes_before else ""
         relabelled = f", {self.relabelled:,} of them relabelled" if self.relabelled else ""
-        test = f", and {self.test:,} test examples whole" if self.test else ""
+        test = ""
+        if self.test_dropped or self.test_relabelled:
+            test = (
+                f", and {self.test:,} of {self.test + self.test_dropped:,} test examples, {self.test_relabelled:,} of "
+                "them relabelled"
+            )
+        elif self.test:
+            test = f", and {self.test:,} test examples whole"
         return " ".join(
             [
                 f"{self.kept:,} of {self.total:,} training examples stay{relabelled}{test}: {self.folder}",
@@ -271,7 +282,7 @@ def _some(items: Iterable[str], joint: str = ", ") -> str:
 def _outcome(
     target: Path, job: Job, result: WriteResult, sizes: Mapping[str, int], notes: Sequence[str]
 ) -> Exported:
-    train = job.plan.train
+    train, *tests = job.plan.parts
     touched = sum(len(ids) for ids in result.neutralised.values())
     return Exported(
         folder=str(target),
@@ -280,7 +291,9 @@ def _outcome(
         dropped=len(train.part) - len(train),
         relabelled=int(train.relabelled.sum()),
         total=len(train.part),
-        test=sum(len(part) for part in job.plan.parts[1:]),
+        test=sum(len(part) for part in tests),
+        test_dropped=sum(len(part.part) - len(part) for part in tests),
+        test_relabelled=sum(int(part.relabelled.sum()) for part in tests),
         neutralised=touched,
         notes=tuple(notes),
         **sizes,

@@ -80,7 +80,8 @@ def _write_table(job: Job, result: WriteResult) -> dict[str, dict[str, int]]:
     """Write the row of every example; returns part -> status -> how many."""
     examples = job.plan.examples
     none = np.empty(0, np.int64)
-    plans = [*job.plan.parts, PartPlan("test", examples.test, none, none)][:2]
+    absent = dict.fromkeys(examples.test.ids.tolist(), "the test part is not in this export")
+    plans = [*job.plan.parts, PartPlan("test", examples.test, none, none, absent)][:2]
     counts: dict[str, dict[str, int]] = {}
     with pq.ParquetWriter(job.folder / MANIFEST_TABLE, _SCHEMA) as writer:
         for plan, bad in zip(plans, (examples.left_out, examples.left_out_test), strict=True):
@@ -104,11 +105,7 @@ def _part_table(job: Job, plan: PartPlan, files: list[str] | str | None, bad: Se
         else old[rows]
     )
     file[rows] = files
-    if plan.name == "test":
-        reason[:] = "the test part is not in this export"
-    else:
-        reason[:] = [job.plan.reasons.get(id_) for id_ in part.ids.tolist()]
-    reason[rows] = None
+    reason[:] = [plan.reasons.get(id_) for id_ in part.ids.tolist()]
     columns = {
         "id": [*part.ids.tolist(), *bad],
         "part": [plan.name] * (len(part) + len(bad)),

@@ -6,13 +6,14 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from datadiet.data import Examples, Part
 from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.example_keys import PartName
 from datadiet.jobs.decisions import Decisions
 from datadiet.jobs.keep import Kept
 
@@ -30,12 +31,14 @@ class PartPlan:
         part: all its examples.
         rows: positions in the part of those that stay, increasing.
         labels: class index that each of them gets, shape like `rows`.
+        reasons: id -> why an example leaves, of those that do.
     """
 
-    name: Literal["train", "test"]
+    name: PartName
     part: Part
     rows: IntArray
     labels: IntArray
+    reasons: Mapping[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -62,7 +65,6 @@ class Plan:
     Args:
         examples: the data.
         parts: what is written; the train part first.
-        reasons: id -> why an example of the train part leaves, of those that do.
         facts: where the choice comes from: hashes of the files, what they say of themselves.
         notes: sentences for people.
         unseen: test examples with a class, label or tag that no training example has any more, or ever had.
@@ -70,7 +72,6 @@ class Plan:
 
     examples: Examples
     parts: tuple[PartPlan, ...]
-    reasons: Mapping[int, str]
     facts: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     unseen: int = 0
@@ -98,44 +99,56 @@ def make_plan(
     """
     if kept is None and decisions is None:
         raise BadInputError("Say what stays: give a kept file (--kept), decisions (--decisions), or both.")
-    part = examples.train
     facts: dict[str, Any] = {}
     notes: list[str] = []
-    stays = np.ones(len(part), dtype=bool)
-    labels = part.labels.copy()
-    reasons: dict[int, str] = {}
+    stays = np.ones(len(examples.train), dtype=bool)
     if kept is not None:
         stays[:] = False
         stays[_kept_positions(examples, kept, facts, notes)] = True
-        reasons.update(dict.fromkeys(part.ids[~stays].tolist(), "not kept"))
-    if decisions is not None:
-        made = _read_decisions(examples, decisions, facts)
-        if examples.task not in CLASS_TASKS and len(made.relabelled):
-            raise BadInputError(
-                f"The decisions give {len(made.relabelled):,} examples another class, but '{examples.name}' is of "
-                f"the task '{examples.task}' without one class an example; drop these, or mend the source."
-            )
-        new = made.new_classes(examples.class_names)
-        places = _positions(part, np.array(sorted(made.choices), dtype=np.int64), "The decisions name")
-        outside = int((~stays[places]).sum())
-        if outside:
-            notes.append(
-                f"{outside:,} decisions are about examples that the kept ids leave out; those stay left out."
-            )
-        dropped = part.positions_of(made.dropped)
-        reasons.update(dict.fromkeys(part.ids[dropped[stays[dropped]]].tolist(), "dropped by decision"))
-        stays[dropped] = False
-        labels[part.positions_of(list(new))] = list(new.values())
-    rows = np.flatnonzero(stays).astype(np.int64)
-    if len(rows) == 0:
-        raise BadInputError("Nothing of the train part would stay; keep at least one example.")
-    parts = [PartPlan("train", part, rows, labels[rows])]
+    made = Decisions({}) if decisions is None else _read_decisions(examples, decisions, facts)
+    parts = [_part_plan(examples, "train", stays, made, notes)]
+    test = _part_plan(examples, "test", np.ones(len(examples.test), dtype=bool), made.of_test(), notes)
     if include_test:
-        test = examples.test
-        parts.append(PartPlan("test", test, np.arange(len(test), dtype=np.int64), test.labels))
+        parts.append(test)
+    elif made.test_choices:
+        notes.append(
+            f"{len(made.test_choices):,} decisions are about the test part, which is not in this export."
+        )
     notes += _lost_names(examples, parts[0])
     unseen = sum(_unseen_rows(parts[0], part) for part in parts[1:])
-    return Plan(examples, tuple(parts), reasons, facts, tuple(notes), unseen)
+    return Plan(examples, tuple(parts), facts, tuple(notes), unseen)
+
+
+def _part_plan(
+    examples: Examples,
+    name: PartName,
+    stays: npt.NDArray[np.bool_],
+    made: Decisions,
+    notes: list[str],
+) -> PartPlan:
+    """What becomes of a part of which some rows stay, by decisions on it.
+
+    Raises:
+        BadInputError: they name unknown ids, or nothing would stay.
+    """
+    part = examples.train if name == "train" else examples.test
+    reasons = dict.fromkeys(part.ids[~stays].tolist(), "not kept")
+    new = made.new_classes(examples.class_names)
+    places = _positions(part, np.array(sorted(made.choices), dtype=np.int64), "The decisions name", name)
+    if outside := int((~stays[places]).sum()):
+        notes.append(
+            f"{outside:,} decisions are about examples that the kept ids leave out; those stay left out."
+        )
+    dropped = part.positions_of(made.dropped)
+    reasons.update(dict.fromkeys(part.ids[dropped[stays[dropped]]].tolist(), "dropped by decision"))
+    stays = stays.copy()
+    stays[dropped] = False
+    labels = part.labels.copy()
+    labels[part.positions_of(list(new))] = list(new.values())
+    rows = np.flatnonzero(stays).astype(np.int64)
+    if len(rows) == 0:
+        raise BadInputError(f"Nothing of the {name} part would stay; keep at least one example.")
+    return PartPlan(name, part, rows, labels[rows], reasons)
 
 
 def _kept_positions(examples: Examples, kept: Any, facts: dict[str, Any], notes: list[str]) -> IntArray:
@@ -169,17 +182,26 @@ def _read_decisions(examples: Examples, decisions: Any, facts: dict[str, Any]) -
     else:
         found = decisions if isinstance(decisions, Decisions) else Decisions.from_dict(decisions)
     found.check_data(examples.fingerprint)
-    facts["decisions"] = {name: len(getattr(found, name)) for name in ("kept", "dropped", "relabelled")}
+    parts = (found, found.of_test())
+    facts["decisions"] = {
+        name: sum(len(getattr(part, name)) for part in parts) for name in ("kept", "dropped", "relabelled")
+    }
+    relabelled = facts["decisions"]["relabelled"]
+    if examples.task not in CLASS_TASKS and relabelled:
+        raise BadInputError(
+            f"The decisions give {relabelled:,} examples another class, but '{examples.name}' is of the task "
+            f"'{examples.task}' without one class an example; drop these, or mend the source."
+        )
     return found
 
 
-def _positions(part: Part, ids: IntArray, where: str) -> IntArray:
-    """Positions of ids in the train part; the error names those that are not there."""
+def _positions(part: Part, ids: IntArray, where: str, name: PartName = "train") -> IntArray:
+    """Positions of ids in a part; the error names those that are not there."""
     unknown = np.setdiff1d(ids, part.ids) if ids.dtype.kind in "iu" else np.empty(0)
     if len(unknown):
         shown = ", ".join(str(int(value)) for value in unknown[:5])
         raise BadInputError(
-            f"{where} {len(unknown)} ids that are not in the train part (the first: {shown}); give the data "
+            f"{where} {len(unknown)} ids that are not in the {name} part (the first: {shown}); give the data "
             "that they were made from, loaded with the same options."
         )
     return part.positions_of(ids)
@@ -214,7 +236,7 @@ def _unseen_rows(train: PartPlan, test: PartPlan) -> int:
         return int(unseen.sum())
     if before.task == "regression":
         return 0
-    values = before.take(train.rows).values
+    values, after = before.take(train.rows).values, after.take(test.rows)
     if after.offsets is None:
         return int((after.values[:, ~(values > 0).any(axis=0)] > 0).any(axis=1).sum())
     strange = np.flatnonzero((after.values >= 0) & ~np.isin(after.values, values))

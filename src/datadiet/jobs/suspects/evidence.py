@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ from datadiet.engine.setup import Setup, prepare
 from datadiet.engine.training.evaluation import evaluate
 from datadiet.engine.training.randomness import derive_seed
 from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.example_keys import PartName
 from datadiet.noise import (
     draw_threshold_examples,
     el2n,
@@ -40,11 +42,13 @@ class FirstPass:
         traced: means over the runs, each (n,), of what the training passes saw: `aum` (area under the margin),
             `early_aum` and `late_aum` over the halves of the epochs, `late_loss` over the later ones, `confidence`
             (probability of the label), `forgetting`; empty for runs shorter than an epoch.
+        runs: that saw it.
     """
 
     labels: np.ndarray
     logits: list[np.ndarray]
     traced: dict[str, np.ndarray]
+    runs: Sequence[Run] = ()
 
     @property
     def suspected(self) -> np.ndarray:
@@ -78,34 +82,36 @@ def first_pass(setup: Setup, table: ScoreTable, seeds: list[int]) -> FirstPass:
     # The weights that the table was made from stay: a run without them would be started over.
     steps = {entry["step"] for entry in table.provenance.get("scores", {}).values() if "step" in entry}
     setup.display.plan(len(seeds) * total, "first pass")
-    logits, traced = [], []
+    runs, traced = [], []
     for index, seed in enumerate(seeds):
         label = f"scoring run {index + 1} of {len(seeds)}"
         run = train_run(setup, seed, record=True, weights_at=sorted({*steps, total}), label=label)
         if not run.trained:
             setup.display.skip(total)
-        logits.append(logits_of(setup, run))
+        runs.append(run)
         trace = run.trace()
         if trace.epochs:
             traced.append(_of_trace(trace))
 
     means = {name: np.mean([one[name] for one in traced], axis=0) for name in (traced[0] if traced else ())}
-    return FirstPass(setup.examples.train.labels, logits, means)
+    logits = [logits_of(setup, run) for run in runs]
+    return FirstPass(setup.examples.train.labels, logits, means, runs)
 
 
-def logits_of(setup: Setup, run: Run) -> np.ndarray:
-    """Logits of every training example with a run's last weights, (n, classes) float32, in evaluation mode."""
+def logits_of(setup: Setup, run: Run, part: PartName = "train") -> np.ndarray:
+    """Logits of every example of a part with a run's last weights, (n, classes) float32, in evaluation mode."""
+    store, kind = (setup.train, "logits") if part == "train" else (setup.test, "logits-test")
 
     def compute(model: nn.Module) -> dict[str, torch.Tensor]:
-        columns = FullColumns(setup, None)
+        columns = FullColumns(setup, store.part.ids)
 
         def visit(batch: Batch, logits: torch.Tensor) -> None:
             columns.put(batch, {"logits": logits})
 
-        evaluate(model, setup.train, setup.recipe, setup.accelerator, visit)
+        evaluate(model, store, setup.recipe, setup.accelerator, visit)
         return columns.merged()
 
-    return remembered(setup, run, run.total_steps, "logits", compute).columns["logits"]
+    return remembered(setup, run, run.total_steps, kind, compute).columns["logits"]
 
 
 def _of_trace(trace: Trace) -> dict[str, np.ndarray]:
@@ -153,8 +159,8 @@ def _mean_of(values: np.ndarray, seen: np.ndarray, epochs: slice) -> np.ndarray:
     return np.asarray(np.where(seen[epochs].any(axis=0), part, whole))
 
 
-def second_passes(setup: Setup, seeds: list[int], left_out: np.ndarray) -> list[np.ndarray]:
-    """Train once more for each seed without some examples; logits (n, classes) of all, one a seed.
+def second_passes(setup: Setup, seeds: list[int], left_out: np.ndarray) -> list[Run]:
+    """Train once more for each seed without some examples; one run a seed.
 
     Args:
         setup: data, recipe, machine.
@@ -183,22 +189,28 @@ def draw_folds(labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
     return fold
 
 
-def folds_apart(setup: Setup, folds: int, left_out: np.ndarray, seed: int) -> np.ndarray:
-    """Logits (n, classes) of every example from a training that has seen neither its fold nor what is left out."""
+def folds_apart(setup: Setup, folds: int, left_out: np.ndarray, seed: int) -> tuple[np.ndarray, list[Run]]:
+    """Logits (n, classes) of every example from a training that has seen neither its fold nor what is left out.
+
+    Returns:
+        The logits, and the runs, one a fold.
+    """
     train = setup.examples.train
     fold = draw_folds(train.labels, folds, seed)
     logits: np.ndarray | None = None
+    runs = []
     for index in range(folds):
         ids = train.ids[(fold != index) & ~left_out]
         if len(ids) == 0:
             raise BadInputError(
                 f"Nothing is left to train on for fold {index + 1} of {folds}; use fewer folds."
             )
-        found = _train(setup, derive_seed(seed, "fold", index), ids, f"fold {index + 1} of {folds}")
+        runs.append(_train(setup, derive_seed(seed, "fold", index), ids, f"fold {index + 1} of {folds}"))
+        found = logits_of(setup, runs[-1])
         logits = np.zeros_like(found) if logits is None else logits
         logits[fold == index] = found[fold == index]
     assert logits is not None
-    return logits
+    return logits, runs
 
 
 def threshold_passes(setup: Setup, seed: int) -> np.ndarray:
@@ -246,7 +258,7 @@ def _with_threshold_class(setup: Setup, examples: Examples, mask: np.ndarray) ->
     )
 
 
-def _train(setup: Setup, seed: int, ids: np.ndarray, label: str) -> np.ndarray:
+def _train(setup: Setup, seed: int, ids: np.ndarray, label: str) -> Run:
     total = setup.recipe.total_steps(len(ids), len(setup.examples.train))
     setup.display.plan(total, label)
-    return logits_of(setup, train_run(setup, seed, ids=ids, weights_at=[total], label=label))
+    return train_run(setup, seed, ids=ids, weights_at=[total], label=label)

@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import softmax
 from scipy.stats import norm, rankdata
 from typing_extensions import Unpack
 
 from datadiet.data.examples import require_classification
-from datadiet.data.leaks import conflicts
 from datadiet.engine.options import TrainingOptions
-from datadiet.engine.reloading import data_of_table, recipe_of_table, workspace_to_train_in
+from datadiet.engine.reloading import (
+    data_of_table,
+    plain_options,
+    recipe_of_table,
+    workspace_to_train_in,
+)
 from datadiet.engine.setup import Setup, prepare
 from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import picked, with_options
@@ -38,10 +41,13 @@ from datadiet.jobs.suspects.evidence import (
     FirstPass,
     first_pass,
     folds_apart,
+    logits_of,
     second_passes,
     threshold_passes,
 )
-from datadiet.jobs.suspects.ranking import CONFLICT, NO_PROPOSAL, Suspects
+from datadiet.jobs.suspects.held_out import judge_test_part, sentence_of_test
+from datadiet.jobs.suspects.ranking import NO_PROPOSAL, Suspects
+from datadiet.jobs.suspects.rows import contradictions_first, joined
 from datadiet.noise import (
     Combination,
     along_reference,
@@ -68,7 +74,7 @@ _CLEANLAB = (
 
 @with_options(workspace=None)
 def find_suspects(scores: str | Path | ScoreTable, **options: Unpack[SuspectsOptions]) -> Suspects:
-    """Likely label errors of the training part, ranked, with probabilities, proposals and the noise rate.
+    """Likely label errors, ranked, with probabilities, proposals and the noise rate.
 
     The runs that the table was made from go on to their end. The default method then trains once more for each of
     them without the examples that they suspect, so that predictions for those are out of sample, and combines the
@@ -81,6 +87,9 @@ def find_suspects(scores: str | Path | ScoreTable, **options: Unpack[SuspectsOpt
     nor `folds` the combination uses predictions of models that have seen the labels, and proposes and estimates less
     well.
 
+    The test part is judged by the same models, which have not seen it: a test example is as suspicious as a training
+    example that is as probably wrong (`datadiet.jobs.suspects.held_out`). `parts="train"` leaves it out.
+
     Examples that are exact duplicates but have different labels come first, whatever the method: not all of their
     labels can be right. How probable each is wrong is what `one_truth` makes of the method's probabilities.
 
@@ -89,7 +98,7 @@ def find_suspects(scores: str | Path | ScoreTable, **options: Unpack[SuspectsOpt
             names, if that is there; those of a file in `workspace`.
 
     Returns:
-        `Suspects`, one row an example of the training part.
+        `Suspects`, one row an example: of both parts, but of the training part alone where no runs are named.
 
     Raises:
         BadInputError: other data than the table's, an unknown method, more folds than examples, cleanlab missing.
@@ -126,7 +135,8 @@ def _found(table: ScoreTable, options: SuspectsOptions, *, own: bool) -> Suspect
         if folds is not None:
             raise BadInputError("This score table names no recipe to train folds with; score the data first.")
         display.say("The table names no runs: suspects come from its columns alone, without proposals.")
-        return _from_columns(table, method, seed)
+        found = _from_columns(table, method, seed)
+        return replace(found, provenance={**found.provenance, **_place(table, options)})
     recipe = recipe_of_table(facts, options["model"], options["trust_remote_code"])
     examples = data_of_table(table, options["source"], options["load_options"], display)
     require_classification(
@@ -138,15 +148,14 @@ def _found(table: ScoreTable, options: SuspectsOptions, *, own: bool) -> Suspect
         )
     options["workspace"] = workspace_to_train_in(facts, options["workspace"], own=own, display=display)
     with closing(prepare(examples, recipe, **picked(TrainingOptions, options))) as setup:
-        return _from_runs(setup, table, method, folds, options["second_pass"], seed)
+        return _from_runs(setup, table, options)
 
 
-def _from_runs(
-    setup: Setup, table: ScoreTable, method: Method, folds: int | None, second_pass: bool, seed: int
-) -> Suspects:
+def _from_runs(setup: Setup, table: ScoreTable, options: SuspectsOptions) -> Suspects:
+    method, folds, seed = options["method"], options["folds"], options["seed"]
     examples, train = setup.examples, setup.examples.train
     seeds = table.seeds_of_runs()
-    again = second_pass and method == "combination"
+    again = options["second_pass"] and method == "combination"
     more = folds if folds is not None else len(seeds) if again else 0
     more += 2 if method == "aum_threshold" else 0
     setup.display.say(
@@ -155,12 +164,13 @@ def _from_runs(
     )
     first = first_pass(setup, table, seeds)
     left_out = first.suspected if again else np.zeros(len(table), bool)
+    runs, views = first.runs, first.logits
     if folds is not None:
-        views = [folds_apart(setup, folds, left_out, seed)]
+        view, runs = folds_apart(setup, folds, left_out, seed)
+        views = [view]
     elif again:
-        views = second_passes(setup, seeds, left_out)
-    else:
-        views = first.logits
+        runs = second_passes(setup, seeds, left_out)
+        views = [logits_of(setup, run) for run in runs]
     combination = combine(
         views,
         train.labels,
@@ -174,65 +184,47 @@ def _from_runs(
     probability = combination.probability_wrong
     if method != "combination":
         probability = along_reference(suspicion, probability)
-    ids, groups = conflicts(train, examples.repeats)
-    rows = train.positions_of(ids)
-    conflicting = np.zeros(len(train))
-    conflicting[rows] = 1.0
-    if len(rows):
-        suspicion, probability = np.array(suspicion, np.float64), np.array(probability, np.float64)
-        suspicion[rows] += 1 + suspicion.max() - suspicion[rows].min()
-        probability[rows] = one_truth(probability[rows], train.labels[rows], groups)
+    held_out = judge_test_part(setup, runs, seed) if options["parts"] == "all" else None
+    rows = joined(
+        examples, suspicion, probability, combination.proposed, {**first.signals(), **signals}, held_out
+    )
+    rows = contradictions_first(rows, examples)
     facts = {
         **{key: value for key, value in table.provenance.items() if key != "scores"},
+        **_place(table, options),
         "method": method,
         "folds": folds,
         "second_pass": again,
         "left_out_of_second_pass": int(left_out.sum()),
         "more_trainings": more,
     }
-    return Suspects.ranked(
-        train.ids,
-        train.labels,
-        suspicion,
-        probability,
-        combination.proposed,
-        {**first.signals(), **signals, CONFLICT: conflicting},
+    found = Suspects.ranked(
+        rows.ids,
+        rows.labels,
+        rows.suspicion,
+        rows.probability,
+        rows.proposed,
+        rows.signals,
         combination.noise_rate,
         examples.class_names,
         facts,
+        rows.part,
+        None if held_out is None else held_out.combination.noise_rate,
+        then=rows.signals["late_el2n"],
     )
+    if held_out is not None:
+        setup.display.say(sentence_of_test(found))
+    return found
 
 
-def one_truth(probability: np.ndarray, labels: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """How probable each label of exact duplicates is wrong, now that all of a group have one true label.
-
-    The labels were taken to be wrong independently of each other, with probability p_i. Given that what is right in
-    a group is right for one class c only, or for none,
-
-        P(c) ~ prod_{label i = c} (1 - p_i) prod_{label i != c} p_i,   P(none) ~ prod_i p_i,
-
-    and label i is wrong with 1 - P(label i). So two examples that contradict each other and looked equally good are
-    wrong with at least one half each, and one against three others is most probably the wrong one.
-
-    Args:
-        probability: (n,) that each label is wrong, by itself.
-        labels: (n,) given labels.
-        group: (n,) numbers that say which are duplicates of each other.
-
-    Example:
-        >>> one_truth(np.full(4, 0.2), np.array([0, 0, 0, 1]), np.zeros(4)).round(3).tolist()
-        [0.072, 0.072, 0.072, 0.942]
-    """
-    sure = np.clip(probability, 1e-6, 1 - 1e-6)
-    log_odds = np.log1p(-sure) - np.log(sure)  # of being right
-    wrong = np.empty(len(labels))
-    order = np.argsort(group, kind="stable")
-    for members in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
-        _, place = np.unique(labels[members], return_inverse=True)
-        # Sums of log odds are log P(c) - log P(none).
-        shares = softmax([0.0, *np.bincount(place, weights=log_odds[members])])
-        wrong[members] = 1 - shares[1:][place]
-    return wrong
+def _place(table: ScoreTable, options: SuspectsOptions) -> dict[str, Any]:
+    """Where the data is and how it is loaded: what the table says, with what was given in its place."""
+    source, given = options["source"], options["load_options"]
+    remembered = table.provenance.get("load_options") or {}
+    return {
+        **({"source": str(source)} if isinstance(source, str | Path) else {}),
+        **({"load_options": plain_options({**remembered, **given})} if given else {}),
+    }
 
 
 def _by_method(

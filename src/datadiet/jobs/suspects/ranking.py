@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from typing_extensions import NotRequired, TypedDict
 
 from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.example_keys import PARTS, PartName
 from datadiet.foundation.outputs import new_file
 from datadiet.foundation.parsing import require
 from datadiet.foundation.tables import TableKind
@@ -20,6 +21,16 @@ SUSPECTS = TableKind("datadiet.suspects", "file of suspects")
 _SIGNAL = "signal_"
 CONFLICT = "conflicting_duplicate"  # the signal of exact duplicates with different labels, 0 or 1
 NO_PROPOSAL = -1  # where no model's predictions were at hand
+
+
+def number_wrong(rate: NoiseRate, count: int) -> int | None:
+    """How many of so many labels are wrong at that rate; None where it cannot be told.
+
+    Example:
+        >>> number_wrong(NoiseRate(0.1, 0.05, 0.2), 200)
+        20
+    """
+    return round(rate.estimate * count) if getattr(rate, "identified", True) else None
 
 
 class _NoiseRate(TypedDict):
@@ -40,29 +51,34 @@ class _Facts(TypedDict):
     """What the metadata of a file holds."""
 
     noise_rate: _NoiseRate
+    test_noise_rate: NotRequired[_NoiseRate | None]
     class_names: list[str]
     provenance: _Provenance
 
 
 @dataclass(frozen=True, eq=False)
 class Suspects:
-    """Every training example, the most suspicious label first.
+    """Every example, the most suspicious label first.
 
     Args:
-        ids: (n,) int64 example ids, in falling order of suspicion; equal ones by id. Exact duplicates with
-            different labels, of which not all can be right, stand before all others, in their own order.
+        ids: (n,) int64 example ids, in falling order of suspicion. Exact duplicates with different labels, of which
+            not all can be right, stand before all others, in their own order. Ids of the two parts may be the same
+            numbers: `part` tells them apart.
         labels: (n,) int64, the given labels.
         proposed: (n,) int64, the class that the models propose instead; -1 where they say nothing.
         probability_wrong: (n,) calibrated probability that the given label is wrong.
         suspicion: (n,) what the order is by; higher = more suspicious. That of exact duplicates with different
             labels is raised above all others by one constant.
-        signals: name -> (n,), each turned so that higher is more suspicious.
-        noise_rate: the share of wrong labels, with an interval.
+        signals: name -> (n,), each turned so that higher is more suspicious; NaN for a test example where it is
+            taken from training.
+        noise_rate: the share of wrong labels in the train part, with an interval.
         class_names: names by label; empty when unknown.
         provenance: JSON-able: `fingerprint`, `source`, `method`, `trainings`, and what the score table says.
+        part: (n,) "train" or "test"; all "train" where it is left out.
+        test_noise_rate: the share of wrong labels in the test part; None where that was not looked at.
 
     Raises:
-        BadInputError: columns of different lengths, an id that stands twice, values that are not finite.
+        BadInputError: columns of different lengths, an example that stands twice, values that are not finite.
     """
 
     ids: np.ndarray
@@ -74,23 +90,37 @@ class Suspects:
     noise_rate: NoiseRate
     class_names: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    part: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=str))
+    test_noise_rate: NoiseRate | None = None
 
     def __post_init__(self) -> None:
         count = len(self.ids)
+        part = np.asarray(self.part, dtype=str) if len(self.part) else np.full(count, "train")
+        object.__setattr__(self, "part", part)
         numbers = {
             "probability_wrong": self.probability_wrong,
             "suspicion": self.suspicion,
             **{f"signal {name!r}": values for name, values in self.signals.items()},
         }
-        for name, column in {"labels": self.labels, "proposed": self.proposed, **numbers}.items():
+        for name, column in {
+            "labels": self.labels,
+            "proposed": self.proposed,
+            "part": part,
+            **numbers,
+        }.items():
             if column.shape != (count,):
                 raise BadInputError(
-                    f"{name} of suspects must be {count} numbers, one an id, got {column.shape}."
+                    f"{name} of suspects must be {count} values, one an id, got {column.shape}."
                 )
+        if not np.isin(part, PARTS).all():
+            raise BadInputError("The part of a suspect is 'train' or 'test'.")
+        in_test = part == "test"
         for name, column in numbers.items():
             if column.dtype.kind not in "biuf":
                 raise BadInputError(f"{name} of suspects holds {column.dtype} instead of numbers.")
             infinite = ~np.isfinite(column)
+            if name.startswith("signal "):
+                infinite &= ~(in_test & np.isnan(column))
             if infinite.any():
                 ids = self.ids[infinite]
                 more = ", ..." if len(ids) > 5 else ""
@@ -98,7 +128,7 @@ class Suspects:
                     f"{name} of suspects is not finite for {len(ids)} examples "
                     f"(ids {', '.join(map(str, ids[:5]))}{more}); score the data again."
                 )
-        if len(np.unique(self.ids)) != count:
+        if any(len(np.unique(self.ids[rows])) != rows.sum() for rows in (in_test, ~in_test)):
             raise BadInputError("An id stands twice among the suspects; each example has one row.")
 
     @classmethod
@@ -113,8 +143,16 @@ class Suspects:
         noise_rate: NoiseRate,
         class_names: tuple[str, ...] = (),
         provenance: Mapping[str, Any] | None = None,
+        part: np.ndarray | None = None,
+        test_noise_rate: NoiseRate | None = None,
+        then: np.ndarray | None = None,
     ) -> Suspects:
-        """Put examples in any order into that of suspicion, highest first, equal ones by id.
+        """Put examples in any order into that of suspicion, highest first.
+
+        Args:
+            ids: as of `Suspects`, like all others, but in any order.
+            then: (n,) what examples of one suspicion are ordered by, higher first; those that are equal in this,
+                too, by part and id.
 
         Example:
             >>> rate = NoiseRate(0.5, 0.1, 0.9)
@@ -125,11 +163,13 @@ class Suspects:
             >>> found.ids.tolist(), found.probability_wrong.tolist()
             ([9, 4], [0.8, 0.2])
         """
-        order = np.lexsort((ids, -suspicion))
+        part = np.full(len(ids), "train") if part is None else np.asarray(part, dtype=str)
+        then = np.zeros(len(ids)) if then is None else np.asarray(then, np.float64)
+        order = np.lexsort((ids, part == "test", -then, -suspicion))
         return cls(
             ids[order], labels[order], proposed[order], probability_wrong[order], suspicion[order],
             {name: values[order] for name, values in signals.items()},
-            noise_rate, class_names, dict(provenance or {}),
+            noise_rate, class_names, dict(provenance or {}), part[order], test_noise_rate,
         )  # fmt: skip
 
     def __len__(self) -> int:
@@ -139,6 +179,41 @@ class Suspects:
     def conflicting(self) -> np.ndarray:
         """(n,) bool: exact duplicates of an example with another label; none where that was not looked for."""
         return np.asarray(self.signals.get(CONFLICT, np.zeros(len(self)))).astype(bool)
+
+    def of(self, part: PartName) -> Suspects:
+        """The suspects of one part, whose ids are all different.
+
+        Example:
+            >>> rate, one = NoiseRate(0.5, 0.1, 0.9), np.ones(2, np.int64)
+            >>> found = Suspects(
+            ...     one, one, one, np.ones(2), np.ones(2), {}, rate, part=np.array(["test", "train"])
+            ... )
+            >>> len(found.of("test"))
+            1
+        """
+        rows = self.part == part
+        return replace(
+            self,
+            **{
+                name: getattr(self, name)[rows]
+                for name in ("ids", "labels", "proposed", "probability_wrong", "suspicion", "part")
+            },
+            signals={name: values[rows] for name, values in self.signals.items()},
+        )
+
+    @property
+    def about_wrong(self) -> int | None:
+        """How many labels are wrong, by the noise rates of the parts; None where that cannot be told."""
+        in_test = self.part == "test"
+        counts = [number_wrong(self.noise_rate, int((~in_test).sum()))]
+        if self.test_noise_rate is not None:
+            counts.append(number_wrong(self.test_noise_rate, int(in_test.sum())))
+        return None if None in counts else sum(counts)  # type: ignore[arg-type]
+
+    @property
+    def looks_wrong(self) -> np.ndarray:
+        """(n,) bool: labels that are more probably wrong than right."""
+        return np.asarray(self.probability_wrong > 0.5)
 
     def class_name(self, label: int) -> str:
         """The name of a class, its number when it has none, and a dash for no class."""
@@ -152,6 +227,7 @@ class Suspects:
         return [
             {
                 "id": int(self.ids[row]),
+                "part": str(self.part[row]),
                 "label": self.class_name(int(self.labels[row])),
                 "proposed": None if self.proposed[row] < 0 else self.class_name(int(self.proposed[row])),
                 "probability_wrong": float(self.probability_wrong[row]),
@@ -179,8 +255,8 @@ class Suspects:
     ) -> Path:
         """Write as Parquet, whole or not at all, the most suspicious first.
 
-        Columns: `id`, `label`, `proposed`, `probability_wrong`, `suspicion`, and `signal_<name>` for each signal;
-        noise rate, class names and provenance are JSON in the file's metadata, under `datadiet.noise`.
+        Columns: `id`, `part`, `label`, `proposed`, `probability_wrong`, `suspicion`, and `signal_<name>` for each
+        signal; noise rates, class names and provenance are JSON in the file's metadata, under `datadiet.noise`.
 
         Args:
             path: of the file.
@@ -192,6 +268,7 @@ class Suspects:
         """
         columns = {
             "id": self.ids,
+            "part": self.part.astype(object),
             "label": self.labels,
             "proposed": self.proposed,
             "probability_wrong": self.probability_wrong,
@@ -200,6 +277,7 @@ class Suspects:
         }
         facts = {
             "noise_rate": self.noise_rate.as_dict(),
+            "test_noise_rate": None if self.test_noise_rate is None else self.test_noise_rate.as_dict(),
             "class_names": list(self.class_names),
             "provenance": dict(self.provenance),
         }
@@ -234,8 +312,13 @@ class Suspects:
             if columns[name].dtype.kind != ("f" if name in ("probability_wrong", "suspicion") else "i"):
                 raise BadInputError(f"its column {name!r} holds {columns[name].dtype}, which cannot be used.")
         ids, labels, proposed, probability_wrong, suspicion = (columns[name] for name in names)
+        test_rate = facts.get("test_noise_rate")
+        part = columns.get("part", np.full(len(ids), "train"))
+        if part.dtype.kind not in "OU":
+            raise BadInputError(f"its column 'part' holds {part.dtype}, which cannot be used.")
         return cls(
             ids, labels, proposed, probability_wrong, suspicion,
             {n.removeprefix(_SIGNAL): column for n, column in columns.items() if n.startswith(_SIGNAL)},
             NoiseRate(**facts["noise_rate"]), tuple(facts["class_names"]), facts["provenance"],
+            part, None if test_rate is None else NoiseRate(**test_rate),
         )  # fmt: skip

@@ -12,6 +12,7 @@ from datadiet.pages.report.tables import (
     verdict_table,
 )
 from datadiet.pages.report.wording import subset_title
+from datadiet.pages.report.wrong_labels import wrong_labels_sentence
 from datadiet.pages.text import printable, safe_name
 
 __all__ = [
@@ -34,4 +35,5 @@ __all__ = [
     "verdict_sentence",
     "verdict_table",
     "write_report",
+    "wrong_labels_sentence",
 ]

@@ -82,6 +82,7 @@ class ReportContents:
     galleries: Sequence[Gallery] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    worst: Sequence[ExampleView] = ()
 
     def __post_init__(self) -> None:
         labels = np.asarray(self.labels)
@@ -193,6 +194,16 @@ def gallery_thumbnails(galleries: Sequence[Gallery], classes: int = 0) -> list[G
             left_out.append(f"{budget.refused - refused_before:,} images are left out to keep the page small")
         shown.append(GalleryThumbnails(gallery.score, tuple(thumbnails), tuple(left_out)))
     return shown
+
+
+def thumbnails_of(views: Sequence[ExampleView]) -> list[Thumbnail]:
+    """Some examples by themselves.
+
+    >>> thumbnails_of([ExampleView(3, "cat", 1.2, text="a")])[0].text
+    'a'
+    """
+    budget = _Budget()
+    return [_thumbnail(view, budget) for view in views]
 
 
 def _thumbnail(view: ExampleView, budget: _Budget) -> Thumbnail:

@@ -27,6 +27,7 @@ from datadiet.pages.report.wording import (
     time_saved_title,
     titled_share,
 )
+from datadiet.pages.report.wrong_labels import wrong_labels_view
 
 MINUS = "−"
 MOST_CLASS_ROWS = 1000
@@ -95,6 +96,7 @@ def page_view(contents: ReportContents) -> dict[str, Any]:
         "balance": _balance(contents),
         "has_classes": _has_classes(contents) or not len(contents.labels),
         "galleries": gallery_thumbnails(contents.galleries, len(contents.class_names)),
+        "wrong": wrong_labels_view(contents),
         "score_title": score_title,
         "command": contents.provenance.get("command"),
         "provenance": _provenance(contents.provenance),

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from markupsafe import Markup
 
 from datadiet.foundation.errors import BadInputError
+from datadiet.foundation.example_keys import PartName, key_of
 from datadiet.foundation.outputs import new_file
 from datadiet.pages.html import render_page_of
 from datadiet.pages.review.sheets import Sheets, sheets_of
@@ -37,6 +38,7 @@ class ReviewItem:
         text: for text data.
         vector: for data of numbers.
         missing: why there is nothing to see, where there is not.
+        part: that it is of; ids of the two may be the same numbers.
 
     >>> ReviewItem(id=17, given=0, proposed=1, text="a text").proposed
     1
@@ -52,6 +54,16 @@ class ReviewItem:
     text: str | None = None
     vector: Sequence[float] | npt.NDArray[np.floating] | None = None
     missing: str | None = None
+    part: PartName = "train"
+
+    @property
+    def key(self) -> str:
+        """What decisions call it.
+
+        >>> ReviewItem(id=17, given=0, part="test").key
+        'test:17'
+        """
+        return key_of(self.part, self.id)
 
 
 @dataclass(frozen=True)
@@ -62,7 +74,7 @@ class ReviewContents:
         title: the name of the data.
         fingerprint: of the data; decisions are bound to it.
         class_names: names by class index.
-        items: the suspects, in any order.
+        items: the suspects; the page has the most suspicious first, and those of one suspicion as they come.
         ranking: what the suspicion is, in a word: "suspicion", or the name of a score.
         in_all: how many suspects there were before any were left out; the number of items if None.
         pixelated: whether the pictures are small ones, whose pixels are to be seen.
@@ -92,18 +104,18 @@ class ReviewContents:
         if len(set(names)) != len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise BadInputError(f"two classes are named {twice!r}; decisions could not tell them apart.")
-        seen: set[int] = set()
+        seen: set[str] = set()
         for item in self.items:
-            if item.id in seen:
-                raise BadInputError(f"example {item.id} stands more than once among the suspects.")
-            seen.add(item.id)
+            if item.key in seen:
+                raise BadInputError(f"example {item.key} stands more than once among the suspects.")
+            seen.add(item.key)
             for label in (item.given, item.proposed):
                 if label is not None and not 0 <= label < len(names):
                     raise BadInputError(
-                        f"example {item.id} has the label {label}, but there are {len(names)} class names."
+                        f"example {item.key} has the label {label}, but there are {len(names)} class names."
                     )
             if not math.isfinite(item.suspicion):
-                raise BadInputError(f"the suspicion of example {item.id} is not a finite number.")
+                raise BadInputError(f"the suspicion of example {item.key} is not a finite number.")
 
 
 SHOWN_NUMBERS = 32
@@ -123,7 +135,7 @@ def render_review(contents: ReviewContents) -> str:
     """
     scripts = files("datadiet.pages.review").joinpath("scripts")
     parts = [scripts.joinpath(f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS]
-    items = sorted(contents.items, key=lambda item: (-item.suspicion, item.id))
+    items = sorted(contents.items, key=lambda item: -item.suspicion)
     sheets = sheets_of([item.picture for item in items])
     data = page_data(contents, items, sheets)
     return render_page_of(
@@ -132,6 +144,7 @@ def render_review(contents: ReviewContents) -> str:
         title=_name(contents.title),
         kind=data["kind"],
         proposes=data["proposes"],
+        both_parts=len({item.part for item in items}) > 1,
         pixelated=data["pixelated"],
         sheets=[] if sheets is None else sheets.sources,
         data=Markup(as_data_block(data)),
@@ -163,7 +176,7 @@ def page_data(contents: ReviewContents, items: list[ReviewItem], sheets: Sheets 
         "class_names": names,
         "shown_names": [_name(name) or "(no name)" for name in names],
         "proposes": any(item.proposed is not None for item in items),
-        "ids": [int(item.id) for item in items],
+        "keys": [item.key for item in items],
         "given": [int(item.given) for item in items],
         "proposed": [-1 if item.proposed is None else int(item.proposed) for item in items],
         "suspicion": [_number(item.suspicion) for item in items],
@@ -196,9 +209,14 @@ def page_id(contents: ReviewContents) -> str:
     >>> page_id(ReviewContents("a", "5f", ["x"], items)) == page_id(ReviewContents("b", "5f", ["x"], items[::-1]))
     True
     """
-    rows = sorted(
-        (item.id, item.given, -1 if item.proposed is None else item.proposed) for item in contents.items
-    )
+    rows = [
+        (
+            item.id if item.part == "train" else item.key,
+            item.given,
+            -1 if item.proposed is None else item.proposed,
+        )
+        for item in sorted(contents.items, key=lambda item: (item.part != "train", item.id))
+    ]
     asked = json.dumps([contents.fingerprint, [str(name) for name in contents.class_names], rows])
     return hashlib.sha256(asked.encode("ascii")).hexdigest()[:16]
 

@@ -83,7 +83,7 @@ function showDetail() {
     else if (numbered) byId("text").textContent = `${numbersOf(row, 32)}\n${data.vectors[row][0].toLocaleString("en")} numbers`;
     else if (!pictured) byId("missing").textContent = data.missing[row] || "nothing to show";
     byId("text").scrollTop = 0;
-    byId("number").textContent = `#${data.ids[row]}`;
+    byId("number").textContent = `#${data.keys[row]}`;
     byId("given").textContent = className(data.given[row]);
     if (data.proposes) {
       const proposed = data.proposed[row];
@@ -91,7 +91,7 @@ function showDetail() {
       byId("relabel").disabled = proposed < 0;
     }
     for (const [node, values] of factRows) node.textContent = short(values[row]);
-    if (pictured) byId("picture").setAttribute("aria-label", `Picture of example ${data.ids[row]}`);
+    if (pictured) byId("picture").setAttribute("aria-label", `Picture of example ${data.keys[row]}`);
   }
   if (hasPicture(row)) draw(byId("picture"), row);
   const code = model.codes[row];

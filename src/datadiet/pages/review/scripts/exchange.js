@@ -54,8 +54,8 @@ function take(decisions) {
   const changes = [];
   let replaced = 0, carried = 0, refused = 0;
   for (const [key, entry] of Object.entries(decisions)) {
-    const code = /^\d+$/.test(key) ? codeOf(entry) : undefined;
-    const row = model.rowOf.get(Number(key));
+    const code = isKey(key) ? codeOf(entry) : undefined;
+    const row = model.rowOf.get(key);
     if (code === undefined) refused += 1;
     else if (row === undefined) {
       model.elsewhere[key] = decisionOf(code);
@@ -101,14 +101,14 @@ async function openFile(file) {
 function tellOfOthers() {
   for (const record of otherRecords()) {
     const decisions = {};
-    for (const [id, code] of record.pairs) {
-      decisions[id] = { decision: kindOf(code) };
-      if (code >= FIRST_CLASS) decisions[id].label = record.classes[code - FIRST_CLASS];
+    for (const [key, code] of record.pairs) {
+      decisions[key] = { decision: kindOf(code) };
+      if (code >= FIRST_CLASS) decisions[key].label = record.classes[code - FIRST_CLASS];
     }
     if (record.sameData) {
-      const open = record.pairs.filter(([id]) => {
-        const row = model.rowOf.get(id);
-        return row === undefined ? !(id in model.elsewhere) : model.codes[row] === NONE;
+      const open = record.pairs.filter(([key]) => {
+        const row = model.rowOf.get(key);
+        return row === undefined ? !(key in model.elsewhere) : model.codes[row] === NONE;
       }).length;
       if (!open) continue;
       notice(`Another review page of this data left ${plural(record.pairs.length, "decision")} in this browser.`, [

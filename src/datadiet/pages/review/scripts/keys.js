@@ -39,7 +39,7 @@ function decide(codeFor) {
   if (row < 0) return;
   const before = model.codes[row], code = codeFor(row), place = view.place;
   if (!change([[row, code]])) {
-    say(`Example ${data.ids[row]} is ${describe(code)} already.`);
+    say(`Example ${data.keys[row]} is ${describe(code)} already.`);
     if (code !== NONE) moveTo(place + 1);
     return;
   }
@@ -51,7 +51,7 @@ function decide(codeFor) {
   view.place = Math.max(0, Math.min(found < 0 ? place : found, view.rows.length - 1));
   show();
   const left = count - decidedInAll();
-  const what = `Example ${data.ids[row]} ${describe(code)}.`;
+  const what = `Example ${data.keys[row]} ${describe(code)}.`;
   if (!left) say(`${what} All ${count} are decided: press s to download the decisions.`);
   else if (found < 0) say(`${what} Everything shown is decided; ${left} left under other filters.`);
   else say(`${what} ${left} left.`);
@@ -73,7 +73,7 @@ function step(travelled, word) {
   // `wanted` may be hidden by the filters: then the place stays.
   update(row);
   const more = travelled.length > 1 ? ` and ${travelled.length - 1} more` : "";
-  say(`${word === "undo" ? "Undone" : "Redone"}: example ${data.ids[row]}${more} ${describe(model.codes[row])}.`);
+  say(`${word === "undo" ? "Undone" : "Redone"}: example ${data.keys[row]}${more} ${describe(model.codes[row])}.`);
 }
 
 function goToUndecided(direction) {

@@ -75,7 +75,7 @@ function contentOf(row) {
 function labelOf(row) {
   const proposed = data.proposed[row] < 0 ? "" : `, proposed ${className(data.proposed[row])}`;
   const seen = isGrid ? "" : `, ${contentOf(row).slice(0, 200)}`;
-  return `Example ${data.ids[row]}, given ${className(data.given[row])}${proposed}, ${describe(model.codes[row])}${seen}`;
+  return `Example ${data.keys[row]}, given ${className(data.given[row])}${proposed}, ${describe(model.codes[row])}${seen}`;
 }
 
 const MARKS = { none: "", keep: "✓ keep", drop: "✕ drop", relabel: "→ " };

@@ -2,14 +2,14 @@
 
 const byId = (id) => document.getElementById(id);
 const data = JSON.parse(byId("data").textContent);
-const count = data.ids.length;
+const count = data.keys.length;
 
 // A decision is one number: 0 none, 1 keep, 2 drop, 3 + c relabel as class c.
 const NONE = 0, KEEP = 1, DROP = 2, FIRST_CLASS = 3;
 
 const model = {
   codes: new Int32Array(count),
-  rowOf: new Map(data.ids.map((id, row) => [id, row])),
+  rowOf: new Map(data.keys.map((key, row) => [key, row])),
   tally: { keep: 0, drop: 0, relabel: 0 },
   // Decisions on examples of the same data that are not on this page: they are passed on untouched.
   elsewhere: {},
@@ -67,17 +67,24 @@ function decisionOf(code) {
   return decision;
 }
 
-// The decisions file. Keys that are whole numbers come out in ascending order, whatever was decided first.
+// An example of the test part has `test:` before its id.
+const isKey = (text) => /^(test:)?(0|[1-9]\d*)$/.test(text);
+const inTest = (key) => key.startsWith("test:");
+const idOf = (key) => Number(inTest(key) ? key.slice(5) : key);
+const byPartAndId = (a, b) => inTest(a) - inTest(b) || idOf(a) - idOf(b);
+
+// The decisions file, in the order of ids, the test part last, whatever was decided first.
 function decisionsFile() {
   const decisions = { ...model.elsewhere };
   for (let row = 0; row < count; row += 1) {
-    if (model.codes[row] !== NONE) decisions[data.ids[row]] = decisionOf(model.codes[row]);
+    if (model.codes[row] !== NONE) decisions[data.keys[row]] = decisionOf(model.codes[row]);
   }
+  const ordered = Object.keys(decisions).sort(byPartAndId);
   return {
     format: "datadiet-decisions",
     version: 1,
     fingerprint: data.fingerprint,
     class_names: data.class_names,
-    decisions,
+    decisions: Object.fromEntries(ordered.map((key) => [key, decisions[key]])),
   };
 }

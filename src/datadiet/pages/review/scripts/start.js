@@ -38,9 +38,9 @@ function connectFilter(id, apply) {
 
 function showEverything() {
   view.given = view.proposed = -1;
-  view.state = "all";
+  view.state = view.part = "all";
   for (const id of ["by-given", "by-proposed"]) if (byId(id)) byId(id).value = "-1";
-  byId("by-state").value = "all";
+  for (const id of ["by-state", "by-part"]) if (byId(id)) byId(id).value = "all";
   refilter();
   show();
   list.focus();
@@ -58,6 +58,7 @@ function start() {
 
   connectFilter("by-given", (value) => { view.given = Number(value); });
   connectFilter("by-proposed", (value) => { view.proposed = Number(value); });
+  connectFilter("by-part", (value) => { view.part = value; });
   connectFilter("by-state", (value) => { view.state = value; });
   connectFilter("by-order", (value) => { view.order = value; });
   document.querySelector(".filters").addEventListener("submit", (event) => event.preventDefault());

@@ -11,19 +11,19 @@ function packed() {
   let text = "";
   for (let row = 0; row < count; row += 1) {
     const code = model.codes[row];
-    if (code !== NONE) text += `${data.ids[row]}${code < FIRST_CLASS ? letters[code] : `r${code - FIRST_CLASS}`} `;
+    if (code !== NONE) text += `${data.keys[row]}${code < FIRST_CLASS ? letters[code] : `r${code - FIRST_CLASS}`} `;
   }
   return text;
 }
 
-// The decisions of a packed text, as pairs of an id and a code; damaged words are passed over.
+// The decisions of a packed text, as pairs of a key and a code; damaged words are passed over.
 function unpacked(text, classes) {
   const pairs = [];
   for (const word of text.split(" ")) {
-    const found = /^(\d+)(?:(k)|(d)|r(\d+))$/.exec(word);
+    const found = /^((?:test:)?\d+)(?:(k)|(d)|r(\d+))$/.exec(word);
     if (!found) continue;
     const code = found[2] ? KEEP : found[3] ? DROP : FIRST_CLASS + Number(found[4]);
-    if (code - FIRST_CLASS < classes) pairs.push([Number(found[1]), code]);
+    if (code - FIRST_CLASS < classes) pairs.push([found[1], code]);
   }
   return pairs;
 }
@@ -43,8 +43,8 @@ function readStore() {
   if (!store.works) return [];
   const codes = new Int32Array(count);
   const record = readRecord(STORE_KEY);
-  for (const [id, code] of record ? unpacked(record.decisions, data.class_names.length) : []) {
-    const row = model.rowOf.get(id);
+  for (const [key, code] of record ? unpacked(record.decisions, data.class_names.length) : []) {
+    const row = model.rowOf.get(key);
     if (row !== undefined) codes[row] = code;
   }
   const differing = [];

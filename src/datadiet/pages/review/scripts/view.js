@@ -3,18 +3,20 @@
 const view = {
   given: -1,
   proposed: -1,
+  part: "all",
   state: "all",
   order: "suspicion",
   rows: Int32Array.from({ length: count }, (_, row) => row),
   place: 0,
 };
-const rowsById = Int32Array.from({ length: count }, (_, row) => row).sort((a, b) => data.ids[a] - data.ids[b]);
+const rowsById = Int32Array.from({ length: count }, (_, row) => row).sort((a, b) => byPartAndId(data.keys[a], data.keys[b]));
 
 const currentRow = () => (view.rows.length ? view.rows[view.place] : -1);
 
 function passes(row) {
   if (view.given >= 0 && data.given[row] !== view.given) return false;
   if (view.proposed >= 0 && data.proposed[row] !== view.proposed) return false;
+  if (view.part !== "all" && inTest(data.keys[row]) !== (view.part === "test")) return false;
   if (view.state === "all") return true;
   const kind = kindOf(model.codes[row]);
   if (view.state === "undecided") return kind === "none";
