@@ -38,6 +38,7 @@ from datadiet.jobs.suspects.evidence import (
     FirstPass,
     first_pass,
     folds_apart,
+    random_parts,
     second_passes,
     threshold_passes,
 )
@@ -61,6 +62,7 @@ _IN_A_TABLE = {
     "forgetting": ("forgetting",),
 }
 _MARGINS = ("aum", "logit_margin", "margin", "loss", "el2n")
+_UNBOUNDED = ("aum", "logit_margin")  # where wrong labels can be a group of their own
 _CLEANLAB = (
     "The method 'cleanlab' needs the package cleanlab; install it with: pip install 'datadiet[cleanlab]'"
 )
@@ -126,7 +128,7 @@ def _found(table: ScoreTable, options: SuspectsOptions, *, own: bool) -> Suspect
         if folds is not None:
             raise BadInputError("This score table names no recipe to train folds with; score the data first.")
         display.say("The table names no runs: suspects come from its columns alone, without proposals.")
-        return _from_columns(table, method, seed)
+        return _from_columns(table, method)
     recipe = recipe_of_table(facts, options["model"], options["trust_remote_code"])
     examples = data_of_table(table, options["source"], options["load_options"], display)
     require_classification(
@@ -155,10 +157,12 @@ def _from_runs(
     )
     first = first_pass(setup, table, seeds)
     left_out = first.suspected if again else np.zeros(len(table), bool)
+    held_out = None
     if folds is not None:
         views = [folds_apart(setup, folds, left_out, seed)]
     elif again:
-        views = second_passes(setup, seeds, left_out)
+        held_out = random_parts(left_out, train.labels, len(seeds), seed)
+        views = second_passes(setup, seeds, [left_out | part for part in held_out])
     else:
         views = first.logits
     combination = combine(
@@ -166,7 +170,7 @@ def _from_runs(
         train.labels,
         first.traced.get("late_loss"),
         first.traced.get("aum"),
-        aum_parts=[first.traced[half] for half in ("early_aum", "late_aum") if first.traced],
+        held_out=held_out,
         out_of_sample=folds is not None or again,
         seed=seed,
     )
@@ -274,7 +278,7 @@ def _cleanlab() -> Any:
         raise BadInputError(f"{_CLEANLAB}.") from error
 
 
-def _from_columns(table: ScoreTable, method: Method, seed: int) -> Suspects:
+def _from_columns(table: ScoreTable, method: Method) -> Suspects:
     """Suspects of a table without runs: its own columns, calibrated by a mixture; nothing is proposed."""
     wanted = _IN_A_TABLE.get(method)
     if wanted is None:
@@ -290,7 +294,11 @@ def _from_columns(table: ScoreTable, method: Method, seed: int) -> Suspects:
             f"{', '.join(table.names) or 'none'}."
         )
     suspicion = np.mean([_normal_scores(values) for values in signals.values()], axis=0)
-    margin = next((usable[name] for name in _MARGINS if name in usable), suspicion)
+    name = next((name for name in _MARGINS if name in usable), "")
+    margin = usable.get(name, suspicion)
+    rate = mixture_noise_rate(margin)
+    if name not in _UNBOUNDED:
+        rate = replace(rate, low=0.0, high=1.0, identified=False)
     return Suspects.ranked(
         table.ids,
         table.labels,
@@ -298,7 +306,7 @@ def _from_columns(table: ScoreTable, method: Method, seed: int) -> Suspects:
         along_reference(suspicion, mixture_posterior(margin)),
         np.full(len(table), NO_PROPOSAL, dtype=np.int64),
         signals,
-        mixture_noise_rate(margin, seed=seed),
+        rate,
         table.class_names,
         {**table.provenance, "method": method, "second_pass": False, "more_trainings": 0},
     )

@@ -27,6 +27,7 @@ class _NoiseRate(TypedDict):
     low: float
     high: float
     confidence: NotRequired[float]
+    identified: NotRequired[bool]
 
 
 class _Provenance(TypedDict, total=False):
@@ -53,7 +54,8 @@ class Suspects:
             different labels, of which not all can be right, stand before all others, in their own order.
         labels: (n,) int64, the given labels.
         proposed: (n,) int64, the class that the models propose instead; -1 where they say nothing.
-        probability_wrong: (n,) calibrated probability that the given label is wrong.
+        probability_wrong: (n,) calibrated probability that the given label is wrong; where the noise rate cannot be
+            told (`noise_rate.identified` is False) it orders the examples and is no probability.
         suspicion: (n,) what the order is by; higher = more suspicious. That of exact duplicates with different
             labels is raised above all others by one constant.
         signals: name -> (n,), each turned so that higher is more suspicious.
@@ -147,14 +149,16 @@ class Suspects:
         return self.class_names[label] if label < len(self.class_names) else str(label)
 
     def first(self, count: int) -> list[dict[str, Any]]:
-        """The most suspicious examples as plain data; `proposed` is None where the models say nothing."""
+        """The most suspicious examples as plain data; None for a proposal or probability that cannot be told."""
         conflicting = self.conflicting
         return [
             {
                 "id": int(self.ids[row]),
                 "label": self.class_name(int(self.labels[row])),
                 "proposed": None if self.proposed[row] < 0 else self.class_name(int(self.proposed[row])),
-                "probability_wrong": float(self.probability_wrong[row]),
+                "probability_wrong": float(self.probability_wrong[row])
+                if self.noise_rate.identified
+                else None,
                 "suspicion": float(self.suspicion[row]),
                 "conflicting_duplicate": bool(conflicting[row]),
             }
