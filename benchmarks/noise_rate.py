@@ -233,7 +233,9 @@ def outcomes(draw: Draw, before: Callable[..., Any] | None = None) -> dict[str, 
     found = combine(draw.views, draw.labels, draw.late_loss, draw.aum, held_out=draw.held_out)
     said = {"predictions": outcome(found.noise_rate, found.probability_wrong, found.suspicion, draw.wrong)}
     doubts = -draw.aum
-    said["table"] = outcome(mixture_noise_rate(doubts), mixture_posterior(doubts), doubts, draw.wrong)
+    said["table"] = outcome(
+        mixture_noise_rate(doubts, draw.labels), mixture_posterior(doubts), doubts, draw.wrong
+    )
     if before is not None:
         old = before(draw.views, draw.labels, draw.late_loss, draw.aum)
         said["before"] = outcome(old.noise_rate, old.probability_wrong, old.suspicion, draw.wrong)

@@ -83,7 +83,7 @@ def test_where_models_saw_the_labels_only_groups_of_margins_tell_how_many_are_wr
     knows_by_heart = [8.0 * np.eye(3)[given] + generator.normal(size=(400, 3))]
     margin = np.where(wrong, -4.0, 4.0) + generator.normal(size=400)
     inside = combine(knows_by_heart, given, aum=margin, out_of_sample=False)
-    assert inside.noise_rate == mixture_noise_rate(-margin)
+    assert inside.noise_rate == mixture_noise_rate(-margin, given)
     assert inside.noise_rate.identified and inside.noise_rate.estimate == pytest.approx(0.2, abs=0.01)
     assert inside.probability_wrong.mean() == pytest.approx(0.2, abs=0.01)
     tail = generator.gamma(4.0, 1.0, 400)  # hard examples: no group of their own
@@ -101,15 +101,34 @@ def test_margins_are_asked_where_predictions_cannot_tell_and_do_not_contradict_t
     of_views = noise_rate(even, given)
     assert not of_views.identified and of_views.low == 0.0 and of_views.high > 1 / 3
     groups = np.where(wrong, -5.0, 5.0) + generator.normal(size=900)
-    assert combine(even, given, aum=groups).noise_rate == mixture_noise_rate(-groups)
-    too_many = np.where(np.arange(900) % 3 < 2, -5.0, 5.0) + generator.normal(size=900)
-    assert mixture_noise_rate(-too_many).identified
+    found = combine(even, given, aum=groups)
+    assert found.noise_rate == mixture_noise_rate(-groups, given)
+    assert found.probability_wrong.mean() == pytest.approx(1 / 3, abs=0.01)
+    too_many = np.where(np.arange(900) % 20 < 9, -5.0, 5.0) + generator.normal(size=900)
+    assert mixture_noise_rate(-too_many, given).identified
     assert combine(even, given, aum=too_many).noise_rate == of_views
+
+
+def test_a_group_of_margins_sharpens_what_predictions_tell() -> None:
+    generator = np.random.default_rng(9)
+    true = np.arange(600) % 3
+    wrong = generator.random(600) < 0.2
+    given = np.where(wrong, (true + 1) % 3, true)
+    views = [generator.uniform(4, 9, 600)[:, None] * np.eye(3)[true]]
+    margin = np.where(wrong, -5.0, 5.0) + generator.normal(size=600)
+    part = [np.arange(600) < 200]
+    alone, found = noise_rate(views, given, part), combine(views, given, aum=margin, held_out=part)
+    assert alone.identified and found.noise_rate == mixture_noise_rate(-margin, given) != alone
+    assert found.noise_rate.high - found.noise_rate.low < 0.8 * (alone.high - alone.low)
+    assert found.probability_wrong.mean() == pytest.approx(wrong.mean(), abs=0.005)
 
 
 def test_nothing_held_out_is_as_if_the_models_had_seen_all_labels() -> None:
     _, views, given, _ = combined(4)
     nothing = [np.zeros(120, bool)]
-    assert combine(views, given, held_out=nothing).noise_rate == combine(views, given, out_of_sample=False).noise_rate
+    assert (
+        combine(views, given, held_out=nothing).noise_rate
+        == combine(views, given, out_of_sample=False).noise_rate
+    )
     part = [np.arange(120) < 90]
     assert combine(views, given, held_out=part).noise_rate == noise_rate(views, given, part)

@@ -105,12 +105,22 @@ def test_a_group_of_its_own_is_counted_with_its_binomial_error() -> None:
     covered = 0
     for seed in range(12):
         signal, wrong = two_groups(seed, 0.2)
-        rate = mixture_noise_rate(signal)
+        rate = mixture_noise_rate(signal, np.arange(len(signal)) % 2)
         assert rate.identified and rate.estimate == pytest.approx(wrong.mean(), abs=0.005)
         low, high = binomial_interval(rate.estimate * 800, 800)
         assert rate.low <= low and high <= rate.high < high + 0.02
         covered += rate.low <= 0.2 <= rate.high
     assert covered >= 9  # of 12 at 95 %: fewer has a chance of less than 1 in 1,000
+
+
+def test_a_class_that_lies_in_the_group_as_a_whole_may_be_right_or_wrong() -> None:
+    signal, wrong = two_groups(3, 0.1)
+    labels = np.arange(800) % 2
+    labels[np.flatnonzero(wrong)[:20]] = 2
+    rate, before = mixture_noise_rate(signal, labels), mixture_noise_rate(signal, np.arange(800) % 2)
+    assert rate.low == pytest.approx(before.low - 20 / 800)
+    assert (rate.estimate, rate.high, rate.identified) == (before.estimate, before.high, True)
+    assert not mixture_noise_rate(signal, np.where(wrong, 2, labels)).low > 0
 
 
 @pytest.mark.parametrize(
@@ -123,6 +133,6 @@ def test_a_group_of_its_own_is_counted_with_its_binomial_error() -> None:
     ],
 )
 def test_what_is_no_group_of_its_own_tells_nothing(signal: np.ndarray) -> None:
-    rate = mixture_noise_rate(signal)
+    rate = mixture_noise_rate(signal, np.arange(len(signal)) % 2)
     assert (rate.low, rate.high, rate.identified) == (0.0, 1.0, False)
     assert str(rate) == "how many labels are wrong cannot be told from hardness here"

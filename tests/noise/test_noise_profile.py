@@ -35,7 +35,9 @@ def separable(n: int, rate: float, seed: int, classes: int = 4):
     true = np.arange(n) % classes
     wrong = generator.random(n) < rate
     given = np.where(wrong, (true + generator.integers(1, classes, n)) % classes, true)
-    logits = generator.uniform(4, 10, n)[:, None] * np.eye(classes)[true] + generator.normal(size=(n, classes))
+    logits = generator.uniform(4, 10, n)[:, None] * np.eye(classes)[true] + generator.normal(
+        size=(n, classes)
+    )
     return logits, given, wrong
 
 
@@ -52,7 +54,8 @@ def test_the_profile_is_the_largest_likelihood_over_sharpness_and_power(rate: fl
 
     bounds = (np.log(0.05), np.log(12.0))
     direct = max(
-        -minimize_scalar(negative, bounds=bounds, args=(power,), method="bounded").fun for power in (0.7, 1.0, 1.4)
+        -minimize_scalar(negative, bounds=bounds, args=(power,), method="bounded").fun
+        for power in (0.7, 1.0, 1.4)
     )
     assert profile_likelihood(logs, given, [rate])[0] == pytest.approx(direct, abs=0.05)
 
@@ -87,7 +90,9 @@ def test_the_most_that_can_be_wrong_is_where_a_share_of_the_surest_would_differ_
 def test_the_bound_looks_at_the_surest_of_every_predicted_class() -> None:
     # Class 1 is never as sure as class 0; all of its labels are wrong, and they must count.
     sure = np.array([0.999] * 500 + [0.9] * 500)
-    logs = np.log(np.where(np.arange(2) == (np.arange(1000) >= 500)[:, None], sure[:, None], 1 - sure[:, None]))
+    logs = np.log(
+        np.where(np.arange(2) == (np.arange(1000) >= 500)[:, None], sure[:, None], 1 - sure[:, None])
+    )
     assert most_wrong(logs, np.zeros(1000, int)) > 0.5
 
 

@@ -16,6 +16,8 @@ from datadiet.noise.signals import Floats, checked_signal
 
 WIDEST = 0.15  # an interval wider than this says nothing that probabilities could be made of
 _APART = 4.0  # separation from which a mixture has found two groups, not the tail of one
+_FEWEST = 20  # examples that make a group
+_BETWEEN = 0.4  # of its size, so much may lie between the groups
 _PREFERRED = 0.9  # of the upper group, so many prefer another class
 _ROUNDS = 300
 _ENOUGH = 1e-5  # change of a posterior at which the fit stops
@@ -162,40 +164,47 @@ class NoiseRate:
         )
 
 
-def mixture_noise_rate(suspicion: ArrayLike) -> NoiseRate:
+def mixture_noise_rate(suspicion: ArrayLike, labels: ArrayLike) -> NoiseRate:
     """The share of the higher component of a mixture fitted to one signal, where it is a group of its own.
 
     Hard examples are a tail, or a group that lies near the others; both look like wrong labels to a mixture. So the
-    share is told only where the groups lie far apart (`separation` of 4 or more) and the upper one has a positive
-    suspicion. The interval reaches as far as the examples between the groups, and over the exact binomial one.
+    share is told only where the groups lie far apart (`separation` of 4 or more), the upper one has 20 examples or
+    more and a positive suspicion, and few lie between. The interval reaches as far as those, and over the exact
+    binomial one. Of a class that is mostly in the upper group it is not known whether its labels are wrong or were
+    never learnt, so the lower end gives way by its size.
 
     Args:
         suspicion: (n,), on an unbounded scale, above 0 where another class than the label was preferred, such as a
             logit margin with its sign turned.
+        labels: (n,) given labels.
 
     Example:
         >>> generator = np.random.default_rng(0)
         >>> signal = np.r_[generator.normal(-6, 1, 900), generator.normal(6, 1, 100)]
-        >>> print(mixture_noise_rate(signal))
+        >>> print(mixture_noise_rate(signal, np.arange(1000) % 2))
         about 10.0 % of the labels are wrong (95 % interval 8.2 to 12.0 %)
-        >>> print(mixture_noise_rate(np.abs(signal)))
+        >>> print(mixture_noise_rate(np.abs(signal), np.arange(1000) % 2))
         how many labels are wrong cannot be told from hardness here
     """
     signal = checked_signal(suspicion)
     if len(np.unique(signal)) < 2:
         return NoiseRate(0.0, 0.0, 1.0, identified=False)
     posterior = mixture_posterior(signal)
-    estimate = float(posterior.mean())
+    estimate, upper = float(posterior.mean()), posterior > 0.5
     between = float(((posterior > 0.05) & (posterior < 0.95)).mean())
+    _, places, sizes = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
+    unlearnt = float(sizes[2 * np.bincount(places, upper) > sizes].sum()) / len(signal)
     low, high = binomial_interval(estimate * len(signal), len(signal))
-    low, high = max(0.0, min(low, estimate - between)), min(1.0, max(high, estimate + between))
-    upper = signal[posterior > 0.5]
-    apart = (
-        separation(signal, posterior) >= _APART and (upper > 0).mean() >= _PREFERRED if len(upper) else False
+    low = max(0.0, min(low, estimate - between) - unlearnt)
+    high = min(1.0, max(high, estimate + between))
+    told = (
+        separation(signal, posterior) >= _APART
+        and upper.sum() >= _FEWEST
+        and (signal[upper] > 0).mean() >= _PREFERRED
+        and between <= _BETWEEN * estimate
+        and high - low <= WIDEST
     )
-    if not apart or high - low > WIDEST:
-        return NoiseRate(estimate, 0.0, 1.0, identified=False)
-    return NoiseRate(estimate, low, high)
+    return NoiseRate(estimate, low, high) if told else NoiseRate(estimate, 0.0, 1.0, identified=False)
 
 
 def binomial_interval(found: float, count: int, confidence: float = 0.95) -> tuple[float, float]:

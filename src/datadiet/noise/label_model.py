@@ -242,11 +242,12 @@ def combine(
 
     1. A label model is fitted to the predictions (`fit_label_model`): log odds that the label is wrong.
     2. The loss in the later part of training says what it says alone (`probability_from_signal`); log odds are added.
-    3. The noise rate comes from predictions for labels that the models did not see (`noise_rate`). Where it cannot be
-       told from them, a mixture fitted to the AUM is asked (`mixture_noise_rate`), which tells it where wrong labels
-       are a group of their own.
+    3. The noise rate comes from predictions for labels that the models did not see (`noise_rate`). Where the AUM shows
+       the wrong labels as a group of their own (`mixture_noise_rate`) of a size that the predictions allow, it is
+       that of the group, which is sharper.
     4. Both views see the same pictures, so their odds count half (a logarithmic opinion pool of the two); the
-       probabilities get the mean of the noise rate. Where it cannot be told, they order the examples and no more.
+       probabilities get the mean of the noise rate. Where predictions could not tell it, they follow the group; where
+       nothing could, they order the examples and no more.
 
     Args:
         views: logits (n, classes) of models; of several, the fit finds their weights.
@@ -269,12 +270,14 @@ def combine(
     rate = NoiseRate(float(model.probability_wrong.mean()), 0.0, 1.0, identified=False)
     if out_of_sample and (held_out is None or np.any(held_out)):
         rate = noise_rate(views, labels, held_out, seed=seed)
-    if aum is not None and not rate.identified:
+    probability = shifted_to_mean(pooled, rate.estimate)
+    if aum is not None:
         doubts = -checked_signal(aum, "aum")
-        groups = mixture_noise_rate(doubts)
-        rate = groups if groups.identified and rate.low <= groups.estimate <= rate.high else rate
-    if rate.identified and not out_of_sample:
-        probability = along_reference(suspicion, mixture_posterior(doubts))
-    else:
-        probability = shifted_to_mean(pooled, rate.estimate)
+        groups = mixture_noise_rate(doubts, labels)
+        if groups.identified and rate.low <= groups.estimate <= rate.high:
+            if rate.identified:
+                probability = shifted_to_mean(pooled, groups.estimate)
+            else:
+                probability = along_reference(suspicion, mixture_posterior(doubts))
+            rate = groups
     return Combination(suspicion, probability, model.proposed, rate, model)

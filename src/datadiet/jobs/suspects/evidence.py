@@ -171,7 +171,7 @@ def random_parts(suspected: np.ndarray, labels: np.ndarray, count: int, seed: in
 
     The parts are disjoint, with every class spread evenly: a tenth each, more where the data is small, at most a
     fifth. A label that a model has seen and learnt by heart looks right, so how many are wrong is told from these
-    parts. A class that would have nothing left besides suspects has no share in a part.
+    parts. Where a class would have nothing left, its examples that are no suspects stay.
 
     Example:
         >>> first, second = random_parts(np.zeros(60, bool), np.array([0, 1] * 30), 2, seed=0)
@@ -185,7 +185,7 @@ def random_parts(suspected: np.ndarray, labels: np.ndarray, count: int, seed: in
         for label in np.unique(labels):
             members = labels == label
             if (suspected | part)[members].all():
-                part[members] = False
+                part[members & ~suspected] = False
     return found
 
 

@@ -296,7 +296,7 @@ def _from_columns(table: ScoreTable, method: Method) -> Suspects:
     suspicion = np.mean([_normal_scores(values) for values in signals.values()], axis=0)
     name = next((name for name in _MARGINS if name in usable), "")
     margin = usable.get(name, suspicion)
-    rate = mixture_noise_rate(margin)
+    rate = mixture_noise_rate(margin, table.labels)
     if name not in _UNBOUNDED:
         rate = replace(rate, low=0.0, high=1.0, identified=False)
     return Suspects.ranked(
