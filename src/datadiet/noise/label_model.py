@@ -268,7 +268,7 @@ def combine(
         suspicion = suspicion + logit(probability_from_signal(model.probability_wrong, late_loss))
         pooled = 0.5 * suspicion
     rate = NoiseRate(float(model.probability_wrong.mean()), 0.0, 1.0, identified=False)
-    if out_of_sample and (held_out is None or np.any(held_out)):
+    if out_of_sample and (held_out is None or np.asarray(held_out).any()):
         rate = noise_rate(views, labels, held_out, seed=seed)
     probability = shifted_to_mean(pooled, rate.estimate)
     if aum is not None:
