@@ -294,10 +294,10 @@ def _from_columns(table: ScoreTable, method: Method) -> Suspects:
             f"{', '.join(table.names) or 'none'}."
         )
     suspicion = np.mean([_normal_scores(values) for values in signals.values()], axis=0)
-    name = next((name for name in _MARGINS if name in usable), "")
-    margin = usable.get(name, suspicion)
+    by = next((name for name in _MARGINS if name in usable), "")
+    margin = usable[by] if by else suspicion
     rate = mixture_noise_rate(margin, table.labels)
-    if name not in _UNBOUNDED:
+    if by not in _UNBOUNDED:
         rate = replace(rate, low=0.0, high=1.0, identified=False)
     return Suspects.ranked(
         table.ids,
