@@ -3,8 +3,8 @@
     python benchmarks/noise_material.py ../shared/data/cifar10 --examples 20000 --out material --workspace runs
 
 For each kind of noise and seed: one training with its trace, the logits and embeddings in evaluation mode at the score
-epoch and at the end; and a second training without the examples that the first gives another class with p > 0.5.
-A killed run goes on where it stopped.
+epoch and at the end; and a second training without the examples that the first gives another class with p > 0.5, and
+without a random part. A killed run goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from datadiet.engine.points import FullColumns, HeadInputs, load_weights
 from datadiet.engine.runs import Run, train_run
 from datadiet.engine.setup import Setup, prepare
 from datadiet.engine.training.evaluation import evaluate
+from datadiet.jobs.suspects.evidence import random_parts
 
 SCORE_EPOCH = 4
 # Classes that look alike turn into each other; the rest, into the next in line.
@@ -72,8 +73,9 @@ def make(clean: Examples, kind: str, rate: float, seed: int, workspace: Path) ->
         found[f"logits_{epoch}"], found[f"embeddings_{epoch}"] = outputs(setup, run, step)
     p = torch.from_numpy(found[f"logits_{last}"]).softmax(1).numpy()
     dropped = (p.argmax(1) != train.labels) & (p.max(1) > 0.5)
-    second = train_run(setup, seed + 500, ids=train.ids[~dropped], weights_at=[total])
     found["second_dropped"] = dropped
+    [found["held_out"]] = random_parts(dropped, train.labels, 1, seed)
+    second = train_run(setup, seed + 500, ids=train.ids[~(dropped | found["held_out"])], weights_at=[total])
     found[f"second_logits_{last}"], found[f"second_embeddings_{last}"] = outputs(
         setup, second, second.total_steps
     )

@@ -5,7 +5,8 @@
 
 A file of material holds `labels`, `mask` (whether a label was made wrong), `trace_<measure>` (epochs, n) of the
 training pass, `logits_<epoch>` (n, classes) of the first pass in evaluation mode, at the score epoch and the last, and
-`second_logits_<epoch>` of a model trained without the suspects. For each setting and seed one line gives the average
+`second_logits_<epoch>` of a model trained without the suspects and without a random part, which `held_out` (n,) says;
+without it the noise rate rests on the trace alone. For each setting and seed one line gives the average
 precision of EL2N at the score epoch; of cleanlab's self-confidence ranking (the probability of the label) at the last
 epoch; of the best single signal at its best epoch, with hindsight; and of the default. Then estimate, interval and
 truth of the noise rate, and the calibration error of the probabilities (ten parts of equal size).
@@ -30,7 +31,7 @@ from datadiet.data import corrupt
 from datadiet.engine.runs import train_run
 from datadiet.engine.setup import prepare
 from datadiet.jobs.score import score_with
-from datadiet.jobs.suspects.evidence import first_pass, half_means, late_mean, logits_of, second_passes
+from datadiet.jobs.suspects.evidence import first_pass, late_mean, logits_of, random_parts, second_passes
 from datadiet.noise import combine, el2n, label_probability, log_probabilities
 from datadiet.scores.outputs import logit_margin
 
@@ -41,7 +42,7 @@ SIGNS = {"el2n": 1, "l1_error": 1, "loss": 1, "probability": -1, "margin": -1, "
 
 @dataclass
 class Material:
-    """One setting and seed: labels, truth, trace, first-pass logits by epoch, second-pass logits."""
+    """One setting and seed: labels, truth, trace, first-pass logits by epoch, those of the second, what it left out."""
 
     name: str
     labels: np.ndarray
@@ -49,6 +50,7 @@ class Material:
     trace: dict[str, np.ndarray]
     logits: dict[int, np.ndarray]
     second: list[np.ndarray]
+    held_out: list[np.ndarray]
 
 
 def from_folder(folder: Path) -> Iterator[Material]:
@@ -59,7 +61,8 @@ def from_folder(folder: Path) -> Iterator[Material]:
         logits = {int(name[7:]): arrays[name] for name in arrays if re.fullmatch(r"logits_\d+", name)}
         second = [arrays[name] for name in arrays if re.fullmatch(r"second_logits_\d+", name)]
         trace = {name: arrays[f"trace_{name}"] for name in SIGNS}
-        yield Material(path.stem, arrays["labels"], arrays["mask"], trace, logits, second)
+        held_out = [arrays["held_out"]] * len(second) if "held_out" in arrays else []
+        yield Material(path.stem, arrays["labels"], arrays["mask"], trace, logits, second, held_out)
 
 
 def from_digits(seeds: int) -> Iterator[Material]:
@@ -77,13 +80,18 @@ def from_digits(seeds: int) -> Iterator[Material]:
                 trace = {name: run.trace().column(name) for name in SIGNS}
                 # EL2N at the score epoch stands in the table; its logits are not needed.
                 early, last = step // setup.steps_per_epoch, len(trace["loss"])
+                parts = random_parts(first.suspected, noisy.examples.train.labels, 1, seed)
                 material = Material(
                     f"digits {kind}-{rate}-seed{seed}",
                     noisy.examples.train.labels,
                     noisy.mask,
                     trace,
                     {last: first.logits[0]},
-                    [logits_of(setup, second) for second in second_passes(setup, [seed], first.suspected)],
+                    [
+                        logits_of(setup, second)
+                        for second in second_passes(setup, [seed], [first.suspected | parts[0]])
+                    ],
+                    parts,
                 )
                 material.logits[early] = logits_of_step(setup, run, step)
                 setup.close()
@@ -148,7 +156,8 @@ def main() -> None:
             y,
             late_mean(trace["loss"], np.ones(trace["loss"].shape, bool)),
             trace["logit_margin"].mean(axis=0),
-            aum_parts=half_means(trace["logit_margin"], np.ones(trace["logit_margin"].shape, bool)),
+            held_out=material.held_out or None,
+            out_of_sample=bool(material.held_out),
         )
         single = single_signals(material)
         best = max(single, key=lambda name: single[name])
@@ -161,6 +170,7 @@ def main() -> None:
         rate = found.noise_rate
         error = calibration_error(found.probability_wrong, mask)
         covers = "covers" if rate.low <= mask.mean() <= rate.high else "MISSES"
+        covers = covers if rate.identified else f"cannot be told, {covers}"
         print(
             f"{material.name} | {values[0]:.4f} | {values[1]:.4f} | {values[2]:.4f} ({best}) | {values[3]:.4f} | "
             f"{rate.estimate:.4f} [{rate.low:.4f}, {rate.high:.4f}] {covers} {mask.mean():.4f} | {error:.4f}",

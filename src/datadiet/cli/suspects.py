@@ -65,9 +65,8 @@ def _print(first: list[dict[str, Any]], conflicting: int, noise_rate: str, out: 
     printed = Table("part", "id", "given", "proposed", "probability wrong", title="Likely label errors")
     for row in first:
         proposed = "–" if row["proposed"] is None else escape(row["proposed"])
-        printed.add_row(
-            row["part"], str(row["id"]), escape(row["label"]), proposed, f"{row['probability_wrong']:.3f}"
-        )
+        wrong = "–" if row["probability_wrong"] is None else f"{row['probability_wrong']:.3f}"
+        printed.add_row(row["part"], str(row["id"]), escape(row["label"]), proposed, wrong)
     say(printed)
     if conflicting:
         say(

@@ -518,7 +518,7 @@ class SuspectsOptions(
         out: Where the suspects go [of the command, suspects.parquet].
         method: combination, late_el2n, aum, aum_threshold, probability, forgetting, or cleanlab (if installed).
         folds: Predict by cross-validation with so many folds: one training each.
-        second_pass: Train once more for each scoring run, without its suspects (combination only).
+        second_pass: Train once more for each scoring run, without its suspects and a random part (combination only).
         parts: all, or train to leave the labels of the test part out.
     """
 

@@ -220,7 +220,7 @@ def _ranking(path: Path, by: str | None) -> _Ranking:
         raise BadInputError(f"There are no suspects in {str(path)!r}: nothing to review.")
     return _Ranking(
         "suspicion", found.part, found.ids, found.labels, found.suspicion, found,
-        found.proposed, found.probability_wrong, found.signals,
+        found.proposed, found.probability_wrong if found.noise_rate.identified else None, found.signals,
     )  # fmt: skip
 
 

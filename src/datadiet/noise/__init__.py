@@ -2,6 +2,7 @@
 
 from datadiet.noise.calibration import NoiseRate, along_reference, mixture_noise_rate, mixture_posterior
 from datadiet.noise.label_model import Combination, LabelModel, combine, fit_label_model
+from datadiet.noise.profile import noise_rate
 from datadiet.noise.signals import (
     draw_threshold_examples,
     el2n,
@@ -23,5 +24,6 @@ __all__ = [
     "log_probabilities",
     "mixture_noise_rate",
     "mixture_posterior",
+    "noise_rate",
     "threshold_suspicion",
 ]

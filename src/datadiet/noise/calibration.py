@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit
-from scipy.stats import beta, norm
+from scipy.stats import beta
 from sklearn.isotonic import IsotonicRegression
 
 from datadiet.foundation.errors import BadInputError
-from datadiet.noise.signals import Floats, Ints, checked_signal
+from datadiet.noise.signals import Floats, checked_signal
 
-_LARGEST_DRAW = 10_000  # examples that one bootstrap draw fits on; its deviation is scaled to all of them
+WIDEST = 0.15  # an interval wider than this says nothing that probabilities could be made of
+_APART = 4.0  # separation from which a mixture has found two groups, not the tail of one
+_FEWEST = 20  # examples that make a group
+_BETWEEN = 0.4  # of its size, so much may lie between the groups
+_PREFERRED = 0.9  # of the upper group, so many prefer another class
 _ROUNDS = 300
 _ENOUGH = 1e-5  # change of a posterior at which the fit stops
 
@@ -133,100 +136,75 @@ class NoiseRate:
     """The share of wrong labels.
 
     Args:
-        estimate: in [0, 1].
+        estimate: in [0, 1]; the best guess where it cannot be told.
         low: lower end of the interval.
         high: upper end.
         confidence: that the interval is meant to have.
+        identified: whether wrong labels can be told from hard examples here. If not, the interval holds the rates
+            that fit as well, and probabilities that go with it order examples and are no probabilities.
     """
 
     estimate: float
     low: float
     high: float
     confidence: float = 0.95
+    identified: bool = True
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data."""
         return asdict(self)
 
     def __str__(self) -> str:
+        if not self.identified:
+            fitting = f": between {100 * self.low:.0f} % and {100 * self.high:.0f} % fit as well"
+            return f"how many labels are wrong cannot be told from hardness here{fitting if self.high < 1 else ''}"
         return (
             f"about {100 * self.estimate:.1f} % of the labels are wrong "
             f"({100 * self.confidence:.0f} % interval {100 * self.low:.1f} to {100 * self.high:.1f} %)"
         )
 
 
-def mixture_noise_rate(suspicion: ArrayLike, *, draws: int = 40, seed: int = 0) -> NoiseRate:
-    """The share of the higher component of a mixture fitted to one signal (`mixture_posterior`), with an interval.
+def mixture_noise_rate(suspicion: ArrayLike, labels: ArrayLike) -> NoiseRate:
+    """The share of the higher component of a mixture fitted to one signal, where it is a group of its own.
+
+    Hard examples are a tail, or a group that lies near the others; both look like wrong labels to a mixture. So the
+    share is told only where the groups lie far apart (`separation` of 4 or more), the upper one has 20 examples or
+    more and a positive suspicion, and few lie between. The interval reaches as far as those, and over the exact
+    binomial one. Of a class that is mostly in the upper group it is not known whether its labels are wrong or were
+    never learnt, so the lower end gives way by its size.
 
     Args:
-        suspicion: (n,), higher = more suspicious, on an unbounded scale.
-        draws: bootstrap draws.
-        seed: of the draws.
+        suspicion: (n,), on an unbounded scale, above 0 where another class than the label was preferred, such as a
+            logit margin with its sign turned.
+        labels: (n,) given labels.
 
     Example:
         >>> generator = np.random.default_rng(0)
-        >>> signal = np.r_[generator.normal(0, 1, 900), generator.normal(6, 1, 100)]
-        >>> rate = mixture_noise_rate(signal)
-        >>> rate.low < 0.1 < rate.high
-        True
+        >>> signal = np.r_[generator.normal(-6, 1, 900), generator.normal(6, 1, 100)]
+        >>> print(mixture_noise_rate(signal, np.arange(1000) % 2))
+        about 10.0 % of the labels are wrong (95 % interval 8.2 to 12.0 %)
+        >>> print(mixture_noise_rate(np.abs(signal), np.arange(1000) % 2))
+        how many labels are wrong cannot be told from hardness here
     """
     signal = checked_signal(suspicion)
+    if len(np.unique(signal)) < 2:
+        return NoiseRate(0.0, 0.0, 1.0, identified=False)
     posterior = mixture_posterior(signal)
-    estimate = float(posterior.mean())
-
-    def again(rows: Ints) -> float:
-        drawn = signal[rows]
-        if len(np.unique(drawn)) < 2:
-            return estimate
-        return float(mixture_posterior(drawn, posterior[rows]).mean())
-
-    return bootstrapped_rate(estimate, len(signal), again, draws, [seed, 0x4D4958])
-
-
-def combined_rate(rates: Sequence[NoiseRate]) -> NoiseRate:
-    """The middle of several estimates, with an interval that reaches over all of theirs.
-
-    A bootstrap takes its model for right; how far different models lie apart is the larger part of the error.
-
-    Raises:
-        BadInputError: no estimate.
-
-    Example:
-        >>> combined_rate([NoiseRate(0.25, 0.2, 0.3), NoiseRate(0.75, 0.7, 0.8)])
-        NoiseRate(estimate=0.5, low=0.2, high=0.8, confidence=0.95)
-    """
-    if not rates:
-        raise BadInputError("Putting noise rates together needs at least one.")
-    middle = float(np.mean([rate.estimate for rate in rates]))
-    least = min(rate.confidence for rate in rates)
-    return with_wider_interval(replace(rates[0], estimate=middle, confidence=least), rates)
-
-
-def with_wider_interval(rate: NoiseRate, others: Sequence[NoiseRate]) -> NoiseRate:
-    """The same estimate, with an interval that reaches over those of other looks at the same data.
-
-    Example:
-        >>> with_wider_interval(NoiseRate(0.25, 0.2, 0.3), [NoiseRate(0.35, 0.3, 0.4)])
-        NoiseRate(estimate=0.25, low=0.2, high=0.4, confidence=0.95)
-    """
-    every = [rate, *others]
-    return replace(rate, low=min(each.low for each in every), high=max(each.high for each in every))
-
-
-def bootstrapped_rate(
-    estimate: float, count: int, again: Callable[[Ints], float], draws: int, seed: list[int]
-) -> NoiseRate:
-    """Ends of 95 % from a normal interval, which few draws give well; a draw of fewer examples is scaled back to all.
-
-    Where next to nothing is found, no draw finds anything either, and the draws alone would be sure of it. So the
-    interval also reaches over the exact binomial one of as many wrong labels: 0 of n leave room for 3.7/n at 95 %.
-    """
-    generator = np.random.default_rng(seed)
-    size = min(count, _LARGEST_DRAW)
-    found = [again(generator.integers(0, count, size)) for _ in range(draws)]
-    reach = float(norm.ppf(0.975) * np.std(found, ddof=1) * np.sqrt(size / count))
-    low, high = binomial_interval(estimate * count, count)
-    return NoiseRate(estimate, max(0.0, min(low, estimate - reach)), min(1.0, max(high, estimate + reach)))
+    estimate, upper = float(posterior.mean()), posterior > 0.5
+    between = float(((posterior > 0.05) & (posterior < 0.95)).mean())
+    _, places, sizes = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
+    unlearnt = float(sizes[2 * np.bincount(places, upper) > sizes].sum()) / len(signal)
+    low, high = binomial_interval(estimate * len(signal), len(signal))
+    low = max(0.0, min(low, estimate - between) - unlearnt)
+    high = min(1.0, max(high, estimate + between))
+    told = (
+        separation(signal, posterior) >= _APART
+        and upper.sum() >= _FEWEST
+        and (signal[upper] > 0).mean() >= _PREFERRED
+        and between <= _BETWEEN * estimate
+        and high - low <= WIDEST
+    )
+    return NoiseRate(estimate, low, high) if told else NoiseRate(estimate, 0.0, 1.0, identified=False)
 
 
 def binomial_interval(found: float, count: int, confidence: float = 0.95) -> tuple[float, float]:

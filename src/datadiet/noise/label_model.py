@@ -13,16 +13,8 @@ from scipy.special import expit, logit
 from sklearn.isotonic import IsotonicRegression
 
 from datadiet.foundation.errors import BadInputError
-from datadiet.noise.calibration import (
-    NoiseRate,
-    along_reference,
-    bootstrapped_rate,
-    combined_rate,
-    mixture_noise_rate,
-    mixture_posterior,
-    separation,
-    with_wider_interval,
-)
+from datadiet.noise.calibration import NoiseRate, along_reference, mixture_noise_rate, mixture_posterior
+from datadiet.noise.profile import noise_rate
 from datadiet.noise.signals import Floats, Ints, checked_logits, checked_signal, log_probabilities
 
 _ROUNDS = 60
@@ -31,7 +23,6 @@ _FLOOR = -20.0  # of a view's log probability: a model's certainty beyond e^-20 
 _LARGEST_WEIGHT = 5.0
 _SUREST = 1e-4  # a second view's probability is held this far from 0 and 1
 _MOST_LOG_ODDS = 15.0
-_TWO_GROUPS = 2.0  # separation from which a mixture has found two groups, not the tail of one
 
 
 @dataclass(frozen=True)
@@ -179,36 +170,6 @@ def _improve_weights(
     return np.asarray(found.x)
 
 
-def label_noise_rate(
-    views: Sequence[ArrayLike], labels: ArrayLike, fitted: LabelModel, *, draws: int = 40, seed: int = 0
-) -> NoiseRate:
-    """The mean of a label model's `probability_wrong`, with a bootstrap interval over the examples.
-
-    Args:
-        views: what `fitted` was fitted to.
-        labels: (n,) given labels.
-        fitted: the fit to all examples.
-        draws: bootstrap draws; each fits again from where `fitted` stands.
-        seed: of the draws.
-
-    Example:
-        >>> sure = np.log(np.where(np.eye(2)[[0, 0, 0, 1, 1, 1] * 20] > 0, 0.98, 0.02))
-        >>> given = [0, 0, 1, 1, 1, 1] * 20
-        >>> rate = label_noise_rate([sure], given, fit_label_model([sure], given))
-        >>> rate.low < 1 / 6 < rate.high
-        True
-    """
-    given = np.asarray(labels)
-    stacks = [np.asarray(view) for view in views]
-
-    def again(rows: Ints) -> float:
-        drawn = fit_label_model([view[rows] for view in stacks], given[rows], start=fitted, rounds=6)
-        return float(drawn.probability_wrong.mean())
-
-    estimate = float(fitted.probability_wrong.mean())
-    return bootstrapped_rate(estimate, len(given), again, draws, [seed, 0x4E4F49])
-
-
 @dataclass(frozen=True)
 class Combination:
     """What the combination says.
@@ -273,7 +234,7 @@ def combine(
     late_loss: ArrayLike | None = None,
     aum: ArrayLike | None = None,
     *,
-    aum_parts: Sequence[ArrayLike] = (),
+    held_out: Sequence[ArrayLike] | None = None,
     out_of_sample: bool = True,
     seed: int = 0,
 ) -> Combination:
@@ -281,23 +242,21 @@ def combine(
 
     1. A label model is fitted to the predictions (`fit_label_model`): log odds that the label is wrong.
     2. The loss in the later part of training says what it says alone (`probability_from_signal`); log odds are added.
-    3. The noise rate is the middle of two estimates whose errors point opposite ways: the label model takes a wrong
-       label that was learnt by heart for right, a mixture fitted to the AUM takes hard examples for wrong ones. Where
-       the mixture finds no two groups (`separation`), which is so when hardly a label is wrong, it is not asked.
+    3. The noise rate comes from predictions for labels that the models did not see (`noise_rate`). Where the AUM shows
+       the wrong labels as a group of their own (`mixture_noise_rate`) of a size that the predictions allow, it is
+       that of the group, which is sharper.
     4. Both views see the same pictures, so their odds count half (a logarithmic opinion pool of the two); the
-       probabilities get the mean of the noise rate.
+       probabilities get the mean of the noise rate. Where predictions could not tell it, they follow the group; where
+       nothing could, they order the examples and no more.
 
     Args:
         views: logits (n, classes) of models; of several, the fit finds their weights.
         labels: (n,) given labels.
         late_loss: (n,) mean loss of the training pass over its later half; None when there is no trace.
         aum: (n,) area under the margin of the training; None when there is no trace.
-        aum_parts: the same over parts of the training, such as its halves. Early margins leave wrong labels among the
-            hard examples, late ones leave hard examples among the wrong labels, so the interval of the noise rate
-            reaches over what the mixture finds in each of them.
-        out_of_sample: whether the models were not trained on the labels that they judge. If they were, the noise
-            rate and the probabilities come from the AUM alone.
-        seed: of the bootstrap.
+        held_out: for each view (n,) bool, examples drawn at random whose labels its model did not see; by default all.
+        out_of_sample: whether any were held out. If not, the noise rate and the probabilities come from the AUM alone.
+        seed: which examples the noise rate is taken from where there are very many.
 
     Raises:
         BadInputError: shapes that do not fit, values that are not finite.
@@ -308,26 +267,17 @@ def combine(
     if late_loss is not None:
         suspicion = suspicion + logit(probability_from_signal(model.probability_wrong, late_loss))
         pooled = 0.5 * suspicion
-    doubts = None if aum is None else -checked_signal(aum, "aum")
-    posterior = None if doubts is None else _two_groups(doubts)
-    rates = []
-    if out_of_sample or posterior is None:
-        rates.append(label_noise_rate(views, labels, model, seed=seed))
-    if doubts is not None and posterior is not None:
-        parts = [-checked_signal(part, "aum_parts") for part in aum_parts]
-        apart = [mixture_noise_rate(part, seed=seed) for part in parts if _two_groups(part) is not None]
-        rates.append(with_wider_interval(mixture_noise_rate(doubts, seed=seed), apart))
-    noise_rate = combined_rate(rates)
-    if out_of_sample or posterior is None:
-        probability = shifted_to_mean(pooled, noise_rate.estimate)
-    else:
-        probability = along_reference(suspicion, posterior)
-    return Combination(suspicion, probability, model.proposed, noise_rate, model)
-
-
-def _two_groups(doubts: Floats) -> Floats | None:
-    """The mixture's posterior where it finds two groups; None where it does not."""
-    if np.ptp(doubts) == 0.0:
-        return None
-    posterior = mixture_posterior(doubts)
-    return posterior if separation(doubts, posterior) >= _TWO_GROUPS else None
+    rate = NoiseRate(float(model.probability_wrong.mean()), 0.0, 1.0, identified=False)
+    if out_of_sample and (held_out is None or np.asarray(held_out).any()):
+        rate = noise_rate(views, labels, held_out, seed=seed)
+    probability = shifted_to_mean(pooled, rate.estimate)
+    if aum is not None:
+        doubts = -checked_signal(aum, "aum")
+        groups = mixture_noise_rate(doubts, labels)
+        if groups.identified and rate.low <= groups.estimate <= rate.high:
+            if rate.identified:
+                probability = shifted_to_mean(pooled, groups.estimate)
+            else:
+                probability = along_reference(suspicion, mixture_posterior(doubts))
+            rate = groups
+    return Combination(suspicion, probability, model.proposed, rate, model)

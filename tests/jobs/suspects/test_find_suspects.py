@@ -15,9 +15,9 @@ from sklearn.metrics import average_precision_score
 
 import datadiet as dd
 from datadiet.data import Examples, corrupt
-from datadiet.jobs.suspects.evidence import draw_folds, late_mean
+from datadiet.jobs.suspects.evidence import draw_folds, late_mean, random_parts
 from datadiet.jobs.suspects.job import find_suspects
-from datadiet.jobs.suspects.ranking import Suspects
+from datadiet.jobs.suspects.ranking import SUSPECTS, Suspects
 from datadiet.jobs.suspects.rows import one_truth
 from datadiet.noise import NoiseRate
 from tiny_models import small_recipe
@@ -272,6 +272,53 @@ def test_suspects_come_back_from_their_file_as_they_were(tmp_path: Path) -> None
     two.check_data("abc")
     with pytest.raises(dd.BadInputError, match="other data"):
         two.check_data("abd")
+
+
+def test_where_the_rate_cannot_be_told_the_first_have_no_probabilities_and_old_files_were_told() -> None:
+    one = listed()
+    assert [row["probability_wrong"] for row in one.first(2)] == [0.9, 0.1]
+    open_rate = dataclasses.replace(one, noise_rate=NoiseRate(0.3, 0.0, 0.6, identified=False))
+    assert [row["probability_wrong"] for row in open_rate.first(2)] == [None, None]
+    assert open_rate.probability_wrong.tolist() == one.probability_wrong.tolist()
+
+
+def test_a_file_that_does_not_say_whether_its_rate_is_told_is_read(tmp_path: Path) -> None:
+    one = listed()
+    before = {key: value for key, value in one.noise_rate.as_dict().items() if key != "identified"}
+    columns = {
+        name: getattr(one, name if name != "id" else "ids")
+        for name in ("id", "labels", "proposed", "probability_wrong", "suspicion")
+    }
+    columns["label"] = columns.pop("labels")
+    facts = {"noise_rate": before, "class_names": ["cat", "dog"], "provenance": {}}
+    SUSPECTS.write(tmp_path / "old.parquet", columns, facts, compression="zstd")
+    assert Suspects.read(tmp_path / "old.parquet").noise_rate == one.noise_rate
+    told = dataclasses.replace(one, noise_rate=NoiseRate(0.3, 0.0, 0.6, identified=False))
+    assert not Suspects.read(told.write(tmp_path / "new.parquet")).noise_rate.identified
+
+
+def test_second_passes_leave_out_random_parts_that_are_disjoint_and_leave_every_class_something() -> None:
+    labels = np.repeat([0, 1, 2], [300, 60, 2])
+    suspected = np.zeros(362, bool)
+    suspected[[0, 1, 2, 360]] = True
+    suspected[300:355] = True  # nearly all of class 1
+    parts = random_parts(suspected, labels, 3, seed=1)
+    assert sum(part.astype(int) for part in parts).max() == 1
+    for part in parts:
+        assert all((~(suspected | part))[labels == label].any() for label in (0, 1, 2))
+        assert 0.15 * 362 < part.sum() < 0.25 * 362
+        assert part[labels == 1].sum() > 8, "suspects stay in the part, or it would not be a random one"
+    assert 0.09 < random_parts(np.zeros(30_000, bool), np.arange(30_000) % 10, 3, 0)[0].mean() < 0.11
+
+
+def test_a_table_of_losses_alone_orders_and_does_not_say_how_many_are_wrong() -> None:
+    generator = np.random.default_rng(0)
+    wrong = generator.random(400) < 0.1
+    loss = np.where(wrong, generator.normal(9, 1, 400), generator.gamma(1.0, 0.2, 400))
+    table = dd.ScoreTable.from_seeds(np.arange(400), np.arange(400) % 3, [{"loss": loss}])
+    found = find_suspects(table)
+    assert (found.noise_rate.low, found.noise_rate.high, found.noise_rate.identified) == (0.0, 1.0, False)
+    assert average_precision_score(wrong[found.ids], found.suspicion) > 0.99
 
 
 def test_a_suspicion_that_is_nan_is_refused_with_its_id() -> None:

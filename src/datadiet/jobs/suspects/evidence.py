@@ -13,6 +13,7 @@ from torch import nn
 
 from datadiet.data import Batch, Examples
 from datadiet.engine.points import FullColumns, remembered
+from datadiet.engine.reloading import recorded_for
 from datadiet.engine.runs import Run, train_run
 from datadiet.engine.setup import Setup, prepare
 from datadiet.engine.training.evaluation import evaluate
@@ -29,6 +30,7 @@ from datadiet.noise import (
 from datadiet.scores import ScoreTable
 from datadiet.tracking import Trace, scores_from_trace
 
+_ENOUGH_AT_RANDOM = 1500  # examples that second passes leave out at random, where that is a tenth or more
 _SURE = 0.5  # of a class other than the label: from here on an example is left out of the second pass
 
 
@@ -40,8 +42,8 @@ class FirstPass:
         labels: (n,) given labels.
         logits: each (n, classes), of the last weights in evaluation mode, one a run.
         traced: means over the runs, each (n,), of what the training passes saw: `aum` (area under the margin),
-            `early_aum` and `late_aum` over the halves of the epochs, `late_loss` over the later ones, `confidence`
-            (probability of the label), `forgetting`; empty for runs shorter than an epoch.
+            `late_loss` over the later epochs, `confidence` (probability of the label), `forgetting`; empty for runs
+            shorter than an epoch.
         runs: that saw it.
     """
 
@@ -81,11 +83,12 @@ def first_pass(setup: Setup, table: ScoreTable, seeds: list[int]) -> FirstPass:
     total = setup.recipe.total_steps(len(setup.examples.train))
     # The weights that the table was made from stay: a run without them would be started over.
     steps = {entry["step"] for entry in table.provenance.get("scores", {}).values() if "step" in entry}
+    recorded = recorded_for(table.provenance)
     setup.display.plan(len(seeds) * total, "first pass")
     runs, traced = [], []
     for index, seed in enumerate(seeds):
         label = f"scoring run {index + 1} of {len(seeds)}"
-        run = train_run(setup, seed, record=True, weights_at=sorted({*steps, total}), label=label)
+        run = train_run(setup, seed, record=recorded, weights_at=sorted({*steps, total}), label=label)
         if not run.trained:
             setup.display.skip(total)
         runs.append(run)
@@ -117,23 +120,7 @@ def logits_of(setup: Setup, run: Run, part: PartName = "train") -> np.ndarray:
 def _of_trace(trace: Trace) -> dict[str, np.ndarray]:
     found = scores_from_trace(trace, ["aum", "confidence", "forgetting"])
     found["late_loss"] = late_mean(trace.column("loss"), trace.seen())
-    found["early_aum"], found["late_aum"] = half_means(trace.column("logit_margin"), trace.seen())
     return {name: np.asarray(values, dtype=np.float64) for name, values in found.items()}
-
-
-def half_means(values: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means over the earlier and over the later half of the epochs, each (n,); over all where one did not show it.
-
-    Args:
-        values: (epochs, n).
-        seen: (epochs, n) bool.
-
-    Example:
-        >>> half_means(np.array([[8.0], [4.0], [2.0], [0.0]]), np.ones((4, 1), bool))
-        (array([6.]), array([1.]))
-    """
-    middle = max(1, len(values) // 2)
-    return _mean_of(values, seen, slice(None, middle)), _mean_of(values, seen, slice(middle, None))
 
 
 def late_mean(values: np.ndarray, seen: np.ndarray) -> np.ndarray:
@@ -147,30 +134,28 @@ def late_mean(values: np.ndarray, seen: np.ndarray) -> np.ndarray:
         >>> late_mean(np.array([[8.0], [4.0], [2.0], [0.0]]), np.ones((4, 1), bool))
         array([2.])
     """
-    return _mean_of(values, seen, slice(max(0, len(values) // 2 - 1), None))
-
-
-def _mean_of(values: np.ndarray, seen: np.ndarray, epochs: slice) -> np.ndarray:
-    """Mean over those of some epochs that showed an example; over all epochs where none of them did."""
+    late = slice(max(0, len(values) // 2 - 1), None)
     shown = np.where(seen, values, 0.0).astype(np.float64)
     part, whole = (
-        shown[some].sum(axis=0) / np.maximum(seen[some].sum(axis=0), 1) for some in (epochs, slice(None))
+        shown[some].sum(axis=0) / np.maximum(seen[some].sum(axis=0), 1) for some in (late, slice(None))
     )
-    return np.asarray(np.where(seen[epochs].any(axis=0), part, whole))
+    return np.asarray(np.where(seen[late].any(axis=0), part, whole))
 
 
-def second_passes(setup: Setup, seeds: list[int], left_out: np.ndarray) -> list[Run]:
+def second_passes(setup: Setup, seeds: list[int], left_out: list[np.ndarray]) -> list[Run]:
     """Train once more for each seed without some examples; one run a seed.
 
     Args:
         setup: data, recipe, machine.
         seeds: of the first pass; the second pass derives its own.
-        left_out: (n,) bool.
+        left_out: (n,) bool for each seed.
     """
-    ids = setup.examples.train.ids[~left_out]
+    ids = setup.examples.train.ids
     return [
-        _train(setup, derive_seed(seed, "second pass"), ids, f"second pass {index + 1} of {len(seeds)}")
-        for index, seed in enumerate(seeds)
+        _train(
+            setup, derive_seed(seed, "second pass"), ids[~mask], f"second pass {index + 1} of {len(seeds)}"
+        )
+        for index, (seed, mask) in enumerate(zip(seeds, left_out, strict=True))
     ]
 
 
@@ -187,6 +172,29 @@ def draw_folds(labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
     fold = np.empty(len(labels), dtype=np.int64)
     fold[by_class] = np.arange(len(labels)) % folds
     return fold
+
+
+def random_parts(suspected: np.ndarray, labels: np.ndarray, count: int, seed: int) -> list[np.ndarray]:
+    """What each second pass does not see besides the suspects, a random part of its own; (n,) bool for each.
+
+    The parts are disjoint, with every class spread evenly: a tenth each, more where the data is small, at most a
+    fifth. A label that a model has seen and learnt by heart looks right, so how many are wrong is told from these
+    parts. Where a class would have nothing left, its examples that are no suspects stay.
+
+    Example:
+        >>> first, second = random_parts(np.zeros(60, bool), np.array([0, 1] * 30), 2, seed=0)
+        >>> int(first.sum()), int(second.sum()), bool((first & second).any())
+        (12, 12, False)
+    """
+    parts = max(count, int(np.clip(count * len(labels) // _ENOUGH_AT_RANDOM, 5, 10)))
+    fold = draw_folds(labels, parts, seed)
+    found = [fold == index for index in range(count)]
+    for part in found:
+        for label in np.unique(labels):
+            members = labels == label
+            if (suspected | part)[members].all():
+                part[members & ~suspected] = False
+    return found
 
 
 def folds_apart(setup: Setup, folds: int, left_out: np.ndarray, seed: int) -> tuple[np.ndarray, list[Run]]:

@@ -42,6 +42,7 @@ from datadiet.jobs.suspects.evidence import (
     first_pass,
     folds_apart,
     logits_of,
+    random_parts,
     second_passes,
     threshold_passes,
 )
@@ -67,6 +68,7 @@ _IN_A_TABLE = {
     "forgetting": ("forgetting",),
 }
 _MARGINS = ("aum", "logit_margin", "margin", "loss", "el2n")
+_UNBOUNDED = ("aum", "logit_margin")  # where wrong labels can be a group of their own
 _CLEANLAB = (
     "The method 'cleanlab' needs the package cleanlab; install it with: pip install 'datadiet[cleanlab]'"
 )
@@ -128,14 +130,14 @@ def find_suspects(scores: str | Path | ScoreTable, **options: Unpack[SuspectsOpt
 
 
 def _found(table: ScoreTable, options: SuspectsOptions, *, own: bool) -> Suspects:
-    method, folds, seed = options["method"], options["folds"], options["seed"]
+    method, folds = options["method"], options["folds"]
     display = options["display"] or ProgressDisplay(enabled=False)
     facts = table.provenance
     if "recipe" not in facts:
         if folds is not None:
             raise BadInputError("This score table names no recipe to train folds with; score the data first.")
         display.say("The table names no runs: suspects come from its columns alone, without proposals.")
-        found = _from_columns(table, method, seed)
+        found = _from_columns(table, method)
         return replace(found, provenance={**found.provenance, **_place(table, options)})
     recipe = recipe_of_table(facts, options["model"], options["trust_remote_code"])
     examples = data_of_table(table, options["source"], options["load_options"], display)
@@ -164,19 +166,20 @@ def _from_runs(setup: Setup, table: ScoreTable, options: SuspectsOptions) -> Sus
     )
     first = first_pass(setup, table, seeds)
     left_out = first.suspected if again else np.zeros(len(table), bool)
-    runs, views = first.runs, first.logits
+    runs, views, unseen = first.runs, first.logits, None
     if folds is not None:
         view, runs = folds_apart(setup, folds, left_out, seed)
         views = [view]
     elif again:
-        runs = second_passes(setup, seeds, left_out)
+        unseen = random_parts(left_out, train.labels, len(seeds), seed)
+        runs = second_passes(setup, seeds, [left_out | part for part in unseen])
         views = [logits_of(setup, run) for run in runs]
     combination = combine(
         views,
         train.labels,
         first.traced.get("late_loss"),
         first.traced.get("aum"),
-        aum_parts=[first.traced[half] for half in ("early_aum", "late_aum") if first.traced],
+        held_out=unseen,
         out_of_sample=folds is not None or again,
         seed=seed,
     )
@@ -266,7 +269,7 @@ def _cleanlab() -> Any:
         raise BadInputError(f"{_CLEANLAB}.") from error
 
 
-def _from_columns(table: ScoreTable, method: Method, seed: int) -> Suspects:
+def _from_columns(table: ScoreTable, method: Method) -> Suspects:
     """Suspects of a table without runs: its own columns, calibrated by a mixture; nothing is proposed."""
     wanted = _IN_A_TABLE.get(method)
     if wanted is None:
@@ -282,7 +285,11 @@ def _from_columns(table: ScoreTable, method: Method, seed: int) -> Suspects:
             f"{', '.join(table.names) or 'none'}."
         )
     suspicion = np.mean([_normal_scores(values) for values in signals.values()], axis=0)
-    margin = next((usable[name] for name in _MARGINS if name in usable), suspicion)
+    by = next((name for name in _MARGINS if name in usable), "")
+    margin = usable[by] if by else suspicion
+    rate = mixture_noise_rate(margin, table.labels)
+    if by not in _UNBOUNDED:
+        rate = replace(rate, low=0.0, high=1.0, identified=False)
     return Suspects.ranked(
         table.ids,
         table.labels,
@@ -290,7 +297,7 @@ def _from_columns(table: ScoreTable, method: Method, seed: int) -> Suspects:
         along_reference(suspicion, mixture_posterior(margin)),
         np.full(len(table), NO_PROPOSAL, dtype=np.int64),
         signals,
-        mixture_noise_rate(margin, seed=seed),
+        rate,
         table.class_names,
         {**table.provenance, "method": method, "second_pass": False, "more_trainings": 0},
     )

@@ -30,7 +30,7 @@ def number_wrong(rate: NoiseRate, count: int) -> int | None:
         >>> number_wrong(NoiseRate(0.1, 0.05, 0.2), 200)
         20
     """
-    return round(rate.estimate * count) if getattr(rate, "identified", True) else None
+    return round(rate.estimate * count) if rate.identified else None
 
 
 class _NoiseRate(TypedDict):
@@ -38,6 +38,7 @@ class _NoiseRate(TypedDict):
     low: float
     high: float
     confidence: NotRequired[float]
+    identified: NotRequired[bool]
 
 
 class _Provenance(TypedDict, total=False):
@@ -66,7 +67,8 @@ class Suspects:
             numbers: `part` tells them apart.
         labels: (n,) int64, the given labels.
         proposed: (n,) int64, the class that the models propose instead; -1 where they say nothing.
-        probability_wrong: (n,) calibrated probability that the given label is wrong.
+        probability_wrong: (n,) calibrated probability that the given label is wrong; where the noise rate cannot be
+            told (`noise_rate.identified` is False) it orders the examples and is no probability.
         suspicion: (n,) what the order is by; higher = more suspicious. That of exact duplicates with different
             labels is raised above all others by one constant.
         signals: name -> (n,), each turned so that higher is more suspicious; NaN for a test example where it is
@@ -222,7 +224,7 @@ class Suspects:
         return self.class_names[label] if label < len(self.class_names) else str(label)
 
     def first(self, count: int) -> list[dict[str, Any]]:
-        """The most suspicious examples as plain data; `proposed` is None where the models say nothing."""
+        """The most suspicious examples as plain data; None for a proposal or probability that cannot be told."""
         conflicting = self.conflicting
         return [
             {
@@ -230,7 +232,9 @@ class Suspects:
                 "part": str(self.part[row]),
                 "label": self.class_name(int(self.labels[row])),
                 "proposed": None if self.proposed[row] < 0 else self.class_name(int(self.proposed[row])),
-                "probability_wrong": float(self.probability_wrong[row]),
+                "probability_wrong": float(self.probability_wrong[row])
+                if self.noise_rate.identified
+                else None,
                 "suspicion": float(self.suspicion[row]),
                 "conflicting_duplicate": bool(conflicting[row]),
             }
