@@ -32,7 +32,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
     given = {
         "run": ("run", points, "--keep", "0.5", "--out", out, *work),
         "score": ("score", points, "--scores", "el2n", "--out", folder / "new" / "scores.parquet", *work),
-        "keep": ("keep", scores, "--by", "el2n", "--keep", "0.5", "--out", folder / "kept.parquet"),
+        "keep": ("keep", scores, "--by", "mean_el2n", "--keep", "0.5", "--out", folder / "kept.parquet"),
         "compare": ("compare", points, "--kept", f"mine={folder / 'kept.parquet'}", *work),
         "report": ("report", out),
         "verify": ("verify", scores, "--sample", "10"),

@@ -45,7 +45,7 @@ def test_embeddings_written_by_score_serve_a_rule_of_keep(
     datadiet: Datadiet, scored: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "kept.txt"
-    flags = ("--by=el2n", "--rule=herding", "--keep=0.3", "--out", out)
+    flags = ("--by=mean_el2n", "--rule=herding", "--keep=0.3", "--out", out)
     assert_refused(datadiet("keep", scored / "scores.parquet", *flags), "--embeddings")
     outcome = datadiet(
         "keep", scored / "scores.parquet", *flags, "--embeddings", scored / "vectors.safetensors"
@@ -69,7 +69,7 @@ def test_the_file_names_the_score_that_a_rule_is_named_after(
 
 
 def test_auto_says_which_rule_it_took_and_why(datadiet: Datadiet, scored: Path, tmp_path: Path) -> None:
-    flags = ("--by=el2n", "--rule=auto", "--keep=0.3", "--out", tmp_path / "kept.parquet")
+    flags = ("--by=mean_el2n", "--rule=auto", "--keep=0.3", "--out", tmp_path / "kept.parquet")
     outcome = datadiet("keep", scored / "scores.parquet", *flags)
     assert outcome.code == 0 and "auto took stratified: 30" in outcome.stdout
     said = json.loads(datadiet("keep", scored / "scores.parquet", *flags, "--json").stdout)
@@ -78,14 +78,14 @@ def test_auto_says_which_rule_it_took_and_why(datadiet: Datadiet, scored: Path, 
 
 def test_options_of_a_rule_reach_it(datadiet: Datadiet, scored: Path, tmp_path: Path) -> None:
     out = tmp_path / "kept.txt"
-    flags = ("--by=el2n", "--rule=stratified", "--keep=0.4", "--rule-option=beta=0.5", "--out", out)
+    flags = ("--by=mean_el2n", "--rule=stratified", "--keep=0.4", "--rule-option=beta=0.5", "--out", out)
     assert datadiet("keep", scored / "scores.parquet", *flags).code == 0
     table = dd.ScoreTable.read(scored / "scores.parquet")
-    np.testing.assert_array_equal(kept(out), dd.keep(table, 0.4, by="el2n", rule="stratified", beta=0.5))
+    np.testing.assert_array_equal(kept(out), dd.keep(table, 0.4, by="mean_el2n", rule="stratified", beta=0.5))
     too_far = (*flags[:-3], "--rule-option=beta=0.9", "--out", out)
     assert_refused(datadiet("keep", scored / "scores.parquet", *too_far), "beta")
     assert_refused(
-        datadiet("keep", scored / "scores.parquet", "--by=el2n", "--rule-option=beta", "--out", out),
+        datadiet("keep", scored / "scores.parquet", "--by=mean_el2n", "--rule-option=beta", "--out", out),
         "key=value",
     )
 
@@ -94,9 +94,9 @@ def test_what_was_asked_of_several_scores_is_noted_as_it_was_typed(
     datadiet: Datadiet, scored: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "kept.parquet"
-    outcome = datadiet("keep", scored / "scores.parquet", "--by", "el2n=2, loss", "--out", out, "--json")
+    outcome = datadiet("keep", scored / "scores.parquet", "--by", "mean_el2n=2, mean_loss", "--out", out, "--json")
     assert outcome.code == 0, outcome
-    assert json.loads(outcome.stdout)["score"] == dd.Kept.read(out).about["score"] == "el2n=2, loss"
+    assert json.loads(outcome.stdout)["score"] == dd.Kept.read(out).about["score"] == "mean_el2n=2, mean_loss"
     table = dd.ScoreTable.read(scored / "scores.parquet")
-    expected = dd.keep(table, 0.5, by={"el2n": 2.0, "loss": 1.0})
+    expected = dd.keep(table, 0.5, by={"mean_el2n": 2.0, "mean_loss": 1.0})
     np.testing.assert_array_equal(dd.Kept.read(out).ids, expected)

@@ -46,14 +46,14 @@ def test_a_plan_is_told_and_nothing_is_trained(here: Path, points: Path, datadie
 def test_a_plan_as_data(here: Path, points: Path, datadiet: Datadiet) -> None:
     outcome = datadiet("run", points, "--plan", "--json", "--seeds=4", *RUN)
     plan = json.loads(outcome.stdout)
-    assert [(arm["score"], arm["n"]) for arm in plan["arms"]] == [("full", 48), ("el2n", 24), ("random", 24)]
+    assert [(arm["score"], arm["n"]) for arm in plan["arms"]] == [("full", 48), ("mean_el2n", 24), ("random", 24)]
     assert (plan["seeds"], plan["max_seeds"], plan["fixed"], plan["n_test"]) == (4, 4, True, 12)
     assert [at["trainings"] for at in plan["at"]] == [1 + 3 * 4]
     assert not list(here.glob("runs/trainings/*"))
     assert datadiet("run", points, "--seeds=4", *RUN).code == 0
     again = json.loads(datadiet("run", points, "--plan", "--json", "--seeds=4", *RUN).stdout)
     assert again["models_there"] == [True]
-    assert {arm["score"]: sum(arm["there"]) for arm in again["arms"]} == {"full": 4, "el2n": 0, "random": 4}
+    assert {arm["score"]: sum(arm["there"]) for arm in again["arms"]} == {"full": 4, "mean_el2n": 0, "random": 4}
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_seeds_are_added_until_it_is_decided_or_the_most_are_there(
 def test_what_there_is_no_time_for_is_told(
     here: Path, points: Path, datadiet: Datadiet, monkeypatch: pytest.MonkeyPatch, no_page: None
 ) -> None:
-    monkeypatch.setattr(run_module, "measured_costs", lambda setup, grand: Costs(60.0, 1.0, 1.0))
+    monkeypatch.setattr(run_module, "measured_costs", lambda setup, **_: Costs(60.0, 1.0, 1.0))
     outcome = datadiet("run", points, *RUN, "--time=1m")
     assert outcome.code == 2, outcome
     assert "1 min are not enough for 3 seeds of full data" in told(outcome, "Plan: ")
@@ -142,17 +142,17 @@ def test_what_there_is_no_time_for_is_told(
         in (outcome.stderr)
     )
     assert not list(here.glob("runs/trainings/*")), "said before anything is trained"
-    monkeypatch.setattr(run_module, "measured_costs", lambda setup, grand: Costs(0.001, 0.001, 0.001))
+    monkeypatch.setattr(run_module, "measured_costs", lambda setup, **_: Costs(0.001, 0.001, 0.001))
     monkeypatch.setattr(race.Trainer, "_seconds_of_a_step", lambda trainer: 60.0)
     outcome = datadiet("run", points, *RUN, "--time=1m", "--overwrite")
     assert outcome.code == 0, outcome
     verdict = verdict_in(here / "out")
     assert numbers_of_seeds(here / "out") == {"full": 3}
     assert [(subset["score"], subset["keep"]) for subset in verdict["not_trained"]] == [
-        ("el2n", 0.5), ("random", 0.5),
+        ("mean_el2n", 0.5), ("random", 0.5),
     ]  # fmt: skip
     assert verdict["answer"]["kind"] != "keep_all"
-    assert "The time was up before these were trained: EL2N, hardest, 50 %; random, 50 %." in outcome.stdout
+    assert "The time was up before these were trained: mean EL2N, auto (stratified), 50 %; random, 50 %." in outcome.stdout
 
 
 def test_compare_takes_time_and_most_seeds(
@@ -186,7 +186,7 @@ def test_a_first_answer_is_of_a_sample_where_all_would_take_longer(
 ) -> None:
     points = write_vectors(here / "points.parquet", rows=400)
     slow = Costs(step=60.0, evaluation=1.0, scoring_pass=1.0)
-    monkeypatch.setitem(quick.rows_for_time.__kwdefaults__, "costs_of", lambda setup: slow)
+    monkeypatch.setattr(run_module, "measured_costs", lambda setup, **_: slow)
     outcome = datadiet("run", points, *RUN, "--quick", *quick_time, "--max-seeds=3")
     assert outcome.code == 0, outcome
     assert told(outcome, "Quick: ").startswith("Quick: 200 of 320 training rows")

@@ -74,9 +74,9 @@ def commands(table: Path) -> dict[str, list[object]]:
     return {
         "suspects": ["suspects", table, "--device=cpu", "--out", out / "s.parquet"],
         "verify": ["verify", table, "--device=cpu"],
-        "review": ["review", table, "--by", "el2n", "--out", out / "r.html"],
-        "keep": ["keep", table, "--by=el2n", "--out", out / "k.parquet", "--source", out / "vectors.parquet"],
-        "agree": ["agree", table, table.with_name("scores.parquet"), "--scores=el2n", "--out", out / "agreement"],
+        "review": ["review", table, "--by", "mean_el2n", "--out", out / "r.html"],
+        "keep": ["keep", table, "--by=mean_el2n", "--out", out / "k.parquet", "--source", out / "vectors.parquet"],
+        "agree": ["agree", table, table.with_name("scores.parquet"), "--scores=mean_el2n", "--out", out / "agreement"],
         "export": [
             "export", out / "vectors.parquet", "--format=cleanlab", "--scores", table, "--to", out / "exported",
             "--device=cpu",

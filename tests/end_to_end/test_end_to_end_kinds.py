@@ -79,7 +79,7 @@ def test_every_promised_file_is_there(finished: Finished) -> None:
     found = {path.relative_to(finished.folder).as_posix() for path in finished.folder.rglob("*.*")}
     promised = {"scores.parquet", "results.parquet", "groups.parquet", "verdict.json"}
     promised |= {"report.html", "recipe.yaml"}
-    promised |= {"kept/el2n-hardest-0.5.parquet", "kept/random-random-0.5.parquet"}
+    promised |= {"kept/mean_el2n-auto-stratified-0.5.parquet", "kept/random-random-0.5.parquet"}
     promised |= {"figures/accuracy_against_keep.png", "figures/score_distributions.png"}
     assert promised <= found
     assert not [path for path in found if path.endswith(".tmp")]
@@ -100,20 +100,19 @@ def test_the_table_says_where_it_is_from(finished: Finished) -> None:
     provenance = dd.ScoreTable.read(finished.folder / "scores.parquet").provenance
     assert provenance["fingerprint"] == finished.examples.fingerprint
     assert provenance["recipe"] == yaml.safe_load((finished.folder / "recipe.yaml").read_text())
-    entry = provenance["scores"]["el2n"]
+    entry = provenance["scores"]["mean_el2n"]
     assert entry["higher_is_harder"] is True
-    assert entry["taken"] == "evaluation"
-    assert len(set(entry["weights"])) == len(provenance["seeds"]) == SEEDS
+    assert entry["taken"] == "training pass" and len(provenance["seeds"]) == SEEDS
     assert {"datadiet", "torch", "numpy"} <= set(provenance["versions"])
 
 
-def test_exactly_the_hardest_half_is_kept(finished: Finished) -> None:
+def test_exactly_half_is_kept_as_the_rule_says(finished: Finished) -> None:
     table = dd.ScoreTable.read(finished.folder / "scores.parquet")
     size = int(KEEP * len(table) + 0.5)
-    kept = dd.Kept.read(finished.folder / "kept" / "el2n-hardest-0.5.parquet")
-    # Hardest first, and of two that are equally hard the one with the lower id.
-    order = sorted(range(len(table)), key=lambda row: (-table.column("el2n")[row], table.ids[row]))
-    assert kept.ids.tolist() == sorted(table.ids[row] for row in order[:size])
+    kept = dd.Kept.read(finished.folder / "kept" / "mean_el2n-auto-stratified-0.5.parquet")
+    told = {"rule": "stratified", "labels": table.labels, "seed": 0}
+    assert kept.ids.tolist() == dd.select(table.ids, table.column("mean_el2n"), KEEP, **told).tolist()
+    assert len(kept.ids) == size
     assert kept.about["fingerprint"] == finished.examples.fingerprint
     chosen = dd.Kept.read(finished.folder / "kept" / "random-random-0.5.parquet").ids
     assert len(set(chosen.tolist()) & set(table.ids.tolist())) == size
@@ -133,7 +132,7 @@ def test_the_verdict_has_what_was_promised(finished: Finished) -> None:
     assert verdict["n_train"] == len(finished.examples.train)
     assert verdict["n_test"] == len(finished.examples.test)
     assert verdict["full"]["interval"][0] <= verdict["full"]["accuracy"] <= verdict["full"]["interval"][1]
-    assert [subset["score"] for subset in verdict["subsets"]] == ["el2n", "random"]
+    assert [subset["score"] for subset in verdict["subsets"]] == ["mean_el2n", "random"]
     for subset in verdict["subsets"]:
         assert {
             "score",
@@ -208,9 +207,9 @@ def test_verify_finds_a_number_that_was_changed(
     finished: Finished, datadiet: Callable[..., str], tmp_path: Path
 ) -> None:
     table = dd.ScoreTable.read(finished.folder / "scores.parquet")
-    values = table.per_seed["el2n"].copy()
+    values = table.per_seed["mean_el2n"].copy()
     values[0, 3] += 0.25
-    changed = dataclasses.replace(table, per_seed={**table.per_seed, "el2n": values})
+    changed = dataclasses.replace(table, per_seed={**table.per_seed, "mean_el2n": values})
     changed.write(tmp_path / "scores.parquet")
     answer = datadiet("verify", tmp_path / "scores.parquet", "--sample", len(table), "--json", code=1)
     assert json.loads(answer)["agrees"] is False

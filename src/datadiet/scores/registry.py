@@ -113,6 +113,8 @@ def register_score(
 def _register_over_the_pass(of: ScoreCard) -> None:
     """Beside a score of outputs at a checkpoint, its mean over the training pass."""
     name = f"{OVER_THE_PASS}{of.name}"
+    if name in SCORES and SCORES[name].function is mean_over_the_pass:
+        SCORES.forget(name)  # that of a score of this name which was forgotten
     SCORES.add(
         name,
         replace(
