@@ -94,7 +94,9 @@ def test_what_was_asked_of_several_scores_is_noted_as_it_was_typed(
     datadiet: Datadiet, scored: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "kept.parquet"
-    outcome = datadiet("keep", scored / "scores.parquet", "--by", "mean_el2n=2, mean_loss", "--out", out, "--json")
+    outcome = datadiet(
+        "keep", scored / "scores.parquet", "--by", "mean_el2n=2, mean_loss", "--out", out, "--json"
+    )
     assert outcome.code == 0, outcome
     assert json.loads(outcome.stdout)["score"] == dd.Kept.read(out).about["score"] == "mean_el2n=2, mean_loss"
     table = dd.ScoreTable.read(scored / "scores.parquet")

@@ -45,11 +45,11 @@ def arguments(command: str, place: Path, out: Path) -> tuple[object, ...]:
     return {
         "run": (points, INPUT, "--keep=0.5", "--seeds=1", "--out", out / "run", *work),
         "score": (points, INPUT, "--scores=el2n", "--seeds=1", "--out", out / "scores.parquet", *work),
-        "keep": (scores, "--by=el2n", "--source", points, "--out", out / "kept.parquet"),
+        "keep": (scores, "--by=mean_el2n", "--source", points, "--out", out / "kept.parquet"),
         "compare": (points, INPUT, "--kept", kept, "--seeds=1", *work),
         "tune": (points, INPUT, "--trials=1", "--seeds=1", "--out", out / "tuned", *work),
         "suspects": (scores, "--out", out / "suspects.parquet", *work[:2], "--device=cpu"),
-        "review": (scores, "--by=el2n", "--out", out / "review.html"),
+        "review": (scores, "--by=mean_el2n", "--out", out / "review.html"),
         "pool": (
             points,
             place / "pool.parquet",

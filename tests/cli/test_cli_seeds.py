@@ -12,7 +12,7 @@ from command_line import TINY, Datadiet, Outcome, assert_refused, write_vectors
 
 import datadiet as dd
 from datadiet.engine.estimates import Costs
-from datadiet.jobs import compare, quick, race
+from datadiet.jobs import compare, race
 from datadiet.jobs import run as run_module
 
 RUN = ("--keep=0.5", "--score-seeds=1", "--out=out", *TINY)
@@ -46,14 +46,22 @@ def test_a_plan_is_told_and_nothing_is_trained(here: Path, points: Path, datadie
 def test_a_plan_as_data(here: Path, points: Path, datadiet: Datadiet) -> None:
     outcome = datadiet("run", points, "--plan", "--json", "--seeds=4", *RUN)
     plan = json.loads(outcome.stdout)
-    assert [(arm["score"], arm["n"]) for arm in plan["arms"]] == [("full", 48), ("mean_el2n", 24), ("random", 24)]
+    assert [(arm["score"], arm["n"]) for arm in plan["arms"]] == [
+        ("full", 48),
+        ("mean_el2n", 24),
+        ("random", 24),
+    ]
     assert (plan["seeds"], plan["max_seeds"], plan["fixed"], plan["n_test"]) == (4, 4, True, 12)
     assert [at["trainings"] for at in plan["at"]] == [1 + 3 * 4]
     assert not list(here.glob("runs/trainings/*"))
     assert datadiet("run", points, "--seeds=4", *RUN).code == 0
     again = json.loads(datadiet("run", points, "--plan", "--json", "--seeds=4", *RUN).stdout)
     assert again["models_there"] == [True]
-    assert {arm["score"]: sum(arm["there"]) for arm in again["arms"]} == {"full": 4, "mean_el2n": 0, "random": 4}
+    assert {arm["score"]: sum(arm["there"]) for arm in again["arms"]} == {
+        "full": 4,
+        "mean_el2n": 0,
+        "random": 4,
+    }
 
 
 @pytest.mark.parametrize(
@@ -152,7 +160,10 @@ def test_what_there_is_no_time_for_is_told(
         ("mean_el2n", 0.5), ("random", 0.5),
     ]  # fmt: skip
     assert verdict["answer"]["kind"] != "keep_all"
-    assert "The time was up before these were trained: mean EL2N, auto (stratified), 50 %; random, 50 %." in outcome.stdout
+    assert (
+        "The time was up before these were trained: mean EL2N, auto (stratified), 50 %; random, 50 %."
+        in outcome.stdout
+    )
 
 
 def test_compare_takes_time_and_most_seeds(

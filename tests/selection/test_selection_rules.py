@@ -499,20 +499,22 @@ def test_mixtures_that_cannot_be_are_refused(scores, weights, message):
 
 
 @pytest.mark.parametrize(
-    ("n", "keep", "classes", "rule"),
+    ("n", "keep", "classes", "kind", "rule"),
     [
-        (50_000, 0.7, 10, "hardest"),
-        (50_000, 0.5, 10, "hardest"),
-        (50_000, 0.3, 10, "stratified"),
-        (50_000, 0.1, 10, "stratified"),
-        (50_000, 0.7, 100, "stratified"),
-        (50_000, 0.5, 100, "stratified"),
-        (1_000, 0.9, 10, "stratified"),
-        (100, 1.0, 10, "hardest"),
+        (50_000, 0.7, 10, "image", "hardest"),
+        (50_000, 0.5, 10, None, "hardest"),
+        (50_000, 0.3, 10, "image", "stratified"),
+        (50_000, 0.1, 10, "image", "stratified"),
+        (50_000, 0.7, 100, None, "stratified"),
+        (50_000, 0.5, 100, None, "stratified"),
+        (1_000, 0.9, 10, "vector", "stratified"),
+        (1_000, 0.1, 10, "image", "random"),
+        (50_000, 0.7, 2, "text", "random"),
+        (100, 1.0, 10, None, "hardest"),
     ],
 )
-def test_auto_follows_the_published_curves_and_says_why(n, keep, classes, rule):
-    choice = explain_auto(n, keep, classes)
+def test_auto_follows_what_was_measured_and_says_why(n, keep, classes, kind, rule):
+    choice = explain_auto(n, keep, classes, kind)
     assert choice.rule == rule
     assert choice.reason
 

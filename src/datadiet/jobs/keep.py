@@ -27,7 +27,7 @@ from datadiet.jobs.left_out import kept_shares
 from datadiet.jobs.options import KeepOptions, weights
 from datadiet.jobs.outputs import check_out, data_of, inputs_of, read_results
 from datadiet.scores import ScoreTable
-from datadiet.selection import Chosen, choose, explain_auto, mixture, rule_card
+from datadiet.selection import AutoChoice, Chosen, choose, explain_auto, mixture, rule_card
 
 _KIND = TableKind("datadiet.kept", "kept file")
 _HEAD = "# datadiet kept ids of data "
@@ -125,6 +125,8 @@ def keep_chosen(
 ) -> Chosen:
     """What `keep` returns, and what stays only because no class is to be lost; arguments as for `keep`."""
     require(by, str | Mapping[str, float] | None, "by")
+    if rule == "auto" and not set(options) - {"per_class", "balance", "floor"}:
+        rule = auto_for(table, fraction).rule
     chosen = rule_card(rule)
     if by is None and "scores" in chosen.needs:
         by = default_score(table, rule)
@@ -160,6 +162,17 @@ def keep_chosen(
         seed=checked_seed(seed),
         **options,
     )
+
+
+def auto_for(table: ScoreTable, fraction: float | int) -> AutoChoice:
+    """The rule that `auto` takes for a table, and why."""
+    classes, facts = len(np.unique(table.labels)), table.provenance
+    return explain_auto(len(table), fraction, classes, kind_for_auto(facts.get("kind"), facts.get("task")))
+
+
+def kind_for_auto(kind: str | None, task: str | None) -> str | None:
+    """The kind of data that `auto` goes by: that of other tasks than classification is none that it knows."""
+    return kind if task in (None, "classification") else None
 
 
 def default_score(table: ScoreTable, rule: str) -> str | None:
@@ -428,7 +441,7 @@ def keep_from(scores: str | Path, **options: Unpack[KeepOptions]) -> KeepChoice:
     }
     kept = Kept.of_table(ids, table, scores, **choice)
     if rule == "auto":
-        auto = explain_auto(len(table), len(ids), len(np.unique(table.labels)))
+        auto = auto_for(table, len(ids))
         kept = replace(kept, about={**kept.about, "auto": f"auto took {auto.rule}: {auto.reason}"})
     shares = {grouping.name: kept_shares(grouping, table.ids, [ids]) for grouping in groupings}
     say_notes(groupings, display)

@@ -237,6 +237,7 @@ def expected_arms(
     *,
     seed: int = 0,
     forms: Mapping[str, Any] | None = None,
+    left_to_random: Sequence[float] = (),
 ) -> list[Arm]:
     """The subsets that scores will choose, and a random arm of each size.
 
@@ -247,6 +248,7 @@ def expected_arms(
         fractions: that stay, largest first.
         seed: base of all seeds.
         forms: quotas of the random arms, as `random_arm` takes them.
+        left_to_random: fractions at which no score chooses.
     """
     total = len(setup.examples.train)
     sizes = {fraction: kept_size(total, fraction) for fraction in fractions}
@@ -255,7 +257,7 @@ def expected_arms(
         Arm(score, rule, fraction, n, not_chosen_yet)
         for fraction, n in sizes.items()
         for score in dict.fromkeys(scores)
-        if score != "random"
+        if score != "random" and fraction not in left_to_random
     ]
     return [*chosen, *(random_arm(setup, fraction, n, seed, forms) for fraction, n in sizes.items())]
 

@@ -32,7 +32,7 @@ from datadiet.jobs.checks import checked_fractions, try_rule
 from datadiet.jobs.compare import compare_arms
 from datadiet.jobs.dynamic_run import compare_dynamic, dynamic_verdict, write_dynamic_report
 from datadiet.jobs.groups import groupings_of, say_notes, subset_forms
-from datadiet.jobs.keep import Kept, keep_chosen
+from datadiet.jobs.keep import Kept, auto_for, keep_chosen, kind_for_auto
 from datadiet.jobs.options import CompareOptions, RunOptions, TakenOptions
 from datadiet.jobs.outputs import check_out, digest, inputs_of, question, read_results, results_of
 from datadiet.jobs.plan import RunPlan, expected_arms, plan_line, plan_run, refuse_too_little_time
@@ -288,6 +288,15 @@ def _epoch_of(setup: Setup, options: Mapping[str, Any]) -> float:
     return default_epoch(setup.recipe, len(setup.examples.train)) if asked is None else asked
 
 
+def _rule_at(examples: Examples, fraction: float, options: Mapping[str, Any]) -> str:
+    """The rule that will choose a fraction: of `auto`, what it takes."""
+    if options["rule"] != "auto":
+        return str(options["rule"])
+    train = examples.train
+    kind = kind_for_auto(examples.kind, examples.task)
+    return explain_auto(len(train), fraction, len(np.unique(train.labels)), kind).rule
+
+
 def _scores_of(setup: Setup, options: Mapping[str, Any]) -> tuple[str, ...]:
     return default_scores(options["scores"], _epoch_of(setup, options))
 
@@ -308,6 +317,7 @@ def _planned(
         sorted(fractions, reverse=True),
         seed=options["seed"],
         forms=quotas,
+        left_to_random=[keep for keep in fractions if _rule_at(setup.examples, keep, options) == "random"],
     )
     grand = "grand" if "grand" in scores else None
     until = retrainings.until
@@ -411,8 +421,10 @@ def _arms(
             continue
         title = _rule_title(rule, quotas)
         if rule == "auto":
-            choice = explain_auto(len(table), fraction, len(np.unique(table.labels)))
+            choice = auto_for(table, fraction)
             setup.display.say(f"auto takes {choice.rule}: {choice.reason}")
+            if choice.rule == "random":
+                continue  # which every fraction has beside it
             title = title.replace("auto", f"auto ({choice.rule})")
         for name in dict.fromkeys(scores):
             if name == "random":

@@ -377,6 +377,7 @@ def _provenance(
     return {
         "fingerprint": setup.examples.fingerprint,
         "source": setup.examples.source,
+        "kind": setup.examples.kind,
         **({"task": setup.examples.task} if setup.examples.task != "classification" else {}),
         "holdout_seed": setup.examples.holdout_seed,
         "left_out": list(setup.examples.left_out),

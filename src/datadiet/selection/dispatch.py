@@ -24,14 +24,15 @@ from datadiet.selection.sizes import (
     swap_for_floors,
 )
 
-# Our choice, read off the published curves (30, 50 and 70 % pruned, with 5,000 and with 500 examples a
-# class) and our own with 600: hardest first is ahead of coverage-centric selection where 3,500 and 2,500
-# examples a class stay, level where 350 do at 0.7, and behind where 420 do at 0.7 of the smallest data, where
-# 250 do at half, and everywhere at 0.3. The limit between 420 and 3,500 is a guess.
+# Our choice, from published curves and from our own measurements (docs/selection.md). Hardest first is ahead while much
+# of a large data set stays and collapses below; equal draws from all strata hold up until too few of a class stay to
+# fill them; texts of a bag of n-grams lose by every rule.
 MUCH_KEPT = 0.7
 MUCH_KEPT_PER_CLASS = 1000
 HALF_KEPT = 0.5
 HALF_KEPT_PER_CLASS = 2500
+LITTLE_KEPT = 0.2
+LITTLE_KEPT_PER_CLASS = 200
 
 
 @dataclass(frozen=True)
@@ -42,16 +43,18 @@ class AutoChoice:
     reason: str
 
 
-def explain_auto(n: int, keep: float | int, num_classes: int = 1) -> AutoChoice:
+def explain_auto(n: int, keep: float | int, num_classes: int = 1, kind: str | None = None) -> AutoChoice:
     """The rule that `auto` chooses for `n` examples, and why.
 
-    `hardest` wins while enough of every class stays that the easy part is still covered; below that it
-    collapses, and `stratified` takes over. The limits are our reading of published results, not a law.
+    `hardest` while much of a large data set stays, `stratified` below, and `random` where no rule was shown to beat it:
+    of texts, and where so little stays that strata cannot be filled. The limits are our reading of published results
+    and of our own, not a law.
 
     Args:
         n: number of examples.
         keep: fraction that stays, or an int count.
         num_classes: number of classes; 1 where unknown.
+        kind: of the data: "image", "vector", "text"; None where unknown.
 
     Raises:
         BadInputError: keep is no fraction in (0, 1] or count in [1, n].
@@ -59,18 +62,27 @@ def explain_auto(n: int, keep: float | int, num_classes: int = 1) -> AutoChoice:
     Example:
         >>> explain_auto(50_000, 0.7, 10).rule, explain_auto(50_000, 0.3, 10).rule
         ('hardest', 'stratified')
-        >>> print(explain_auto(5_000, 0.1, 5).reason)
-        10 % stays, 100 examples a class: too few for the hardest alone, so all strata are covered.
+        >>> print(explain_auto(5_000, 0.3, 5).reason)
+        30 % stays, 300 examples a class: too few for the hardest alone, so all strata are covered.
+        >>> print(explain_auto(5_000, 0.3, 5, "text").reason)
+        30 % stays, 300 examples a class: of texts no rule was shown to beat random, which needs no scores: take random.
     """
     size = kept_size(n, keep)
     fraction, a_class = size / n, size / max(1, num_classes)
     facts = f"{100 * fraction:.3g} % stays, {a_class:.4g} examples a class"
     if size == n:
         return AutoChoice("hardest", "Everything stays, whatever the rule.")
-    if fraction >= MUCH_KEPT and a_class >= MUCH_KEPT_PER_CLASS:
+    if kind == "text":
+        rule, why = "random", "of texts no rule was shown to beat random, which needs no scores: take random"
+    elif fraction >= MUCH_KEPT and a_class >= MUCH_KEPT_PER_CLASS:
         rule, why = "hardest", "much is kept, and the easiest examples are the ones to miss least"
     elif fraction >= HALF_KEPT and a_class >= HALF_KEPT_PER_CLASS:
         rule, why = "hardest", "enough of every class stays for the hardest to teach the rest"
+    elif fraction < LITTLE_KEPT and a_class < LITTLE_KEPT_PER_CLASS:
+        rule, why = (
+            "random",
+            "with so few, no rule was shown to beat random, which needs no scores: take random",
+        )
     else:
         rule, why = "stratified", "too few for the hardest alone, so all strata are covered"
     return AutoChoice(rule, f"{facts}: {why}.")
@@ -78,9 +90,10 @@ def explain_auto(n: int, keep: float | int, num_classes: int = 1) -> AutoChoice:
 
 @selection_rule(
     "auto",
-    when="You do not want to choose: hardest while much is kept of a large data set, stratified below.",
-    fails="Its limits come from image benchmarks with clean labels; with much label noise, tune a window instead.",
-    source="our choice, from published accuracy curves",
+    when="You do not want to choose: hardest while much is kept of a large data set, stratified below, random where "
+    "nothing beats it.",
+    fails="Its limits come from benchmarks with clean labels; with much label noise, tune a window instead.",
+    source="our choice, from published accuracy curves and our own",
 )
 def auto(pool: Pool, size: int, generator: np.random.Generator) -> Rows:
     """The rule that `explain_auto` names."""
