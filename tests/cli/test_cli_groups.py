@@ -51,14 +51,14 @@ def test_run_reports_every_group_and_class(here: Path, grouped: Path, datadiet: 
     assert [g["name"] for g in verdict["groupings"]] == ["class", "site", "site × class"]
     tables = {(t["score"], t["grouping"]): t["groups"] for t in verdict["groups"]}
     assert set(tables) == {
-        (score, name) for score in ("el2n", "random") for name in ("class", "site", "site × class")
+        (score, name) for score in ("mean_el2n", "random") for name in ("class", "site", "site × class")
     }
     kept = set(dd.Kept.read(here / "out" / "kept" / f"{kept_name(here)}").ids.tolist())
     ids = dd.load(grouped, input=["x0", "x1", "x2", "x3"]).train.ids.tolist()
     small = [id_ for id_ in ids if id_ % 5 == 0]
-    row = next(row for row in tables["el2n", "site"] if row["group"] == "small")
+    row = next(row for row in tables["mean_el2n", "site"] if row["group"] == "small")
     assert (row["n_train"], row["n_kept"]) == (len(small), len(kept.intersection(small)))
-    assert [row["kept_share"] for row in tables["el2n", "class"]] == [0.5] * 3
+    assert [row["kept_share"] for row in tables["mean_el2n", "class"]] == [0.5] * 3
     assert [row["kept_share"] for row in tables["random", "class"]] == [0.5] * 3, "the same quotas"
     assert isinstance(verdict["warnings"], list)
     assert pq.read_table(here / "out" / "groups.parquet").num_rows == 2 * (3 + 2 + 6)
@@ -68,29 +68,52 @@ def test_run_reports_every_group_and_class(here: Path, grouped: Path, datadiet: 
 
 
 def kept_name(here: Path) -> str:
-    (name,) = [path.name for path in (here / "out" / "kept").iterdir() if path.name.startswith("el2n")]
+    (name,) = [path.name for path in (here / "out" / "kept").iterdir() if path.name.startswith("mean_el2n")]
     return name
 
 
-def test_run_refuses_a_class_without_examples_after_scoring_and_before_retraining(
+def test_fewer_examples_than_classes_are_refused_before_anything_is_trained(
     here: Path, points: Path, datadiet: Datadiet
 ) -> None:
     run = ("run", points, *TINY, "--keep", "0.021", "--seeds", "1", "--out", "out")  # one example stays
-    outcome = datadiet(*run)
-    assert_refused(
-        type(outcome)(outcome.code, outcome.stdout, outcome.stderr.splitlines()[-1]),
-        "leaves none of the 2 classes",
-        "--per-class",
-        "--floor",
-        "--allow-empty-class",
-    )
-    assert not (here / "out").exists()
-    trained = len(list(here.glob("runs/trainings/*")))
-    assert trained == 1  # the scoring run, found again by the next command
-    again = datadiet(*run, "--allow-empty-class")
+    assert_refused(datadiet(*run), "leaves some of the 3 classes empty", "--allow-empty-class")
+    assert not (here / "out").exists() and not list(here.glob("runs/trainings/*"))
+    again = datadiet(*run, "--rule", "hardest", "--allow-empty-class")
     assert again.code == 0, again.stderr
     assert (here / "out" / "scores.parquet").exists()
-    assert len(list(here.glob("runs/trainings/*"))) == trained + 3
+
+
+def test_a_run_on_many_unequal_classes_keeps_all_of_them_and_says_how_many_that_is(
+    here: Path, datadiet: Datadiet
+) -> None:
+    """As a set of intents of which some have a handful of examples: nothing fails after the scores are paid for."""
+    labels = np.repeat(np.arange(12), [60, 40, 30, 20, 10, 8, 6, 5, 5, 4, 3, 3])
+    inputs = np.random.default_rng(0).normal(size=(len(labels), 4)) + labels[:, None]
+    lines = [
+        f"{','.join(f'{v:.4f}' for v in row)},c{label:02}" for row, label in zip(inputs, labels, strict=True)
+    ]
+    (here / "intents.csv").write_text("\n".join(["x0,x1,x2,x3,label", *lines]) + "\n")
+    outcome = datadiet(
+        "run",
+        "intents.csv",
+        *INPUT,
+        *TINY,
+        "--keep",
+        "0.7,0.1",
+        "--rule",
+        "hardest",
+        "--seeds",
+        "1",
+        "--out",
+        "out",
+        "--json",
+    )
+    assert outcome.code == 0, outcome.stderr
+    groups = {(t["score"], t["keep"]): t["groups"] for t in json.loads(outcome.stdout)["groups"]}
+    for (_, keep), rows in groups.items():
+        assert all(row["n_kept"] >= (1 if row["n_train"] else 0) for row in rows), keep
+    notes = json.loads(outcome.stdout)["notes"]
+    assert [note for note in notes if "stay because no class is to be lost" in note]
 
 
 @pytest.mark.parametrize(
@@ -119,10 +142,12 @@ def shares(outcome: object, grouping: str) -> dict[str, tuple[int, int]]:
     return {row["group"]: (row["n_kept"], row["n_train"]) for row in groups}
 
 
-def test_keep_refuses_to_empty_a_class_unless_told(here: Path, scores: Path, datadiet: Datadiet) -> None:
-    assert_refused(datadiet("keep", scores, "--keep", "0.3"), "'ash', 'elm'", "--allow-empty-class")
-    assert not (here / "kept.parquet").exists()
-    outcome = datadiet("keep", scores, "--keep", "0.3", "--allow-empty-class", "--json")
+def test_keep_empties_no_class_unless_told(here: Path, scores: Path, datadiet: Datadiet) -> None:
+    hardest = ("keep", scores, "--rule", "hardest", "--keep", "0.3")
+    outcome = datadiet(*hardest, "--json")
+    assert shares(outcome, "class") == {"ash": (5, 32), "elm": (5, 32), "oak": (19, 32)}
+    assert "10 examples of 2 classes (ash, elm) stay because no class is to be lost." in outcome.stderr
+    outcome = datadiet(*hardest, "--allow-empty-class", "--json", "--overwrite")
     assert outcome.code == 0
     assert shares(outcome, "class") == {"ash": (0, 32), "elm": (0, 32), "oak": (29, 32)}
 

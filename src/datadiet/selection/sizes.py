@@ -280,7 +280,7 @@ def class_floors(classes: Groups, size: int) -> NDArray[np.int64]:
     if size < len(sizes):
         raise BadInputError(
             f"Keeping {size} of {int(sizes.sum())} examples leaves some of the {len(sizes)} classes empty: keep more, "
-            "or allow empty classes."
+            "or allow it with allow_empty_class=True."
         )
     shares = -(-sizes * size // int(sizes.sum()))
     least = np.minimum(FEW_OF_A_CLASS, shares)
