@@ -161,7 +161,8 @@ def test_the_table_of_a_task_without_margins_has_none_and_asking_for_one_is_refu
     assert not list((tmp_path / "work" / "trainings").iterdir())
     datadiet("score", train, *flags)
     names = set(dd.ScoreTable.read(tmp_path / "scores.parquet").names)
-    assert {"el2n", "loss", "forgetting"} <= names and not {"aum", "margin", "entropy"} & names
+    assert {"mean_el2n", "mean_loss", "forgetting"} <= names
+    assert not {"aum", "mean_margin", "mean_entropy"} & names
 
 
 def test_a_model_that_cannot_tag_words_is_refused(tmp_path: Path, datadiet: Callable[..., str]) -> None:
