@@ -252,7 +252,7 @@ class WholeJobOptions(JudgingOptions, TrainingOptions, total=False):
     """What scores first and retrains then.
 
     Args:
-        score_seeds: Models that scores are averaged over [as --seeds; 3 with auto].
+        score_seeds: Models that scores are averaged over [1 for the training pass; else as --seeds, 3 with auto].
         at_epoch: Epoch of the scores [two fifths of the run].
     """
 

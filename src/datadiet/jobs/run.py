@@ -234,9 +234,16 @@ def retrainings_of(options: Mapping[str, Any]) -> Seeds:
 
 
 def models_of(options: Mapping[str, Any]) -> int:
-    """How many models scores are taken from: `score_seeds`, else as many as retrainings, three of which are fewest."""
+    """How many models scores are taken from: `score_seeds`, else one for scores of the training pass alone.
+
+    One model's training pass agrees as well with other models as the checkpoints of two; for a checkpoint it is as many
+    as retrainings, three of which are fewest.
+    """
     if options["score_seeds"] is not None:
         return int(options["score_seeds"])
+    scores = options["scores"] if "scores" in options else (options["score"],)
+    if not take_a_pass(scores or (DEFAULT_SCORE,)):
+        return 1
     return FEWEST_SEEDS if options["seeds"] == "auto" else int(options["seeds"])
 
 
