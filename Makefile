@@ -53,8 +53,9 @@ lint: $(VENV)/installed-test
 types: $(VENV)/installed-test
 	$(BIN)/mypy
 
+# One thread a process: two processes with two threads each wait for each other on two cores, the longer the busier these.
 test: $(VENV)/installed-test browser lint types
-	$(BIN)/pytest -n 2 --dist loadfile -q
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -q
 
 test-slow: $(VENV)/installed-test
 	$(BIN)/pytest -q -m slow --timeout 7200

@@ -260,9 +260,19 @@ def test_a_verdict_of_an_earlier_version_is_still_shown(here: Path, points: Path
 
 
 @pytest.mark.parametrize(
-    ("flags", "models"), [((), 3), (("--seeds=2",), 2), (("--seeds=5",), 5), (("--score-seeds=4",), 4)]
+    ("flags", "models"),
+    [
+        ((), 1),
+        (("--seeds=5",), 1),
+        (("--scores=forgetting,aum",), 1),
+        (("--scores=el2n",), 3),
+        (("--scores=mean_el2n,grand",), 3),
+        (("--scores=el2n", "--seeds=2"), 2),
+        (("--scores=el2n", "--seeds=5"), 5),
+        (("--score-seeds=4",), 4),
+    ],
 )
-def test_scores_are_of_as_many_models_as_retrainings_or_three(
+def test_scores_are_of_one_model_of_the_training_pass_else_of_as_many_as_retrainings_or_three(
     flags: tuple[str, ...], models: int, here: Path, points: Path, datadiet: Datadiet
 ) -> None:
     outcome = datadiet("run", points, "--plan", "--json", "--keep=0.5", *TINY, *flags)
