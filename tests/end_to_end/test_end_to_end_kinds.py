@@ -66,7 +66,18 @@ def finished(
         source: Any = "digits"
     else:
         source = write_source(kind, place)
-        flags = ("--keep", KEEP, "--seeds", SEEDS, "--score-seeds", SEEDS, "--out", folder, "--workspace", workspace)
+        flags = (
+            "--keep",
+            KEEP,
+            "--seeds",
+            SEEDS,
+            "--score-seeds",
+            SEEDS,
+            "--out",
+            folder,
+            "--workspace",
+            workspace,
+        )
         flags += ("--rule", "stratified") if kind == "text" else ()  # of which auto takes random
         flags += ("--allow-empty-class",)  # half of a dozen examples may well be of one class
 

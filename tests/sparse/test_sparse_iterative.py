@@ -137,7 +137,9 @@ def test_sparse_networks_stand_beside_dense_ones_of_every_arm(whole_run, tmp_pat
     rows = verdict.data["sparse"]["rows"]
     total = magnitude_mask(tiny.build(0), 0.0).total
     expected = [("full", total), ("full", round(0.2 * total))]
-    expected += [(name, weights) for name in ("mean_el2n", "random") for weights in (total, round(0.2 * total))]
+    expected += [
+        (name, weights) for name in ("mean_el2n", "random") for weights in (total, round(0.2 * total))
+    ]
     assert [(row["score"], row["weights"]) for row in rows] == expected
     for dense, sparse in zip(rows[::2], rows[1::2], strict=True):
         assert dense["examples"] == sparse["examples"] and dense["minus_dense"] is None

@@ -24,13 +24,9 @@ from datadiet.selection.sizes import (
     swap_for_floors,
 )
 
-# Our choice, from published curves and from our own measurements (docs/selection.md). Hardest first is ahead while much
-# of a large data set stays and collapses below; equal draws from all strata hold up until too few of a class stay to
-# fill them; texts of a bag of n-grams lose by every rule.
-MUCH_KEPT = 0.7
-MUCH_KEPT_PER_CLASS = 1000
-HALF_KEPT = 0.5
-HALF_KEPT_PER_CLASS = 2500
+# Our choice, from our own measurements (docs/selection.md): equal draws from all strata are nowhere shown to lose to
+# random or to another untuned rule of the same score until too few of a class stay to fill them; texts of a bag of
+# n-grams gain by no rule.
 LITTLE_KEPT = 0.2
 LITTLE_KEPT_PER_CLASS = 200
 
@@ -46,9 +42,8 @@ class AutoChoice:
 def explain_auto(n: int, keep: float | int, num_classes: int = 1, kind: str | None = None) -> AutoChoice:
     """The rule that `auto` chooses for `n` examples, and why.
 
-    `hardest` while much of a large data set stays, `stratified` below, and `random` where no rule was shown to beat it:
-    of texts, and where so little stays that strata cannot be filled. The limits are our reading of published results
-    and of our own, not a law.
+    `stratified`, which keeps easy and hard alike, and `random` where no rule was shown to beat it: of texts, and where
+    so little stays that strata cannot be filled. The limits are our reading of our own measurements, not a law.
 
     Args:
         n: number of examples.
@@ -60,10 +55,8 @@ def explain_auto(n: int, keep: float | int, num_classes: int = 1, kind: str | No
         BadInputError: keep is no fraction in (0, 1] or count in [1, n].
 
     Example:
-        >>> explain_auto(50_000, 0.7, 10).rule, explain_auto(50_000, 0.3, 10).rule
-        ('hardest', 'stratified')
         >>> print(explain_auto(5_000, 0.3, 5).reason)
-        30 % stays, 300 examples a class: too few for the hardest alone, so all strata are covered.
+        30 % stays, 300 examples a class: easy and hard alike stay, as no other use of the score was shown to do better.
         >>> print(explain_auto(5_000, 0.3, 5, "text").reason)
         30 % stays, 300 examples a class: of texts no rule was shown to beat random, which needs no scores: take random.
     """
@@ -71,29 +64,27 @@ def explain_auto(n: int, keep: float | int, num_classes: int = 1, kind: str | No
     fraction, a_class = size / n, size / max(1, num_classes)
     facts = f"{100 * fraction:.3g} % stays, {a_class:.4g} examples a class"
     if size == n:
-        return AutoChoice("hardest", "Everything stays, whatever the rule.")
+        return AutoChoice("stratified", "Everything stays, whatever the rule.")
     if kind == "text":
         rule, why = "random", "of texts no rule was shown to beat random, which needs no scores: take random"
-    elif fraction >= MUCH_KEPT and a_class >= MUCH_KEPT_PER_CLASS:
-        rule, why = "hardest", "much is kept, and the easiest examples are the ones to miss least"
-    elif fraction >= HALF_KEPT and a_class >= HALF_KEPT_PER_CLASS:
-        rule, why = "hardest", "enough of every class stays for the hardest to teach the rest"
     elif fraction < LITTLE_KEPT and a_class < LITTLE_KEPT_PER_CLASS:
         rule, why = (
             "random",
             "with so few, no rule was shown to beat random, which needs no scores: take random",
         )
     else:
-        rule, why = "stratified", "too few for the hardest alone, so all strata are covered"
+        rule, why = (
+            "stratified",
+            "easy and hard alike stay, as no other use of the score was shown to do better",
+        )
     return AutoChoice(rule, f"{facts}: {why}.")
 
 
 @selection_rule(
     "auto",
-    when="You do not want to choose: hardest while much is kept of a large data set, stratified below, random where "
-    "nothing beats it.",
-    fails="Its limits come from benchmarks with clean labels; with much label noise, tune a window instead.",
-    source="our choice, from published accuracy curves and our own",
+    when="You do not want to choose: stratified, or random where no rule was shown to beat it.",
+    fails="Its limits come from a few data sets with clean labels; with much label noise, tune a window instead.",
+    source="our choice, from our own measurements",
 )
 def auto(pool: Pool, size: int, generator: np.random.Generator) -> Rows:
     """The rule that `explain_auto` names."""

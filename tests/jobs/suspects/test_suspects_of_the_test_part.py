@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -84,28 +84,23 @@ def test_nothing_more_is_trained_and_the_count_is_said(made, table) -> None:
     with ProgressDisplay(enabled=False) as display:
         both = find_suspects(table, source=examples, device="cpu", display=display)
     assert set(workspace.iterdir()) == before
-    wrong = int(both.of("test").looks_wrong.sum())
-    said = next(note for note in display.said if note.startswith("In the test part"))
-    assert f"{wrong} of 120 labels look wrong" in said and "every verdict" in said
+    assert sentence_of_test(both) in display.said
     assert set(alone.part) == {"train"} and alone.test_noise_rate is None
     # The training part is as it is without the other one.
     np.testing.assert_array_equal(both.of("train").ids, alone.ids)
     np.testing.assert_array_equal(both.of("train").suspicion, alone.suspicion)
-    assert both.about_wrong == round(both.noise_rate.estimate * 180) + round(
-        both.test_noise_rate.estimate * 120
-    )
-
-
-@dataclass(frozen=True)
-class Untold(NoiseRate):
-    """A rate that cannot be told."""
-
-    identified: bool = False
+    told = both.noise_rate.identified and both.test_noise_rate.identified
+    assert (both.about_wrong is not None) == told
 
 
 def test_what_cannot_be_told_of_the_test_part_is_not_counted(made, table) -> None:
-    found = find_suspects(table, source=made[0], device="cpu")
-    untold = replace(found, test_noise_rate=Untold(0.2, 0.0, 0.9))
+    made_of = find_suspects(table, source=made[0], device="cpu")
+    found = replace(made_of, noise_rate=NoiseRate(0.1, 0.05, 0.2), test_noise_rate=NoiseRate(0.2, 0.1, 0.3))
+    untold = replace(found, test_noise_rate=NoiseRate(0.2, 0.0, 0.9, identified=False))
+    wrong = int(found.of("test").looks_wrong.sum())
+    assert f"{wrong} of 120 labels look wrong" in sentence_of_test(found)
+    assert "every verdict" in sentence_of_test(found)
+    assert found.about_wrong == round(0.1 * 180) + round(0.2 * 120)
     assert wrong_in_test(found) == found.of("test").looks_wrong.sum() and wrong_in_test(untold) is None
     assert "look wrong" not in sentence_of_test(untold) and "look at the most suspicious" in sentence_of_test(
         untold
