@@ -129,7 +129,10 @@ def test_what_logits_gave_can_be_kept_by(saved: tuple[np.ndarray, np.ndarray], d
     logits, labels = saved
     assert datadiet("score", "--from-logits", "all.npy", "--labels", "labels.npy").code == 0
     for out in ("kept.parquet", "kept.txt"):
-        assert datadiet("keep", "scores.parquet", "--by", "el2n", "--keep", "0.3", "--out", out).code == 0
+        assert (
+            datadiet("keep", "scores.parquet", "--by=el2n", "--rule=hardest", "--keep=0.3", "--out", out).code
+            == 0
+        )
         kept = dd.Kept.read(out).ids
         hardest = np.argsort(-point_scores(logits[-1], labels)["el2n"], kind="stable")[:12]
         assert kept.tolist() == sorted(hardest.tolist())

@@ -25,7 +25,7 @@ def test_the_table_has_accuracy_weights_and_examples_of_dense_and_sparse_network
     outcome = datadiet("run", points, *options)
     assert outcome.code == 0, outcome
     rows = json.loads((here / "out" / "verdict.json").read_text())["sparse"]["rows"]
-    assert [row["score"] for row in rows] == ["full", "full", "el2n", "el2n", "random", "random"]
+    assert [row["score"] for row in rows] == ["full", "full", "mean_el2n", "mean_el2n", "random", "random"]
     for row in rows:
         left = "50 %" if row["minus_dense"] else "100 %"
         assert any(

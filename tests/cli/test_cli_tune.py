@@ -22,7 +22,7 @@ def test_json_is_one_object_and_the_folder_holds_the_rest(datadiet, here, points
     names = {path.name for path in (here / "tuned").iterdir()}
     assert names >= {"tuning.json", "trials.parquet", "trials.csv", "tuning.png", "tuning.svg", "kept"}
     again = datadiet("tune", "points.parquet", "--keep=0.5", *FEW, *TINY)
-    assert again.code == 0 and "Best window by el2n" in again.stdout
+    assert again.code == 0 and "Best window by mean_el2n" in again.stdout
 
 
 def test_options_of_a_rule_are_tuned_over_the_ranges_given(datadiet, points) -> None:
@@ -32,7 +32,7 @@ def test_options_of_a_rule_are_tuned_over_the_ranges_given(datadiet, points) -> 
     found = json.loads(outcome.stdout)
     assert found["rule"] == "stratified" and 0 <= found["options"]["beta"] <= 0.3
     again = datadiet("tune", "points.parquet", *flags)
-    assert again.code == 0 and "Best options of stratified by el2n: beta" in again.stdout
+    assert again.code == 0 and "Best options of stratified by mean_el2n: beta" in again.stdout
 
 
 def test_bad_input_is_one_sentence(datadiet, here, points) -> None:

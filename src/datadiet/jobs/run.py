@@ -426,14 +426,13 @@ def _arms(
     for fraction in fractions:
         if kept_size(len(table), fraction) == len(table):
             continue
-        title = _rule_title(rule, quotas)
+        title, names = _rule_title(rule, quotas), tuple(dict.fromkeys(scores))
         if rule == "auto":
             choice = auto_for(table, fraction)
             setup.display.say(f"auto takes {choice.rule}: {choice.reason}")
-            if choice.rule == "random":
-                continue  # which every fraction has beside it
             title = title.replace("auto", f"auto ({choice.rule})")
-        for name in dict.fromkeys(scores):
+            names = ("random",) if choice.rule == "random" else names
+        for name in names:
             if name == "random":
                 arms.append(random_arm(setup, fraction, kept_size(len(table), fraction), seed, quotas))
                 continue
