@@ -26,9 +26,9 @@ COMMANDS: dict[str, tuple[tuple[str, ...], str]] = {
         ("score", "--from-logits=logits.npy", "--labels=labels.npy", "--scores=el2n"),
         "--scores=loss",
     ),
-    "keep": (("keep", "scores.parquet", "--by=el2n"), "--keep=0.25"),
+    "keep": (("keep", "scores.parquet"), "--keep=0.25"),
     "compare": (("compare", "points.parquet", "--kept=kept.parquet", *FEW), "--seeds=2"),
-    "agree": (("agree", "scores.parquet", "kept.parquet", "--by=el2n"), "--keep=0.25"),
+    "agree": (("agree", "scores.parquet", "kept.parquet", "--by=mean_el2n"), "--keep=0.25"),
     "tune": (("tune", "points.parquet", *TUNE), "--trials=3"),
     "pool": (("pool", "points.parquet", "pool.parquet", "--pick=6", *FEW), "--by=margin"),
     "suspects": (("suspects", "scores.parquet", "--method=late_el2n"), "--seed=1"),
@@ -57,7 +57,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "recipe.yaml").write_text("base: fast\nepochs: 2\n")
         for words in (
             ("score", "points.parquet", *FEW),
-            ("keep", "scores.parquet", "--by=el2n"),
+            ("keep", "scores.parquet"),
             ("suspects", "scores.parquet", "--method=late_el2n"),
             ("score", "points.parquet", "--out=spare.parquet", "--embeddings=vectors.safetensors", *FEW),
         ):
@@ -147,7 +147,7 @@ def test_embeddings_and_recipes_are_inputs_too(place: Path, datadiet: Datadiet) 
     assert_refused(datadiet(*score, "--embeddings=points.parquet"), "--embeddings", "is read here")
     assert_refused(datadiet(*score, "--embeddings=a", "--out=a"), "two names")
     assert_refused(datadiet(*score, "--recipe=recipe.yaml", "--out=recipe.yaml"), "is read here")
-    keep = ("keep", "scores.parquet", "--by=el2n", "--rule=ccs", "--embeddings=vectors.safetensors")
+    keep = ("keep", "scores.parquet", "--by=mean_el2n", "--rule=ccs", "--embeddings=vectors.safetensors")
     assert_refused(datadiet(*keep, "--out=vectors.safetensors"), "is read here")
     # Another model's vectors are there: refused before anything is trained.
     assert_refused(
@@ -163,12 +163,12 @@ def test_kept_files_of_an_earlier_answer_are_not_dropped_by_who_reads_them(
     place: Path, datadiet: Datadiet, no_pages: None
 ) -> None:
     assert datadiet("run", "points.parquet", *RUN, "--out=d").code == 0
-    kept = next((place / "d" / "kept").glob("el2n*"))
+    kept = next((place / "d" / "kept").glob("mean_el2n*"))
     before = data_files(place)
     compare = ("compare", "points.parquet", f"--kept={kept.relative_to(place)}", *FEW)
     assert_refused(datadiet(*compare, "--out=d", "--overwrite"), "is read here")
     assert_refused(
-        datadiet("keep", "d/scores.parquet", "--by=el2n", "--out=d/scores.parquet"), "is read here"
+        datadiet("keep", "d/scores.parquet", "--by=mean_el2n", "--out=d/scores.parquet"), "is read here"
     )
     assert data_files(place) == before
 

@@ -51,12 +51,12 @@ CASES = {
     ),
     "score early": case("score data.csv --seeds 1 --at-epoch 1 --out s1.parquet", "s1.parquet"),
     "dynamic": case("run data.csv --seeds 1 --dynamic infobatch --out dyn", "dyn"),
-    "keep": case("keep scores.parquet --by el2n --keep 0.5 --out k.parquet", "k.parquet", trains=False),
+    "keep": case("keep scores.parquet --by mean_el2n --keep 0.5 --out k.parquet", "k.parquet", trains=False),
     "compare": case("compare data.csv --kept a=kept.parquet --seeds 1 --out c", "c"),
     "tune": case("tune data.csv --score el2n --keep 0.5 --trials 2 --seeds 1 --out t", "t"),
     "suspects": case("suspects scores.parquet --out su.parquet", "su.parquet", trains=False),
     "review": case("review suspects.parquet --out r.html", "r.html", trains=False),
-    "agree": case("agree scores.parquet other.parquet --scores el2n --out a", "a", trains=False),
+    "agree": case("agree scores.parquet other.parquet --scores mean_el2n --out a", "a", trains=False),
     "pool": case("pool data.csv pool.csv --pick 6 --seeds 1 --out p", "p"),
     "export": case("export data.csv --kept kept.parquet --to x --format parquet", "x", trains=False),
     "export again": case("export data.csv --kept other.txt --to x0 --overwrite", "x0", trains=False),
@@ -152,8 +152,8 @@ def make_world(folder: Path) -> World:
     ):
         expect_done(server.run(start, {"arguments": [*words.split(), *TRAINS]})[0])
     for words in (
-        "keep scores.parquet --by el2n --keep 0.5 --out kept.parquet",
-        "keep scores.parquet --by el2n --keep 0.25 --rule easiest --out other.txt",
+        "keep scores.parquet --by mean_el2n --keep 0.5 --out kept.parquet",
+        "keep scores.parquet --by mean_el2n --keep 0.25 --rule easiest --out other.txt",
         "suspects scores.parquet --out suspects.parquet",
         "export data.csv --kept kept.parquet --to x0",
     ):
