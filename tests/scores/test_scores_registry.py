@@ -116,3 +116,21 @@ def test_a_card_that_makes_no_sense_is_refused() -> None:
         register_score("telepathy", needs="thoughts")(lambda thoughts: thoughts)  # type: ignore[arg-type]
     with pytest.raises(BadInputError, match="name the columns"):
         register_score("dynamics_of_nothing", needs="trace")(lambda seen: seen)
+
+
+def test_a_score_goes_and_comes_with_its_mean_over_the_training_pass() -> None:
+    def aims(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return -logits.amax(dim=1)
+
+    before = [found.name for found in cards()]
+    for _ in range(2):
+        register_score("aims", needs="outputs")(aims)
+        assert card("mean_aims").columns == ("aims",)
+        SCORES.forget("aims")
+        assert [found.name for found in cards()] == before
+    register_score("mean_aims", needs="outputs")(aims)
+    with pytest.raises(BadInputError, match="'mean_aims' exists already"):
+        register_score("aims", needs="outputs")(aims)
+    assert "aims" not in SCORES
+    SCORES.forget("mean_aims")
+    assert [found.name for found in cards()] == before

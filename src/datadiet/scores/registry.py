@@ -69,7 +69,49 @@ class ScoreCard:
             raise BadInputError(f"score {self.name!r} needs the trace: name the columns that it takes.")
 
 
-SCORES: Registry[ScoreCard] = Registry("score", unique=True)
+def _over_the_pass(of: ScoreCard) -> ScoreCard:
+    """The card of the mean over the training pass of a score of outputs."""
+    return replace(
+        of,
+        name=f"{OVER_THE_PASS}{of.name}",
+        needs="trace",
+        summary=f"Mean of {of.name} over the training pass, from epoch {FIRST_EPOCH} on.",
+        source=f"{of.source}; over the training pass: ours",
+        function=mean_over_the_pass,
+        columns=(of.name,),
+    )
+
+
+class Scores(Registry[ScoreCard]):
+    """Scores by name; with each score of outputs comes and goes its mean over the training pass."""
+
+    def add(self, name: str, card: ScoreCard) -> None:
+        """Make a score known by a name.
+
+        Raises:
+            BadInputError: the name is taken, or that of its mean is.
+        """
+        super().add(name, card)
+        if card.needs == "outputs":
+            try:
+                super().add(f"{OVER_THE_PASS}{name}", _over_the_pass(card))
+            except BadInputError:
+                super().forget(name)
+                raise
+
+    def forget(self, name: str) -> None:
+        """Take a score out again, and its mean over the training pass.
+
+        Raises:
+            BadInputError: there is none of that name.
+        """
+        had_mean = self[name].needs == "outputs"
+        super().forget(name)
+        if had_mean:
+            super().forget(f"{OVER_THE_PASS}{name}")
+
+
+SCORES = Scores("score", unique=True)
 
 
 def register_score(
@@ -103,30 +145,9 @@ def register_score(
     def register(function: Function) -> Function:
         text = summary if summary is not None else (function.__doc__ or "").strip().split("\n")[0]
         SCORES.add(name, ScoreCard(name, needs, higher_is_harder, range, source, text, function, columns))
-        if needs == "outputs":
-            _register_over_the_pass(SCORES[name])
         return function
 
     return register
-
-
-def _register_over_the_pass(of: ScoreCard) -> None:
-    """Beside a score of outputs at a checkpoint, its mean over the training pass."""
-    name = f"{OVER_THE_PASS}{of.name}"
-    if name in SCORES and SCORES[name].function is mean_over_the_pass:
-        SCORES.forget(name)  # that of a score of this name which was forgotten
-    SCORES.add(
-        name,
-        replace(
-            of,
-            name=name,
-            needs="trace",
-            summary=f"Mean of {of.name} over the training pass, from epoch {FIRST_EPOCH} on.",
-            source=f"{of.source}; over the training pass: ours",
-            function=mean_over_the_pass,
-            columns=(of.name,),
-        ),
-    )
 
 
 def base_name(name: str) -> str:
