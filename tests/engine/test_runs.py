@@ -152,7 +152,6 @@ def test_the_code_of_a_users_own_score_is_part_of_the_address(tiny) -> None:
         assert train_run(tiny, 0, record=["first_logit"], until=8).folder.path.is_dir()
     finally:
         SCORES.forget("first_logit")
-        SCORES.forget("mean_first_logit")
 
 
 def test_a_run_with_further_columns_can_have_children(tiny) -> None:

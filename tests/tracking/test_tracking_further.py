@@ -201,7 +201,6 @@ def test_any_score_of_outputs_is_recorded_where_it_is_asked_for() -> None:
         assert further_columns(["mean_second_logit", "second_logit", "mean_el2n"]) == ("second_logit",)
     finally:
         SCORES.forget("second_logit")
-        SCORES.forget("mean_second_logit")
 
 
 @pytest.mark.parametrize(
@@ -222,7 +221,6 @@ def test_a_score_that_gives_no_numbers_is_refused_in_its_first_epoch(result: obj
             play(Recorder(3, columns=["odd"]), history([[0, 1, 2]]))
     finally:
         SCORES.forget("odd")
-        SCORES.forget("mean_odd")
 
 
 def test_what_cannot_be_recorded_is_refused() -> None:
