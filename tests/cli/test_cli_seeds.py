@@ -161,7 +161,7 @@ def test_what_there_is_no_time_for_is_told(
     ]  # fmt: skip
     assert verdict["answer"]["kind"] != "keep_all"
     assert (
-        "The time was up before these were trained: mean EL2N, auto (stratified), 50 %; random, 50 %."
+        "The time was up before these were trained: mean EL2N, stratified, 50 %; random, 50 %."
         in outcome.stdout
     )
 

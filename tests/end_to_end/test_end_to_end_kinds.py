@@ -123,7 +123,7 @@ def test_the_table_says_where_it_is_from(finished: Finished) -> None:
 def test_exactly_half_is_kept_as_the_rule_says(finished: Finished) -> None:
     table = dd.ScoreTable.read(finished.folder / "scores.parquet")
     size = int(KEEP * len(table) + 0.5)
-    (file,) = (finished.folder / "kept").glob("mean_el2n-*stratified-0.5.parquet")
+    (file,) = (finished.folder / "kept").glob("mean_el2n-stratified-0.5.parquet")
     kept = dd.Kept.read(file)
     told = {"rule": "stratified", "labels": table.labels, "seed": 0}
     assert kept.ids.tolist() == dd.select(table.ids, table.column("mean_el2n"), KEEP, **told).tolist()

@@ -50,7 +50,7 @@ def a_plan(**changes: object) -> RunPlan:
 
 def plan_of(setup: Setup, **options: object) -> RunPlan:
     told = {"models": 2, "model_steps": 10, "seeds": 2, "max_seeds": 3, "costs": COSTS, **options}
-    return plan_run(setup, expected_arms(setup, ["el2n"], "hardest", [0.7, 0.5]), **told)  # type: ignore[arg-type]
+    return plan_run(setup, expected_arms(setup, ["el2n"], {0.7: "hardest", 0.5: "hardest"}), **told)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("n_test", [360, 10_000])
@@ -99,7 +99,7 @@ def test_the_plan_has_what_is_then_trained(tiny: Setup) -> None:
     assert [arm.steps for arm in plan.arms] == [steps] * 5, "subsets train for the full data's steps"
     assert plan.seconds(2) == pytest.approx(2 * (10 * 0.5 + 2) + 2 * 5 * (steps * 0.5 + 3))
     scoring = score_with(tiny, ["el2n"], seeds=2, at_epoch=10 / 8)
-    subsets = expected_arms(tiny, ["random"], "", [0.7, 0.5])
+    subsets = expected_arms(tiny, ["random"], {0.7: "", 0.5: ""})
     comparison = compare_arms(tiny, subsets, seeds=Seeds(2, fixed=True))
     assert len(scoring.runs) + sum(len(arm.runs) for arm in comparison.arms) == 2 + 2 * 3
     after = plan_of(tiny)
@@ -217,5 +217,5 @@ def test_a_plan_is_plain_data(tiny: Setup) -> None:
 
 
 def test_fractions_that_keep_everything_are_no_arms(tiny: Setup) -> None:
-    arms = expected_arms(tiny, ["el2n", "random", "el2n"], "hardest", [1.0, 0.999, 0.5])
+    arms = expected_arms(tiny, ["el2n", "random", "el2n"], dict.fromkeys([1.0, 0.999, 0.5], "hardest"))
     assert [(arm.score, arm.n) for arm in arms] == [("el2n", 60), ("random", 60)]

@@ -56,11 +56,11 @@ def runs_of(race: Race) -> list[int]:
 def test_every_score_and_rule_is_a_chain_from_the_largest_down() -> None:
     arms = [
         arm_of("full", 1.0),
-        arm_of("el2n", 0.3, rule="auto (ccs)"),
-        arm_of("el2n", 0.7, rule="auto (hardest)"),
+        arm_of("el2n", 0.3, rule="hardest"),
+        arm_of("el2n", 0.7, rule="hardest"),
         arm_of("random", 0.5),
         arm_of("aum", 0.5),
-        arm_of("el2n", 0.5, rule="auto (hardest)"),
+        arm_of("el2n", 0.5, rule="hardest"),
         arm_of("random", 0.7),
         arm_of("el2n", 0.5, rule="easiest"),
     ]

@@ -232,32 +232,28 @@ def not_chosen_yet(index: int) -> None:
 def expected_arms(
     setup: Setup,
     scores: Sequence[str],
-    rule: str,
-    fractions: Sequence[float],
+    rules: Mapping[float, str],
     *,
     seed: int = 0,
     forms: Mapping[str, Any] | None = None,
-    left_to_random: Sequence[float] = (),
 ) -> list[Arm]:
     """The subsets that scores will choose, and a random arm of each size.
 
     Args:
         setup: data and recipe.
         scores: that choose.
-        rule: as tables call it.
-        fractions: that stay, largest first.
+        rules: fraction that stays -> its rule as tables call it, largest first; where it is "random", no score chooses.
         seed: base of all seeds.
         forms: quotas of the random arms, as `random_arm` takes them.
-        left_to_random: fractions at which no score chooses.
     """
     total = len(setup.examples.train)
-    sizes = {fraction: kept_size(total, fraction) for fraction in fractions}
+    sizes = {fraction: kept_size(total, fraction) for fraction in rules}
     sizes = {fraction: n for fraction, n in sizes.items() if n < total}
     chosen = [
-        Arm(score, rule, fraction, n, not_chosen_yet)
+        Arm(score, rules[fraction], fraction, n, not_chosen_yet)
         for fraction, n in sizes.items()
         for score in dict.fromkeys(scores)
-        if score != "random" and fraction not in left_to_random
+        if "random" not in (score, rules[fraction])
     ]
     return [*chosen, *(random_arm(setup, fraction, n, seed, forms) for fraction, n in sizes.items())]
 

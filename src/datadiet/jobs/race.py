@@ -148,10 +148,7 @@ def chains_of(arms: Sequence[Arm]) -> list[list[int]]:
     """Positions of the subsets, one list a score and rule, the largest first."""
     chains: dict[str, list[int]] = {}
     for index in sorted(range(1, len(arms)), key=lambda index: -arms[index].n):
-        chosen_by = (
-            f"{arms[index].score} {arms[index].rule.partition(' (')[0]}"  # auto says which rule it took
-        )
-        chains.setdefault(chosen_by, []).append(index)
+        chains.setdefault(f"{arms[index].score} {arms[index].rule}", []).append(index)
     return list(chains.values())
 
 

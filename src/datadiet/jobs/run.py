@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -32,7 +32,7 @@ from datadiet.jobs.checks import checked_fractions, try_rule
 from datadiet.jobs.compare import compare_arms
 from datadiet.jobs.dynamic_run import compare_dynamic, dynamic_verdict, write_dynamic_report
 from datadiet.jobs.groups import groupings_of, say_notes, subset_forms
-from datadiet.jobs.keep import Kept, auto_for, keep_chosen, kind_for_auto
+from datadiet.jobs.keep import Kept, keep_chosen, kind_for_auto
 from datadiet.jobs.options import CompareOptions, RunOptions, TakenOptions
 from datadiet.jobs.outputs import check_out, digest, inputs_of, question, read_results, results_of
 from datadiet.jobs.plan import RunPlan, expected_arms, plan_line, plan_run, refuse_too_little_time
@@ -136,8 +136,8 @@ def run(source: Any, **options: Unpack[RunOptions]) -> Verdict:
                     write_results(new, setup, comparison, data)
                     write_dynamic_report(data, new)
             return Verdict(data, results.path)
-        scores = _scores_of(setup, options)
-        planned = _planned(setup, retrainings, models, fractions, quotas, options)
+        scores, rules = _scores_of(setup, options), _rules_at(examples, fractions, rule, setup.display.say)
+        planned = _planned(setup, retrainings, models, rules, quotas, options)
         setup.display.say(plan_line(planned), passing=True)
         if retrainings.until is not None:
             if not options["quick"]:
@@ -153,7 +153,7 @@ def run(source: Any, **options: Unpack[RunOptions]) -> Verdict:
             step = setup.step_of(_epoch_of(setup, options))
             found = embeddings_of(setup, scoring.runs[0], step, options["encoder"])
             rule_options["embeddings"] = found.values
-        arms = _arms(setup, scoring.table, scores, fractions, rule, rule_options, quotas, seed)
+        arms = _arms(setup, scoring.table, scores, rules, rule_options, quotas, seed)
         kept_weights = {} if sparsity is None else {"weights_at": moments}
         comparison = compare_arms(
             setup,
@@ -210,7 +210,8 @@ def plan(source: Any, **options: Unpack[RunOptions]) -> RunPlan:
         examples = _sample_for(examples, retrainings, models, fractions, options)
     quotas = _quotas(examples, options)
     with closing(prepare(examples, on_leak=options["on_leak"], **picked(TrainingOptions, options))) as setup:
-        return _planned(setup, retrainings, models, fractions, quotas, options)
+        rules = _rules_at(examples, fractions, options["rule"])
+        return _planned(setup, retrainings, models, rules, quotas, options)
 
 
 def retrainings_of(options: Mapping[str, Any]) -> Seeds:
@@ -295,13 +296,25 @@ def _epoch_of(setup: Setup, options: Mapping[str, Any]) -> float:
     return default_epoch(setup.recipe, len(setup.examples.train)) if asked is None else asked
 
 
-def _rule_at(examples: Examples, fraction: float, options: Mapping[str, Any]) -> str:
-    """The rule that will choose a fraction: of `auto`, what it takes."""
-    if options["rule"] != "auto":
-        return str(options["rule"])
+def _rules_at(
+    examples: Examples,
+    fractions: Sequence[float],
+    rule: str,
+    say: Callable[[str], None] = lambda reason: None,
+) -> dict[float, str]:
+    """The rule of each fraction that leaves something out; of `auto` what it takes, which is said with its reason."""
     train = examples.train
-    kind = kind_for_auto(examples.kind, examples.task)
-    return explain_auto(len(train), fraction, len(np.unique(train.labels)), kind).rule
+    found = {}
+    for fraction in fractions:
+        if kept_size(len(train), fraction) == len(train):
+            continue
+        found[fraction] = rule
+        if rule == "auto":
+            kind = kind_for_auto(examples.kind, examples.task)
+            choice = explain_auto(len(train), fraction, len(np.unique(train.labels)), kind)
+            say(f"auto takes {choice.rule}: {choice.reason}")
+            found[fraction] = choice.rule
+    return found
 
 
 def _scores_of(setup: Setup, options: Mapping[str, Any]) -> tuple[str, ...]:
@@ -312,20 +325,13 @@ def _planned(
     setup: Setup,
     retrainings: Seeds,
     models: int,
-    fractions: Sequence[float],
+    rules: Mapping[float, str],
     quotas: Mapping[str, Any],
     options: Mapping[str, Any],
 ) -> RunPlan:
     scores, epoch = _scores_of(setup, options), _epoch_of(setup, options)
-    arms = expected_arms(
-        setup,
-        scores,
-        _rule_title(options["rule"], quotas),
-        sorted(fractions, reverse=True),
-        seed=options["seed"],
-        forms=quotas,
-        left_to_random=[keep for keep in fractions if _rule_at(setup.examples, keep, options) == "random"],
-    )
+    titles = {keep: rule if rule == "random" else _rule_title(rule, quotas) for keep, rule in rules.items()}
+    arms = expected_arms(setup, scores, titles, seed=options["seed"], forms=quotas)
     grand = "grand" if "grand" in scores else None
     until = retrainings.until
     return plan_run(
@@ -416,27 +422,19 @@ def _arms(
     setup: Setup,
     table: ScoreTable,
     scores: Sequence[str],
-    fractions: Sequence[float],
-    rule: str,
+    rules: Mapping[float, str],
     rule_options: Mapping[str, Any],
     quotas: Mapping[str, Any],
     seed: int,
 ) -> list[Arm]:
     arms = []
-    for fraction in fractions:
-        if kept_size(len(table), fraction) == len(table):
-            continue
-        title, names = _rule_title(rule, quotas), tuple(dict.fromkeys(scores))
-        if rule == "auto":
-            choice = auto_for(table, fraction)
-            setup.display.say(f"auto takes {choice.rule}: {choice.reason}")
-            title = title.replace("auto", f"auto ({choice.rule})")
-            names = ("random",) if choice.rule == "random" else names
-        for name in names:
+    told = {key: value for key, value in {**rule_options, **quotas}.items() if key != "keep_classes"}
+    for fraction, rule in rules.items():
+        for name in ("random",) if rule == "random" else dict.fromkeys(scores):
             if name == "random":
                 arms.append(random_arm(setup, fraction, kept_size(len(table), fraction), seed, quotas))
                 continue
-            told = {key: value for key, value in {**rule_options, **quotas}.items() if key != "keep_classes"}
+            title = _rule_title(rule, quotas)
             chosen = keep_chosen(table, fraction, by=name, rule=rule, seed=seed, **told)
             if chosen.by_floor:
                 setup.display.say(f"{title} {fraction:g}: {chosen.named(table.class_names)}")

@@ -56,8 +56,7 @@ def write_run(
         choice = {"score": arm.score, "rule": arm.rule, "keep": arm.keep}
         name = subset_key(choice)
         chosen = Kept.of_table(ids, scoring.table, folder / "scores.parquet", **choice)
-        plain = name.replace("(", "").replace(")", "")  # auto says which rule it took
-        chosen.write(folder / "kept" / f"{safe_name(plain)}.parquet")
+        chosen.write(folder / "kept" / f"{safe_name(name)}.parquet")
         kept[name] = ids
     compared = [name for name in dict.fromkeys(scores) if name in scoring.table.names and name != "random"]
     write_report(report_contents(setup.examples, scoring.table, data, kept, compared), folder)

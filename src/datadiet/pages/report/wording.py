@@ -19,6 +19,7 @@ from datadiet.pages.numbers import (
 )
 from datadiet.pages.text import printable
 
+OVER_THE_PASS = "mean_"  # before the name of a score, its mean over the training pass
 _SCORE_TITLES = {
     "el2n": "EL2N",
     "l1_error": "L1 error",
@@ -49,9 +50,8 @@ def score_title(name: str) -> str:
     >>> score_title("el2n"), score_title("mean_el2n"), score_title("my_score")
     ('EL2N', 'mean EL2N', 'my_score')
     """
-    base = name.removeprefix("mean_")
-    if base != name and base in _SCORE_TITLES:
-        return f"mean {_SCORE_TITLES[base]}"
+    if name.startswith(OVER_THE_PASS):
+        return f"mean {score_title(name.removeprefix(OVER_THE_PASS))}"
     return _SCORE_TITLES.get(name, printable(name, limit=24))
 
 
