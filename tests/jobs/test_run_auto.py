@@ -8,6 +8,7 @@ import numpy as np
 
 import datadiet as dd
 from datadiet.foundation.progress import ProgressDisplay
+from datadiet.jobs.keep import keep_from
 from tiny_models import small_recipe
 
 
@@ -29,7 +30,7 @@ def test_where_auto_takes_random_the_run_has_random_alone_and_says_why(
     assert {(arm.score, arm.keep) for arm in plan.arms} == subsets | {("full", 1.0)}
 
 
-def test_of_texts_auto_takes_random_in_a_table_too() -> None:
+def test_of_texts_auto_takes_random_in_a_table_too(tmp_path: Path) -> None:
     facts = {"kind": "text"}
     scores = [{"mean_el2n": np.arange(20.0)}]
     table = dd.ScoreTable.from_seeds(range(20), [0, 1] * 10, scores, class_names=("a", "b"), provenance=facts)
@@ -37,6 +38,11 @@ def test_of_texts_auto_takes_random_in_a_table_too() -> None:
     assert dd.keep(table, 0.5, seed=3).tolist() == expected.tolist()
     stratified = dd.select(
         table.ids, table.column("mean_el2n"), 0.5, rule="stratified", labels=table.labels, seed=3
+    )
+    table.write(tmp_path / "scores.parquet")
+    about = keep_from(tmp_path / "scores.parquet", seed=3).kept.about
+    assert (about["score"], about["rule"]) == (None, "auto") and about["auto"].startswith(
+        "auto took random: 50 %"
     )
     other = dd.ScoreTable.from_seeds(range(20), [0, 1] * 10, scores, class_names=("a", "b"))
     assert dd.keep(other, 0.5, seed=3).tolist() == stratified.tolist()

@@ -432,16 +432,16 @@ def keep_from(scores: str | Path, **options: Unpack[KeepOptions]) -> KeepChoice:
     if chosen.by_floor:
         display.say(str(chosen.named(table.class_names)))
     told["group"] = columns
+    auto = auto_for(table, fraction) if rule == "auto" else None
     choice = {
-        "score": by or default_score(table, rule),
+        "score": by or default_score(table, rule if auto is None else auto.rule),
         "rule": rule,
         "keep": fraction,
         "options": {**more, **{name: value for name, value in told.items() if value}},
         "seed": options["seed"],
     }
     kept = Kept.of_table(ids, table, scores, **choice)
-    if rule == "auto":
-        auto = auto_for(table, len(ids))
+    if auto is not None:
         kept = replace(kept, about={**kept.about, "auto": f"auto took {auto.rule}: {auto.reason}"})
     shares = {grouping.name: kept_shares(grouping, table.ids, [ids]) for grouping in groupings}
     say_notes(groupings, display)
