@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
 import datadiet as dd
+from datadiet.engine.estimates import Costs, measured_costs
+from datadiet.engine.setup import Setup
 from datadiet.foundation.progress import ProgressDisplay
-from datadiet.jobs.keep import keep_from
+from datadiet.jobs import run as run_module
+from datadiet.jobs.keep import keep_from, kind_for_auto
 from tiny_models import small_recipe
 
 
@@ -28,6 +33,27 @@ def test_where_auto_takes_random_the_run_has_random_alone_and_says_why(
         vectors, keep=[0.5, 0.15], seeds=1, recipe=small_recipe(), workspace=tmp_path / "runs", device="cpu"
     )
     assert {(arm.score, arm.keep) for arm in plan.arms} == subsets | {("full", 1.0)}
+
+
+def test_intents_with_slots_are_no_plain_texts_to_auto() -> None:
+    assert kind_for_auto("text", None) == kind_for_auto("text", "classification") == "text"
+    assert kind_for_auto("text", "intent_slots") is None
+
+
+def test_a_plan_counts_a_pass_over_the_data_only_for_scores_that_take_one(
+    vectors: dd.Examples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def spy(setup: Setup, **told: Any) -> Costs:
+        asked.append(told["scoring_pass"])
+        return measured_costs(setup, **told)
+
+    monkeypatch.setattr(run_module, "measured_costs", spy)
+    for scores in (None, ["forgetting"], ["mean_el2n", "el2n"], ["grand"]):
+        dd.plan(vectors, scores=scores, recipe=small_recipe(), workspace=tmp_path / "runs", device="cpu")
+    assert asked == [False, False, True, True]
+    assert Costs(1.0, 1.0, 0.0, model=1.0).of_scoring(10) == 11.0, "one model, and no pass"
 
 
 def test_of_texts_auto_takes_random_in_a_table_too(tmp_path: Path) -> None:

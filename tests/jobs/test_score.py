@@ -226,6 +226,18 @@ def test_scores_of_the_training_pass_are_verified_against_what_was_recorded(tiny
         dd.verify(table, source=vectors, workspace=elsewhere, device="cpu")
 
 
+def test_scores_that_were_recorded_where_asked_for_are_verified_in_the_run_that_has_them(
+    tiny, vectors, tmp_path
+) -> None:
+    names = ["tdds", "mean_least_confidence"]
+    table = score(vectors, tiny.recipe, names, seeds=1, at_epoch=4, workspace=tmp_path, device="cpu")
+    outcome = dd.verify(table, source=vectors, sample=40, device="cpu")
+    assert outcome.agrees and set(outcome.worst) == set(names)
+    before = len(list((tmp_path / "trainings").iterdir()))
+    dd.find_suspects(table, source=vectors, second_pass=False, device="cpu")
+    assert len(list((tmp_path / "trainings").iterdir())) == before, "the same run goes on"
+
+
 def test_streamed_data_trains_to_the_same_bits_as_data_in_memory(vectors, tiny_recipe, tmp_path) -> None:
     in_memory = prepare(vectors, tiny_recipe, workspace=tmp_path / "a", device="cpu")
     streamed = prepare(vectors, tiny_recipe, workspace=tmp_path / "b", device="cpu", memory_limit=0)

@@ -61,6 +61,15 @@ def test_what_stays_for_its_class_is_counted_and_is_the_rule_s_choice() -> None:
     assert str(chosen) == "5 examples of 1 class (rare) stay because no class is to be lost."
 
 
+def test_only_what_the_rule_would_not_have_kept_is_counted() -> None:
+    labels = np.repeat(["big", "rare"], [90, 10])
+    scores = np.arange(100.0)[::-1]
+    scores[90:92] = 200  # two of the rare class are the hardest of all
+    chosen = choose(np.arange(100), scores, 0.5, labels=labels, rule="hardest", keep_classes=True)
+    assert dict(chosen.by_floor) == {"rare": 3}
+    assert chosen.ids.tolist() == [*range(45), *range(90, 95)]
+
+
 def test_floors_of_groups_and_few_of_each_class_hold_together() -> None:
     scores, labels, groups = unequal(3)
     ids = select(
