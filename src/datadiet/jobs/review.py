@@ -167,7 +167,7 @@ def review_contents(examples: Examples, ranking: _Ranking, chosen: np.ndarray) -
                 given=int(ranking.given[row]),
                 proposed=proposed if proposed >= 0 else None,
                 suspicion=float(ranking.suspicion[row]),
-                probability_wrong=None if wrong is None else float(wrong[row]),
+                probability_wrong=None if wrong is None or np.isnan(wrong[row]) else float(wrong[row]),
                 signals={name: float(values[row]) for name, values in ranking.signals.items()},
                 part="test" if ranking.part[row] == "test" else "train",
                 **seen[str(ranking.part[row])][int(ranking.ids[row])],
@@ -220,7 +220,7 @@ def _ranking(path: Path, by: str | None) -> _Ranking:
         raise BadInputError(f"There are no suspects in {str(path)!r}: nothing to review.")
     return _Ranking(
         "suspicion", found.part, found.ids, found.labels, found.suspicion, found,
-        found.proposed, found.probability_wrong if found.noise_rate.identified else None, found.signals,
+        found.proposed, np.where(found.is_told, found.probability_wrong, np.nan), found.signals,
     )  # fmt: skip
 
 

@@ -71,7 +71,7 @@ def test_wrong_labels_of_both_parts_lead_one_ranking_with_their_old_class_propos
     less_sure = train.probability_wrong[:, None] < test.probability_wrong - 1e-9
     assert (train.suspicion[:, None] <= test.suspicion + 1e-9)[less_sure].all()
     assert found.test_noise_rate.low <= wrong[1].mean() <= found.test_noise_rate.high
-    assert test.looks_wrong.sum() == pytest.approx(wrong[1].sum(), abs=3)
+    assert (test.probability_wrong > 0.5).sum() == pytest.approx(wrong[1].sum(), abs=3)
     assert np.isnan(test.signals["aum"]).all() and np.isfinite(found.of("train").signals["aum"]).all()
     assert np.isfinite(test.signals["late_el2n"]).all()
 
@@ -107,6 +107,17 @@ def test_what_cannot_be_told_of_the_test_part_is_not_counted(made, table) -> Non
     )
     assert untold.about_wrong is None and found.about_wrong is not None
     assert wrong_in_test(replace(found.of("train"), test_noise_rate=None)) is None
+
+
+def test_a_probability_is_one_only_where_the_rate_of_its_part_is_told(made, table) -> None:
+    made_of = find_suspects(table, source=made[0], device="cpu")
+    told, untold = NoiseRate(0.2, 0.1, 0.3), NoiseRate(0.2, 0.0, 0.9, identified=False)
+    for train, test in ((told, untold), (untold, told)):
+        found = replace(made_of, noise_rate=train, test_noise_rate=test)
+        one = "train" if train is told else "test"
+        assert set(found.part[found.is_told]) == {one} == set(found.part[found.looks_wrong])
+        for row in found.first(len(found)):
+            assert (row["probability_wrong"] is not None) == (row["part"] == one)
 
 
 def test_both_parts_come_back_from_their_file(made, table, tmp_path: Path) -> None:

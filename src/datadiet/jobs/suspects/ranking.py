@@ -68,7 +68,7 @@ class Suspects:
         labels: (n,) int64, the given labels.
         proposed: (n,) int64, the class that the models propose instead; -1 where they say nothing.
         probability_wrong: (n,) calibrated probability that the given label is wrong; where the noise rate cannot be
-            told (`noise_rate.identified` is False) it orders the examples and is no probability.
+            told (`is_told`) it orders the examples and is no probability.
         suspicion: (n,) what the order is by; higher = more suspicious. That of exact duplicates with different
             labels is raised above all others by one constant.
         signals: name -> (n,), each turned so that higher is more suspicious; NaN for a test example where it is
@@ -213,9 +213,15 @@ class Suspects:
         return None if None in counts else sum(counts)  # type: ignore[arg-type]
 
     @property
+    def is_told(self) -> np.ndarray:
+        """(n,) bool: where `probability_wrong` is a probability, as the noise rate of that part can be told."""
+        of_test = self.test_noise_rate is not None and self.test_noise_rate.identified
+        return np.where(self.part == "test", of_test, self.noise_rate.identified)
+
+    @property
     def looks_wrong(self) -> np.ndarray:
-        """(n,) bool: labels that are more probably wrong than right."""
-        return np.asarray(self.probability_wrong > 0.5)
+        """(n,) bool: labels that are more probably wrong than right; none of a part where that cannot be told."""
+        return np.asarray(self.is_told & (self.probability_wrong > 0.5))
 
     def class_name(self, label: int) -> str:
         """The name of a class, its number when it has none, and a dash for no class."""
@@ -226,15 +232,14 @@ class Suspects:
     def first(self, count: int) -> list[dict[str, Any]]:
         """The most suspicious examples as plain data; None for a proposal or probability that cannot be told."""
         conflicting = self.conflicting
+        told = self.is_told
         return [
             {
                 "id": int(self.ids[row]),
                 "part": str(self.part[row]),
                 "label": self.class_name(int(self.labels[row])),
                 "proposed": None if self.proposed[row] < 0 else self.class_name(int(self.proposed[row])),
-                "probability_wrong": float(self.probability_wrong[row])
-                if self.noise_rate.identified
-                else None,
+                "probability_wrong": float(self.probability_wrong[row]) if told[row] else None,
                 "suspicion": float(self.suspicion[row]),
                 "conflicting_duplicate": bool(conflicting[row]),
             }
