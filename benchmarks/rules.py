@@ -42,12 +42,26 @@ RULES: dict[str, tuple[str, dict[str, Any], str | None]] = {
     "stratified": ("stratified", {}, None),
     "dual": ("dual", {}, "dual"),
     "moderate": ("moderate", {}, None),
+    "moderate released": ("moderate", {"centre": "median", "window": "ranks"}, None),
     "prototypes hard": ("prototypes", {"end": "hard"}, None),
     "prototypes easy": ("prototypes", {"end": "easy"}, None),
+    "d2": ("d2", {}, None),
+    "d2 released": ("d2", {"form": "code"}, None),
+    "stratified by aum": ("stratified", {"drop_by": "aum"}, None),
+    "tdds": ("hardest", {}, "tdds"),
+    "tdds label": ("hardest", {}, "tdds_label"),
 }
 #: What is tuned on a validation part: the option, and the shares of the hardest that are tried beside none.
 TUNED = {"stratified tuned": ("stratified", "beta"), "window tuned": ("window", "start")}
 TRIED = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
+
+
+def rule_of(name: str) -> tuple[str, dict[str, Any], str | None]:
+    """What a name in the table stands for; `stratified beta=0.2` is a rule with a number of its own."""
+    if name in RULES:
+        return RULES[name]
+    rule, *given = name.split()
+    return rule, {option: float(value) for option, value in (each.split("=") for each in given)}, None
 
 
 def main() -> None:
@@ -87,13 +101,15 @@ def main() -> None:
             for name in chosen.rules:
                 if name == "random":
                     continue
-                rule, options, by = (*TUNED[name], None) if name in TUNED else RULES[name]
+                rule, options, by = (*TUNED[name], None) if name in TUNED else rule_of(name)
                 if name in TUNED:
                     assert isinstance(options, str)
                     value = tuned(setup, chosen, table, rule, options, fraction)
                     settings[f"{name} {fraction:g}"] = value
                     options = {options: value}
                 extra = {"confidence": more.column("confidence")} if rule == "dual" else None
+                if dropped := options.get("drop_by"):
+                    extra = {dropped: more.hardness(dropped)}
                 scores = (more if by else table).hardness(by or chosen.by)
                 ids = select(
                     table.ids,
@@ -118,14 +134,15 @@ def main() -> None:
 
 
 def scores_of(setup: Setup, chosen: Any) -> tuple[ScoreTable, ScoreTable, np.ndarray]:
-    """The common score at the score epoch, DUAL over the whole training, and embeddings at the score epoch."""
+    """The common score at the score epoch, the others over the whole training, and embeddings at the score epoch."""
     size = len(setup.examples.train)
     epoch = default_epoch(setup.recipe, size)
     scoring = score_with(setup, [chosen.by], seeds=chosen.models, at_epoch=epoch, also_free=False)
+    further = [by for name in chosen.rules if name not in TUNED and (by := rule_of(name)[2])]
     last = int(setup.recipe.total_steps(size) / setup.steps_per_epoch)
     more = score_with(
         setup,
-        ["dual", "confidence", "forgetting", "aum"],
+        list(dict.fromkeys(["dual", "confidence", "aum", *further])),
         seeds=chosen.models,
         at_epoch=last,
         also_free=False,

@@ -22,15 +22,25 @@ def test_where_auto_takes_random_the_run_has_random_alone_and_says_why(
 ) -> None:
     with ProgressDisplay(enabled=False) as display:
         verdict = dd.run(
-            vectors, keep=[0.5, 0.15], seeds=1, recipe=small_recipe(), workspace=tmp_path / "runs", device="cpu",
+            vectors, keep=[0.5, 0.15, 0.7], seeds=1, recipe=small_recipe(), workspace=tmp_path / "runs", device="cpu",
             out=tmp_path / "out", display=display,
         )  # fmt: skip
     subsets = {(subset["score"], subset["keep"]) for subset in verdict.data["subsets"]}
-    assert subsets == {("mean_el2n", 0.5), ("random", 0.5), ("random", 0.15)}
+    scored, random = (
+        {("mean_el2n", keep) for keep in (0.7, 0.5)},
+        {("random", keep) for keep in (0.7, 0.5, 0.15)},
+    )
+    assert subsets == scored | random
     said = [note for note in verdict.data["notes"] if note.startswith("auto takes")]
     assert [note.split(":")[0] for note in said] == ["auto takes stratified", "auto takes random"]
+    assert all(share in said[0] for share in ("70 % stays", "50 % stays"))
     plan = dd.plan(
-        vectors, keep=[0.5, 0.15], seeds=1, recipe=small_recipe(), workspace=tmp_path / "runs", device="cpu"
+        vectors,
+        keep=[0.5, 0.15, 0.7],
+        seeds=1,
+        recipe=small_recipe(),
+        workspace=tmp_path / "runs",
+        device="cpu",
     )
     assert {(arm.score, arm.keep) for arm in plan.arms} == subsets | {("full", 1.0)}
 

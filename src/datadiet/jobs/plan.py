@@ -17,7 +17,7 @@ from datadiet.foundation.looks import spent_by
 from datadiet.foundation.statistics import FEWEST_SEEDS, LEVEL, least_loss
 from datadiet.jobs.arms import FRESH_SEEDS, Arm, random_arm
 from datadiet.jobs.race import ERROR, chains_of
-from datadiet.pages.numbers import count, duration, share, tolerance_points
+from datadiet.pages.numbers import count, duration, several, share, tolerance_points
 from datadiet.selection import kept_size
 
 # Shares of the test examples on which two trainings differ: where models agree, as on digits, and where they do not
@@ -355,8 +355,8 @@ def plan_line(plan: RunPlan) -> str:
     """One line: what is trained, how long that takes, and how likely it is to decide."""
     few, most = plan.seeds, plan.max_seeds
     arms, seeds = plan.fitting()
-    line = f"Plan: {_several(len(plan.models_there), 'scoring model')}, " if plan.models_there else "Plan: "
-    line += f"{_several(len(plan.arms), 'arm')} of {_span(count(few), count(most))} seed{'' if most == 1 else 's'}: "
+    line = f"Plan: {several(len(plan.models_there), 'scoring model')}, " if plan.models_there else "Plan: "
+    line += f"{several(len(plan.arms), 'arm')} of {_span(count(few), count(most))} seed{'' if most == 1 else 's'}: "
     line += f"{_span(count(plan.trainings(few)), count(plan.trainings(most)))} trainings"
     if there := plan.trainings(most, there=True):
         line += f" ({count(there)} of them there already)"
@@ -413,7 +413,7 @@ def _chances(plan: RunPlan) -> str:
     if told is not None:
         return told[0].lower() + told[1:].rstrip(".")
     if plan.max_seeds < FEWEST_SEEDS:
-        return f"{_several(plan.max_seeds, 'seed')} cannot decide, {FEWEST_SEEDS} are the fewest"
+        return f"{several(plan.max_seeds, 'seed')} cannot decide, {FEWEST_SEEDS} are the fewest"
     within = tolerance_points(plan.tolerance)
     chances = [
         f"{_span(_chance(few), _chance(most))} if trainings differ on {share(disagreement)} of the test examples"
@@ -458,10 +458,6 @@ def _times(few: float, most: float) -> str:
 
 def _span(few: str, most: str) -> str:
     return few if few == most else f"{few} to {most}"
-
-
-def _several(number: int, what: str) -> str:
-    return f"{count(number)} {what}" + ("" if number == 1 else "s")
 
 
 def _capital(sentence: str) -> str:

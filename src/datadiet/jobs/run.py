@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -304,17 +305,17 @@ def _rules_at(
 ) -> dict[float, str]:
     """The rule of each fraction that leaves something out; of `auto` what it takes, which is said with its reason."""
     train = examples.train
-    found = {}
-    for fraction in fractions:
-        if kept_size(len(train), fraction) == len(train):
-            continue
-        found[fraction] = rule
-        if rule == "auto":
-            kind = kind_for_auto(examples.kind, examples.task)
-            choice = explain_auto(len(train), fraction, len(np.unique(train.labels)), kind)
-            say(f"auto takes {choice.rule}: {choice.reason}")
-            found[fraction] = choice.rule
-    return found
+    cut = [fraction for fraction in fractions if kept_size(len(train), fraction) < len(train)]
+    if rule != "auto":
+        return dict.fromkeys(cut, rule)
+    kind, classes = kind_for_auto(examples.kind, examples.task), len(np.unique(train.labels))
+    choices = {fraction: explain_auto(len(train), fraction, classes, kind) for fraction in cut}
+    alike: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for choice in choices.values():
+        alike[choice.rule, choice.why].append(choice.facts)
+    for (taken, why), facts in alike.items():
+        say(f"auto takes {taken}: {'; '.join(facts)}: {why}.")
+    return {fraction: choice.rule for fraction, choice in choices.items()}
 
 
 def _scores_of(setup: Setup, options: Mapping[str, Any]) -> tuple[str, ...]:

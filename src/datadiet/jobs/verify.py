@@ -21,6 +21,7 @@ from datadiet.foundation.errors import BadInputError
 from datadiet.foundation.options import picked, with_options
 from datadiet.jobs.options import VerifyOptions
 from datadiet.jobs.outputs import read_results
+from datadiet.pages.numbers import several
 from datadiet.scores import ScoreTable, card
 from datadiet.tracking import scores_from_trace
 
@@ -98,8 +99,8 @@ def verify(table: str | Path | ScoreTable, **options: Unpack[VerifyOptions]) -> 
     bad = {name: value for name, value in worst.items() if not value <= TOLERANCE}
     largest = max(worst.values())
     sentence = (
-        f"{len(ids)} examples, {len(seeds)} seeds, {len(worst)} scores: every number agrees with its "
-        f"training (largest relative difference {largest:.1e})."
+        f"{several(len(ids), 'example')}, {several(len(seeds), 'seed')}, {several(len(worst), 'score')}: every number "
+        f"agrees with its training (largest relative difference {largest:.1e})."
         if not bad
         else f"{', '.join(bad)}: the table differs from its trainings by up to {largest:.1e} (relative); it was "
         "changed, or made by another version."

@@ -164,6 +164,16 @@ def count(value: int) -> str:
     return f"{int(value):,}"
 
 
+def several(number: int, what: str) -> str:
+    """A count and what it is of, in the plural where it is not one.
+
+    Example:
+        >>> several(1, "seed"), several(3000, "seed")
+        ('1 seed', '3,000 seeds')
+    """
+    return f"{count(number)} {what}" + ("" if number == 1 else "s")
+
+
 def duration(seconds: float | None) -> str:
     """A time in the two units that matter.
 

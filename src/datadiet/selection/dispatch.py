@@ -33,10 +33,22 @@ LITTLE_KEPT_PER_CLASS = 200
 
 @dataclass(frozen=True)
 class AutoChoice:
-    """The rule that `auto` uses, and one sentence why."""
+    """The rule that `auto` uses, and why.
+
+    Args:
+        rule: its name.
+        facts: how much stays, in words; "" where all does.
+        why: the rest of the sentence.
+    """
 
     rule: str
-    reason: str
+    facts: str
+    why: str
+
+    @property
+    def reason(self) -> str:
+        """One sentence."""
+        return f"{self.facts}: {self.why}." if self.facts else f"{self.why}."
 
 
 def explain_auto(n: int, keep: float | int, num_classes: int = 1, kind: str | None = None) -> AutoChoice:
@@ -64,7 +76,7 @@ def explain_auto(n: int, keep: float | int, num_classes: int = 1, kind: str | No
     fraction, a_class = size / n, size / max(1, num_classes)
     facts = f"{100 * fraction:.3g} % stays, {a_class:.4g} examples a class"
     if size == n:
-        return AutoChoice("stratified", "Everything stays, whatever the rule.")
+        return AutoChoice("stratified", "", "Everything stays, whatever the rule")
     if kind == "text":
         rule, why = "random", "of texts no rule was shown to beat random, which needs no scores: take random"
     elif fraction < LITTLE_KEPT and a_class < LITTLE_KEPT_PER_CLASS:
@@ -77,7 +89,7 @@ def explain_auto(n: int, keep: float | int, num_classes: int = 1, kind: str | No
             "stratified",
             "easy and hard alike stay, as no other use of the score was shown to do better",
         )
-    return AutoChoice(rule, f"{facts}: {why}.")
+    return AutoChoice(rule, facts, why)
 
 
 @selection_rule(
