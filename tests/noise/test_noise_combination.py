@@ -22,14 +22,14 @@ def combined(seed: int, **more):
     return combine(views, given, late_loss=loss, seed=seed, **more), views, given, loss
 
 
-def test_log_odds_of_two_views_count_half_and_those_of_one_whole() -> None:
+def test_log_odds_of_predictions_count_twice_those_of_the_loss_and_alone_whole() -> None:
     found, views, given, loss = combined(4)
     assert ((found.probability_wrong > 0) & (found.probability_wrong < 1)).all()
     odds = logit(found.probability_wrong)
-    np.testing.assert_allclose(odds - odds[0], 0.5 * (found.suspicion - found.suspicion[0]), atol=1e-6)
+    np.testing.assert_allclose(odds - odds[0], (found.suspicion - found.suspicion[0]) / 1.5, atol=1e-6)
     model = found.label_model
     second = logit(probability_from_signal(model.probability_wrong, loss))
-    np.testing.assert_allclose(found.suspicion, np.clip(model.log_odds_wrong, -15, 15) + second)
+    np.testing.assert_allclose(found.suspicion, np.clip(model.log_odds_wrong, -15, 15) + 0.5 * second)
     alone = combine(views, given)
     odds = logit(alone.probability_wrong)
     np.testing.assert_allclose(odds - odds[0], alone.suspicion - alone.suspicion[0], atol=1e-6)

@@ -23,6 +23,7 @@ _FLOOR = -20.0  # of a view's log probability: a model's certainty beyond e^-20 
 _LARGEST_WEIGHT = 5.0
 _SUREST = 1e-4  # a second view's probability is held this far from 0 and 1
 _MOST_LOG_ODDS = 15.0
+_OF_THE_LOSS = 0.5  # of the log odds of the loss beside those of the predictions
 
 
 @dataclass(frozen=True)
@@ -241,13 +242,13 @@ def combine(
     """Suspicion, probability, proposed label and noise rate from predictions and what training saw.
 
     1. A label model is fitted to the predictions (`fit_label_model`): log odds that the label is wrong.
-    2. The loss in the later part of training says what it says alone (`probability_from_signal`); log odds are added.
+    2. The loss in the later part of training says what it says alone (`probability_from_signal`); half of its log odds
+       are added: it has seen the same pictures, and not which classes are taken for which.
     3. The noise rate comes from predictions for labels that the models did not see (`noise_rate`). Where the AUM shows
        the wrong labels as a group of their own (`mixture_noise_rate`) of a size that the predictions allow, it is
        that of the group, which is sharper.
-    4. Both views see the same pictures, so their odds count half (a logarithmic opinion pool of the two); the
-       probabilities get the mean of the noise rate. Where predictions could not tell it, they follow the group; where
-       nothing could, they order the examples and no more.
+    4. Probabilities come from a logarithmic opinion pool of the two, two to one, with the mean of the noise rate. Where
+       predictions could not tell it, they follow the group; where nothing could, they order the examples and no more.
 
     Args:
         views: logits (n, classes) of models; of several, the fit finds their weights.
@@ -265,8 +266,9 @@ def combine(
     suspicion = np.clip(model.log_odds_wrong, -_MOST_LOG_ODDS, _MOST_LOG_ODDS)
     pooled = suspicion
     if late_loss is not None:
-        suspicion = suspicion + logit(probability_from_signal(model.probability_wrong, late_loss))
-        pooled = 0.5 * suspicion
+        alone = probability_from_signal(model.probability_wrong, late_loss)
+        suspicion = suspicion + _OF_THE_LOSS * logit(alone)
+        pooled = suspicion / (1.0 + _OF_THE_LOSS)
     rate = NoiseRate(float(model.probability_wrong.mean()), 0.0, 1.0, identified=False)
     if out_of_sample and (held_out is None or np.asarray(held_out).any()):
         rate = noise_rate(views, labels, held_out, seed=seed)

@@ -28,6 +28,8 @@ _SURE_SHARES = (
     1.0,
 )  # of each predicted class, where labels are compared with predictions
 _OWN_ERRORS = 0.5  # of the disagreement that hardness explains, so much may be sure mistakes of the models
+_HARDER = 3.0  # so many times as often as among the surest, labels may be wrong among the hard
+_PARTS_BY_SURENESS = 10
 _MOST_EXAMPLES = 10_000
 
 
@@ -47,8 +49,9 @@ def noise_rate(
        the sharpness that explains most, so that only disagreement beyond what hardness explains counts.
     2. Of what hardness explains, up to half may be sure mistakes of the models themselves, which look like wrong
        labels, and which a likelihood takes for them. The lower end gives way by so much.
-    3. The upper end is how often labels and predictions differ where the models are surest (`most_wrong`): wrong
-       labels that come alike everywhere in a class are at least as many there.
+    3. The upper end follows from how often labels and predictions differ where the models are surest (`most_wrong`):
+       among hard examples labels may be wrong up to three times as often. People's mistakes that gather there more
+       than that are not seen.
     4. The interval reaches over the exact binomial one of as many wrong labels, and where it is wider than 0.15 the
        answer is that it cannot be told.
 
@@ -186,11 +189,13 @@ def _lowest(rates: Floats, likelihood: Floats, drop: float) -> float:
 
 
 def most_wrong(logs: ArrayLike, labels: ArrayLike, confidence: float = 0.95) -> float:
-    """How many labels can be wrong at most: the disagreement where predictions are surest, with its binomial error.
+    """How many labels can be wrong at most: three times as often as where predictions are surest.
 
     Where labels are made wrong alike all over a class, they differ from what they were in any set that was chosen
     without looking at them at least as often as in all. So each share of the surest predictions of every class gives
-    a bound, and the smallest counts; the chance of an error is divided among them.
+    a bound, and the smallest counts; the chance of an error is divided among them. People are wrong more often where
+    examples are hard: in each tenth of the examples by sureness, labels may be wrong three times as often as that
+    bound, if so many differ from the predictions.
 
     Args:
         logs: (n, classes) log probabilities of models that were not trained on the labels.
@@ -198,7 +203,7 @@ def most_wrong(logs: ArrayLike, labels: ArrayLike, confidence: float = 0.95) -> 
         confidence: of the two-sided interval whose upper end it is.
 
     Source: the surest examples as anchor points, Liu and Tao, "Classification with Noisy Labels by Importance
-    Reweighting", 2016, section 5; taking shares of them, with their binomial error, is our choice.
+    Reweighting", 2016, section 5; taking shares of them, with their binomial error, and the factor are our choice.
 
     Example:
         >>> logs = np.log([[0.99, 0.01]] * 500 + [[0.6, 0.4]] * 500)
@@ -207,15 +212,17 @@ def most_wrong(logs: ArrayLike, labels: ArrayLike, confidence: float = 0.95) -> 
     """
     log_p, given = np.asarray(logs, np.float64), np.asarray(labels)
     predicted, sureness = log_p.argmax(axis=1), log_p.max(axis=1)
+    differs = predicted != given
     place = np.empty(len(given))
-    order = np.lexsort((-sureness, predicted))
+    order = np.lexsort((~differs, -sureness, predicted))  # among equals those that differ come first
     sizes = np.bincount(predicted, minlength=log_p.shape[1])
     first = np.cumsum(sizes) - sizes
     place[order] = (np.arange(len(given)) - first[predicted[order]] + 0.5) / sizes[predicted[order]]
-    differs = predicted != given
     each = 1.0 - (1.0 - confidence) / len(_SURE_SHARES)
     surest = [place <= share for share in _SURE_SHARES]
-    bounds = [
+    bound = min(
         binomial_interval(differs[sure].sum(), int(sure.sum()), each)[1] for sure in surest if sure.any()
-    ]
-    return float(min(bounds))
+    )
+    tenths = np.array_split(np.lexsort((~differs, -sureness)), _PARTS_BY_SURENESS)
+    among_hard = sum(len(rows) * min(differs[rows].mean(), _HARDER * bound) for rows in tenths if len(rows))
+    return float(max(bound, among_hard / len(given)))

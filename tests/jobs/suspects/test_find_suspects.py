@@ -5,17 +5,22 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import itertools
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 import datadiet as dd
 from datadiet.data import Examples, corrupt
-from datadiet.jobs.suspects.evidence import draw_folds, late_mean, random_parts
+from datadiet.engine.points import load_weights
+from datadiet.engine.runs import train_run
+from datadiet.engine.setup import prepare
+from datadiet.jobs.suspects.evidence import draw_folds, late_mean, logits_of, random_parts
 from datadiet.jobs.suspects.job import find_suspects
 from datadiet.jobs.suspects.ranking import SUSPECTS, Suspects
 from datadiet.jobs.suspects.rows import one_truth
@@ -309,6 +314,27 @@ def test_second_passes_leave_out_random_parts_that_are_disjoint_and_leave_every_
         assert 0.15 * 362 < part.sum() < 0.25 * 362
         assert part[labels == 1].sum() > 8, "suspects stay in the part, or it would not be a random one"
     assert 0.09 < random_parts(np.zeros(30_000, bool), np.arange(30_000) % 10, 3, 0)[0].mean() < 0.11
+
+
+@pytest.mark.parametrize("flip", [True, False])
+def test_images_that_are_flipped_in_training_are_judged_with_their_mirror_images(
+    tmp_path: Path, flip: bool
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), dtype=np.uint8)
+    images = dd.load((pixels, np.arange(20) % 2), name="noise")
+    with closing(
+        prepare(images, small_recipe(flip=flip, epochs=1), workspace=tmp_path, device="cpu")
+    ) as setup:
+        total = setup.recipe.total_steps(len(images.train))
+        run = train_run(setup, 0, weights_at=[total])
+        found = logits_of(setup, run)
+        model, _ = load_weights(setup, run, total)
+        model.eval()
+        (batch,) = setup.train.epoch(images.train.ids, batch_size=20, device="cpu")
+        with torch.no_grad():
+            plain, mirrored = model(batch.inputs).numpy(), model(batch.inputs.flip(3)).numpy()
+    assert np.abs(plain - mirrored).max() > 0.01
+    np.testing.assert_allclose(found, (plain + mirrored) / 2 if flip else plain, atol=1e-5)
 
 
 def test_a_table_of_losses_alone_orders_and_does_not_say_how_many_are_wrong() -> None:

@@ -102,11 +102,16 @@ def first_pass(setup: Setup, table: ScoreTable, seeds: list[int]) -> FirstPass:
 
 
 def logits_of(setup: Setup, run: Run, part: PartName = "train") -> np.ndarray:
-    """Logits of every example of a part with a run's last weights, (n, classes) float32, in evaluation mode."""
+    """Logits of every example of a part with a run's last weights, (n, classes) float32, in evaluation mode.
+
+    Where the recipe flips images, the mean over an image and its mirror image.
+    """
     store, kind = (setup.train, "logits") if part == "train" else (setup.test, "logits-test")
+    mirrored = setup.examples.kind == "image" and bool(setup.recipe.flip)
 
     def compute(model: nn.Module) -> dict[str, torch.Tensor]:
         columns = FullColumns(setup, store.part.ids)
+        model = BothWays(model) if mirrored else model
 
         def visit(batch: Batch, logits: torch.Tensor) -> None:
             columns.put(batch, {"logits": logits})
@@ -114,7 +119,21 @@ def logits_of(setup: Setup, run: Run, part: PartName = "train") -> np.ndarray:
         evaluate(model, store, setup.recipe, setup.accelerator, visit)
         return columns.merged()
 
+    kind += "-both-ways" if mirrored else ""
     return remembered(setup, run, run.total_steps, kind, compute).columns["logits"]
+
+
+class BothWays(nn.Module):
+    """The mean of what a model puts out for images and for their mirror images."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """For images (n, channels, height, width)."""
+        both: torch.Tensor = self.model(images) + self.model(images.flip(-1))
+        return both / 2
 
 
 def _of_trace(trace: Trace) -> dict[str, np.ndarray]:
