@@ -25,11 +25,20 @@ def main() -> None:
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--figure", type=Path)
     chosen = parser.parse_args()
-    found = [json.loads(path.read_text()) for path in chosen.files]
+    found = merged([json.loads(path.read_text()) for path in chosen.files])
     for one in found:
         print(f"{table(one)}\n")
     if chosen.figure is not None:
         chosen.figure.write_bytes(figure(found))
+
+
+def merged(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One entry a data set: the fractions of several files of the same data put together, the largest first."""
+    by_data: dict[str, dict[str, Any]] = {}
+    for one in found:
+        entry = by_data.setdefault(one["data"], {**one, "cells": []})
+        entry["cells"] = sorted([*entry["cells"], *one["cells"]], key=lambda cell: -cell["keep"])
+    return list(by_data.values())
 
 
 def table(found: Mapping[str, Any]) -> str:
@@ -40,26 +49,28 @@ def table(found: Mapping[str, Any]) -> str:
         "|" + " --- |" * (len(rules) + 2),
     ]
     for fraction in fractions:
-        row = [f"{100 * _cell(found, 'random', fraction)['accuracy'][0]:.1f}"]
-        row += [_difference(_cell(found, rule, fraction)["minus_random"]) for rule in rules]
+        random, *others = (_cell(found, rule, fraction) for rule in ("random", *rules))
+        assert random is not None
+        row = [f"{100 * random['accuracy'][0]:.1f}"]
+        row += ["" if cell is None else _difference(cell["minus_random"]) for cell in others]
         lines.append(f"| {fraction:g} | " + " | ".join(row) + " |")
     return "\n".join(lines)
 
 
 def figure(found: Sequence[Mapping[str, Any]]) -> bytes:
     """One panel a data set: how far every rule lies from random, by the fraction that stays."""
+    rules = list(dict.fromkeys(rule for one in found for rule in _rules(one)))
     with drawing_style():
         shown, panels = plt.subplots(
             1, len(found), figsize=(3.6 * len(found), 3.4), sharey=True, squeeze=False
         )
         for panel, one in zip(panels[0], found, strict=True):
-            fractions = _fractions(one)
-            for number, rule in enumerate(_rules(one)):
-                cells = [_cell(one, rule, fraction)["minus_random"] for fraction in fractions]
+            for number, rule in enumerate(rules):
+                cells = [cell for fraction in _fractions(one) if (cell := _cell(one, rule, fraction))]
                 means, lows, highs = (
-                    [max(LOWEST - 5, 100 * cell[part]) for cell in cells] for part in range(3)
+                    [max(LOWEST - 5, 100 * cell["minus_random"][part]) for cell in cells] for part in range(3)
                 )
-                places = [fraction + 0.006 * (number - 4) for fraction in fractions]
+                places = [cell["keep"] + 0.006 * (number - 4) for cell in cells]
                 errors = [
                     [max(0.0, mean - low) for mean, low in zip(means, lows, strict=True)],
                     [max(0.0, high - mean) for mean, high in zip(means, highs, strict=True)],
@@ -85,8 +96,9 @@ def _fractions(found: Mapping[str, Any]) -> list[float]:
     return list(dict.fromkeys(cell["keep"] for cell in found["cells"]))
 
 
-def _cell(found: Mapping[str, Any], rule: str, fraction: float) -> Mapping[str, Any]:
-    return next(cell for cell in found["cells"] if (cell["rule"], cell["keep"]) == (rule, fraction))
+def _cell(found: Mapping[str, Any], rule: str, fraction: float) -> Mapping[str, Any] | None:
+    there = (cell for cell in found["cells"] if (cell["rule"], cell["keep"]) == (rule, fraction))
+    return next(there, None)
 
 
 def _difference(values: Sequence[float]) -> str:

@@ -242,13 +242,14 @@ def combine(
     """Suspicion, probability, proposed label and noise rate from predictions and what training saw.
 
     1. A label model is fitted to the predictions (`fit_label_model`): log odds that the label is wrong.
-    2. The loss in the later part of training says what it says alone (`probability_from_signal`); half of its log odds
-       are added: it has seen the same pictures, and not which classes are taken for which.
+    2. The loss in the later part of training says what it says alone (`probability_from_signal`). Half of its log odds
+       are added: it has seen the same pictures, and not which classes are taken for which; all of them where the AUM
+       shows the wrong labels as a group of their own.
     3. The noise rate comes from predictions for labels that the models did not see (`noise_rate`). Where the AUM shows
-       the wrong labels as a group of their own (`mixture_noise_rate`) of a size that the predictions allow, it is
-       that of the group, which is sharper.
-    4. Probabilities come from a logarithmic opinion pool of the two, two to one, with the mean of the noise rate. Where
-       predictions could not tell it, they follow the group; where nothing could, they order the examples and no more.
+       such a group (`mixture_noise_rate`), of a size that the predictions allow, it is that of the group, which is
+       sharper.
+    4. Probabilities come from a logarithmic opinion pool of the two, with the mean of the noise rate. Where predictions
+       could not tell it, they follow the group; where nothing could, they order the examples and no more.
 
     Args:
         views: logits (n, classes) of models; of several, the fit finds their weights.
@@ -264,22 +265,22 @@ def combine(
     """
     model = fit_label_model(views, labels)
     suspicion = np.clip(model.log_odds_wrong, -_MOST_LOG_ODDS, _MOST_LOG_ODDS)
+    doubts = None if aum is None else -checked_signal(aum, "aum")
+    groups = None if doubts is None else mixture_noise_rate(doubts, labels)
     pooled = suspicion
     if late_loss is not None:
-        alone = probability_from_signal(model.probability_wrong, late_loss)
-        suspicion = suspicion + _OF_THE_LOSS * logit(alone)
-        pooled = suspicion / (1.0 + _OF_THE_LOSS)
+        share = 1.0 if groups is not None and groups.identified else _OF_THE_LOSS
+        suspicion = suspicion + share * logit(probability_from_signal(model.probability_wrong, late_loss))
+        pooled = suspicion / (1.0 + share)
     rate = NoiseRate(float(model.probability_wrong.mean()), 0.0, 1.0, identified=False)
     if out_of_sample and (held_out is None or np.asarray(held_out).any()):
         rate = noise_rate(views, labels, held_out, seed=seed)
     probability = shifted_to_mean(pooled, rate.estimate)
-    if aum is not None:
-        doubts = -checked_signal(aum, "aum")
-        groups = mixture_noise_rate(doubts, labels)
-        if groups.identified and rate.low <= groups.estimate <= rate.high:
-            if rate.identified:
-                probability = shifted_to_mean(pooled, groups.estimate)
-            else:
-                probability = along_reference(suspicion, mixture_posterior(doubts))
-            rate = groups
+    if groups is not None and groups.identified and rate.low <= groups.estimate <= rate.high:
+        if rate.identified:
+            probability = shifted_to_mean(pooled, groups.estimate)
+        else:
+            assert doubts is not None
+            probability = along_reference(suspicion, mixture_posterior(doubts))
+        rate = groups
     return Combination(suspicion, probability, model.proposed, rate, model)

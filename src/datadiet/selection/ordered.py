@@ -170,8 +170,8 @@ def score_strata(hardness: NDArray[Any], strata: int) -> NDArray[np.int64]:
 
 @selection_rule(
     "stratified",
-    when="Little is kept (below about 0.5): it covers easy and hard alike and does not lose to random.",
-    fails="Much is kept of clean data (hardest does better); beta too small for the noise in the labels.",
+    when="Any fraction, with 200 and more examples a class: easy and hard alike; not shown to lose to random.",
+    fails="So little is kept that strata stay empty; beta too small for the noise in the labels.",
     source="CCS: Zheng, Liu, Lai, Prakash 2023",
     options={
         "beta": "share of the hardest examples dropped first, in [0, 1); default by what is kept: "
