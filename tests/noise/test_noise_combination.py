@@ -123,6 +123,21 @@ def test_a_group_of_margins_sharpens_what_predictions_tell() -> None:
     assert found.probability_wrong.mean() == pytest.approx(wrong.mean(), abs=0.005)
 
 
+def test_the_loss_counts_whole_where_margins_show_wrong_labels_as_a_group() -> None:
+    generator = np.random.default_rng(10)
+    true = np.arange(600) % 3
+    wrong = generator.random(600) < 0.2
+    given = np.where(wrong, (true + 1) % 3, true)
+    views = [2.0 * np.eye(3)[true] + generator.normal(size=(600, 3))]
+    loss = np.where(wrong, 3.0, 0.5) + generator.normal(size=600)
+    groups, tail = np.where(wrong, -5.0, 5.0) + generator.normal(size=600), generator.gamma(4.0, 1.0, 600)
+    for margin, share in ((groups, 1.0), (tail, 0.5), (None, 0.5)):
+        found = combine(views, given, loss, margin)
+        model = found.label_model
+        second = logit(probability_from_signal(model.probability_wrong, loss))
+        np.testing.assert_allclose(found.suspicion, np.clip(model.log_odds_wrong, -15, 15) + share * second)
+
+
 def test_nothing_held_out_is_as_if_the_models_had_seen_all_labels() -> None:
     _, views, given, _ = combined(4)
     nothing = [np.zeros(120, bool)]
