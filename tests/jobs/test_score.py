@@ -233,6 +233,7 @@ def test_scores_that_were_recorded_where_asked_for_are_verified_in_the_run_that_
     table = score(vectors, tiny.recipe, names, seeds=1, at_epoch=4, workspace=tmp_path, device="cpu")
     outcome = dd.verify(table, source=vectors, sample=40, device="cpu")
     assert outcome.agrees and set(outcome.worst) == set(names)
+    assert str(outcome).startswith("40 examples, 1 seed, 2 scores: ")
     before = len(list((tmp_path / "trainings").iterdir()))
     dd.find_suspects(table, source=vectors, second_pass=False, device="cpu")
     assert len(list((tmp_path / "trainings").iterdir())) == before, "the same run goes on"

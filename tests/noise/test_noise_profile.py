@@ -104,12 +104,16 @@ def test_mistakes_that_gather_among_hard_examples_lie_in_the_interval() -> None:
 
 
 def test_equal_sureness_does_not_make_the_order_of_rows_matter() -> None:
+    # Three values of sureness: the surest fifth and most tenths end among equals.
     generator = np.random.default_rng(4)
-    logs = np.log(generator.choice([0.6, 0.9, 0.99], 900))[:, None] * [[1.0, 0.0]]
-    logs = log_probabilities(-logs @ np.diag([8.0, 1.0]))
-    given = (generator.random(900) < 0.2).astype(int)
-    order = generator.permutation(900)
-    assert most_wrong(logs, given) == most_wrong(logs[order], given[order])
+    chance = np.repeat([0.99, 0.9, 0.6], 301)
+    logs = np.log(np.stack([chance, 1 - chance], axis=1))
+    given = (generator.random(903) < np.repeat([0.04, 0.1, 0.5], 301)).astype(int)
+    orders = [np.argsort(given, kind="stable"), np.argsort(-given, kind="stable"), generator.permutation(903)]
+    assert len({most_wrong(logs[order], given[order]) for order in orders}) == 1
+    # Two predicted classes, so that equals of one stand among those of the other.
+    logs[::2], given[::2] = logs[::2, ::-1], 1 - given[::2]
+    assert len({most_wrong(logs[order], given[order]) for order in orders}) == 1
 
 
 def test_the_bound_looks_at_the_surest_of_every_predicted_class() -> None:
