@@ -220,8 +220,8 @@ def test_the_grid_holds_the_truth_or_cannot_be_told(simulation, kind) -> None:
         for cell in simulation.grid([2, 10])
         for seed in range(3)
     ]
-    for name in ("predictions", "table"):
+    for name, at_least in (("predictions", 0.4), ("table", 0.15)):
         stated = [row[name] for row in rows if row[name].stated]
-        assert len(stated) > len(rows) / 4
+        assert len(stated) > at_least * len(rows)
         assert np.mean([row.holds for row in stated]) >= 0.93
         assert np.mean([row.calibration for row in stated]) < 0.05
